@@ -1,0 +1,100 @@
+"""The compiled kernels, and the choice of their build for this CPU.
+
+Each family of kernels is compiled once per dtype and instruction set, as module `<family>_<dtype>_<instruction set>`.
+A module is loaded when a node of its dtype is first constructed. The environment variable CGRAPH_SIMD names the
+instruction set to use; without it, the best that this CPU runs is used.
+"""
+
+import os
+import threading
+from functools import cache
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph._kernels import protocols
+from cgraph._kernels.cpu import has_avx2
+
+
+class Build(NamedTuple):
+    """The kernels for one dtype and instruction set."""
+
+    affine: protocols.Affine
+    concatenation: protocols.Concatenation
+    convolution: protocols.Convolution
+    elementwise: protocols.Elementwise
+    pooling: protocols.Pooling
+    reduction: protocols.Reduction
+
+
+def available() -> tuple[str, ...]:
+    """The instruction sets that were built and that this CPU runs, the best last."""
+    runnable = {"baseline": True, "avx2": has_avx2()}
+    return tuple(
+        name
+        for name, runs in runnable.items()
+        if runs and find_spec(f"{__name__}.affine_float64_{name}")
+    )
+
+
+def select(simd: str) -> str:
+    """Uses an instruction set for all nodes constructed from now on; returns the one used before."""
+    global _selected
+    if simd not in available():
+        raise ValueError(
+            f"CGRAPH_SIMD must be one of {', '.join(available())} on this CPU, got {simd!r}"
+        )
+    previous, _selected = _selected, simd
+    _builds.clear()
+    return previous
+
+
+def show_config() -> None:
+    """Prints which builds of the kernels there are and which one is used.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> CG.show_config()  # doctest: +SKIP
+    kernels in use: avx2
+    available on this CPU: baseline, avx2
+    CGRAPH_SIMD: not set
+    """
+    print(f"kernels in use: {_selected}")
+    print(f"available on this CPU: {', '.join(available())}")
+    print(f"CGRAPH_SIMD: {os.environ.get('CGRAPH_SIMD', 'not set')}")
+
+
+def build(dtype: np.dtype[np.floating]) -> Build:
+    """The kernels for float32 or float64 data."""
+    try:
+        return _builds[dtype.char]
+    except KeyError:
+        return _builds.setdefault(dtype.char, _load(dtype.name, _selected))
+
+
+@cache
+def _load(dtype: str, simd: str) -> Build:
+    modules = [import_module(f"{__name__}.{family}_{dtype}_{simd}") for family in Build._fields]
+    return Build._make(modules)
+
+
+_local = threading.local()
+
+
+def scratch(dtype: np.dtype[np.floating], size: int) -> npt.NDArray[np.floating]:
+    """A buffer of at least `size` elements that is this thread's until its next call; undefined content."""
+    buffers = _local.__dict__
+    buffer = buffers.get(dtype.char)
+    if buffer is None or buffer.size < size:
+        buffer = buffers[dtype.char] = np.empty(size, dtype)
+    return buffer
+
+
+# The builds in use, by the character of their dtype, which is quicker to ask for than its name.
+_builds: dict[str, Build] = {}
+_selected = available()[-1]
+select(os.environ.get("CGRAPH_SIMD") or _selected)

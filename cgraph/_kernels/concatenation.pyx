@@ -1,0 +1,22 @@
+"""Kernels that join vectors: d = (x_1; x_2; …), and the gradient cut up again, ADDED into each input's."""
+from cgraph._kernels.simd cimport real
+
+
+def concatenation_forward(list xs, real[:] d):
+    cdef const real[:] x
+    cdef Py_ssize_t start = 0, i
+    for x in xs:
+        with nogil:
+            for i in range(x.shape[0]):
+                d[start + i] = x[i]
+            start += x.shape[0]
+
+
+def concatenation_backward(const real[:] g, list dxs):
+    cdef real[:] dx
+    cdef Py_ssize_t start = 0, i
+    for dx in dxs:
+        with nogil:
+            for i in range(dx.shape[0]):
+                dx[i] += g[start + i]
+            start += dx.shape[0]

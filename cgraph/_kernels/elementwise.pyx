@@ -1,0 +1,106 @@
+"""Element-wise kernels: each output element depends on the input elements of the same index alone.
+
+x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients, which backward ADDS into.
+Views may be strided, and dx and dy may be one buffer.
+"""
+from cgraph._kernels.simd cimport r_exp, r_tanh, real
+
+
+# d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
+
+def add_forward(const real[:] x, const real[:] y, real[:] d):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(d.shape[0]):
+            d[i] = x[i] + y[i]
+
+
+def add_backward(const real[:] g, real[:] dx, real[:] dy):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(g.shape[0]):
+            dx[i] += g[i]
+            dy[i] += g[i]
+
+
+# d_i = x_i - y_i;   dx_i += g_i,  dy_i -= g_i
+
+def sub_forward(const real[:] x, const real[:] y, real[:] d):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(d.shape[0]):
+            d[i] = x[i] - y[i]
+
+
+def sub_backward(const real[:] g, real[:] dx, real[:] dy):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(g.shape[0]):
+            dx[i] += g[i]
+            dy[i] -= g[i]
+
+
+# d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
+
+def relu_forward(const real[:] x, real[:] d):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(d.shape[0]):
+            d[i] = <real>0 if x[i] < 0 else x[i]
+
+
+def relu_backward(const real[:] x, const real[:] g, real[:] dx):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(g.shape[0]):
+            dx[i] += g[i] if x[i] >= 0 else <real>0
+
+
+# d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
+
+cdef inline real sigmoid(real x) noexcept nogil:
+    cdef real e
+    if x >= 0:
+        return 1 / (1 + r_exp(-x))
+    e = r_exp(x)
+    return e / (1 + e)
+
+
+def sigmoid_forward(const real[:] x, real[:] d):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(d.shape[0]):
+            d[i] = sigmoid(x[i])
+
+
+def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(g.shape[0]):
+            dx[i] += d[i] * (1 - d[i]) * g[i]
+
+
+# d = tanh x;   dx += (1 - d²) g
+
+def tanh_forward(const real[:] x, real[:] d):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(d.shape[0]):
+            d[i] = r_tanh(x[i])
+
+
+def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(g.shape[0]):
+            dx[i] += (1 - d[i] * d[i]) * g[i]
+
+
+# Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
+
+def descend(real[::1] w, real[::1] dw, real eta):
+    cdef Py_ssize_t i
+    with nogil:
+        for i in range(w.shape[0]):
+            w[i] -= eta * dw[i]
+            dw[i] = 0

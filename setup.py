@@ -1,0 +1,116 @@
+"""The compiled part of the build: which modules, with which directives and flags. All metadata is in pyproject.toml.
+
+Each kernel family is one .pyx and becomes one module for each dtype and instruction set. Since two extensions cannot
+share a source, every .pyx is copied under build/ once per module; that keeps generated C out of the tree, too.
+
+CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+KERNELS = "cgraph/_kernels"
+SOURCES = "build/kernels"
+SHARED_UTILITY = "cgraph._kernels._cyutility"
+SINGLE = ("cpu", "window")
+FAMILIES = ("affine", "concatenation", "convolution", "elementwise", "pooling", "reduction")
+DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
+# What the instruction sets of x86-64 ask of the compilers; other machines have their baseline alone.
+INSTRUCTION_SETS = {
+    "baseline": {"unix": [], "msvc": []},
+    "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
+}
+
+DEBUG = os.environ.get("CGRAPH_DEBUG", "0") not in ("", "0")
+DIRECTIVES = {
+    "language_level": 3,
+    "boundscheck": DEBUG,
+    "initializedcheck": DEBUG,
+    "nonecheck": DEBUG,
+    "wraparound": False,
+    "cdivision": True,
+    "freethreading_compatible": True,
+}
+FLAGS = {
+    "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-fvisibility=hidden"],
+    "msvc": ["/Od", "/Zi"] if DEBUG else ["/O2"],
+}
+
+
+def module(name: str, family: str, macros: list[tuple[str, None]]) -> Extension:
+    """cgraph._kernels.<name>, of its own copy of <family>.pyx."""
+    original, source = Path(KERNELS, f"{family}.pyx"), Path(SOURCES, f"{name}.pyx")
+    if not source.exists() or source.read_bytes() != original.read_bytes():
+        source.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(original, source)
+    return Extension(
+        f"cgraph._kernels.{name}",
+        [source.as_posix()],
+        define_macros=macros,
+        include_dirs=[KERNELS],
+        depends=[f"{KERNELS}/cpu.h", f"{KERNELS}/simd.h"],
+    )
+
+
+def extensions(platform: str) -> list[Extension]:
+    """All compiled modules for a platform, named as in build_ext.plat_name."""
+    isas = INSTRUCTION_SETS if platform.endswith(("x86_64", "amd64")) else ("baseline",)
+    return [
+        *(module(name, name, []) for name in SINGLE),
+        *(
+            module(f"{family}_{dtype}_{isa}", family, macros)
+            for family in FAMILIES
+            for dtype, macros in DTYPES.items()
+            for isa in isas
+        ),
+        Extension(SHARED_UTILITY, [f"{SOURCES}/_cyutility.c"]),
+    ]
+
+
+def settings_changed() -> bool:
+    """Whether this build has other settings than the one that filled build/, which file times do not tell."""
+    stamp = Path(SOURCES, "settings")
+    settings = repr(
+        (DIRECTIVES, FLAGS, INSTRUCTION_SETS, os.environ.get("CC"), os.environ.get("CFLAGS"))
+    )
+    changed = not stamp.exists() or stamp.read_text() != settings
+    stamp.write_text(settings)
+    return changed
+
+
+class BuildKernels(build_ext):
+    """Runs Cython when something is built, not for an sdist; compiles in parallel; knows each compiler's flags."""
+
+    def finalize_options(self) -> None:
+        self.set_undefined_options("build", ("plat_name", "plat_name"))
+        self.distribution.ext_modules[:] = extensions(self.plat_name)
+        super().finalize_options()
+        self.parallel = self.parallel or os.cpu_count()
+
+    def run(self) -> None:
+        self.force = self.force or settings_changed()
+        compiled = cythonize(
+            self.extensions,
+            compiler_directives=DIRECTIVES,
+            shared_utility_qualified_name=SHARED_UTILITY,
+            force=self.force,
+        )
+        for ext, c in zip(self.extensions, compiled, strict=True):
+            ext.sources = c.sources
+        super().run()
+
+    def build_extension(self, ext: Extension) -> None:
+        compiler = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        isa = ext.name.rpartition("_")[2]
+        flags = INSTRUCTION_SETS.get(isa, {}).get(compiler, [])
+        ext.extra_compile_args = FLAGS[compiler] + flags
+        super().build_extension(ext)
+
+
+# The one extension stands for all of them, until build_ext knows for which platform to build.
+setup(ext_modules=[Extension(SHARED_UTILITY, [])], cmdclass={"build_ext": BuildKernels})
