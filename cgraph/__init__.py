@@ -1,0 +1,57 @@
+"""cgraph: computation graphs for small networks on a CPU.
+
+Nodes for one sample, built by hand, on compiled kernels: ``import cgraph as CG``.
+"""
+
+try:
+    from cgraph._kernels import show_config
+except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("cgraph."):
+        raise
+    raise ImportError(
+        "cgraph is not compiled here: run `pip install -e .` in the checkout, or import it from elsewhere"
+    ) from None
+
+from cgraph.node import Node
+from cgraph.nodes.affine import Affine
+from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.convolution import Convolution2d
+from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
+from cgraph.nodes.filter2d import Filter2d
+from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
+from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
+from cgraph.walk import Parameter, ancestors, parameters
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CEE",
+    "MSE",
+    "Add",
+    "Affine",
+    "AveragePooling2d",
+    "Concatenation",
+    "Convolution2d",
+    "Dots",
+    "Filter2d",
+    "Leaf1",
+    "Leaf2",
+    "MMto1",
+    "MMtoM",
+    "MaxPooling",
+    "MaxPooling2d",
+    "Mto1",
+    "MtoM",
+    "Node",
+    "Norm2",
+    "Parameter",
+    "ReLU",
+    "Sigmoid",
+    "Softmax",
+    "Sub",
+    "Tanh",
+    "ancestors",
+    "parameters",
+    "show_config",
+]

@@ -1,0 +1,95 @@
+"""The one gate for what users hand in: arrays, sizes, numbers, dtypes; and the sentences that refuse it.
+
+Every message reads: who refuses, which argument, what was expected, what came.
+"""
+
+import math
+import operator
+from contextlib import suppress
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.floating[Any]]
+DType = np.dtype[np.floating[Any]]
+
+DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
+MAX_SIZE = 2**31 - 1
+
+
+def describe(value: object) -> str:
+    """What came, for an error message: short, whatever it is."""
+    text = repr(value)
+    if len(text) > 40 or "\n" in text:
+        return f"an object of type {type(value).__name__}"
+    return text
+
+
+def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:
+    """float64 for None, else float64 or float32 as given: always the same object for the same dtype."""
+    if dtype is None:
+        return DTYPES[0]
+    with suppress(TypeError):
+        wanted = np.dtype(dtype)
+        for known in DTYPES:
+            if wanted == known:
+                return known
+    raise TypeError(f"{owner}: dtype must be float64 or float32, got {describe(dtype)}")
+
+
+def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
+    """An integer from `minimum` up to MAX_SIZE; bool and float are not sizes."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {argument} must be an integer, got {value}")
+    try:
+        size = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{owner}: {argument} must be an integer, got {describe(value)}") from None
+    if not minimum <= size <= MAX_SIZE:
+        raise ValueError(
+            f"{owner}: {argument} must be from {minimum} to {MAX_SIZE}, got {describe(size)}"
+        )
+    return size
+
+
+def as_real(owner: str, argument: str, value: object) -> npt.NDArray[Any]:
+    """An array of real numbers in whatever real dtype and layout it came; not copied."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{owner}: {argument} must be a rectangular array, got a ragged sequence"
+        ) from None
+    if array.dtype.kind not in "fiub":
+        came = describe(value) if array.ndim == 0 else f"an array of dtype {array.dtype}"
+        raise TypeError(f"{owner}: {argument} must hold real numbers, got {came}")
+    return array
+
+
+def as_number(owner: str, argument: str, value: object) -> float:
+    """One real number; NaN and inf are numbers."""
+    if type(value) is float:
+        return value
+    array = as_real(owner, argument, value)
+    if array.ndim != 0:
+        raise ValueError(
+            f"{owner}: {argument} must be a single number, got an array of shape {array.shape}"
+        )
+    return float(array)
+
+
+def as_rate(owner: str, value: object) -> float:
+    """A learning rate eta: a finite number of either sign."""
+    eta = as_number(owner, "eta", value)
+    if not math.isfinite(eta):
+        raise ValueError(f"{owner}: eta must be finite, got {eta}")
+    return eta
+
+
+def copy_into(owner: str, argument: str, value: object, target: npt.NDArray[Any]) -> None:
+    """Copies an array-like of exactly the target's shape into it, cast to its dtype."""
+    array = as_real(owner, argument, value)
+    if array.shape != target.shape:
+        raise ValueError(f"{owner}: {argument} must have shape {target.shape}, got {array.shape}")
+    target[...] = array

@@ -1,0 +1,369 @@
+"""Node: the neighbours, the counters, and the three propagations that every node shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from operator import methodcaller
+from typing import ClassVar, final
+
+import numpy.typing as npt
+from numpy import zeros
+
+from cgraph import _kernels
+from cgraph._array import (
+    MAX_SIZE,
+    Array,
+    DType,
+    as_dtype,
+    as_rate,
+    as_size,
+    copy_into,
+    describe,
+)
+
+
+class Node:
+    """A node of a computation graph for one sample (section "Class: Node").
+
+    The node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
+    to each of them, its ``grad``; both flat, row by row. A forward pass computes ``data`` from the nodes in
+    ``backward``; a backward pass adds this node's share to the ``grad`` of the nodes in ``backward``.
+
+    Derive from it to write a node of your own: override ``calcData``, ``calcPartialDerivative`` and, for a node that
+    learns, declare ``_parameters``.
+
+    Parameters
+    ----------
+    domsize : int
+        Number of input elements; 0 for a leaf.
+    height, width : int
+        Shape of the data, at least 1 × 1.
+    inputs : sequence of Node
+        The previous layer. Each is appended to ``backward``, and this node to its ``forward``, once per occurrence.
+    dtype : numpy dtype, optional
+        float64 or float32; by default that of the inputs, or float64 without inputs.
+
+    Raises
+    ------
+    TypeError
+        A size that is not an integer, an input that is not a Node, inputs of different dtypes.
+    ValueError
+        A size below its minimum or so large that the data would have more than 2**31 - 1 elements.
+
+    Attributes
+    ----------
+    forward, backward : list of Node
+        The nodes of the next and of the previous layer, in the order in which they were attached.
+    f_count, b_count : int
+        Arrivals so far in the running backward (or update) pass and in the running forward pass; 0 between passes.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> class Square(CG.Node):
+    ...     def __init__(self, node1):
+    ...         super().__init__(node1.size, node1.height, node1.width, [node1])
+    ...
+    ...     def calcData(self):
+    ...         self.data = self.backward[0].data ** 2
+    ...
+    ...     def calcPartialDerivative(self):
+    ...         x = self.backward[0]
+    ...         x.grad += 2 * x.data * self.grad
+    >>> x = CG.Leaf1(1)
+    >>> x.getInput([3.0])
+    >>> y = Square(x)
+    >>> x.forwardPropagation()
+    >>> y.backwardPropagation()
+    >>> y.data, x.grad
+    (array([9.]), array([6.]))
+    """
+
+    _data: Array
+    _grad: Array
+    _dtype: DType
+    _kernels: _kernels.Build
+
+    # The names of the arrays that learn, each with the name of the array that holds its gradient sum.
+    _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        for name in ("forwardPropagation", "backwardPropagation", "update"):
+            if name in cls.__dict__:
+                raise TypeError(f"{cls.__name__}: {name} may not be overridden")
+
+    def __init__(
+        self,
+        domsize: int,
+        height: int,
+        width: int,
+        inputs: Iterable[Node] = (),
+        *,
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        owner = type(self).__name__
+        domsize = as_size(owner, "domsize", domsize, minimum=0)
+        height = as_size(owner, "height", height)
+        width = as_size(owner, "width", width)
+        inputs = as_nodes(owner, "inputs", inputs, minimum=0)
+        self._set_up(domsize, height, width, inputs, dtype)
+
+    def _set_up(
+        self,
+        domsize: int,
+        height: int,
+        width: int,
+        inputs: Sequence[Node],
+        dtype: npt.DTypeLike | None = None,
+    ) -> None:
+        """The constructor behind the checks of sizes: checks dtypes, makes the buffers, attaches the inputs last."""
+        size = height * width
+        if size > MAX_SIZE:
+            raise ValueError(
+                f"{type(self).__name__}: height * width must be at most {MAX_SIZE}, "
+                f"got {height} * {width}"
+            )
+        common = (
+            inputs[0]._dtype if inputs and dtype is None else as_dtype(type(self).__name__, dtype)
+        )
+        for node in inputs:
+            if node._dtype is not common:
+                raise TypeError(
+                    f"{type(self).__name__}: inputs must all have dtype {common}, got {node!r}"
+                )
+        self._dtype = common
+        self._kernels = inputs[0]._kernels if inputs else _kernels.build(common)
+        self._domsize = domsize
+        self._height = height
+        self._width = width
+        self._data = zeros(size, common)
+        self._grad = zeros(size, common)
+        self._has_run = False
+        self.f_count = 0
+        self.b_count = 0
+        self.forward: list[Node] = []
+        self.backward: list[Node] = [*inputs]
+        for node in inputs:
+            node.forward.append(self)
+
+    # The description
+
+    @property
+    def domsize(self) -> int:
+        """Number of input elements: 0 for a leaf; for a filter, the size of one channel."""
+        return self._domsize
+
+    @property
+    def height(self) -> int:
+        """Number of rows of the data."""
+        return self._height
+
+    @property
+    def width(self) -> int:
+        """Number of columns of the data; 1 for a vector."""
+        return self._width
+
+    @property
+    def size(self) -> int:
+        """Number of elements, height * width."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> DType:
+        """float64 or float32."""
+        return self._dtype
+
+    @property
+    def data(self) -> Array:
+        """The data, element (i, j) at i * width + j. Live: writing into it counts. Assigning copies in."""
+        return self._data
+
+    @data.setter
+    def data(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "data", value, self._data)
+
+    @property
+    def grad(self) -> Array:
+        """dL/d(data). Live, as ``data``."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "grad", value, self._grad)
+
+    def __repr__(self) -> str:
+        count = sum(getattr(self, name).size for name, _ in self._parameters)
+        return (
+            f"{type(self).__name__}(shape=({self.height}, {self.width}), "
+            f"dtype={self.dtype}, parameters={count})"
+        )
+
+    # The neighbours
+
+    def pushThis(self, node: Node) -> None:
+        """Appends this node to ``node.forward``."""
+        as_node(type(self).__name__, "node", node)
+        node.forward.append(self)
+
+    def detach(self) -> None:
+        """Removes this node from its inputs' ``forward``, so that their backward pass no longer waits for it.
+
+        Its ``backward`` stays: ``calcData`` goes on working, and ``pushThis`` on each input attaches it again.
+
+        Raises
+        ------
+        RuntimeError
+            The node has consumers itself.
+        """
+        if self.forward:
+            raise RuntimeError(
+                f"{type(self).__name__}: only a node without consumers can be detached, "
+                f"got one with {len(self.forward)}"
+            )
+        for node in self.backward:
+            node.forward[:] = [consumer for consumer in node.forward if consumer is not self]
+        self.b_count = 0
+        self._has_run = False
+
+    # What a kind of node does
+
+    def calcData(self) -> None:
+        """Computes ``data`` from ``backward[*].data``; nothing for a leaf."""
+
+    def calcPartialDerivative(self) -> None:
+        """ADDS this node's share into ``backward[*].grad``, and to its own parameters' gradient sums."""
+
+    def updateParameters(self, eta: float) -> None:
+        """Parameters -= eta * their gradient sums, then the sums are 0; nothing for a node without parameters."""
+        eta = as_rate(type(self).__name__, eta)
+        for name, gradient in self._parameters:
+            total = getattr(self, gradient)
+            value = getattr(self, name)
+            value -= eta * total
+            total[...] = 0
+
+    def zero_grad(self) -> None:
+        """Sets the gradient sums of this node's parameters to 0 without an update."""
+        for _, gradient in self._parameters:
+            getattr(self, gradient)[...] = 0
+
+    # The passes: iterative, in the order of the document's recursion
+
+    @final
+    def forwardPropagation(self) -> None:
+        """Counts an arrival; when all inputs have arrived, computes this node and goes on to every consumer.
+
+        To compute a node is to reset ``b_count``, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
+        call on every leaf.
+        """
+        pending = [self]
+        try:
+            while pending:
+                node = pending.pop()
+                arrived = node.b_count + 1
+                if arrived < len(node.backward):
+                    node.b_count = arrived
+                    continue
+                node.b_count = 0
+                node._grad.fill(0)
+                node.calcData()
+                node._has_run = True
+                pending += node.forward[::-1]
+        except BaseException:
+            for node in self._component():
+                node.b_count = 0
+                node._has_run = False
+            raise
+
+    @final
+    def backwardPropagation(self) -> None:
+        """Counts an arrival; when all consumers have arrived, adds to the inputs' gradients and goes on to the inputs.
+
+        Called on the loss, a node of one element without consumers, whose own ``grad`` is set to 1.
+
+        Raises
+        ------
+        ValueError
+            The node has no consumers and more than one element.
+        RuntimeError
+            The node has no consumers and was not computed by a completed forward pass.
+        """
+        if not self.forward:
+            self._check_end()
+            self._grad[0] = 1
+        self._sweep_back(methodcaller("calcPartialDerivative"))
+
+    @final
+    def update(self, eta: float) -> None:
+        """Counts as ``backwardPropagation`` does, with ``updateParameters(eta)`` as the work.
+
+        Each node is updated once, later layers first.
+
+        Parameters
+        ----------
+        eta : float
+            Learning rate, for the SUM of the losses since the last update.
+        """
+        eta = as_rate(type(self).__name__, eta)
+        self._sweep_back(methodcaller("updateParameters", eta))
+
+    def _sweep_back(self, work: Callable[[Node], None]) -> None:
+        pending = [self]
+        try:
+            while pending:
+                node = pending.pop()
+                arrived = node.f_count + 1
+                if arrived < len(node.forward):
+                    node.f_count = arrived
+                    continue
+                node.f_count = 0
+                work(node)
+                pending += node.backward[::-1]
+        except BaseException:
+            for node in self._component():
+                node.f_count = 0
+            raise
+
+    def _check_end(self) -> None:
+        if self.size != 1:
+            raise ValueError(
+                f"{type(self).__name__}: backwardPropagation must begin at a node of one element, "
+                f"got {self.size}"
+            )
+        if not self._has_run:
+            raise RuntimeError(
+                f"{type(self).__name__}: backwardPropagation needs a completed forward pass first"
+            )
+
+    def _component(self) -> set[Node]:
+        """Every node that is connected with this one."""
+        found = {self}
+        pending = [self]
+        while pending:
+            node = pending.pop()
+            for neighbour in (*node.forward, *node.backward):
+                if neighbour not in found:
+                    found.add(neighbour)
+                    pending.append(neighbour)
+        return found
+
+
+def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:
+    """A tuple of at least `minimum` nodes."""
+    if isinstance(nodes, (Node, str, bytes)) or not isinstance(nodes, Iterable):
+        raise TypeError(f"{owner}: {argument} must be a sequence of Nodes, got {describe(nodes)}")
+    result = tuple(nodes)
+    for node in result:
+        if not isinstance(node, Node):
+            raise TypeError(f"{owner}: {argument} must hold Nodes alone, got {describe(node)}")
+    if len(result) < minimum:
+        raise ValueError(f"{owner}: {argument} must hold at least {minimum} node, got none")
+    return result
+
+
+def as_node(owner: str, argument: str, node: object) -> Node:
+    """A node."""
+    if not isinstance(node, Node):
+        raise TypeError(f"{owner}: {argument} must be a Node, got {describe(node)}")
+    return node

@@ -1,0 +1,99 @@
+"""Affine: a fully connected layer."""
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph import _kernels
+from cgraph._array import Array, as_number, as_rate, as_real, copy_into
+from cgraph.node import Node, as_node
+
+
+class Affine(Node):
+    """d = Wᵀ (x; b), an affine transformation ℝᵐ → ℝⁿ (section "Class: Affine").
+
+    d_j = Σ_{i≤m} W_ij x_i + W_{m+1,j} b. The last row of W belongs to the constant input b.
+
+    ∂L/∂x_i = Σ_j W_ij g_j; ∂L/∂W_ij = x_i g_j, and b g_j in the last row.
+
+    Parameters
+    ----------
+    node1 : Node
+        The input, m elements; one of two dimensions is read row by row.
+    Weight : array_like, shape (m + 1, n)
+        Initial weights; copied, and cast to the dtype of the input.
+    bias : float, optional
+        The constant input b; fixed, the last row of W is what learns.
+
+    Raises
+    ------
+    TypeError
+        `node1` is not a Node; `Weight` or `bias` are not real numbers.
+    ValueError
+        `Weight` has another number of dimensions or of rows.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(2)
+    >>> x.getInput([10, 20])
+    >>> y = CG.Affine(x, [[1, 0], [0, 1], [5, 7]])
+    >>> x.forwardPropagation()
+    >>> y.data
+    array([15., 27.])
+    """
+
+    _parameters = (("weight", "gradWeight"),)
+
+    def __init__(self, node1: Node, Weight: npt.ArrayLike, bias: float = 1) -> None:
+        owner = type(self).__name__
+        x = as_node(owner, "node1", node1)
+        weight = as_real(owner, "Weight", Weight)
+        if weight.ndim != 2 or weight.shape[0] != x.size + 1 or weight.shape[1] == 0:
+            raise ValueError(
+                f"{owner}: Weight must have shape ({x.size + 1}, n) for an input of {x.size} elements, "
+                f"got {weight.shape}"
+            )
+        self._bias = as_number(owner, "bias", bias)
+        self._weight = np.array(weight, x.dtype, order="C")
+        self._gradWeight = np.zeros_like(self._weight)
+        self._set_up(x.size, weight.shape[1], 1, (x,))
+
+    @property
+    def weight(self) -> Array:
+        """W, shape (m + 1, n). Live: writing into it counts. Assigning copies in."""
+        return self._weight
+
+    @weight.setter
+    def weight(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "weight", value, self._weight)
+
+    @property
+    def gradWeight(self) -> Array:
+        """The sum of the gradients of W since the last update, shape (m + 1, n). Live, as ``weight``."""
+        return self._gradWeight
+
+    @gradWeight.setter
+    def gradWeight(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "gradWeight", value, self._gradWeight)
+
+    @property
+    def bias(self) -> float:
+        """The constant input b."""
+        return self._bias
+
+    def calcData(self) -> None:
+        packed = _kernels.scratch(self._data.dtype, self._data.size)
+        x = self.backward[0]
+        self._kernels.affine.affine_forward(x._data, self._weight, self._bias, packed, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        packed = _kernels.scratch(self._data.dtype, self._data.size)
+        x, k = self.backward[0], self._kernels.affine
+        k.affine_backward_input(self._weight, self._grad, packed, x._grad)
+        k.affine_backward_weight(x._data, self._bias, self._grad, packed, self._gradWeight)
+
+    def updateParameters(self, eta: float) -> None:
+        eta = as_rate(type(self).__name__, eta)
+        self._kernels.elementwise.descend(
+            self._weight.reshape(-1), self._gradWeight.reshape(-1), eta
+        )

@@ -1,0 +1,191 @@
+"""Convolution2d: several input channels, one output channel."""
+
+from collections.abc import Iterable
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph import _kernels
+from cgraph._array import Array, as_number, as_rate, as_real, copy_into
+from cgraph._kernels.protocols import Offsets
+from cgraph._kernels.window import Window
+from cgraph.node import Node, as_nodes
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
+
+FORMS = (
+    ("nodes", "Kernel", "bias", "stride", "topPadding", "leftPadding", "height", "width"),
+    ("nodes", "Kernel", "bias", "stride", "height", "width"),
+    ("nodes", "Kernel", "bias", "stride"),
+    ("nodes", "Kernel", "bias", "height", "width"),
+    ("nodes", "Kernel", "bias"),
+)
+
+
+def tap_offsets(window: Window, channels: int) -> Offsets:
+    """Where, in the frames of all channels, each kernel element (c, i, j) lies for output (0, 0)."""
+    c, i, j = np.ogrid[:channels, : window.k_h, : window.k_w]
+    s = window.s
+    plane = i % s * window.phases_w + j % s
+    offsets = c * window.frame + plane * window.plane + i // s * window.pitch + j // s
+    return np.asarray(offsets, np.intp).reshape(-1)
+
+
+class Convolution2d(Filter2d):
+    """Cross-correlation of C channels with one kernel (section "Class: Convolution2d").
+
+    With X outside its domain counting as 0, and indices from 1 as in the specification,
+    D[α,β] = Σ_c Σ_i Σ_j K[c,i,j] X_c[(α−1)s + i − p, (β−1)s + j − q] + b.
+
+    ∂L/∂X_c[α,β] = Σ K[c,i,j] G[(α−i+p)/s + 1, (β−j+q)/s + 1] over the i, j that give whole indices within D;
+    ∂L/∂K[c,i,j] = Σ_{α,β} X_c[(α−1)s + i − p, (β−1)s + j − q] G[α,β]; ∂L/∂b = Σ_{α,β} G[α,β].
+
+    The constructor has five forms, told apart by the number of positional arguments, or by the names given:
+
+    - ``(nodes, Kernel, bias, stride, topPadding, leftPadding, height, width)``
+    - ``(nodes, Kernel, bias, stride, height, width)``: the padding is shared out to both sides
+    - ``(nodes, Kernel, bias, stride)``: as much padding as the stride needs to reach every element
+    - ``(nodes, Kernel, bias, height, width)``: stride 1
+    - ``(nodes, Kernel, bias)``: stride 1, no padding
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        The C input channels, all of the same height and width (m_h, m_w).
+    Kernel : array_like, shape (C, k_h, k_w)
+        Initial kernel; copied, and cast to the dtype of the inputs.
+    bias : float
+        Initial bias b; it learns.
+    stride : int, optional
+        Step of the window in both directions (s).
+    topPadding, leftPadding : int, optional
+        Virtual rows above and columns left of the input (p, q).
+    height, width : int, optional
+        Size of the output (n_h, n_w); bottom and right padding follow from it.
+
+    Raises
+    ------
+    TypeError
+        Arguments that are none of the five forms, inputs that are not Nodes or differ in dtype, sizes that are not
+        integers, a kernel or bias that are not real numbers.
+    ValueError
+        `Kernel` has another shape than (C, k_h, k_w), the inputs differ in shape, a size is below its minimum, or a
+        padding would be negative.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf2(3, 3)
+    >>> x.getInput([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    >>> y = CG.Convolution2d([x], [[[1, 0], [0, -1]]], 0.5)
+    >>> x.forwardPropagation()
+    >>> y.data.reshape(y.height, y.width)
+    array([[-3.5, -3.5],
+           [-3.5, -3.5]])
+    """
+
+    _parameters = (("kernel", "gradKernel"), ("_bias", "_gradBias"))
+
+    @overload
+    def __init__(
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int,
+        topPadding: int, leftPadding: int, height: int, width: int,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int,
+        height: int, width: int,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int
+    ) -> None: ...
+    @overload
+    def __init__(
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, height: int, width: int
+    ) -> None: ...
+    @overload
+    def __init__(self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float) -> None: ...
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        owner = type(self).__name__
+        given = chosen_form(owner, FORMS, args, kwargs)
+        channels = as_nodes(owner, "nodes", given.pop("nodes"))
+        kernel = as_real(owner, "Kernel", given.pop("Kernel"))
+        bias = as_number(owner, "bias", given.pop("bias"))
+        if kernel.ndim != 3 or kernel.shape[0] != len(channels) or 0 in kernel.shape:
+            raise ValueError(
+                f"{owner}: Kernel must have shape ({len(channels)}, kernelHeight, kernelWidth) "
+                f"for {len(channels)} nodes, got {kernel.shape}"
+            )
+        sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
+        window = fitted_window(owner, channels, given | sizes)
+        # The kernel and, behind it, the bias: one vector that learns.
+        self._w = np.empty(kernel.size + 1, channels[0].dtype)
+        self._dw = np.zeros_like(self._w)
+        self._kernel, self._bias = self._w[:-1].reshape(kernel.shape), self._w[-1:]
+        self._gradKernel, self._gradBias = self._dw[:-1].reshape(kernel.shape), self._dw[-1:]
+        self._kernel[...] = kernel
+        self._bias[0] = bias
+        self._taps = tap_offsets(window, len(channels))
+        self._set_up_filter(channels, window)
+        self._scratch_size = self._kernels.convolution.convolution2d_scratch(window, len(channels))
+
+    @property
+    def kernel(self) -> Array:
+        """K, shape (C, k_h, k_w). Live: writing into it counts. Assigning copies in."""
+        return self._kernel
+
+    @kernel.setter
+    def kernel(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "kernel", value, self._kernel)
+
+    @property
+    def gradKernel(self) -> Array:
+        """The sum of the gradients of K since the last update, shape (C, k_h, k_w). Live, as ``kernel``."""
+        return self._gradKernel
+
+    @gradKernel.setter
+    def gradKernel(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "gradKernel", value, self._gradKernel)
+
+    @property
+    def bias(self) -> float:
+        """The bias b. Can be assigned."""
+        return float(self._bias[0])
+
+    @bias.setter
+    def bias(self, value: float) -> None:
+        self._bias[0] = as_number(type(self).__name__, "bias", value)
+
+    @property
+    def gradBias(self) -> float:
+        """The sum of the gradients of b since the last update. Can be assigned."""
+        return float(self._gradBias[0])
+
+    @gradBias.setter
+    def gradBias(self, value: float) -> None:
+        self._gradBias[0] = as_number(type(self).__name__, "gradBias", value)
+
+    def calcData(self) -> None:
+        self._kernels.convolution.convolution2d_forward(
+            [x._data for x in self.backward],
+            self._w,
+            self._taps,
+            self._window,
+            _kernels.scratch(self._data.dtype, self._scratch_size),
+            self._data,
+        )
+
+    def calcPartialDerivative(self) -> None:
+        k, window = self._kernels.convolution, self._window
+        scratch = _kernels.scratch(self._data.dtype, self._scratch_size)
+        k.convolution2d_backward_input(
+            self._w, self._grad, window, scratch, [x._grad for x in self.backward]
+        )
+        k.convolution2d_backward_kernel(
+            [x._data for x in self.backward], self._grad, self._taps, window, scratch, self._dw
+        )
+
+    def updateParameters(self, eta: float) -> None:
+        self._kernels.elementwise.descend(self._w, self._dw, as_rate(type(self).__name__, eta))

@@ -1,0 +1,163 @@
+"""MaxPooling2d and AveragePooling2d: one channel in, one out."""
+
+import math
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph._array import as_number
+from cgraph._kernels.window import Window
+from cgraph.node import Node, as_node
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
+
+FORMS = (
+    (
+        "node1", "kernelHeight", "kernelWidth", "stride",
+        "topPadding", "leftPadding", "height", "width",
+    ),
+    ("node1", "kernelHeight", "kernelWidth", "stride", "height", "width"),
+    ("node1", "kernelHeight", "kernelWidth", "stride"),
+)  # fmt: skip
+
+
+def misses_input(window: Window) -> bool:
+    """Whether some window lies wholly in the padding: the first or the last of an axis, if any."""
+    w = window
+    rows = w.p >= w.k_h or (w.n_h - 1) * w.s - w.p >= w.m_h
+    return rows or w.q >= w.k_w or (w.n_w - 1) * w.s - w.q >= w.m_w
+
+
+class MaxPooling2d(Filter2d):
+    """The maximum over a moving window (section "Class: MaxPooling", under which name it exists too).
+
+    D[α,β] = max_{i,j} X[(α−1)s + i − p, (β−1)s + j − q], where an element outside the domain counts as `pad_value`.
+
+    ∂L/∂X[α,β] = Σ G / N over the windows whose maximum it equals; N is ``maxCount``.
+
+    The constructor has three forms, told apart by the number of positional arguments, or by the names given:
+
+    - ``(node1, kernelHeight, kernelWidth, stride, topPadding, leftPadding, height, width)``
+    - ``(node1, kernelHeight, kernelWidth, stride, height, width)``: the padding is shared out to both sides
+    - ``(node1, kernelHeight, kernelWidth, stride)``: as much padding as the stride needs to reach every element
+
+    Parameters
+    ----------
+    node1 : Node
+        The input, m_h × m_w.
+    kernelHeight, kernelWidth : int
+        Size of the window.
+    stride : int
+        Step of the window in both directions.
+    topPadding, leftPadding : int, optional
+        Virtual rows above and columns left of the input.
+    height, width : int, optional
+        Size of the output; bottom and right padding follow from it.
+    pad_value : float, optional, keyword only
+        What the padding counts as: 0 as in the specification; ``-inf`` is the convention of PyTorch and ONNX, in which
+        padding never wins.
+
+    Raises
+    ------
+    TypeError
+        Arguments that are none of the three forms, `node1` is not a Node, a size is not an integer.
+    ValueError
+        A size is below its minimum, a padding would be negative, `pad_value` is NaN, or it is -inf and a window lies
+        wholly in the padding.
+
+    Notes
+    -----
+    The gradient is shared equally among the elements within the domain that equal the maximum; where only the padding
+    reaches it, ``maxCount`` is 0 and nothing flows. A NaN in a window gives NaN, ``maxCount`` 0 and no gradient.
+    """
+
+    @overload
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        topPadding: int, leftPadding: int, height: int, width: int, *, pad_value: float = 0.0,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        height: int, width: int, *, pad_value: float = 0.0,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        *, pad_value: float = 0.0,
+    ) -> None: ...  # fmt: skip
+
+    def __init__(self, *args: Any, pad_value: float = 0.0, **kwargs: Any) -> None:
+        owner = type(self).__name__
+        self._pad_value = as_number(owner, "pad_value", pad_value)
+        if math.isnan(self._pad_value):
+            raise ValueError(f"{owner}: pad_value must be a number, got nan")
+        given = chosen_form(owner, FORMS, args, kwargs)
+        x = as_node(owner, "node1", given.pop("node1"))
+        window = fitted_window(owner, (x,), given)
+        if self._pad_value == -math.inf and misses_input(window):
+            raise ValueError(
+                f"{owner}: with pad_value -inf every window must reach the input, "
+                f"got one of {window.k_h} * {window.k_w} wholly in the padding"
+            )
+        self._maxCount = np.zeros((window.n_h, window.n_w), np.uintc)
+        self._set_up_filter((x,), window)
+
+    @property
+    def maxCount(self) -> npt.NDArray[np.uintc]:
+        """How many elements within the domain equal the maximum, shape (height, width)."""
+        return self._maxCount
+
+    def calcData(self) -> None:
+        self._kernels.pooling.max_pooling_forward(
+            self.backward[0]._data, self._window, self._pad_value, self._data, self._maxCount
+        )
+
+    def calcPartialDerivative(self) -> None:
+        x = self.backward[0]
+        self._kernels.pooling.max_pooling_backward(
+            x._data, self._data, self._maxCount, self._window, self._grad, x._grad
+        )
+
+
+MaxPooling = MaxPooling2d
+
+
+class AveragePooling2d(Filter2d):
+    """The mean over a moving window, where an element outside the domain counts as 0.
+
+    D[α,β] = (1 / (k_h k_w)) Σ_{i,j} X[(α−1)s + i − p, (β−1)s + j − q].
+
+    ∂L/∂X[α,β] = Σ G / (k_h k_w) over the windows that it lies in.
+
+    The constructor's forms, parameters and errors are those of MaxPooling2d, without `pad_value`.
+    """
+
+    @overload
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        topPadding: int, leftPadding: int, height: int, width: int,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        height: int, width: int,
+    ) -> None: ...  # fmt: skip
+    @overload
+    def __init__(self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int) -> None: ...
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        owner = type(self).__name__
+        given = chosen_form(owner, FORMS, args, kwargs)
+        x = as_node(owner, "node1", given.pop("node1"))
+        self._set_up_filter((x,), fitted_window(owner, (x,), given))
+
+    def calcData(self) -> None:
+        self._kernels.pooling.average_pooling_forward(
+            self.backward[0]._data, self._window, self._data
+        )
+
+    def calcPartialDerivative(self) -> None:
+        self._kernels.pooling.average_pooling_backward(
+            self._grad, self._window, self.backward[0]._grad
+        )

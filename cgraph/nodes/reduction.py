@@ -1,0 +1,133 @@
+"""Nodes that reduce over their inputs' elements: to one number, or, Softmax, to their sum on the way.
+
+x, y: the inputs, m elements each; d: this node's data; g: its gradient ∂L/∂d.
+"""
+
+from cgraph.node import Node, as_node
+from cgraph.nodes.elementwise import MtoM, require_equal_shapes
+
+
+class MMto1(Node):
+    """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE and CEE; computes nothing itself (section "Class: MMto1").
+
+    Parameters
+    ----------
+    node1, node2 : Node
+        The inputs, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+    """
+
+    def __init__(self, node1: Node, node2: Node) -> None:
+        require_equal_shapes(self, node1, node2)
+        self._set_up(node1._data.size, 1, 1, (node1, node2))
+
+
+class Dots(MMto1):
+    """d = Σ x_i y_i (section "Class: Dots").
+
+    ∂L/∂x_i = y_i g, ∂L/∂y_i = x_i g.
+    """
+
+    def calcData(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.dots_forward(x._data, y._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.dots_backward(x._data, y._data, self._grad, x._grad, y._grad)
+
+
+class MSE(MMto1):
+    """d = (1/m) Σ (x_i − y_i)², the mean squared error (section "Class: MSE").
+
+    ∂L/∂x_i = 2 (x_i − y_i) g / m, ∂L/∂y_i = −2 (x_i − y_i) g / m.
+    """
+
+    def calcData(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.mse_forward(x._data, y._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.mse_backward(x._data, y._data, self._grad, x._grad, y._grad)
+
+
+class CEE(MMto1):
+    """d = −Σ y_i ln x_i, the cross-entropy error of a prediction x and a target y (section "Class: CEE").
+
+    ∂L/∂x_i = −(y_i / x_i) g, ∂L/∂y_i = −ln(x_i) g.
+
+    Notes
+    -----
+    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss and, where |y_i g| ≤ 1,
+    its gradients are finite. A NaN stays a NaN. Where y_i = 0 the term is 0, and so is x_i's gradient, whatever x_i is.
+    """
+
+    def calcData(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.cee_forward(x._data, y._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x, y = self.backward
+        self._kernels.reduction.cee_backward(x._data, y._data, self._grad, x._grad, y._grad)
+
+
+class Mto1(Node):
+    """ℝᵐ → ℝ, the base class of Norm2; computes nothing itself (section "Class: Mto1").
+
+    Parameters
+    ----------
+    node1 : Node
+        The input, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+    """
+
+    def __init__(self, node1: Node) -> None:
+        x = as_node(type(self).__name__, "node1", node1)
+        self._set_up(x._data.size, 1, 1, (x,))
+
+
+class Norm2(Mto1):
+    """d = √(Σ x_i²) (section "Class: Norm2").
+
+    ∂L/∂x_i = (x_i / d) g.
+
+    Notes
+    -----
+    At x = 0 the gradient is 0, the subgradient of least norm. Squares that would overflow or underflow are scaled.
+    """
+
+    def calcData(self) -> None:
+        self._kernels.reduction.norm2_forward(self.backward[0]._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x = self.backward[0]
+        self._kernels.reduction.norm2_backward(x._data, self._data, self._grad, x._grad)
+
+
+class Softmax(MtoM):
+    """d_i = exp(x_i) / Σ_j exp(x_j), over all elements of the input (section "Class: Softmax").
+
+    ∂L/∂x_i = Σ_j (δ_ij − d_i) d_j g_j = d_i (g_i − Σ_j d_j g_j).
+
+    Notes
+    -----
+    The maximum is subtracted first, so that no exponential overflows.
+    """
+
+    def calcData(self) -> None:
+        self._kernels.reduction.softmax_forward(self.backward[0]._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x = self.backward[0]
+        self._kernels.reduction.softmax_backward(self._data, self._grad, x._grad)

@@ -1,0 +1,60 @@
+"""Walks over a graph: the ancestors of a node, and what learns among them."""
+
+from typing import NamedTuple
+
+from cgraph._array import Array
+from cgraph.node import Node, as_node
+
+
+class Parameter(NamedTuple):
+    """An array that learns: its node, its name there, its values and their gradient sum, both live."""
+
+    node: Node
+    name: str
+    value: Array
+    grad: Array
+
+
+def ancestors(node: Node) -> list[Node]:
+    """The node and everything that it is computed from, inputs before their consumers, the node last.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+    """
+    as_node("ancestors", "node", node)
+    order: list[Node] = []
+    entered: set[Node] = set()
+    pending = [(node, False)]
+    while pending:
+        current, inputs_done = pending.pop()
+        if inputs_done:
+            order.append(current)
+        elif current not in entered:
+            entered.add(current)
+            pending.append((current, True))
+            pending.extend((above, False) for above in reversed(current.backward))
+    return order
+
+
+def parameters(node: Node) -> list[Parameter]:
+    """Every array that learns among the ancestors of a node, in the order of `ancestors`.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> y = CG.Affine(CG.Leaf1(2), [[1.0], [2.0], [3.0]])
+    >>> [(p.name, p.value.shape) for p in CG.parameters(y)]
+    [('weight', (3, 1))]
+    """
+    return [
+        Parameter(member, name.lstrip("_"), getattr(member, name), getattr(member, gradient))
+        for member in ancestors(node)
+        for name, gradient in member._parameters
+    ]
