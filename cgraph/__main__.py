@@ -1,0 +1,7 @@
+"""`python -m cgraph`: the same as the command `cgraph`."""
+
+import sys
+
+from cgraph.cli import main
+
+sys.exit(main())

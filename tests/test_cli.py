@@ -1,0 +1,321 @@
+"""The command line: what it prints, what it writes, and how it fails."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from io import StringIO
+
+import numpy as np
+import pytest
+from idx_files import NAMES, write_idx_folder
+
+from cgraph import cli, train
+from cgraph.io import read_metadata, save_parameters
+from cgraph.models import convolutional_classifier
+
+
+@pytest.fixture
+def idx(tmp_path):
+    return write_idx_folder(tmp_path / "idx")
+
+
+@pytest.fixture
+def cgraph(capsys):
+    """Run a command line; exit code, stdout and stderr."""
+
+    def run(*argv):
+        try:
+            code = cli.main([str(argument) for argument in argv])
+        except SystemExit as stop:
+            code = stop.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def no_extras(monkeypatch):
+    """An interpreter without tqdm and matplotlib."""
+    for name in ("tqdm", "matplotlib", "matplotlib.figure"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """A folder with data and what two epochs on them have left."""
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_idx_folder(folder / "idx")
+    options = ("--data", data, "--epochs", 2, "--output", folder)
+    with redirect_stdout(StringIO()) as out:
+        assert cli.main(["train", "digits", *map(str, options)]) == 0
+    return folder, out.getvalue()
+
+
+@pytest.fixture
+def trained(trained_once, tmp_path):
+    """A model file of one's own."""
+    return shutil.copy(trained_once[0] / "model.npz", tmp_path / "trained.npz")
+
+
+def stop_after(monkeypatch, batches):
+    """Ctrl-C in the middle of a mini-batch."""
+    step, left = train.train_batch, iter(range(batches))
+
+    def interrupted(model, images, labels, eta):
+        if next(left, None) is None:
+            model.forward(images[0], int(labels[0]))
+            raise KeyboardInterrupt
+        return step(model, images, labels, eta)
+
+    monkeypatch.setattr(train, "train_batch", interrupted)
+
+
+def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp_path, no_extras):
+    output = tmp_path / "new" / "folder"
+    code, out, err = cgraph(
+        "train", "digits", "--data", idx, "--epochs", 2, "--batch", 10, "--seed", 5,
+        "--eta", 0.1, "--dtype", "float64", "--output", output,
+    )  # fmt: skip
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[0] == f"{idx}: 80 images to train on, 30 held out"
+    assert lines[1] == "8 x 8 pixels, 10 classes, 3,706 parameters, float64"
+    assert [line.split()[:2] for line in lines[2:4]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert lines[4] == f"parameters: {output / 'model.npz'}"
+    accuracy = lines[3].split("test accuracy")[1].split("%")[0].strip()
+    assert lines[5:] == [f"test accuracy: {accuracy} %"]
+    assert err.splitlines() == [
+        'tqdm is not installed: plain lines; pip install ".[demo]"',
+        'matplotlib is not installed: no loss curve; pip install ".[demo]"',
+    ]
+    assert os.listdir(output) == ["model.npz"]
+    assert read_metadata(output / "model.npz") == {
+        "height": 8, "width": 8, "classes": 10, "channels": [12, 24],
+        "dtype": "float64", "seed": 5, "data": str(idx),
+    }  # fmt: skip
+
+
+def test_train_without_data_takes_the_digits_of_the_package(
+    cgraph, tmp_path, monkeypatch, no_extras
+):
+    whole = train.digits_dataset(3)
+    few = train.Dataset(
+        whole.train_images[:40], whole.train_labels[:40], whole.test_images, whole.test_labels, 16
+    )
+    monkeypatch.setattr("cgraph._commands.digits_dataset", lambda seed: {3: few}[seed])
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = cgraph("train", "digits", "--epochs", "1", "--seed", "3")
+    assert code == 0
+    assert out.startswith("digits: 40 images to train on, 360 held out\n")
+    code, out, _ = cgraph("predict", "model.npz", "--show", "0")
+    assert code == 0
+    assert out.startswith("model.npz: 8 x 8 pixels, 10 classes, 3,706 parameters, float32\n")
+
+
+def test_the_loss_curve_is_a_png(trained_once):
+    pytest.importorskip("matplotlib")
+    folder, out = trained_once
+    assert f"loss curve: {folder / 'loss.png'}\n" in out
+    assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_options_reach_the_training(cgraph, idx, tmp_path, monkeypatch, no_extras):
+    given = {}
+
+    def spy(model, dataset, *, rng, on_batch, **options):
+        given.update(options, dtype=model.loss.data.dtype, images=len(dataset.train_images))
+        return iter(())
+
+    monkeypatch.setattr("cgraph._commands.train_epochs", spy)
+    options = ["--epochs", "3", "--batch", "7", "--learning-rate", "0.5", "--dtype", "float64"]
+    cgraph("train", "digits", "--data", idx, "--output", tmp_path, *options)
+    assert given == {"epochs": 3, "batch": 7, "eta": 0.5, "dtype": "float64", "images": 80}
+
+
+def test_the_same_options_give_the_same_file(cgraph, idx, tmp_path, no_extras):
+    files = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        output = tmp_path / name
+        options = ("--data", idx, "--epochs", 1, "--output", output, "--seed", seed)
+        assert cgraph("train", "digits", *options)[0] == 0
+        files.append((output / "model.npz").read_bytes())
+    assert files[0] == files[1] != files[2]
+
+
+def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, no_extras):
+    stop_after(monkeypatch, 7)
+    options = ("--data", idx, "--output", tmp_path, "--batch", 16, "--epochs", 4)
+    code, out, _ = cgraph("train", "digits", *options)
+    assert code == 130
+    assert "stopped by Ctrl-C: 1 of 4 epochs done" in out
+    assert f"parameters: {tmp_path / 'model.npz'}" in out
+    assert out.splitlines()[-1].startswith("test accuracy after epoch 1: ")
+    assert cgraph("predict", tmp_path / "model.npz")[0] == 0
+
+
+def test_ctrl_c_in_the_first_epoch_saves_too(cgraph, idx, tmp_path, monkeypatch):
+    stop_after(monkeypatch, 1)
+    code, out, _ = cgraph("train", "digits", "--data", idx, "--output", tmp_path)
+    assert code == 130
+    assert "stopped by Ctrl-C: 0 of 20 epochs done" in out
+    assert "accuracy" not in out
+    assert sorted(os.listdir(tmp_path)) == ["idx", "model.npz"]
+
+
+def test_ctrl_c_saves_the_steps_of_the_epoch_that_it_ended(cgraph, idx, tmp_path, monkeypatch):
+    contents = []
+    for steps in (1, 2):
+        with monkeypatch.context() as patch:
+            stop_after(patch, steps)
+            assert cgraph("train", "digits", "--data", idx, "--output", tmp_path)[0] == 130
+        contents.append((tmp_path / "model.npz").read_bytes())
+    assert contents[0] != contents[1]
+
+
+def test_ctrl_c_elsewhere_ends_without_a_traceback(cgraph, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "predict", interrupted)
+    assert cgraph("predict", "model.npz") == (130, "", "interrupted\n")
+
+
+def test_predict_shows_digits_and_the_accuracy_of_the_training(cgraph, trained, trained_once):
+    code, out, err = cgraph("predict", trained, "--show", 3)
+    assert (code, err) == (0, "")
+    before, _, after = out.partition("mistakes:")
+    assert before.count("%%") > 10
+    pairs = re.findall(r"(\d), but is (\d)", after)
+    assert len(pairs) == 3
+    assert all(predicted != label for predicted, label in pairs)
+    wrong = int(after.split(" of 30 are wrong")[0].split()[-1])
+    last = out.splitlines()[-1]
+    assert last == f"test accuracy: {100 * (30 - wrong) / 30:.1f} %"
+    assert last == trained_once[1].splitlines()[-1]
+
+
+def test_predict_takes_other_data(cgraph, trained, tmp_path):
+    names = [f"{name}.gz" for name in NAMES]
+    other = write_idx_folder(tmp_path / "other", test=12, names=names)
+    code, out, _ = cgraph("predict", trained, "--data", other, "--show", 0)
+    assert code == 0
+    assert " of 12 are wrong\n" in out
+    assert "mistakes" not in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([], "the following arguments are required: {train,predict} (see cgraph --help)"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["train"], "the following arguments are required: task (see cgraph train --help)"),
+        (["train", "cats"], "invalid choice: 'cats'"),
+        (["train", "digits", "--epochs", "0"], "expected a whole number of at least 1, got '0'"),
+        (["train", "digits", "--batch", "1.5"], "expected a whole number of at least 1"),
+        (["train", "digits", "--eta", "0"], "argument --eta/--learning-rate: expected a number"),
+        (["train", "digits", "--eta", "nan"], "expected a number above 0, got 'nan'"),
+        (["train", "digits", "--learning-rate", "inf"], "expected a number above 0, got 'inf'"),
+        (["train", "digits", "--seed", "-1"], "expected a whole number of at least 0, got '-1'"),
+        (["train", "digits", "--dtype", "int8"], "invalid choice: 'int8'"),
+        (["train", "digits", "--data", "nowhere"], "nowhere: no such folder"),
+        (["train", "digits", "--output", "file"], "file: "),
+        (["train", "digits", "--wings", "2"], "unrecognized arguments: --wings 2"),
+        (["predict"], "the following arguments are required: model.npz"),
+        (["predict", "absent.npz"], "absent.npz: "),
+        (["predict", "file"], "file: not a cgraph parameter file, or damaged"),
+        (["predict", "."], ".: "),
+    ],
+)
+def test_errors_of_the_user_are_one_line(cgraph, tmp_path, monkeypatch, argv, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no model")
+    code, out, err = cgraph(*argv)
+    assert (code, out) == (2, "")
+    assert err.startswith("cgraph: error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": None}, "holds parameters, but not of a model of cgraph train"),
+        ({"data": 3}, "holds parameters, but not of a model of cgraph train"),
+        ({"height": 9}, "the model expects images of 9 x 8, got 8 x 8"),
+        ({"classes": 3}, "the model knows 3 classes, got labels up to 9"),
+        ({"classes": "ten"}, "metadata that describe no model"),
+        ({"channels": None}, "metadata that describe no model"),
+        ({"dtype": "int8"}, "metadata that describe no model"),
+        ({"channels": [8, 8]}, "expected 33 parameter arrays"),
+        ({"data": "/no/such"}, "was trained on /no/such, which is not there: say --data FOLDER"),
+    ],
+)
+def test_model_files_with_strange_metadata_are_refused(cgraph, trained, changes, message):
+    metadata = {**read_metadata(trained), **changes}
+    model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
+    save_parameters(trained, model.loss, metadata)
+    code, out, err = cgraph("predict", trained)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_damaged_idx_files_are_named(cgraph, idx):
+    (idx / NAMES[0]).write_bytes(b"\x00\x00\x08\x03")
+    code, _, err = cgraph("train", "digits", "--data", idx)
+    assert code == 2
+    assert err == (f"cgraph: error: {idx / NAMES[0]}: expected a header of 16 bytes, got 4\n")
+
+
+@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
+def test_a_learning_rate_that_is_too_large_is_an_error_of_the_user(cgraph, idx, tmp_path):
+    options = ("--data", idx, "--output", tmp_path, "--eta", "1e30")
+    code, _, err = cgraph("train", "digits", *options)
+    assert code == 2
+    assert "try a smaller learning rate than 1e+30" in err.splitlines()[-1]
+    assert not (tmp_path / "model.npz").exists()
+
+
+@pytest.mark.parametrize("command", [(), ("train",), ("predict",)])
+def test_help_says_what_there_is(cgraph, command):
+    code, out, _ = cgraph(*command, "--help")
+    assert code == 0
+    words = {
+        (): ["train", "predict", "example: cgraph train digits"],
+        ("train",): ["--learning-rate", "(default: 0.1)", "(default: float32)", "example: "],
+        ("predict",): ["--show", "(default: 4)", "example: cgraph predict model.npz"],
+    }
+    text = " ".join(out.split())
+    for word in words[command]:
+        assert word in text
+    assert "None" not in text
+
+
+def run_python(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, timeout=60, **options
+    )
+
+
+def test_python_m_cgraph_is_the_command(tmp_path):
+    done = run_python("-m", "cgraph", "predict", "absent.npz", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("cgraph: error: absent.npz: ")
+
+
+def test_import_cgraph_leaves_the_command_lines_modules_alone():
+    code = "import sys, json, cgraph; print(json.dumps(list(sys.modules)))"
+    modules = set(json.loads(run_python("-c", code).stdout))
+    assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph._commands"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+@pytest.mark.parametrize("rest", ["--show 30 | head -c 1", "--show 0 | true"])
+def test_a_reader_that_leaves_early_sees_no_traceback(trained, rest):
+    command = f'"{sys.executable}" -m cgraph predict "{trained}" {rest}'
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""

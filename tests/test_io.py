@@ -1,0 +1,224 @@
+"""Saving and loading parameters."""
+
+import io
+import json
+import os
+import re
+import zipfile
+
+import numpy as np
+import pytest
+
+import cgraph as CG
+from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
+
+METADATA = {"seed": 3, "channels": [8, 16], "data": "Ziffern ü", "nothing": None}
+
+
+def small_graph(seed, *, dtype="float64", outputs=2):
+    """A graph with both kinds of parameters, one of them shared."""
+    rng = np.random.default_rng(seed)
+    image = CG.Leaf2(4, 4, dtype=dtype)
+    layer = [CG.Convolution2d([image], rng.normal(size=(1, 3, 3)), rng.normal()) for _ in range(2)]
+    joined = CG.Concatenation(layer)
+    affine = CG.Affine(joined, rng.normal(size=(joined.size + 1, outputs)))
+    return CG.Norm2(CG.Add(affine, affine))
+
+
+def values(node):
+    return [item.value.copy() for item in CG.parameters(node)]
+
+
+def assert_same(node, expected):
+    for found, value in zip(values(node), expected, strict=True):
+        np.testing.assert_array_equal(found, value, strict=True)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_round_trip_gives_back_every_bit_and_the_metadata(tmp_path, dtype):
+    path = tmp_path / "model.npz"
+    saved, loaded = small_graph(1, dtype=dtype), small_graph(2, dtype=dtype)
+    expected = values(saved)
+    expected[0][...] = CG.parameters(saved)[0].value[...] = [[np.nan, -0.0, np.inf]] * 3
+    save_parameters(path, saved, METADATA)
+    assert load_parameters(path, loaded) == METADATA == read_metadata(path)
+    assert_same(loaded, expected)
+
+
+def test_the_loaded_graph_computes_what_the_saved_one_did(tmp_path):
+    saved, loaded = small_graph(1), small_graph(2)
+    save_parameters(tmp_path / "model.npz", saved)
+    load_parameters(tmp_path / "model.npz", loaded)
+    for loss in (saved, loaded):
+        leaf = loss.backward[0].backward[0].backward[0].backward[0].backward[0]
+        leaf.getInput(np.arange(16.0))
+        leaf.forwardPropagation()
+    assert loaded.data[0] == saved.data[0] > 0
+
+
+def test_numpy_reads_the_file_without_pickle(tmp_path):
+    path = tmp_path / "model.npz"
+    graph = small_graph(1)
+    save_parameters(path, graph)
+    with np.load(path, allow_pickle=False) as arrays:
+        names = [name for name in arrays.files if name != "cgraph"]
+        assert [name.partition(".")[2] for name in names] == [
+            "Convolution2d.kernel",
+            "Convolution2d.bias",
+            "Convolution2d.kernel",
+            "Convolution2d.bias",
+            "Affine.weight",
+        ]
+        assert_same(graph, [arrays[name] for name in names])
+
+
+def test_a_graph_without_parameters_round_trips(tmp_path):
+    node = CG.Norm2(CG.Leaf1(3))
+    save_parameters(tmp_path / "none.npz", node, {"a": 1})
+    assert load_parameters(tmp_path / "none.npz", node) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("graph", "message"),
+    [
+        (small_graph(2, outputs=3), r"Affine.weight must have shape \(9, 3\) .*, got \(9, 2\)"),
+        (small_graph(2, dtype="float32"), "dtype float32, got .* float64"),
+        (CG.Norm2(CG.Leaf1(3)), "expected 0 parameter arrays for this graph, got 5"),
+        (
+            CG.Norm2(
+                CG.Concatenation(
+                    [CG.Affine(CG.Leaf1(8), np.ones((9, 2))) for _ in range(5)],
+                )
+            ),
+            "expected a parameter 00000.Affine.weight, got none",
+        ),
+    ],
+)
+def test_a_file_of_another_graph_is_refused_and_changes_nothing(tmp_path, graph, message):
+    path = tmp_path / "model.npz"
+    save_parameters(path, small_graph(1))
+    before = values(graph)
+    with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))}: .*{message}"):
+        load_parameters(path, graph)
+    assert_same(graph, before)
+
+
+def archive(**arrays):
+    file = io.BytesIO()
+    np.savez(file, **arrays)
+    return file.getvalue()
+
+
+def header(**changes):
+    content = {"format": "cgraph parameters", "version": 1, "metadata": {}, **changes}
+    return archive(cgraph=np.array(json.dumps(content)))
+
+
+def single_array():
+    file = io.BytesIO()
+    np.save(file, np.arange(3))
+    return file.getvalue()
+
+
+def empty_zip():
+    file = io.BytesIO()
+    zipfile.ZipFile(file, "w").close()
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "not a cgraph parameter file, or damaged"),
+        (b"hello", "not a cgraph parameter file, or damaged"),
+        (single_array(), "not a cgraph parameter file, or damaged"),
+        (empty_zip(), "not a cgraph parameter file, or damaged"),
+        (archive(a=np.arange(3)), "not a cgraph parameter file, or damaged"),
+        (archive(cgraph=np.array({"a": 1}, dtype=object)), "not a cgraph parameter file, or"),
+        (archive(cgraph=np.array("[]")), "not a cgraph parameter file, or damaged"),
+        (archive(cgraph=np.array("{")), "not a cgraph parameter file, or damaged"),
+        (header(format="another"), "not a cgraph parameter file$"),
+        (header(metadata=[]), "not a cgraph parameter file$"),
+        (header(version=2), "expected format version 1, got 2"),
+    ],
+)
+def test_strange_files_are_refused_with_their_name(tmp_path, content, message):
+    path = tmp_path / "model.npz"
+    path.write_bytes(content)
+    with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))}: {message}"):
+        read_metadata(path)
+
+
+@pytest.mark.filterwarnings("ignore")  # NumPy and zipfile may warn about what they see
+def test_damage_anywhere_gives_the_same_values_or_a_model_file_error(tmp_path):
+    path = tmp_path / "model.npz"
+    graph = small_graph(1)
+    save_parameters(path, graph, METADATA)
+    content = path.read_bytes()
+    expected = values(graph)
+    rng = np.random.default_rng(5)
+    refused = 0
+    for place in rng.choice(len(content), 300, replace=False):
+        flipped = bytearray(content)
+        flipped[place] ^= rng.integers(1, 256)
+        for damaged in (content[:place], bytes(flipped)):
+            path.write_bytes(damaged)
+            try:
+                load_parameters(path, graph)
+            except ModelFileError:
+                refused += 1
+            assert_same(graph, expected)
+    assert refused > 400
+
+
+class Trap:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_no_pickle_of_a_strange_file_is_run(tmp_path):
+    path, proof = tmp_path / "model.npz", tmp_path / "proof"
+    path.write_bytes(archive(cgraph=np.array([Trap(proof)], dtype=object)))
+    with pytest.raises(ModelFileError):
+        read_metadata(path)
+    assert not proof.exists()
+
+
+def test_an_absent_file_is_an_os_error_that_names_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.npz"):
+        load_parameters(tmp_path / "absent.npz", small_graph(1))
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "model.npz"
+    save_parameters(path, small_graph(1))
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_parameters(path, small_graph(2))
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["model.npz"]
+
+
+@pytest.mark.parametrize("metadata", [{"a": object()}, {"a": float("nan")}])
+def test_metadata_that_are_not_json_are_refused_before_writing(tmp_path, metadata):
+    with pytest.raises((TypeError, ValueError), match=r"JSON"):
+        save_parameters(tmp_path / "model.npz", small_graph(1), metadata)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="umask is a matter of POSIX")
+def test_the_file_obeys_the_umask(tmp_path):
+    save_parameters(tmp_path / "model.npz", small_graph(1))
+    (tmp_path / "plain").touch()
+    modes = {(tmp_path / name).stat().st_mode for name in ("model.npz", "plain")}
+    assert len(modes) == 1
