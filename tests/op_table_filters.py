@@ -1,0 +1,121 @@
+"""The filters' rows: domain, kernel and the arguments after them, for every way to pad."""
+
+from __future__ import annotations
+
+import math
+
+from op_row import Case, Row, apart
+from reference_filters import AveragePooling2d, Convolution2d, MaxPooling2d, Window
+
+import cgraph as CG
+
+# Arguments after the kernel's size: () | (stride,) | (stride, height, width) |
+# (stride, top, left, height, width); convolution also takes (height, width).
+GEOMETRIES = {
+    "one_element": ((1, 1), (1, 1), (1,)),
+    "kernel_1x1": ((5, 4), (1, 1), (1,)),
+    "kernel_is_domain": ((5, 5), (5, 5), (1,)),
+    "aligned": ((6, 7), (3, 2), (1,)),
+    "aligned_stride2": ((7, 9), (3, 3), (2,)),
+    "aligned_stride2_padded": ((6, 8), (3, 3), (2,)),
+    "aligned_stride3": ((8, 11), (2, 5), (3,)),
+    "aligned_stride3_padded": ((9, 10), (2, 2), (3,)),
+    "aligned_stride_over_kernel": ((5, 7), (1, 2), (3,)),
+    "centred_even_kernel": ((5, 5), (4, 2), (1, 5, 5)),
+    "centred_stride2": ((6, 7), (3, 3), (2, 3, 4)),
+    "centred_stride3": ((7, 5), (3, 4), (3, 4, 3)),
+    "given_asymmetric": ((5, 6), (3, 4), (1, 2, 0, 6, 4)),
+    "given_bottom_only": ((5, 6), (3, 3), (2, 0, 1, 3, 3)),
+    "given_top_only": ((5, 6), (3, 3), (2, 2, 2, 3, 4)),
+    "given_stride3": ((7, 8), (3, 2), (3, 1, 2, 4, 4)),
+    "given_padding_over_kernel": ((3, 3), (2, 2), (1, 3, 4, 8, 9)),
+    "kernel_over_domain_aligned": ((2, 2), (3, 4), (3,)),
+    "kernel_over_domain_centred": ((2, 2), (3, 5), (1, 2, 2)),
+    "kernel_over_domain_given": ((2, 3), (5, 6), (1, 1, 2, 2, 3)),
+    "one_row": ((1, 17), (1, 3), (1,)),
+    "one_column": ((19, 1), (4, 1), (2,)),
+    "pooling_2x2": ((8, 8), (2, 2), (2,)),
+    "broad": ((4, 37), (3, 5), (1,)),
+    "broad_stride2": ((4, 39), (3, 5), (2,)),
+}
+GEOMETRIES |= {f"width{w}": ((3, w), (2, 3), (1, 3, w)) for w in (6, 7, 9, 15, 17, 31, 33)}
+
+# Channels that only a convolution has: (channels, domain, kernel, arguments).
+CHANNELS = {
+    "stride_by_default": (2, (6, 7), (3, 2), ()),
+    "size_alone": (2, (5, 6), (3, 3), (5, 6)),
+    "channels_16": (16, (7, 5), (3, 3), (1,)),
+    "channels_33_1x1": (33, (4, 5), (1, 1), ()),
+    "channels_7_stride2": (7, (9, 8), (3, 3), (2,)),
+    "lenet_first": (1, (28, 28), (5, 5), (28, 28)),
+    "lenet_third": (6, (14, 14), (5, 5), ()),
+}
+
+NAMES = {
+    0: (),
+    1: ("stride",),
+    2: ("height", "width"),
+    3: ("stride", "height", "width"),
+    5: ("stride", "topPadding", "leftPadding", "height", "width"),
+}
+WINDOW_NAMES = {"topPadding": "top", "leftPadding": "left"}
+
+
+def window(m, k, args):
+    """The reference geometry of a constructor call with these arguments."""
+    named = dict(zip(NAMES[len(args)], args, strict=True))
+    return Window.of(m, k, **{WINDOW_NAMES.get(name, name): n for name, n in named.items()})
+
+
+def convolution(channels, m, k, args):
+    def make(inputs, params, dtype):
+        kernel, bias = params
+        return CG.Convolution2d(inputs, kernel, bias.item(), *args)
+
+    reference = Convolution2d(window(m, k, args))
+    return Case((m,) * channels, make, reference, ((channels, *k), (1,)))
+
+
+def max_pooling(m, k, args, **options):
+    def make(inputs, params, dtype):
+        return CG.MaxPooling2d(inputs[0], *k, *args, **options)
+
+    return Case((m,), make, MaxPooling2d(window(m, k, args), **options))
+
+
+def average_pooling(m, k, args):
+    def make(inputs, params, dtype):
+        return CG.AveragePooling2d(inputs[0], *k, *args)
+
+    return Case((m,), make, AveragePooling2d(window(m, k, args)))
+
+
+def has_empty_window(m, k, args):
+    """Does a window lie wholly in the padding?"""
+    area = k[0] * k[1]
+    return any(padding == area for *_, padding in window(m, k, args).windows())
+
+
+def convolutions():
+    table = {name: convolution(2, *geometry) for name, geometry in GEOMETRIES.items()}
+    return table | {name: convolution(*numbers) for name, numbers in CHANNELS.items()}
+
+
+def max_poolings():
+    table = {name: max_pooling(*geometry) for name, geometry in GEOMETRIES.items()}
+    for name, geometry in GEOMETRIES.items():
+        if not has_empty_window(*geometry):
+            table[f"{name}_inf"] = max_pooling(*geometry, pad_value=-math.inf)
+    table["pad_value"] = max_pooling((5, 6), (3, 3), (1, 5, 6), pad_value=0.3)
+    return table
+
+
+def average_poolings():
+    return {name: average_pooling(*geometry) for name, geometry in GEOMETRIES.items()}
+
+
+FILTER_ROWS = [
+    Row(CG.Convolution2d, convolutions()),
+    Row(CG.MaxPooling2d, max_poolings(), draws=(apart,)),
+    Row(CG.AveragePooling2d, average_poolings()),
+]

@@ -1,0 +1,79 @@
+"""Where a backward pass may start, and what keeps it waiting on its way."""
+
+import pytest
+
+import cgraph as CG
+
+
+def leaf(*values):
+    node = CG.Leaf1(len(values))
+    node.getInput(values)
+    return node
+
+
+def counters(*nodes):
+    return [(node.b_count, node.f_count) for node in nodes]
+
+
+def test_backward_from_more_than_one_element_is_a_ValueError():
+    x = leaf(1.0, 2.0)
+    end = CG.ReLU(x)
+    x.forwardPropagation()
+    with pytest.raises(ValueError, match=r"ReLU.*2"):
+        end.backwardPropagation()
+    assert counters(x, end) == [(0, 0)] * 2
+    assert not x.grad.any()
+
+
+def test_backward_before_a_complete_forward_is_a_RuntimeError():
+    x, y = leaf(1.0), leaf(2.0)
+    end = CG.Dots(x, y)
+    with pytest.raises(RuntimeError):
+        end.backwardPropagation()
+    x.forwardPropagation()
+    with pytest.raises(RuntimeError):
+        end.backwardPropagation()
+    y.forwardPropagation()
+    end.backwardPropagation()
+    assert x.grad.tolist() == [2]
+    assert y.grad.tolist() == [1]
+
+
+def test_a_consumer_that_leads_nowhere_keeps_the_backward_pass_waiting():
+    x = leaf(3.0)
+    h = CG.ReLU(x)
+    probe, loss = CG.Norm2(h), CG.Dots(h, h)
+    x.forwardPropagation()
+    loss.backwardPropagation()
+    assert h.f_count == 2
+    assert h.grad.tolist() == [6]
+    assert x.grad.tolist() == [0]
+    probe.backwardPropagation()
+    assert h.f_count == 0
+    assert h.grad.tolist() == x.grad.tolist() == [7]
+
+
+def test_detach_removes_a_node_without_consumers_from_its_inputs():
+    x, y = leaf(3.0), leaf(4.0)
+    h = CG.ReLU(x)
+    loss = CG.Dots(h, h)
+    probe = CG.Concatenation([h, y, h])
+    assert h.forward == [loss, loss, probe, probe]
+    probe.detach()
+    assert h.forward == [loss, loss]
+    assert y.forward == []
+    x.forwardPropagation()
+    loss.backwardPropagation()
+    assert h.f_count == 0
+    assert x.grad.tolist() == [6]
+
+
+def test_detach_refuses_a_node_that_has_consumers():
+    x = leaf(3.0)
+    h = CG.ReLU(x)
+    end = CG.Norm2(h)
+    with pytest.raises((RuntimeError, ValueError)):
+        h.detach()
+    assert x.forward == [h]
+    assert h.backward == [x]
+    assert h.forward == [end]

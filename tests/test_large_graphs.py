@@ -1,0 +1,129 @@
+"""Depth, breadth and threads: linear work, no call stack, no state shared between graphs."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+from own_nodes import Recorder
+
+import cgraph as CG
+
+DEPTH = 100_000
+FAN_OUT = 10_000
+
+
+def test_a_chain_of_100_000_nodes_goes_forward_backward_and_through_update():
+    x = CG.Leaf1(1)
+    x.getInput([2.0])
+    first = end = CG.Affine(x, [[3.0], [1.0]])
+    for _ in range(DEPTH):
+        end = CG.ReLU(end)
+    x.forwardPropagation()
+    end.backwardPropagation()
+    assert end.data.tolist() == [7]
+    assert x.grad.tolist() == [3]
+    end.update(0.5)
+    assert first.weight.tolist() == [[2], [0.5]]
+    assert len(CG.ancestors(end)) == DEPTH + 2
+    assert len(CG.parameters(end)) == 1
+
+
+def test_a_fan_out_of_10_000_comes_together_again():
+    x = CG.Leaf1(1)
+    x.getInput([3.0])
+    joined = CG.Concatenation([CG.ReLU(x) for _ in range(FAN_OUT)])
+    end = CG.Dots(joined, joined)
+    x.forwardPropagation()
+    end.backwardPropagation()
+    end.update(0.1)
+    assert end.data.tolist() == [9 * FAN_OUT]
+    assert x.grad.tolist() == [6 * FAN_OUT]
+    assert (x.f_count, joined.b_count, len(x.forward)) == (0, 0, FAN_OUT)
+
+
+def test_deep_diamonds_take_work_linear_in_their_depth():
+    """2**200 paths lead through this graph; each of its nodes works once a pass."""
+    depth, log = 200, []
+    x = CG.Leaf1(1)
+    x.getInput([1.0])
+    end = x
+    for _ in range(depth):
+        end = Recorder([end, end], log)
+    x.forwardPropagation()
+    end.backwardPropagation()
+    end.update(0.1)
+    methods = [entry[0] for entry in log]
+    expected = ["calcData", "calcPartialDerivative", "updateParameters"]
+    assert methods == [method for method in expected for _ in range(depth)]
+    assert end.data.tolist() == x.grad.tolist() == [2.0**depth]
+    assert len(CG.ancestors(end)) == depth + 1
+
+
+DROPS = {
+    "all_at_once": "del x, end; gc.collect()",
+    "the_end_first": "del end; gc.collect(); del x; gc.collect()",
+    "the_leaf_first": "del x; gc.collect(); del end; gc.collect()",
+    "without_a_collection": "gc.disable(); x.forward.clear(); del x, end",
+    "unlinked": "[node.forward.clear() for node in CG.ancestors(end)]; del x, end; gc.collect()",
+}
+
+
+@pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS)
+def test_dropping_a_long_chain_does_not_overflow_the_stack(drop):
+    """In a process of its own: an overflow would take the test run with it."""
+    code = f"""
+import gc
+import cgraph as CG
+x = end = CG.Leaf1(1)
+for _ in range({DEPTH}):
+    end = CG.ReLU(end)
+{drop}
+print("alive")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
+
+
+def small_network(seed):
+    """(leaf, target, loss) with convolution, pooling and an affine layer."""
+    rng = np.random.default_rng(seed)
+    x, t = CG.Leaf2(40, 41), CG.Leaf1(4)
+    kernels = rng.standard_normal((3, 1, 5, 5))
+    filtered = [CG.ReLU(CG.Convolution2d([x], kernel, 0.1, 40, 41)) for kernel in kernels]
+    joined = CG.Concatenation([CG.MaxPooling2d(node, 4, 4, 4) for node in filtered])
+    scores = CG.Affine(joined, 0.03 * rng.standard_normal((joined.size + 1, 4)))
+    return x, t, CG.CEE(CG.Softmax(scores), t)
+
+
+def train(seed, rounds, results, start=None):
+    if start is not None:
+        start.wait()
+    rng = np.random.default_rng(seed)
+    x, t, loss = small_network(seed)
+    for _ in range(rounds):
+        x.getInput(rng.standard_normal((40, 41)))
+        t.getInput(np.eye(4)[rng.integers(4)])
+        x.forwardPropagation()
+        t.forwardPropagation()
+        loss.backwardPropagation()
+        loss.update(0.05)
+    results[seed] = [p.value.copy() for p in CG.parameters(loss)]
+
+
+def test_two_graphs_in_two_threads_give_the_serial_results():
+    serial, parallel, rounds = {}, {}, 300
+    start = threading.Barrier(2)
+    for seed in (1, 2):
+        train(seed, rounds, serial)
+    threads = [
+        threading.Thread(target=train, args=(seed, rounds, parallel, start)) for seed in (1, 2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in (1, 2):
+        for ours, theirs in zip(parallel[seed], serial[seed], strict=True):
+            np.testing.assert_array_equal(ours, theirs)

@@ -1,0 +1,220 @@
+"""The laws of an op, each over all rows of the op table."""
+
+import numpy as np
+import pytest
+from gradient import central_differences, some_indices
+from op_row import assert_close, build, sums, values
+from op_table import DTYPES, ROWS, cases
+
+import cgraph as CG
+from cgraph import _kernels
+
+
+def over(selection):
+    """Run a law for every one of these (id, row, case)."""
+    rows = [pytest.param(row, case, id=name) for name, row, case in selection]
+    return pytest.mark.parametrize(("row", "case"), rows)
+
+
+every_case = over(cases())
+idle_case = over(cases(computing=False))
+both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+
+
+def seed_gradients(built, rng):
+    """Arbitrary values in all gradients around the node; returns copies of those it adds into."""
+    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
+    for array in [built.node.grad, *targets]:
+        array[...] = rng.standard_normal(array.shape)
+    return [array.copy() for array in targets]
+
+
+def shares(built):
+    """What one calcPartialDerivative adds: inputs first, then parameters."""
+    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
+    for array in targets:
+        array[...] = 0
+    built.node.calcPartialDerivative()
+    return [array.copy() for array in targets]
+
+
+def expected_shares(built, case):
+    g = built.node.grad.reshape(built.node.height, built.node.width).astype(np.float64)
+    dxs, dparams = case.reference.backward(built.xs, built.params, g)
+    return dxs + dparams
+
+
+@both_dtypes
+@every_case
+def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_name):
+    built = build(row, case, dtype)
+    expected = case.reference.forward(built.xs, built.params)
+    built.node.calcData()
+    assert (built.node.height, built.node.width) == expected.shape
+    assert_close(built.node.data, expected, row.tolerance[dtype])
+    seed_gradients(built, np.random.default_rng(1))
+    expected = expected_shares(built, case)
+    actual = shares(built)
+    assert len(actual) == len(expected)
+    for share, reference in zip(actual, expected, strict=True):
+        assert_close(share, reference, row.tolerance[dtype])
+
+
+@every_case
+def test_gradients_are_the_slopes_of_the_data(row, case):
+    built = build(row, case, "float64")
+    rng = np.random.default_rng(2)
+    direction = rng.standard_normal(built.node.size)
+
+    def height_along_direction():
+        built.node.calcData()
+        return np.dot(direction, built.node.data)
+
+    height_along_direction()
+    built.node.grad[...] = direction
+    arrays = [leaf.data for leaf in built.leaves] + values(built.node)
+    for array, share in zip(arrays, shares(built), strict=True):
+        indices = some_indices(array.size, 60, rng)
+        slopes = central_differences(height_along_direction, array, indices)
+        np.testing.assert_allclose(share.flat[indices], slopes, rtol=1e-6, atol=1e-7)
+
+
+def leave_nan_in_scratch(dtype):
+    """Run a convolution of nothing but NaN, larger than those of the table."""
+    x = CG.Leaf2(70, 70, dtype=dtype)
+    node = CG.Convolution2d([x], np.full((1, 2, 2), np.nan), np.nan)
+    x.data[...] = node.grad[...] = np.nan
+    node.calcData()
+    node.calcPartialDerivative()
+
+
+@both_dtypes
+@every_case
+def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
+    """Neither NaN in the data or in scratch nor an earlier sample: all of it is overwritten."""
+    fresh, used = build(row, case, dtype), build(row, case, dtype, seed=9)
+    fresh.node.grad[...] = used.node.grad[...] = 0.5
+    fresh.node.calcData()
+    expected = shares(fresh)
+    used.node.calcData()
+    for leaf, x in zip(used.leaves, fresh.xs, strict=True):
+        leaf.getInput(x.ravel())
+    for array, value in zip(values(used.node), fresh.params, strict=True):
+        array[...] = value
+    used.node.data[...] = np.nan
+    leave_nan_in_scratch(dtype)
+    used.node.calcData()
+    np.testing.assert_array_equal(used.node.data, fresh.node.data)
+    leave_nan_in_scratch(dtype)
+    for ours, theirs in zip(shares(used), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@both_dtypes
+@every_case
+def test_calcData_only_reads_everything_but_its_data(row, case, dtype):
+    built = build(row, case, dtype)
+    seeded = seed_gradients(built, np.random.default_rng(3))
+    own = built.node.grad.copy()
+    built.node.calcData()
+    for leaf, x in zip(built.leaves, built.xs, strict=True):
+        np.testing.assert_array_equal(leaf.data, x.ravel())
+    for value, param in zip(values(built.node), built.params, strict=True):
+        np.testing.assert_array_equal(value, param)
+    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
+    for array, before in zip(targets, seeded, strict=True):
+        np.testing.assert_array_equal(array, before)
+    np.testing.assert_array_equal(built.node.grad, own)
+
+
+@both_dtypes
+@every_case
+def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_name):
+    built = build(row, case, dtype)
+    built.node.calcData()
+    built.node.grad[...] = np.random.default_rng(4).standard_normal(built.node.size)
+    own, once = built.node.grad.copy(), shares(built)
+    before = seed_gradients(built, np.random.default_rng(5))
+    built.node.grad[...] = own
+    built.node.calcPartialDerivative()
+    built.node.calcPartialDerivative()
+    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
+    for array, start, share in zip(targets, before, once, strict=True):
+        assert_close(array, start.astype(np.float64) + 2.0 * share, 2 * row.tolerance[dtype])
+
+
+@both_dtypes
+@every_case
+def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(row, case, dtype):
+    built = build(row, case, dtype)
+    built.node.calcData()
+    seed_gradients(built, np.random.default_rng(6))
+    data, own = built.node.data.copy(), built.node.grad.copy()
+    built.node.calcPartialDerivative()
+    np.testing.assert_array_equal(built.node.data, data)
+    np.testing.assert_array_equal(built.node.grad, own)
+    for leaf, x in zip(built.leaves, built.xs, strict=True):
+        np.testing.assert_array_equal(leaf.data, x.ravel())
+    for value, param in zip(values(built.node), built.params, strict=True):
+        np.testing.assert_array_equal(value, param)
+
+
+@both_dtypes
+@over(cases() + cases(computing=False))
+def test_every_buffer_has_the_dtype_of_the_inputs(row, case, dtype):
+    built = build(row, case, dtype)
+    built.node.calcData()
+    assert built.node.dtype == np.dtype(dtype)
+    for array in [built.node.data, built.node.grad, *values(built.node), *sums(built.node)]:
+        assert array.dtype == np.dtype(dtype)
+    assert built.node.data.shape == built.node.grad.shape == (built.node.size,)
+    assert built.node.size == built.node.height * built.node.width
+
+
+@both_dtypes
+@every_case
+def test_domsize_counts_the_inputs_elements(row, case, dtype):
+    """A filter counts one channel, a node of two vectors one of them, Concatenation all."""
+    sizes = [h * w for h, w in case.shapes]
+    expected = sum(sizes) if row.op is CG.Concatenation else sizes[0]
+    assert build(row, case, dtype).node.domsize == expected
+
+
+@both_dtypes
+@every_case
+def test_every_build_equals_the_baseline(row, case, dtype, build_name):
+    def results(name):
+        _kernels.select(name)
+        built = build(row, case, dtype)
+        built.node.calcData()
+        seed_gradients(built, np.random.default_rng(7))
+        return [built.node.data.copy(), *shares(built)]
+
+    for ours, baseline in zip(results(build_name), results("baseline"), strict=True):
+        assert_close(ours, baseline, row.tolerance[dtype])
+
+
+@both_dtypes
+@idle_case
+def test_leaves_and_abstract_classes_calculate_nothing(row, case, dtype):
+    built = build(row, case, dtype)
+    expected = case.reference.forward(built.xs, built.params)
+    np.testing.assert_array_equal(built.node.data, expected.ravel())
+    assert (built.node.height, built.node.width) == expected.shape
+    built.node.grad[...] = 1
+    built.node.data[...] = np.nan
+    built.node.calcData()
+    assert np.all(np.isnan(built.node.data))
+    before = seed_gradients(built, np.random.default_rng(8))
+    built.node.calcPartialDerivative()
+    for leaf, start in zip(built.leaves, before, strict=True):
+        np.testing.assert_array_equal(leaf.grad, start)
+
+
+def test_every_node_class_has_exactly_one_row():
+    exported = {value for value in vars(CG).values() if isinstance(value, type)}
+    classes = {value for value in exported if issubclass(value, CG.Node)}
+    tabled = [row.op for row in ROWS]
+    assert len(tabled) == len(set(tabled))
+    assert {cls.__name__ for cls in classes} == {op.__name__ for op in tabled}
+    assert all(row.cases for row in ROWS)

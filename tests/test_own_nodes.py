@@ -1,0 +1,210 @@
+"""Nodes of a user's own: every way to write one, and what happens when one raises."""
+
+import numpy as np
+import pytest
+from own_nodes import Failing, Recorder, Scale, Square
+
+import cgraph as CG
+
+METHODS = ("calcData", "calcPartialDerivative", "updateParameters")
+
+
+def leaf(*values, dtype=None):
+    node = CG.Leaf1(len(values), dtype=dtype)
+    node.getInput(values)
+    return node
+
+
+def test_the_constructor_makes_zeroed_buffers_and_attaches_every_occurrence():
+    x, y = leaf(1.0, 2.0), leaf(3.0)
+    own = CG.Node(5, 2, 3, [x, y, x])
+    assert (own.domsize, own.height, own.width, own.size) == (5, 2, 3, 6)
+    assert own.data.tolist() == own.grad.tolist() == [0] * 6
+    assert own.backward == [x, y, x]
+    assert x.forward == [own, own]
+    assert y.forward == [own]
+    assert own.forward == []
+    assert (own.b_count, own.f_count) == (0, 0)
+
+
+def test_a_node_without_inputs_is_a_leaf():
+    own = CG.Node(0, 2, 1)
+    end = CG.Norm2(own)
+    own.data[...] = [3, 4]
+    own.forwardPropagation()
+    assert end.data.tolist() == [5]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtype_follows_the_inputs_or_the_argument(dtype):
+    assert CG.Node(1, 1, 1, [leaf(1.0, dtype=dtype)]).dtype == np.dtype(dtype)
+    assert CG.Node(0, 1, 1, dtype=dtype).data.dtype == np.dtype(dtype)
+    assert CG.Node(0, 1, 1).dtype == np.float64
+
+
+def test_inputs_of_two_dtypes_are_a_TypeError():
+    x, y = leaf(1.0, dtype="float32"), leaf(1.0, dtype="float64")
+    with pytest.raises(TypeError):
+        CG.Node(1, 1, 1, [x, y])
+    assert x.forward == y.forward == []
+
+
+def test_own_nodes_work_between_library_nodes_and_below_them():
+    x = leaf(1.0, -2.0)
+    own = Scale(Square(CG.Tanh(x)), [2.0, 3.0])
+    loss = CG.MSE(own, Square(x))
+    x.forwardPropagation()
+    loss.backwardPropagation()
+    t, w, v = np.tanh([1.0, -2.0]), np.array([2.0, 3.0]), np.array([1.0, -2.0])
+    outer = w * t**2 - v**2
+    np.testing.assert_allclose(loss.data, [np.mean(outer**2)], rtol=1e-12)
+    slope = outer * (w * 2 * t * (1 - t**2) - 2 * v)
+    np.testing.assert_allclose(x.grad, slope, rtol=1e-12)
+    np.testing.assert_allclose(own.gradWeight, outer * t**2, rtol=1e-12)
+
+
+def test_a_declaration_alone_makes_an_own_node_learn():
+    x = leaf(1.0, 2.0)
+    own = Scale(x, [3.0, 4.0])
+    loss = CG.Dots(own, x)
+    (parameter,) = CG.parameters(loss)
+    assert parameter.node is own
+    assert parameter.name == "weight"
+    x.forwardPropagation()
+    loss.backwardPropagation()
+    assert own.gradWeight.tolist() == parameter.grad.tolist() == [1, 4]
+    loss.update(0.5)
+    assert own.weight.tolist() == parameter.value.tolist() == [2.5, 2]
+    assert own.gradWeight.tolist() == [0, 0]
+    own.gradWeight[...] = 1
+    own.zero_grad()
+    assert own.gradWeight.tolist() == [0, 0]
+    assert own.weight.tolist() == [2.5, 2]
+
+
+def test_a_subclass_of_an_op_runs_through_its_own_methods():
+    class Doubled(CG.Affine):
+        def calcData(self):
+            super().calcData()
+            self.data[...] *= 2
+
+        def calcPartialDerivative(self):
+            self.grad[...] *= 2
+            super().calcPartialDerivative()
+
+        def updateParameters(self, eta):
+            super().updateParameters(eta / 2)
+
+    x = leaf(3.0)
+    own = Doubled(x, [[2.0], [1.0]])
+    end = CG.ReLU(own)
+    x.forwardPropagation()
+    end.backwardPropagation()
+    assert end.data.tolist() == [14]
+    assert x.grad.tolist() == [4]
+    assert own.gradWeight.tolist() == [[6], [2]]
+    end.update(1.0)
+    assert own.weight.tolist() == [[-1], [0]]
+
+
+@pytest.mark.parametrize("name", ["forwardPropagation", "backwardPropagation", "update"])
+def test_the_propagations_may_not_be_overridden(name):
+    with pytest.raises(TypeError, match=name):
+        type("Rebel", (CG.Node,), {name: lambda self, *args: None})
+
+
+def around_failure(method):
+    """(leaves, failing node, waiting nodes, end): `join` and `h` wait when the failure comes."""
+    x, y = leaf(1.0), leaf(2.0)
+    h = CG.ReLU(x)
+    failing = Failing(CG.Add(h, y), method)
+    join = CG.Add(h, failing)
+    return (x, y), failing, CG.MSE(join, h)
+
+
+def counters(end):
+    return {(node.b_count, node.f_count) for node in CG.ancestors(end)}
+
+
+def run(leaves, end):
+    for node in leaves:
+        node.forwardPropagation()
+    end.backwardPropagation()
+    end.update(0.1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_exception_resets_every_counter_and_the_graph_works_again(method):
+    leaves, failing, end = around_failure(method)
+    with pytest.raises(ZeroDivisionError, match=method):
+        run(leaves, end)
+    assert counters(end) == {(0, 0)}
+    failing.fails_in = None
+    run(leaves, end)
+    assert end.data.tolist() == [9]
+    assert counters(end) == {(0, 0)}
+    assert [node.grad.tolist() for node in leaves] == [[6], [6]]
+
+
+def test_an_exception_resets_nodes_that_wait_from_an_earlier_leafs_pass():
+    x, y = leaf(1.0), leaf(2.0)
+    failing = Failing(y, "calcData")
+    waiting = CG.Sub(x, failing)
+    x.forwardPropagation()
+    assert waiting.b_count == 1
+    with pytest.raises(ZeroDivisionError):
+        y.forwardPropagation()
+    assert waiting.b_count == 0
+    failing.fails_in = None
+    y.forwardPropagation()
+    assert waiting.b_count == 1
+    x.forwardPropagation()
+    assert waiting.data.tolist() == [-1]
+    assert waiting.b_count == 0
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_an_exception_resets_nodes_that_wait_from_an_earlier_ends_pass(method):
+    x = leaf(2.0)
+    h = CG.ReLU(x)
+    failing = Failing(h, method)
+    ends = [CG.Norm2(h), CG.Norm2(failing)]
+    x.forwardPropagation()
+
+    def passes(end):
+        return end.backwardPropagation() if method == METHODS[1] else end.update(0.1)
+
+    passes(ends[0])
+    assert h.f_count == 1
+    with pytest.raises(ZeroDivisionError):
+        passes(ends[1])
+    assert h.f_count == 0
+
+
+def test_a_failed_forward_pass_does_not_count_as_a_forward_pass():
+    x = leaf(2.0)
+    end, failing = CG.Norm2(x), Failing(x, "calcData")
+    with pytest.raises(ZeroDivisionError):
+        x.forwardPropagation()
+    with pytest.raises(RuntimeError):
+        end.backwardPropagation()
+    failing.fails_in = None
+    x.forwardPropagation()
+    end.backwardPropagation()
+    assert end.grad.tolist() == [1]
+
+
+def test_the_same_node_keeps_its_counters_across_many_passes():
+    log = []
+    x = leaf(1.0)
+    h = Recorder([x, x, x], log)
+    end = CG.Concatenation([h, h])
+    loss = CG.Dots(end, end)
+    for _ in range(5):
+        log.clear()
+        x.forwardPropagation()
+        loss.backwardPropagation()
+        loss.update(1.0)
+        assert [entry[0] for entry in log] == list(METHODS)
+        assert x.grad.tolist() == [36]
+        assert counters(loss) == {(0, 0)}
