@@ -316,6 +316,9 @@ def test_import_cgraph_leaves_the_command_lines_modules_alone():
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
 @pytest.mark.parametrize("rest", ["--show 30 | head -c 1", "--show 0 | true"])
 def test_a_reader_that_leaves_early_sees_no_traceback(trained, rest):
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
     command = f'"{sys.executable}" -m cgraph predict "{trained}" {rest}'
-    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, shell=True, capture_output=True, text=True, timeout=60, env=buffered
+    )
     assert done.stderr == ""

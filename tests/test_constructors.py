@@ -203,3 +203,32 @@ def test_the_sizes_of_a_node_are_checked_before_anything_is_attached():
         with pytest.raises((TypeError, ValueError)):
             CG.Node(*sizes, [x])
     assert x.forward == []
+
+
+NAMED = {
+    "Leaf1": lambda x: CG.Leaf1(size=3),
+    "Leaf2": lambda x: CG.Leaf2(height=2, width=3),
+    "Node": lambda x: CG.Node(domsize=20, height=2, width=3, inputs=[x]),
+    "Concatenation": lambda x: CG.Concatenation(nodes=[x]),
+    "Affine": lambda x: CG.Affine(node1=x, Weight=ones(21, 2), bias=2),
+    "Filter2d": lambda x: CG.Filter2d(
+        nodes=[x],
+        kernelHeight=2,
+        kernelWidth=2,
+        stride=1,
+        topPadding=0,
+        leftPadding=0,
+        height=3,
+        width=4,
+    ),
+}
+NAMED |= {op.__name__: lambda x, op=op: op(node1=x) for op in UNARY}
+NAMED |= {op.__name__: lambda x, op=op: op(node1=x, node2=x) for op in BINARY}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_constructor_arguments_have_the_names_of_the_document(name):
+    x = image()
+    node = NAMED[name](x)
+    assert type(node).__name__ == name
+    assert set(node.backward) <= {x}

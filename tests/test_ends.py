@@ -1,22 +1,13 @@
 """Where a backward pass may start, and what keeps it waiting on its way."""
 
 import pytest
+from small_graphs import counters, vector
 
 import cgraph as CG
 
 
-def leaf(*values):
-    node = CG.Leaf1(len(values))
-    node.getInput(values)
-    return node
-
-
-def counters(*nodes):
-    return [(node.b_count, node.f_count) for node in nodes]
-
-
 def test_backward_from_more_than_one_element_is_a_ValueError():
-    x = leaf(1.0, 2.0)
+    x = vector(1.0, 2.0)
     end = CG.ReLU(x)
     x.forwardPropagation()
     with pytest.raises(ValueError, match=r"ReLU.*2"):
@@ -26,7 +17,7 @@ def test_backward_from_more_than_one_element_is_a_ValueError():
 
 
 def test_backward_before_a_complete_forward_is_a_RuntimeError():
-    x, y = leaf(1.0), leaf(2.0)
+    x, y = vector(1.0), vector(2.0)
     end = CG.Dots(x, y)
     with pytest.raises(RuntimeError):
         end.backwardPropagation()
@@ -40,7 +31,7 @@ def test_backward_before_a_complete_forward_is_a_RuntimeError():
 
 
 def test_a_consumer_that_leads_nowhere_keeps_the_backward_pass_waiting():
-    x = leaf(3.0)
+    x = vector(3.0)
     h = CG.ReLU(x)
     probe, loss = CG.Norm2(h), CG.Dots(h, h)
     x.forwardPropagation()
@@ -54,7 +45,7 @@ def test_a_consumer_that_leads_nowhere_keeps_the_backward_pass_waiting():
 
 
 def test_detach_removes_a_node_without_consumers_from_its_inputs():
-    x, y = leaf(3.0), leaf(4.0)
+    x, y = vector(3.0), vector(4.0)
     h = CG.ReLU(x)
     loss = CG.Dots(h, h)
     probe = CG.Concatenation([h, y, h])
@@ -69,7 +60,7 @@ def test_detach_removes_a_node_without_consumers_from_its_inputs():
 
 
 def test_detach_refuses_a_node_that_has_consumers():
-    x = leaf(3.0)
+    x = vector(3.0)
     h = CG.ReLU(x)
     end = CG.Norm2(h)
     with pytest.raises((RuntimeError, ValueError)):

@@ -121,6 +121,13 @@ def test_pooling_takes_its_three_forms_by_position_and_by_keyword(op, names):
     assert geometry(by_position) == geometry(by_keyword) == FORMS[names]
 
 
+def test_the_last_arguments_of_a_form_may_be_given_by_name():
+    size = {"height": 3, "width": 3}
+    expected = FORMS["stride", "height", "width"]
+    assert geometry(CG.Convolution2d([image()], KERNEL, 0.5, 3, **size)) == expected
+    assert geometry(CG.MaxPooling2d(image(), 2, 3, 3, **size)) == expected
+
+
 WRONG_SETS = [
     {"height": 5},
     {"width": 6},

@@ -3,14 +3,9 @@
 import numpy as np
 import pytest
 from own_nodes import Recorder
+from small_graphs import counters, vector
 
 import cgraph as CG
-
-
-def leaf(*values):
-    node = CG.Leaf1(len(values))
-    node.getInput(values)
-    return node
 
 
 def forward(*leaves):
@@ -18,12 +13,8 @@ def forward(*leaves):
         node.forwardPropagation()
 
 
-def counters(*nodes):
-    return [(node.b_count, node.f_count) for node in nodes]
-
-
 def test_neighbours_stand_in_the_order_in_which_they_were_attached():
-    x, y = leaf(1.0), leaf(2.0)
+    x, y = vector(1.0), vector(2.0)
     total, difference = CG.Add(x, y), CG.Sub(y, x)
     assert x.forward == [total, difference]
     assert y.forward == [total, difference]
@@ -36,7 +27,7 @@ def test_neighbours_stand_in_the_order_in_which_they_were_attached():
 
 
 def test_pushThis_appends_this_node_to_the_arguments_forward():
-    x, y = leaf(1.0), leaf(2.0)
+    x, y = vector(1.0), vector(2.0)
     y.pushThis(x)
     y.pushThis(x)
     assert x.forward == [y, y]
@@ -44,7 +35,7 @@ def test_pushThis_appends_this_node_to_the_arguments_forward():
 
 
 def test_a_node_waits_for_all_its_inputs_and_counts_them_in_b_count():
-    x, y, z = leaf(1.0), leaf(2.0), leaf(4.0)
+    x, y, z = vector(1.0), vector(2.0), vector(4.0)
     joined = CG.Concatenation([x, y, z])
     joined.data[...] = joined.grad[...] = 9
     x.forwardPropagation()
@@ -60,7 +51,7 @@ def test_a_node_waits_for_all_its_inputs_and_counts_them_in_b_count():
 
 
 def test_arrivals_are_counted_not_told_apart():
-    x, y = leaf(1.0), leaf(2.0)
+    x, y = vector(1.0), vector(2.0)
     total = CG.Add(x, y)
     x.forwardPropagation()
     x.forwardPropagation()
@@ -69,7 +60,7 @@ def test_arrivals_are_counted_not_told_apart():
 
 
 def test_forward_zeroes_the_gradient_of_every_node_it_passes():
-    x = leaf(1.0, -2.0)
+    x = vector(1.0, -2.0)
     h = CG.ReLU(x)
     loss = CG.Norm2(h)
     for node in (x, h, loss):
@@ -79,7 +70,7 @@ def test_forward_zeroes_the_gradient_of_every_node_it_passes():
 
 
 def test_forward_keeps_the_gradient_sums_of_parameters():
-    x = leaf(1.0, 2.0)
+    x = vector(1.0, 2.0)
     affine = CG.Affine(x, np.ones((3, 1)))
     affine.gradWeight[...] = 7
     x.forwardPropagation()
@@ -87,8 +78,8 @@ def test_forward_keeps_the_gradient_sums_of_parameters():
 
 
 def test_backward_waits_for_all_consumers_and_counts_them_in_f_count():
-    x = leaf(3.0, -4.0)
-    h = CG.Sub(x, leaf(0.0, 0.0))
+    x = vector(3.0, -4.0)
+    h = CG.Sub(x, vector(0.0, 0.0))
     ends = [CG.Norm2(h), CG.Norm2(h), CG.Dots(h, h)]
     forward(x, h.backward[1])
     ends[0].backwardPropagation()
@@ -105,7 +96,7 @@ def test_backward_waits_for_all_consumers_and_counts_them_in_f_count():
 
 
 def test_an_end_starts_with_the_gradient_one():
-    x = leaf(2.0)
+    x = vector(2.0)
     end = CG.ReLU(x)
     x.forwardPropagation()
     end.grad[...] = 55
@@ -116,7 +107,7 @@ def test_an_end_starts_with_the_gradient_one():
 
 def test_backward_adds_to_what_the_gradients_hold():
     """Only forward clears: a second backward without it adds its share again."""
-    x = leaf(2.0)
+    x = vector(2.0)
     h = CG.ReLU(x)
     end = CG.ReLU(h)
     x.forwardPropagation()
@@ -128,7 +119,7 @@ def test_backward_adds_to_what_the_gradients_hold():
 
 
 def test_a_leaf_may_be_the_end():
-    x = leaf(2.0)
+    x = vector(2.0)
     x.forwardPropagation()
     x.backwardPropagation()
     assert x.grad.tolist() == [1]
@@ -136,7 +127,7 @@ def test_a_leaf_may_be_the_end():
 
 @pytest.mark.parametrize("make", [CG.Add, CG.Dots], ids=lambda op: op.__name__)
 def test_a_node_used_twice_by_one_node_counts_twice(make):
-    x = leaf(3.0)
+    x = vector(3.0)
     h = CG.ReLU(x)
     both = make(h, h)
     x.forwardPropagation()
@@ -148,7 +139,7 @@ def test_a_node_used_twice_by_one_node_counts_twice(make):
 
 def diamond(log):
     """x -> a -> (b, c) -> d, and x -> d as well."""
-    x = leaf(1.0)
+    x = vector(1.0)
     a = Recorder([x], log, "a")
     b, c = Recorder([a], log, "b"), Recorder([a], log, "c")
     return x, Recorder([b, x, c], log, "d")
@@ -187,7 +178,7 @@ def test_update_visits_each_node_once_later_layers_first():
 
 
 def test_update_counts_in_f_count_and_waits_for_all_consumers():
-    x = leaf(1.0, 2.0)
+    x = vector(1.0, 2.0)
     h = CG.Affine(x, np.ones((3, 2)))
     ends = [CG.Norm2(h), CG.Norm2(h)]
     h.gradWeight[...] = 2
@@ -220,7 +211,7 @@ def test_updateParameters_steps_against_the_sums_and_clears_them():
 
 
 def test_zero_grad_clears_the_sums_without_an_update():
-    affine = CG.Affine(leaf(1.0), np.ones((2, 1)))
+    affine = CG.Affine(vector(1.0), np.ones((2, 1)))
     affine.gradWeight[...] = 3
     affine.zero_grad()
     assert not affine.gradWeight.any()

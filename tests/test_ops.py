@@ -180,6 +180,7 @@ def test_domsize_counts_the_inputs_elements(row, case, dtype):
     assert build(row, case, dtype).node.domsize == expected
 
 
+@pytest.mark.parametrize("build_name", _kernels.available()[1:], indirect=True)
 @both_dtypes
 @every_case
 def test_every_build_equals_the_baseline(row, case, dtype, build_name):
