@@ -12,6 +12,7 @@ except ModuleNotFoundError as error:
         "cgraph is not compiled here: run `pip install -e .` in the checkout, or import it from elsewhere"
     ) from None
 
+from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
@@ -41,6 +42,7 @@ __all__ = [
     "MMtoM",
     "MaxPooling",
     "MaxPooling2d",
+    "ModelFileError",
     "Mto1",
     "MtoM",
     "Node",
@@ -52,6 +54,9 @@ __all__ = [
     "Sub",
     "Tanh",
     "ancestors",
+    "load_parameters",
     "parameters",
+    "read_metadata",
+    "save_parameters",
     "show_config",
 ]

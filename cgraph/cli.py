@@ -16,10 +16,7 @@ from cgraph.io import ModelFileError
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
-_IDX_HELP = (
-    "folder with the four files of MNIST's format, plain or gzip (train-images-idx3-ubyte, "
-    "train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte)"
-)
+_IDX_HELP = "folder with the four files of MNIST or their like (IDX format, plain or gzip)"
 
 Number = TypeVar("Number", int, float)
 

