@@ -12,6 +12,8 @@ except ModuleNotFoundError as error:
         "cgraph is not compiled here: run `pip install -e .` in the checkout, or import it from elsewhere"
     ) from None
 
+from cgraph._anomaly import AnomalyError, detect_anomaly
+from cgraph._gradcheck import GradientError, GradientReport, gradcheck
 from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
@@ -31,11 +33,14 @@ __all__ = [
     "MSE",
     "Add",
     "Affine",
+    "AnomalyError",
     "AveragePooling2d",
     "Concatenation",
     "Convolution2d",
     "Dots",
     "Filter2d",
+    "GradientError",
+    "GradientReport",
     "Leaf1",
     "Leaf2",
     "MMto1",
@@ -54,6 +59,8 @@ __all__ = [
     "Sub",
     "Tanh",
     "ancestors",
+    "detect_anomaly",
+    "gradcheck",
     "load_parameters",
     "parameters",
     "read_metadata",

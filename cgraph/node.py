@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from operator import methodcaller
 from typing import ClassVar, final
 
@@ -20,6 +22,20 @@ from cgraph._array import (
     copy_into,
     describe,
 )
+
+# Called with the name of the method and the node after each step of a pass: see `observing`.
+Observer = Callable[[str, "Node"], None]
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observing(observer: Observer) -> Iterator[None]:
+    """A context in which the passes of this thread show each node to `observer` when it has worked."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 class Node:
@@ -226,6 +242,17 @@ class Node:
         self.b_count = 0
         self._has_run = False
 
+    def cut(self) -> None:
+        """Unlinks all connected nodes from each other, so that each is freed with its last reference.
+
+        A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs.
+        """
+        for node in self._component():
+            node.forward.clear()
+            node.backward.clear()
+            node.b_count = node.f_count = 0
+            node._has_run = False
+
     # What a kind of node does
 
     def calcData(self) -> None:
@@ -254,9 +281,10 @@ class Node:
     def forwardPropagation(self) -> None:
         """Counts an arrival; when all inputs have arrived, computes this node and goes on to every consumer.
 
-        To compute a node is to reset ``b_count``, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
+        To compute a node is to reset its counters, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
         call on every leaf.
         """
+        observe = _observer.get()
         pending = [self]
         try:
             while pending:
@@ -265,10 +293,13 @@ class Node:
                 if arrived < len(node.backward):
                     node.b_count = arrived
                     continue
-                node.b_count = 0
+                # A backward pass that something kept waiting ends here, with its gradients.
+                node.b_count = node.f_count = 0
                 node._grad.fill(0)
                 node.calcData()
                 node._has_run = True
+                if observe is not None:
+                    observe("calcData", node)
                 pending += node.forward[::-1]
         except BaseException:
             for node in self._component():
@@ -292,7 +323,7 @@ class Node:
         if not self.forward:
             self._check_end()
             self._grad[0] = 1
-        self._sweep_back(methodcaller("calcPartialDerivative"))
+        self._sweep_back("calcPartialDerivative")
 
     @final
     def update(self, eta: float) -> None:
@@ -306,9 +337,11 @@ class Node:
             Learning rate, for the SUM of the losses since the last update.
         """
         eta = as_rate(type(self).__name__, eta)
-        self._sweep_back(methodcaller("updateParameters", eta))
+        self._sweep_back("updateParameters", eta)
 
-    def _sweep_back(self, work: Callable[[Node], None]) -> None:
+    def _sweep_back(self, method: str, *args: float) -> None:
+        work = methodcaller(method, *args)
+        observe = _observer.get()
         pending = [self]
         try:
             while pending:
@@ -319,6 +352,8 @@ class Node:
                     continue
                 node.f_count = 0
                 work(node)
+                if observe is not None:
+                    observe(method, node)
                 pending += node.backward[::-1]
         except BaseException:
             for node in self._component():

@@ -53,8 +53,13 @@ def parameters(node: Node) -> list[Parameter]:
     >>> [(p.name, p.value.shape) for p in CG.parameters(y)]
     [('weight', (3, 1))]
     """
+    as_node("parameters", "node", node)
+    return [parameter for member in ancestors(node) for parameter in own_parameters(member)]
+
+
+def own_parameters(node: Node) -> list[Parameter]:
+    """Every array that learns in this node itself, as it declares them."""
     return [
-        Parameter(member, name.lstrip("_"), getattr(member, name), getattr(member, gradient))
-        for member in ancestors(node)
-        for name, gradient in member._parameters
+        Parameter(node, name.lstrip("_"), getattr(node, name), getattr(node, gradient))
+        for name, gradient in node._parameters
     ]

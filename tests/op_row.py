@@ -70,7 +70,7 @@ class Built(NamedTuple):
     params: list
 
 
-def leaf(shape, dtype):
+def leaf_of(shape, dtype):
     """A leaf of that shape: Leaf1 for a column, else Leaf2."""
     height, width = shape
     if width == 1:
@@ -83,7 +83,7 @@ def build(row, case, dtype, seed=0):
     rng = np.random.default_rng(seed)
     xs = [x.astype(dtype) for x in row.draw(case, rng)]
     params = [(0.5 * rng.standard_normal(shape)).astype(dtype) for shape in case.params]
-    leaves = [leaf(shape, dtype) for shape in case.shapes]
+    leaves = [leaf_of(shape, dtype) for shape in case.shapes]
     for x, node in zip(xs, leaves, strict=True):
         node.getInput(x.ravel())
     return Built(case.make(leaves, params, dtype), leaves, xs, params)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import reference as ref
-from op_row import leaf
+from op_row import leaf_of
 from own_nodes import Square as SquareNode
 from reference_filters import AveragePooling2d, Convolution2d, MaxPooling2d, Window, ceil_div
 
@@ -73,7 +73,7 @@ class Recipe:
         built = []
         for step in self.steps:
             if step.make is None:
-                built.append(leaf(step.shape, dtype))
+                built.append(leaf_of(step.shape, dtype))
             else:
                 built.append(step.make([built[k] for k in step.inputs], step.params))
         return built

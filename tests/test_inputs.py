@@ -66,6 +66,28 @@ def test_every_layout_is_read_row_by_row(value):
     assert node.data.tolist() == np.asarray(value).ravel().tolist()
 
 
+MATRICES = {name: value for name, value in LAYOUTS.items() if np.ndim(value) == 2}
+MATRICES |= {f"dtype_{real}": PATTERN.astype(real) for real in REAL_DTYPES}
+
+
+@pytest.mark.parametrize("value", MATRICES.values(), ids=MATRICES)
+def test_parameters_and_assignments_take_every_layout_and_dtype(value):
+    cube = np.asarray(value)[np.newaxis]
+    affine = CG.Affine(CG.Leaf1(1), value)
+    convolution = CG.Convolution2d([CG.Leaf2(3, 3)], cube, 0)
+    for _ in range(2):
+        assert affine.weight.tolist() == PATTERN.tolist()
+        assert convolution.kernel.tolist() == [PATTERN.tolist()]
+        for node in (affine, convolution):
+            node.updateParameters(1.0)
+        affine.weight, convolution.kernel = value, cube
+        affine.gradWeight, convolution.gradKernel = value, cube
+    affine.data, affine.grad = value[1], value[0]
+    assert affine.gradWeight.tolist() == convolution.gradKernel[0].tolist() == PATTERN.tolist()
+    assert affine.data.tolist() == PATTERN[1].tolist()
+    assert affine.grad.tolist() == PATTERN[0].tolist()
+
+
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nan_and_inf_are_legal_data(dtype):
     node = CG.Leaf1(3, dtype=dtype)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from gradient import some_indices
 from op_row import assert_close, build, sums, values
 from op_table import DTYPES, cases
+from sampling import some_indices
 
 pytestmark = pytest.mark.parametrize("dtype", DTYPES)
 ROWS = [pytest.param(row, case, id=name) for name, row, case in cases()]

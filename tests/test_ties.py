@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from op_row import leaf
+from op_row import leaf_of
 from op_table import DTYPES
 
 import cgraph as CG
@@ -96,7 +96,7 @@ EDGES = {
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES)
 def test_edges_have_their_exact_values(edge, dtype, build_name):
-    leaves = [leaf(np.shape(x), dtype) for x in edge.xs]
+    leaves = [leaf_of(np.shape(x), dtype) for x in edge.xs]
     for node, x in zip(leaves, edge.xs, strict=True):
         node.getInput(np.ravel(x))
     node = edge.op(*leaves)
@@ -121,7 +121,7 @@ COUNTS = {
 
 @pytest.mark.parametrize(("make", "x", "expected"), COUNTS.values(), ids=COUNTS)
 def test_maxCount_counts_the_maxima_within_the_domain(make, x, expected, build_name):
-    source = leaf(np.shape(x), "float64")
+    source = leaf_of(np.shape(x), "float64")
     source.getInput(np.ravel(x))
     node = make(source)
     node.calcData()
@@ -132,7 +132,7 @@ def test_maxCount_counts_the_maxima_within_the_domain(make, x, expected, build_n
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("op", [CG.Add, CG.Sub, CG.Dots, CG.MSE], ids=lambda op: op.__name__)
 def test_a_node_may_be_both_inputs(op, dtype):
-    x = leaf((3, 1), dtype)
+    x = leaf_of((3, 1), dtype)
     x.getInput([1, 2, 3])
     node = op(x, x)
     x.forwardPropagation()
@@ -157,7 +157,7 @@ def test_a_node_may_be_both_inputs(op, dtype):
 def test_cee_clamps_at_the_smallest_normal_number(x, dtype):
     """Every value below counts as `tiny`, so that loss and gradients stay finite."""
     tiny = TINY[dtype]
-    prediction, truth = leaf((2, 1), dtype), leaf((2, 1), dtype)
+    prediction, truth = leaf_of((2, 1), dtype), leaf_of((2, 1), dtype)
     prediction.getInput([x, tiny])
     truth.getInput([1, 1])
     node = CG.CEE(prediction, truth)
@@ -174,7 +174,7 @@ def test_cee_clamps_at_the_smallest_normal_number(x, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("y", "g"), [(1e10, 1e-10), (1e-10, 1e10), (-1.0, 1.0), (0.5, -2.0)])
 def test_cee_is_finite_where_the_product_of_target_and_gradient_is_at_most_one(y, g, dtype):
-    prediction, truth = leaf((1, 1), dtype), leaf((1, 1), dtype)
+    prediction, truth = leaf_of((1, 1), dtype), leaf_of((1, 1), dtype)
     truth.getInput([y * (1 - 1e-6)])
     node = CG.CEE(prediction, truth)
     node.calcData()
@@ -198,7 +198,7 @@ def test_norm2_neither_overflows_nor_vanishes_in_float32(scale):
 
 
 def check_norm2(scale, dtype):
-    x = leaf((2, 1), dtype)
+    x = leaf_of((2, 1), dtype)
     x.getInput([3 * scale, -4 * scale])
     node = CG.Norm2(x)
     node.calcData()
@@ -218,7 +218,7 @@ def check_norm2(scale, dtype):
 @pytest.mark.parametrize("op", [CG.Tanh, CG.Sigmoid], ids=lambda op: op.__name__)
 def test_squashing_keeps_its_relative_precision_near_its_zero(op, dtype):
     near = {CG.Tanh: 1e-6, CG.Sigmoid: -60.0}[op]
-    x = leaf((1, 1), dtype)
+    x = leaf_of((1, 1), dtype)
     x.getInput([near])
     node = op(x)
     node.calcData()
@@ -228,7 +228,7 @@ def test_squashing_keeps_its_relative_precision_near_its_zero(op, dtype):
 
 @pytest.mark.parametrize(("dtype", "x"), [("float64", -730.0), ("float32", -95.0)])
 def test_sigmoid_keeps_what_is_left_where_the_exponential_of_minus_x_overflows(dtype, x):
-    source = leaf((1, 1), dtype)
+    source = leaf_of((1, 1), dtype)
     source.getInput([x])
     node = CG.Sigmoid(source)
     node.calcData()

@@ -1,0 +1,51 @@
+"""The pytest plugin: what a user's suite gets."""
+
+import subprocess
+import sys
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+import cgraph as CG
+
+class Wrong(CG.ReLU):
+    def calcPartialDerivative(self):
+        self.backward[0].grad += 3 * self.grad
+
+def build(kind):
+    x = CG.Leaf1(2)
+    x.getInput([1.0, 2.0])
+    return CG.Norm2(kind(x))
+
+def test_right(gradcheck):
+    gradcheck(build(CG.ReLU))
+
+def test_wrong(gradcheck):
+    gradcheck(build(Wrong))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [([], "at (0,)"), (["--gradcheck-mode", "projection"], "along a random direction")],
+)
+def test_a_suite_of_ones_own_finds_the_wrong_node(pytester, options, place):
+    pytester.makepyfile(SUITE)
+    result = pytester.runpytest_subprocess(*options)
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines([f"*GradientError: *Leaf1*data {place}*"])
+
+
+def test_the_step_comes_from_the_command_line(pytester):
+    pytester.makepyfile("def test_step(gradcheck): assert gradcheck.keywords['eps'] == 0.25")
+    pytester.runpytest_subprocess("--gradcheck-eps", "0.25").assert_outcomes(passed=1)
+
+
+def test_the_plugin_imports_cgraph_only_when_it_is_used():
+    code = "import sys, cgraph_pytest; print('cgraph' in sys.modules)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert result.stdout == "False\n"
