@@ -23,7 +23,8 @@ def main() -> None:
     print("| --- | --- | --- | --- |")
     for work, times in rows.items():
         ours, theirs = times["cgraph"], times["PyTorch"]
-        print(f"| {work} | {ours:.3g} | {theirs:.3g} | {theirs / ours:.2f} |")
+        digits = 0 if ours > 100 else 2
+        print(f"| {work} | {ours:.{digits}f} | {theirs:.{digits}f} | {theirs / ours:.2f} |")
     print(f"\n{machine()}, PyTorch {torch.__version__}")
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgraph.node import Node, observing
+from cgraph._passes import observing
+from cgraph.node import Node
 from cgraph.walk import own_parameters
 
 

@@ -3,7 +3,6 @@
 Every message reads: who refuses, which argument, what was expected, what came.
 """
 
-import math
 import operator
 from contextlib import suppress
 from typing import Any
@@ -16,21 +15,25 @@ DType = np.dtype[np.floating[Any]]
 
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 MAX_SIZE = 2**31 - 1
+REAL_KINDS = "fiub"
+LARGEST = {dtype.itemsize: float(np.finfo(dtype).max) for dtype in DTYPES}
 
 
 def describe(value: object) -> str:
     """What came, for an error message: short, whatever it is."""
-    text = repr(value)
-    if len(text) > 40 or "\n" in text:
-        return f"an object of type {type(value).__name__}"
-    return text
+    # repr fails for half-made objects and for integers of thousands of digits.
+    with suppress(Exception):
+        text = repr(value)
+        if len(text) <= 40 and "\n" not in text:
+            return text
+    return f"an object of type {type(value).__name__}"
 
 
 def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:
     """float64 for None, else float64 or float32 as given: always the same object for the same dtype."""
     if dtype is None:
         return DTYPES[0]
-    with suppress(TypeError):
+    with suppress(TypeError, ValueError, SyntaxError):
         wanted = np.dtype(dtype)
         for known in DTYPES:
             if wanted == known:
@@ -61,7 +64,7 @@ def as_real(owner: str, argument: str, value: object) -> npt.NDArray[Any]:
         raise ValueError(
             f"{owner}: {argument} must be a rectangular array, got a ragged sequence"
         ) from None
-    if array.dtype.kind not in "fiub":
+    if array.dtype.kind not in REAL_KINDS:
         came = describe(value) if array.ndim == 0 else f"an array of dtype {array.dtype}"
         raise TypeError(f"{owner}: {argument} must hold real numbers, got {came}")
     return array
@@ -71,19 +74,27 @@ def as_number(owner: str, argument: str, value: object) -> float:
     """One real number; NaN and inf are numbers."""
     if type(value) is float:
         return value
-    array = as_real(owner, argument, value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"{owner}: {argument} must be a single number, got a ragged sequence"
+        ) from None
     if array.ndim != 0:
         raise ValueError(
             f"{owner}: {argument} must be a single number, got an array of shape {array.shape}"
         )
+    if array.dtype.kind not in REAL_KINDS:
+        raise TypeError(f"{owner}: {argument} must be a real number, got {describe(value)}")
     return float(array)
 
 
-def as_rate(owner: str, value: object) -> float:
-    """A learning rate eta: a finite number of either sign."""
+def as_rate(owner: str, value: object, dtype: DType) -> float:
+    """A learning rate eta of either sign, finite in `dtype`."""
     eta = as_number(owner, "eta", value)
-    if not math.isfinite(eta):
-        raise ValueError(f"{owner}: eta must be finite, got {eta}")
+    if not abs(eta) <= LARGEST[dtype.itemsize]:
+        where = f" in {dtype}" if np.isfinite(eta) else ""
+        raise ValueError(f"{owner}: eta must be finite{where}, got {eta}")
     return eta
 
 
@@ -92,4 +103,5 @@ def copy_into(owner: str, argument: str, value: object, target: npt.NDArray[Any]
     array = as_real(owner, argument, value)
     if array.shape != target.shape:
         raise ValueError(f"{owner}: {argument} must have shape {target.shape}, got {array.shape}")
-    target[...] = array
+    # Cast first: where overflow is made an exception, the target must not be half-written.
+    target[...] = array.astype(target.dtype, copy=False)

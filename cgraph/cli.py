@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from cgraph import __version__
 from cgraph._commands import predict, train
 from cgraph.data import DataError
 from cgraph.io import ModelFileError
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a small convolutional network, and try it out.",
         epilog="example: cgraph train digits && cgraph predict model.npz",
     )
+    parser.add_argument("--version", action="version", version=f"cgraph {__version__}")
     commands = parser.add_subparsers(
         title="commands", dest="command", required=True, metavar="{train,predict}"
     )

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
-from operator import methodcaller
-from typing import ClassVar, final
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, ClassVar, NoReturn, final
 
+import numpy as np
 import numpy.typing as npt
 from numpy import zeros
 
-from cgraph import _kernels
+from cgraph import _kernels, _passes
 from cgraph._array import (
     MAX_SIZE,
     Array,
@@ -22,20 +20,6 @@ from cgraph._array import (
     copy_into,
     describe,
 )
-
-# Called with the name of the method and the node after each step of a pass: see `observing`.
-Observer = Callable[[str, "Node"], None]
-_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
-
-
-@contextmanager
-def observing(observer: Observer) -> Iterator[None]:
-    """A context in which the passes of this thread show each node to `observer` when it has worked."""
-    token = _observer.set(observer)
-    try:
-        yield
-    finally:
-        _observer.reset(token)
 
 
 class Node:
@@ -106,8 +90,14 @@ class Node:
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name in ("forwardPropagation", "backwardPropagation", "update"):
-            if name in cls.__dict__:
+            if getattr(cls, name) is not getattr(Node, name):
                 raise TypeError(f"{cls.__name__}: {name} may not be overridden")
+        for pair in cls._parameters:
+            if not (isinstance(pair, tuple) and [type(name) for name in pair] == [str, str]):
+                raise TypeError(
+                    f"{cls.__name__}: _parameters must be pairs of names, of an array that learns and of its "
+                    f"gradient sum, got {describe(pair)}"
+                )
 
     def __init__(
         self,
@@ -209,10 +199,24 @@ class Node:
         copy_into(type(self).__name__, "grad", value, self._grad)
 
     def __repr__(self) -> str:
-        count = sum(getattr(self, name).size for name, _ in self._parameters)
+        if "_data" not in vars(self):
+            return object.__repr__(self)
+        count = sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
         return (
             f"{type(self).__name__}(shape=({self.height}, {self.width}), "
             f"dtype={self.dtype}, parameters={count})"
+        )
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> NoReturn:
+            hint = "" if "_data" in vars(self) else ": its constructor must call super().__init__()"
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            f"{type(self).__name__}: a node cannot be copied or pickled, since it is part of a graph; "
+            "build it anew, and use save_parameters and load_parameters for what it has learnt"
         )
 
     # The neighbours
@@ -239,6 +243,9 @@ class Node:
             )
         for node in self.backward:
             node.forward[:] = [consumer for consumer in node.forward if consumer is not self]
+        # A backward pass may have stopped where it waited for this node.
+        for node in _passes.above(self):
+            node.f_count = 0
         self.b_count = 0
         self._has_run = False
 
@@ -247,7 +254,7 @@ class Node:
 
         A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs.
         """
-        for node in self._component():
+        for node in _passes.component(self):
             node.forward.clear()
             node.backward.clear()
             node.b_count = node.f_count = 0
@@ -263,49 +270,46 @@ class Node:
 
     def updateParameters(self, eta: float) -> None:
         """Parameters -= eta * their gradient sums, then the sums are 0; nothing for a node without parameters."""
-        eta = as_rate(type(self).__name__, eta)
+        if not self._parameters:
+            return
+        eta = as_rate(type(self).__name__, eta, self._dtype)
+        packed: dict[str, tuple[Array, ...]] = vars(self).setdefault("_packed", {})
         for name, gradient in self._parameters:
-            total = getattr(self, gradient)
-            value = getattr(self, name)
-            value -= eta * total
-            total[...] = 0
+            value, total = getattr(self, name), getattr(self, gradient)
+            known = packed.get(name)
+            if known is None or known[0] is not value or known[1] is not total:
+                known = packed[name] = (value, total, *self._pack(value, total))
+            if len(known) == 4:
+                self._kernels.elementwise.descend(known[2], known[3], eta)
+            else:
+                value -= eta * total
+                total[...] = 0
+
+    def _pack(self, value: Array, total: Array) -> tuple[Array, ...]:
+        """Flat views of a parameter and its sum for the kernel; none if it is not contiguous or of another dtype."""
+        arrays = (value, total)
+        fits = all(array.dtype == self._dtype and array.flags.carray for array in arrays)
+        return (
+            tuple(array.reshape(-1) for array in arrays)
+            if fits and value.shape == total.shape
+            else ()
+        )
 
     def zero_grad(self) -> None:
         """Sets the gradient sums of this node's parameters to 0 without an update."""
         for _, gradient in self._parameters:
             getattr(self, gradient)[...] = 0
 
-    # The passes: iterative, in the order of the document's recursion
+    # The passes
 
     @final
     def forwardPropagation(self) -> None:
         """Counts an arrival; when all inputs have arrived, computes this node and goes on to every consumer.
 
-        To compute a node is to reset its counters, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
+        To compute a node is to reset ``b_count``, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
         call on every leaf.
         """
-        observe = _observer.get()
-        pending = [self]
-        try:
-            while pending:
-                node = pending.pop()
-                arrived = node.b_count + 1
-                if arrived < len(node.backward):
-                    node.b_count = arrived
-                    continue
-                # A backward pass that something kept waiting ends here, with its gradients.
-                node.b_count = node.f_count = 0
-                node._grad.fill(0)
-                node.calcData()
-                node._has_run = True
-                if observe is not None:
-                    observe("calcData", node)
-                pending += node.forward[::-1]
-        except BaseException:
-            for node in self._component():
-                node.b_count = 0
-                node._has_run = False
-            raise
+        _passes.forward_pass(self)
 
     @final
     def backwardPropagation(self) -> None:
@@ -323,7 +327,7 @@ class Node:
         if not self.forward:
             self._check_end()
             self._grad[0] = 1
-        self._sweep_back("calcPartialDerivative")
+        _passes.backward_pass(self, "calcPartialDerivative")
 
     @final
     def update(self, eta: float) -> None:
@@ -335,30 +339,14 @@ class Node:
         ----------
         eta : float
             Learning rate, for the SUM of the losses since the last update.
-        """
-        eta = as_rate(type(self).__name__, eta)
-        self._sweep_back("updateParameters", eta)
 
-    def _sweep_back(self, method: str, *args: float) -> None:
-        work = methodcaller(method, *args)
-        observe = _observer.get()
-        pending = [self]
-        try:
-            while pending:
-                node = pending.pop()
-                arrived = node.f_count + 1
-                if arrived < len(node.forward):
-                    node.f_count = arrived
-                    continue
-                node.f_count = 0
-                work(node)
-                if observe is not None:
-                    observe(method, node)
-                pending += node.backward[::-1]
-        except BaseException:
-            for node in self._component():
-                node.f_count = 0
-            raise
+        Raises
+        ------
+        TypeError, ValueError
+            `eta` is not a number, or not finite in the node's dtype.
+        """
+        eta = as_rate(type(self).__name__, eta, self._dtype)
+        _passes.backward_pass(self, "updateParameters", eta)
 
     def _check_end(self) -> None:
         if self.size != 1:
@@ -370,18 +358,6 @@ class Node:
             raise RuntimeError(
                 f"{type(self).__name__}: backwardPropagation needs a completed forward pass first"
             )
-
-    def _component(self) -> set[Node]:
-        """Every node that is connected with this one."""
-        found = {self}
-        pending = [self]
-        while pending:
-            node = pending.pop()
-            for neighbour in (*node.forward, *node.backward):
-                if neighbour not in found:
-                    found.add(neighbour)
-                    pending.append(neighbour)
-        return found
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:

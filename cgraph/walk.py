@@ -60,6 +60,6 @@ def parameters(node: Node) -> list[Parameter]:
 def own_parameters(node: Node) -> list[Parameter]:
     """Every array that learns in this node itself, as it declares them."""
     return [
-        Parameter(node, name.lstrip("_"), getattr(node, name), getattr(node, gradient))
+        Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, gradient))
         for name, gradient in node._parameters
     ]

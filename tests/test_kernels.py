@@ -68,3 +68,54 @@ def test_a_node_keeps_the_build_it_was_made_with(dtype):
         assert node.data.tolist() == [expected] * 3
         expected = 3 * expected + 1
     np.testing.assert_allclose(x.grad, 3 ** (len(nodes) - 0.5), rtol=1e-6)
+
+
+def affine():
+    return CG.Affine(CG.Leaf1(2), np.ones((3, 40)))
+
+
+def convolution():
+    return CG.Convolution2d([CG.Leaf2(5, 5)], np.ones((1, 3, 3)), 0.0)
+
+
+def exchange_input(node):
+    node.backward[0] = CG.Leaf1(1_000_000)
+
+
+def add_inputs(node):
+    node.backward.extend([CG.Leaf2(5, 5)] * 100)
+
+
+def reshape_weight(node):
+    node.weight.shape = (40, 3)
+
+
+def shrink_input(node):
+    node.backward[0].data.resize(1, refcheck=False)
+
+
+@pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
+@pytest.mark.parametrize("method", ["calcData", "calcPartialDerivative"])
+@pytest.mark.parametrize(
+    ("build", "tamper"),
+    [
+        (affine, exchange_input),
+        (affine, reshape_weight),
+        (affine, shrink_input),
+        (convolution, exchange_input),
+        (convolution, add_inputs),
+        (convolution, shrink_input),
+        (lambda: CG.Add(CG.Leaf1(9), CG.Leaf1(9)), exchange_input),
+        (lambda: CG.MSE(CG.Leaf1(9), CG.Leaf1(9)), exchange_input),
+        (lambda: CG.Sigmoid(CG.Leaf1(9)), exchange_input),
+        (lambda: CG.Softmax(CG.Leaf1(9)), exchange_input),
+        (lambda: CG.Concatenation([CG.Leaf1(9)]), exchange_input),
+        (lambda: CG.MaxPooling2d(CG.Leaf2(4, 4), 2, 2, 2), exchange_input),
+        (lambda: CG.AveragePooling2d(CG.Leaf2(4, 4), 2, 2, 2), exchange_input),
+    ],
+)
+def test_what_was_exchanged_after_construction_is_refused_and_never_read(build, tamper, method):
+    node = build()
+    tamper(node)
+    with pytest.raises(ValueError, match="exchanged or resized after the node was constructed"):
+        getattr(node, method)()

@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "cgraph"
 LAYERS = {
     "_array": 0,
     "_kernels": 0,
+    "_passes": 1,
     "node": 1,
     "walk": 2,
     "nodes": 2,

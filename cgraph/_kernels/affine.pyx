@@ -3,6 +3,7 @@
 x: the input, m elements; d: the output, n elements; g: the gradient with respect to d; dx, dw: the gradients of
 x and W, which backward ADDS into. x, d, g and dx may be strided; `packed` is scratch for n elements.
 """
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport V_LANES, real, v_fma, v_hsum, v_load, v_set1, v_store, vec
 
 cdef enum:
@@ -48,6 +49,7 @@ cdef void outputs(const real[:] x, const real[:, ::1] w, real b, real[::1] d) no
 
 def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] packed, real[:] d):
     cdef Py_ssize_t j
+    require(w.shape[0] == x.shape[0] + 1 and w.shape[1] == d.shape[0] <= packed.shape[0])
     with nogil:
         outputs(x, w, b, packed)
         for j in range(d.shape[0]):
@@ -71,6 +73,7 @@ cdef inline real row_dot(const real *w, const real *g, Py_ssize_t n) noexcept no
 
 def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packed, real[:] dx):
     cdef Py_ssize_t n = w.shape[1], i, j
+    require(w.shape[0] == dx.shape[0] + 1 and w.shape[1] == g.shape[0] <= packed.shape[0])
     with nogil:
         for j in range(n):
             packed[j] = g[j]
@@ -88,6 +91,7 @@ cdef inline void add_scaled_row(real factor, const real *g, Py_ssize_t n, real *
 
 def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] packed, real[:, ::1] dw):
     cdef Py_ssize_t m = x.shape[0], n = dw.shape[1], i, j
+    require(dw.shape[0] == x.shape[0] + 1 and dw.shape[1] == g.shape[0] <= packed.shape[0])
     with nogil:
         for j in range(n):
             packed[j] = g[j]

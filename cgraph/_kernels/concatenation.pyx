@@ -1,4 +1,5 @@
 """Kernels that join vectors: d = (x_1; x_2; …), and the gradient cut up again, ADDED into each input's."""
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport real
 
 
@@ -6,6 +7,7 @@ def concatenation_forward(list xs, real[:] d):
     cdef const real[:] x
     cdef Py_ssize_t start = 0, i
     for x in xs:
+        require(start + x.shape[0] <= d.shape[0])
         with nogil:
             for i in range(x.shape[0]):
                 d[start + i] = x[i]
@@ -16,6 +18,7 @@ def concatenation_backward(const real[:] g, list dxs):
     cdef real[:] dx
     cdef Py_ssize_t start = 0, i
     for dx in dxs:
+        require(start + dx.shape[0] <= g.shape[0])
         with nogil:
             for i in range(dx.shape[0]):
                 dx[i] += g[start + i]

@@ -7,8 +7,9 @@ convolution2d_scratch elements: the channels as frames (window.pyx), in which a 
 taps[t] elements behind the output that it contributes to. So a convolution of any stride and padding is a sum of
 shifted copies of the frame. The positions between two rows of outputs are computed with the rest and dropped.
 """
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport (
     V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
 )
@@ -24,52 +25,76 @@ def convolution2d_scratch(Window window, Py_ssize_t channels):
     return channels * window.frame + SLACK + window.reach + window.plane + SLACK
 
 
-# Of row y of the padded input, one column phase: `count` columns of the domain, every s-th from `column` on, lie side
-# by side in the frame, from `offset` on.
+# Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on, lie
+# side by side in a row of the frame.
 
-cdef struct Run:
-    Py_ssize_t column, count, offset
+cdef inline void copy_run(const real *x, Py_ssize_t step, Py_ssize_t count, real *row) noexcept nogil:
+    cdef Py_ssize_t j
+    if step == 1:
+        memcpy(row, x, count * sizeof(real))
+    else:
+        for j in range(count):
+            row[j] = x[j * step]
 
 
-cdef inline Run run_in_frame(Py_ssize_t y, Py_ssize_t phase, Window w) noexcept nogil:
-    cdef Run run
-    run.column = (phase - w.q % w.s + w.s) % w.s
-    run.count = max(w.m_w - run.column + w.s - 1, 0) // w.s
-    run.offset = (y % w.s * w.phases_w + phase) * w.plane + y // w.s * w.pitch + (run.column + w.q) // w.s
-    return run
+cdef inline void add_run(const real *row, Py_ssize_t step, Py_ssize_t count, real *dx) noexcept nogil:
+    cdef Py_ssize_t j
+    if step == 1:       # the same loop, for the compiler to vectorise
+        for j in range(count):
+            dx[j] += row[j]
+    else:
+        for j in range(count):
+            dx[j * step] += row[j]
+
+
+cdef inline void exchange(real *x, Py_ssize_t stride, Window w, real *frame, bint fill) noexcept nogil:
+    """Copies the channel x into its frame, or adds its frame to it; `stride` is that of x, in elements."""
+    cdef Py_ssize_t phase, column, count, i, y_phase, y
+    cdef real *plane
+    for phase in range(w.phases_w):
+        column = (phase - w.q % w.s + w.s) % w.s
+        count = max(w.m_w - column + w.s - 1, 0) // w.s
+        y_phase = w.p % w.s
+        y = w.p // w.s
+        for i in range(w.m_h):
+            if y_phase < w.phases_h:
+                plane = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
+                if fill:
+                    copy_run(x + (i * w.m_w + column) * stride, w.s * stride, count, plane)
+                else:
+                    add_run(plane, w.s * stride, count, x + (i * w.m_w + column) * stride)
+            y_phase += 1
+            if y_phase == w.s:
+                y_phase = 0
+                y += 1
 
 
 cdef void fill_frame(const real[:] x, Window w, real *frame) noexcept nogil:
     """The frame of one channel: the padding's zeros, and x."""
-    cdef Py_ssize_t i, j, phase
-    cdef Run run
     memset(frame, 0, w.frame * sizeof(real))
-    for i in range(w.m_h):
-        if (i + w.p) % w.s < w.phases_h:
-            for phase in range(w.phases_w):
-                run = run_in_frame(i + w.p, phase, w)
-                for j in range(run.count):
-                    frame[run.offset + j] = x[i * w.m_w + run.column + j * w.s]
+    exchange(<real *>&x[0], x.strides[0] // <Py_ssize_t>sizeof(real), w, frame, True)
 
 
-cdef void add_frame(const real *frame, Window w, real[:] dx) noexcept nogil:
+cdef void add_frame(real *frame, Window w, real[:] dx) noexcept nogil:
     """Adds the gradient of one channel, given as a frame, to dx; what lies in the padding is dropped."""
-    cdef Py_ssize_t i, j, phase
-    cdef Run run
-    for i in range(w.m_h):
-        if (i + w.p) % w.s < w.phases_h:
-            for phase in range(w.phases_w):
-                run = run_in_frame(i + w.p, phase, w)
-                for j in range(run.count):
-                    dx[i * w.m_w + run.column + j * w.s] += frame[run.offset + j]
+    exchange(&dx[0], dx.strides[0] // <Py_ssize_t>sizeof(real), w, frame, False)
 
 
-cdef void fill_frames(list xs, Window w, real *frame):
+cdef int fill_frames(list xs, Window w, real *frame) except -1:
     cdef const real[:] x
     for x in xs:
+        require(x.shape[0] == w.m_h * w.m_w)
         with nogil:
             fill_frame(x, w, frame)
         frame += w.frame
+    return 0
+
+
+cdef int require_sizes(
+    Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, Window w
+) except -1:
+    require(parameters == channels * w.k_h * w.k_w + 1 and outputs == w.n_h * w.n_w)
+    return require(scratch >= convolution2d_scratch(w, channels))
 
 
 # D[a, b] = Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q] + bias
@@ -100,6 +125,8 @@ def convolution2d_forward(
     cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a, b
     cdef real *frame = &scratch[0]
     cdef real *wide = frame + len(xs) * o.frame + SLACK
+    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], o)
+    require(taps.shape[0] == w.shape[0] - 1)
     fill_frames(xs, o, frame)
     with nogil:
         while start < last:
@@ -176,6 +203,7 @@ def convolution2d_backward_input(const real[::1] w, const real[:] g, Window wind
     cdef real *wide = frame + channels * o.frame + SLACK + o.reach
     cdef const real *k
     cdef real[:] dx
+    require_sizes(channels, w.shape[0], g.shape[0], scratch.shape[0], o)
     with nogil:
         memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
         for a in range(o.n_h):
@@ -189,6 +217,7 @@ def convolution2d_backward_input(const real[::1] w, const real[:] g, Window wind
                 channel_gradient_by_terms(wide, k, o, frame + c * o.frame)
     for c in range(channels):
         dx = dxs[c]
+        require(dx.shape[0] == o.m_h * o.m_w)
         with nogil:
             add_frame(frame + c * o.frame, o, dx)
 
@@ -233,6 +262,8 @@ def convolution2d_backward_kernel(
     cdef real *frame = &scratch[0]
     cdef real *packed = frame + len(xs) * o.frame + SLACK
     cdef real row_sum
+    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], o)
+    require(taps.shape[0] == dw.shape[0] - 1)
     fill_frames(xs, o, frame)
     with nogil:
         for a in range(o.n_h):

@@ -3,6 +3,7 @@
 x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients, which backward ADDS into.
 Views may be strided, and dx and dy may be one buffer.
 """
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport r_exp, r_tanh, real
 
 
@@ -10,6 +11,7 @@ from cgraph._kernels.simd cimport r_exp, r_tanh, real
 
 def add_forward(const real[:] x, const real[:] y, real[:] d):
     cdef Py_ssize_t i
+    require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
         for i in range(d.shape[0]):
             d[i] = x[i] + y[i]
@@ -17,6 +19,7 @@ def add_forward(const real[:] x, const real[:] y, real[:] d):
 
 def add_backward(const real[:] g, real[:] dx, real[:] dy):
     cdef Py_ssize_t i
+    require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
         for i in range(g.shape[0]):
             dx[i] += g[i]
@@ -27,6 +30,7 @@ def add_backward(const real[:] g, real[:] dx, real[:] dy):
 
 def sub_forward(const real[:] x, const real[:] y, real[:] d):
     cdef Py_ssize_t i
+    require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
         for i in range(d.shape[0]):
             d[i] = x[i] - y[i]
@@ -34,6 +38,7 @@ def sub_forward(const real[:] x, const real[:] y, real[:] d):
 
 def sub_backward(const real[:] g, real[:] dx, real[:] dy):
     cdef Py_ssize_t i
+    require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
         for i in range(g.shape[0]):
             dx[i] += g[i]
@@ -44,6 +49,7 @@ def sub_backward(const real[:] g, real[:] dx, real[:] dy):
 
 def relu_forward(const real[:] x, real[:] d):
     cdef Py_ssize_t i
+    require(x.shape[0] == d.shape[0])
     with nogil:
         for i in range(d.shape[0]):
             d[i] = <real>0 if x[i] < 0 else x[i]
@@ -51,6 +57,7 @@ def relu_forward(const real[:] x, real[:] d):
 
 def relu_backward(const real[:] x, const real[:] g, real[:] dx):
     cdef Py_ssize_t i
+    require(x.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
         for i in range(g.shape[0]):
             dx[i] += g[i] if x[i] >= 0 else <real>0
@@ -68,6 +75,7 @@ cdef inline real sigmoid(real x) noexcept nogil:
 
 def sigmoid_forward(const real[:] x, real[:] d):
     cdef Py_ssize_t i
+    require(x.shape[0] == d.shape[0])
     with nogil:
         for i in range(d.shape[0]):
             d[i] = sigmoid(x[i])
@@ -75,6 +83,7 @@ def sigmoid_forward(const real[:] x, real[:] d):
 
 def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
     cdef Py_ssize_t i
+    require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
         for i in range(g.shape[0]):
             dx[i] += d[i] * (1 - d[i]) * g[i]
@@ -84,6 +93,7 @@ def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
 
 def tanh_forward(const real[:] x, real[:] d):
     cdef Py_ssize_t i
+    require(x.shape[0] == d.shape[0])
     with nogil:
         for i in range(d.shape[0]):
             d[i] = r_tanh(x[i])
@@ -91,6 +101,7 @@ def tanh_forward(const real[:] x, real[:] d):
 
 def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
     cdef Py_ssize_t i
+    require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
         for i in range(g.shape[0]):
             dx[i] += (1 - d[i] * d[i]) * g[i]
@@ -100,6 +111,7 @@ def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
 
 def descend(real[::1] w, real[::1] dw, real eta):
     cdef Py_ssize_t i
+    require(w.shape[0] == dw.shape[0])
     with nogil:
         for i in range(w.shape[0]):
             w[i] -= eta * dw[i]

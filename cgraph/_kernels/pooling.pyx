@@ -5,6 +5,7 @@ g: the gradient with respect to d; dx: the input's gradient, which backward ADDS
 """
 from libc.math cimport INFINITY
 
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport real
 from cgraph._kernels.window cimport Window
 
@@ -50,6 +51,8 @@ def max_pooling_forward(const real[:] x, Window window, real pad_value, real[:] 
     cdef Window w = window
     cdef Py_ssize_t a, b
     cdef Span rows, columns
+    require(x.shape[0] == w.m_h * w.m_w and d.shape[0] == w.n_h * w.n_w)
+    require(count.shape[0] == w.n_h and count.shape[1] == w.n_w)
     with nogil:
         for a in range(w.n_h):
             rows = clip(a * w.s - w.p, w.k_h, w.m_h)
@@ -67,6 +70,8 @@ def max_pooling_backward(
     cdef Py_ssize_t a, b, i, j
     cdef Span rows, columns
     cdef real share, top
+    require(x.shape[0] == dx.shape[0] == w.m_h * w.m_w and d.shape[0] == g.shape[0] == w.n_h * w.n_w)
+    require(count.shape[0] == w.n_h and count.shape[1] == w.n_w)
     with nogil:
         for a in range(w.n_h):
             rows = clip(a * w.s - w.p, w.k_h, w.m_h)
@@ -88,7 +93,8 @@ def average_pooling_forward(const real[:] x, Window window, real[:] d):
     cdef Window w = window
     cdef Py_ssize_t a, b, i, j
     cdef Span rows, columns
-    cdef real total
+    cdef real total, row
+    require(x.shape[0] == w.m_h * w.m_w and d.shape[0] == w.n_h * w.n_w)
     with nogil:
         for a in range(w.n_h):
             rows = clip(a * w.s - w.p, w.k_h, w.m_h)
@@ -96,8 +102,10 @@ def average_pooling_forward(const real[:] x, Window window, real[:] d):
                 columns = clip(b * w.s - w.q, w.k_w, w.m_w)
                 total = 0
                 for i in range(rows.start, rows.stop):
+                    row = 0
                     for j in range(columns.start, columns.stop):
-                        total += x[i * w.m_w + j]
+                        row += x[i * w.m_w + j]
+                    total += row
                 d[a * w.n_w + b] = total / <real>(w.k_h * w.k_w)
 
 
@@ -108,6 +116,7 @@ def average_pooling_backward(const real[:] g, Window window, real[:] dx):
     cdef Py_ssize_t a, b, i, j
     cdef Span rows, columns
     cdef real share
+    require(dx.shape[0] == w.m_h * w.m_w and g.shape[0] == w.n_h * w.n_w)
     with nogil:
         for a in range(w.n_h):
             rows = clip(a * w.s - w.p, w.k_h, w.m_h)

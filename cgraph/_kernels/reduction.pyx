@@ -4,6 +4,7 @@ x, y: inputs of m elements; d: the output; g: the gradient with respect to it; d
 backward ADDS into. Views may be strided, and dx and dy may be one buffer. Scalars come and go as views of one element.
 Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
 """
+from cgraph._kernels.guard cimport require
 from cgraph._kernels.simd cimport R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, r_abs, r_exp, r_log, r_sqrt, real
 
 cdef enum:
@@ -20,6 +21,7 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
 def dots_forward(const real[:] x, const real[:] y, real[:] d):
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part
+    require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
         for block in range(blocks(m)):
             part = 0
@@ -32,6 +34,7 @@ def dots_forward(const real[:] x, const real[:] y, real[:] d):
 def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     cdef Py_ssize_t i
     cdef real scale = g[0]
+    require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
         for i in range(x.shape[0]):
             dx[i] += y[i] * scale
@@ -43,6 +46,7 @@ def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx,
 def mse_forward(const real[:] x, const real[:] y, real[:] d):
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part, difference
+    require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
         for block in range(blocks(m)):
             part = 0
@@ -56,6 +60,7 @@ def mse_forward(const real[:] x, const real[:] y, real[:] d):
 def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     cdef Py_ssize_t m = x.shape[0], i
     cdef real scale = 2 * g[0] / <real>m, share
+    require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
         for i in range(m):
             share = (x[i] - y[i]) * scale
@@ -73,6 +78,7 @@ cdef inline real clamp(real x) noexcept nogil:
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part
+    require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
         for block in range(blocks(m)):
             part = 0
@@ -86,6 +92,7 @@ def cee_forward(const real[:] x, const real[:] y, real[:] d):
 def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     cdef Py_ssize_t i
     cdef real scale = g[0], prediction, target
+    require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
         for i in range(x.shape[0]):
             prediction = clamp(x[i])
@@ -129,6 +136,7 @@ cdef real norm2(const real[:] x) noexcept nogil:
 
 
 def norm2_forward(const real[:] x, real[:] d):
+    require(d.shape[0] == 1)
     with nogil:
         d[0] = norm2(x)
 
@@ -136,6 +144,7 @@ def norm2_forward(const real[:] x, real[:] d):
 def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx):
     cdef Py_ssize_t i
     cdef real norm = d[0], scale = g[0]
+    require(x.shape[0] == dx.shape[0] and d.shape[0] == 1 and g.shape[0] == 1)
     with nogil:
         if norm != 0:
             for i in range(x.shape[0]):
@@ -147,6 +156,7 @@ def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx
 def softmax_forward(const real[:] x, real[:] d):
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real top = x[0], total = 0, part
+    require(0 < x.shape[0] == d.shape[0])
     with nogil:
         for i in range(1, m):
             if x[i] > top:
@@ -164,6 +174,7 @@ def softmax_forward(const real[:] x, real[:] d):
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
     cdef Py_ssize_t m = d.shape[0], block, i
     cdef real mean = 0, part
+    require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
         for block in range(blocks(m)):
             part = 0

@@ -2,8 +2,8 @@
 
 The padded input of a filter with stride s is laid out as a *frame* of planes: row y and column u of the padded input
 lie in plane (y mod s, u mod s) at row y // s, column u // s. Seen there, every filter has stride 1: element (i, j) of
-the window of output (a, b) lies in plane (i mod s, j mod s) at (a + i // s, b + j // s). Planes that no window reads, where
-the stride is larger than the kernel, are left out.
+the window of output (a, b) lies in plane (i mod s, j mod s) at (a + i // s, b + j // s). Planes that no window reads,
+where the stride is larger than the kernel, are left out.
 """
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
-from cgraph._array import Array, as_number, as_rate, as_real, copy_into
+from cgraph._array import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_node
 
 
@@ -53,7 +53,7 @@ class Affine(Node):
                 f"{owner}: Weight must have shape ({x.size + 1}, n) for an input of {x.size} elements, "
                 f"got {weight.shape}"
             )
-        self._bias = as_number(owner, "bias", bias)
+        self._bias = float(x.dtype.type(as_number(owner, "bias", bias)))
         self._weight = np.array(weight, x.dtype, order="C")
         self._gradWeight = np.zeros_like(self._weight)
         self._set_up(x.size, weight.shape[1], 1, (x,))
@@ -91,9 +91,3 @@ class Affine(Node):
         x, k = self.backward[0], self._kernels.affine
         k.affine_backward_input(self._weight, self._grad, packed, x._grad)
         k.affine_backward_weight(x._data, self._bias, self._grad, packed, self._gradWeight)
-
-    def updateParameters(self, eta: float) -> None:
-        eta = as_rate(type(self).__name__, eta)
-        self._kernels.elementwise.descend(
-            self._weight.reshape(-1), self._gradWeight.reshape(-1), eta
-        )

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
-from cgraph._array import Array, as_number, as_rate, as_real, copy_into
+from cgraph._array import Array, as_number, as_real, copy_into
 from cgraph._kernels.protocols import Offsets
 from cgraph._kernels.window import Window
 from cgraph.node import Node, as_nodes
@@ -115,8 +115,8 @@ class Convolution2d(Filter2d):
         bias = as_number(owner, "bias", given.pop("bias"))
         if kernel.ndim != 3 or kernel.shape[0] != len(channels) or 0 in kernel.shape:
             raise ValueError(
-                f"{owner}: Kernel must have shape ({len(channels)}, kernelHeight, kernelWidth) "
-                f"for {len(channels)} nodes, got {kernel.shape}"
+                f"{owner}: Kernel must have shape ({len(channels)}, kernelHeight, kernelWidth), "
+                f"a channel for each node, got {kernel.shape}"
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
         window = fitted_window(owner, channels, given | sizes)
@@ -186,6 +186,3 @@ class Convolution2d(Filter2d):
         k.convolution2d_backward_kernel(
             [x._data for x in self.backward], self._grad, self._taps, window, scratch, self._dw
         )
-
-    def updateParameters(self, eta: float) -> None:
-        self._kernels.elementwise.descend(self._w, self._dw, as_rate(type(self).__name__, eta))

@@ -43,6 +43,30 @@ class Add(MMtoM):
     """d = x + y (section "Class: Add").
 
     ∂L/∂x = g, ∂L/∂y = g.
+
+    Parameters
+    ----------
+    node1, node2 : Node
+        x and y, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, y = CG.Leaf1(2), CG.Leaf1(2)
+    >>> x.getInput([1, 2])
+    >>> y.getInput([10, 20])
+    >>> d = CG.Add(x, y)
+    >>> x.forwardPropagation()
+    >>> y.forwardPropagation()
+    >>> d.data
+    array([11., 22.])
     """
 
     def calcData(self) -> None:
@@ -58,6 +82,30 @@ class Sub(MMtoM):
     """d = x − y (section "Class: Sub").
 
     ∂L/∂x = g, ∂L/∂y = −g.
+
+    Parameters
+    ----------
+    node1, node2 : Node
+        x and y, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, y = CG.Leaf1(2), CG.Leaf1(2)
+    >>> x.getInput([1, 2])
+    >>> y.getInput([10, 20])
+    >>> d = CG.Sub(x, y)
+    >>> x.forwardPropagation()
+    >>> y.forwardPropagation()
+    >>> d.data
+    array([ -9., -18.])
     """
 
     def calcData(self) -> None:
@@ -93,9 +141,29 @@ class ReLU(MtoM):
 
     ∂L/∂x_i = g_i where x_i ≥ 0, else 0.
 
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
     Notes
     -----
     At exactly 0 (−0.0 too) the gradient passes. A NaN stays a NaN; its gradient is 0.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(3)
+    >>> x.getInput([-1, 0, 2])
+    >>> d = CG.ReLU(x)
+    >>> x.forwardPropagation()
+    >>> d.data
+    array([0., 0., 2.])
     """
 
     def calcData(self) -> None:
@@ -110,6 +178,26 @@ class Sigmoid(MtoM):
     """d = 1 / (1 + e⁻ˣ), computed without overflow.
 
     ∂L/∂x = d (1 − d) g.
+
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(3)
+    >>> x.getInput([-1000, 0, 1000])
+    >>> d = CG.Sigmoid(x)
+    >>> x.forwardPropagation()
+    >>> d.data
+    array([0. , 0.5, 1. ])
     """
 
     def calcData(self) -> None:
@@ -124,6 +212,26 @@ class Tanh(MtoM):
     """d = tanh x.
 
     ∂L/∂x = (1 − d²) g.
+
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(3)
+    >>> x.getInput([-1000, 0, 1000])
+    >>> d = CG.Tanh(x)
+    >>> x.forwardPropagation()
+    >>> d.data
+    array([-1.,  0.,  1.])
     """
 
     def calcData(self) -> None:

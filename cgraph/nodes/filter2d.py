@@ -135,6 +135,13 @@ class Filter2d(Node):
         Something in `nodes` is not a Node, their dtypes differ, or a size is not an integer.
     ValueError
         No nodes, nodes of different shapes, a size below its minimum, or a padding that would be negative.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> node = CG.Filter2d([CG.Leaf2(8, 8)], 3, 3, 2, 1, 1, 4, 4)
+    >>> node.height, node.width, node.kheight, node.pt, node.pl, node.sw
+    (4, 4, 3, 1, 1, 2)
     """
 
     def __init__(

@@ -50,6 +50,14 @@ class Leaf2(Node):
         Shape of the data.
     dtype : numpy dtype, optional
         float64 (default) or float32.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf2(2, 3)
+    >>> x.getInput([[1, 2, 3], [4, 5, 6]])
+    >>> x.data
+    array([1., 2., 3., 4., 5., 6.])
     """
 
     def __init__(self, height: int, width: int, *, dtype: npt.DTypeLike | None = None) -> None:
@@ -73,4 +81,4 @@ class Leaf2(Node):
                 f"{owner}: input must have shape ({self.height}, {self.width}) or ({self.size},), "
                 f"got {array.shape}"
             )
-        self._data[...] = array.reshape(-1)
+        copy_into(owner, "input", array.reshape(-1), self._data)

@@ -69,6 +69,16 @@ class MaxPooling2d(Filter2d):
     -----
     The gradient is shared equally among the elements within the domain that equal the maximum; where only the padding
     reaches it, ``maxCount`` is 0 and nothing flows. A NaN in a window gives NaN, ``maxCount`` 0 and no gradient.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf2(2, 4)
+    >>> x.getInput([[1, 5, 2, 2], [3, 4, 0, 2]])
+    >>> d = CG.MaxPooling2d(x, 2, 2, 2)
+    >>> x.forwardPropagation()
+    >>> d.data, d.maxCount
+    (array([5., 2.]), array([[1, 3]], dtype=uint32))
     """
 
     @overload
@@ -89,12 +99,14 @@ class MaxPooling2d(Filter2d):
 
     def __init__(self, *args: Any, pad_value: float = 0.0, **kwargs: Any) -> None:
         owner = type(self).__name__
-        self._pad_value = as_number(owner, "pad_value", pad_value)
-        if math.isnan(self._pad_value):
+        value = as_number(owner, "pad_value", pad_value)
+        if math.isnan(value):
             raise ValueError(f"{owner}: pad_value must be a number, got nan")
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
         window = fitted_window(owner, (x,), given)
+        with np.errstate(over="ignore"):
+            self._pad_value = float(x.dtype.type(value))
         if self._pad_value == -math.inf and misses_input(window):
             raise ValueError(
                 f"{owner}: with pad_value -inf every window must reach the input, "
@@ -130,7 +142,41 @@ class AveragePooling2d(Filter2d):
 
     ∂L/∂X[α,β] = Σ G / (k_h k_w) over the windows that it lies in.
 
-    The constructor's forms, parameters and errors are those of MaxPooling2d, without `pad_value`.
+    The constructor has three forms, told apart by the number of positional arguments, or by the names given:
+
+    - ``(node1, kernelHeight, kernelWidth, stride, topPadding, leftPadding, height, width)``
+    - ``(node1, kernelHeight, kernelWidth, stride, height, width)``: the padding is shared out to both sides
+    - ``(node1, kernelHeight, kernelWidth, stride)``: as much padding as the stride needs to reach every element
+
+    Parameters
+    ----------
+    node1 : Node
+        The input, m_h × m_w.
+    kernelHeight, kernelWidth : int
+        Size of the window.
+    stride : int
+        Step of the window in both directions.
+    topPadding, leftPadding : int, optional
+        Virtual rows above and columns left of the input.
+    height, width : int, optional
+        Size of the output; bottom and right padding follow from it.
+
+    Raises
+    ------
+    TypeError
+        Arguments that are none of the three forms, `node1` is not a Node, a size is not an integer.
+    ValueError
+        A size is below its minimum, or a padding would be negative.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf2(2, 4)
+    >>> x.getInput([[1, 5, 2, 2], [3, 4, 0, 2]])
+    >>> d = CG.AveragePooling2d(x, 2, 2, 2)
+    >>> x.forwardPropagation()
+    >>> d.data
+    array([3.25, 1.5 ])
     """
 
     @overload

@@ -32,6 +32,31 @@ class Dots(MMto1):
     """d = Σ x_i y_i (section "Class: Dots").
 
     ∂L/∂x_i = y_i g, ∂L/∂y_i = x_i g.
+
+    Parameters
+    ----------
+    node1, node2 : Node
+        x and y, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, y = CG.Leaf1(2), CG.Leaf1(2)
+    >>> x.getInput([1, 2])
+    >>> y.getInput([10, 20])
+    >>> d = CG.Dots(x, y)
+    >>> x.forwardPropagation()
+    >>> y.forwardPropagation()
+    >>> d.backwardPropagation()
+    >>> d.data, x.grad
+    (array([50.]), array([10., 20.]))
     """
 
     def calcData(self) -> None:
@@ -47,6 +72,31 @@ class MSE(MMto1):
     """d = (1/m) Σ (x_i − y_i)², the mean squared error (section "Class: MSE").
 
     ∂L/∂x_i = 2 (x_i − y_i) g / m, ∂L/∂y_i = −2 (x_i − y_i) g / m.
+
+    Parameters
+    ----------
+    node1, node2 : Node
+        x and y, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, y = CG.Leaf1(2), CG.Leaf1(2)
+    >>> x.getInput([1, 2])
+    >>> y.getInput([3, 6])
+    >>> d = CG.MSE(x, y)
+    >>> x.forwardPropagation()
+    >>> y.forwardPropagation()
+    >>> d.backwardPropagation()
+    >>> d.data, x.grad
+    (array([10.]), array([-2., -4.]))
     """
 
     def calcData(self) -> None:
@@ -63,10 +113,35 @@ class CEE(MMto1):
 
     ∂L/∂x_i = −(y_i / x_i) g, ∂L/∂y_i = −ln(x_i) g.
 
+    Parameters
+    ----------
+    node1, node2 : Node
+        The prediction x and the target y, of the same height, width and dtype; one node may stand for both.
+
+    Raises
+    ------
+    TypeError
+        An argument is not a Node, or their dtypes differ.
+    ValueError
+        Their shapes differ.
+
     Notes
     -----
-    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss and, where |y_i g| ≤ 1,
+    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss and, where −1 ≤ y_i g ≤ 1,
     its gradients are finite. A NaN stays a NaN. Where y_i = 0 the term is 0, and so is x_i's gradient, whatever x_i is.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, y = CG.Leaf1(2), CG.Leaf1(2)
+    >>> x.getInput([0.5, 0.5])
+    >>> y.getInput([1, 0])
+    >>> d = CG.CEE(x, y)
+    >>> x.forwardPropagation()
+    >>> y.forwardPropagation()
+    >>> d.backwardPropagation()
+    >>> d.data, x.grad
+    (array([0.69314718]), array([-2.,  0.]))
     """
 
     def calcData(self) -> None:
@@ -102,9 +177,30 @@ class Norm2(Mto1):
 
     ∂L/∂x_i = (x_i / d) g.
 
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
     Notes
     -----
     At x = 0 the gradient is 0, the subgradient of least norm. Squares that would overflow or underflow are scaled.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(2)
+    >>> x.getInput([3, 4])
+    >>> d = CG.Norm2(x)
+    >>> x.forwardPropagation()
+    >>> d.backwardPropagation()
+    >>> d.data, x.grad
+    (array([5.]), array([0.6, 0.8]))
     """
 
     def calcData(self) -> None:
@@ -120,9 +216,29 @@ class Softmax(MtoM):
 
     ∂L/∂x_i = Σ_j (δ_ij − d_i) d_j g_j = d_i (g_i − Σ_j d_j g_j).
 
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+
     Notes
     -----
     The maximum is subtracted first, so that no exponential overflows.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(3)
+    >>> x.getInput([0, 0, 1e4])
+    >>> d = CG.Softmax(x)
+    >>> x.forwardPropagation()
+    >>> d.data
+    array([0., 0., 1.])
     """
 
     def calcData(self) -> None:
