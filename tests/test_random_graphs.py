@@ -100,3 +100,17 @@ def test_the_graphs_are_as_varied_as_they_should_be():
     kinds = {type(step.reference).__name__ for step in steps}
     assert len(kinds) == 17  # every op, the own node and the leaves (None)
     assert sum(len(recipe.ends) == 2 for recipe in recipes) > COUNT / 20
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("seed", range(60))
+def test_gradcheck_finds_nothing_wrong_in_random_graphs(seed, dtype, gradcheck):
+    run = Run(seed, dtype)
+    run.sample()
+    ends = [run.nodes[end] for end in run.recipe.ends]
+    for end in ends:
+        others = [node for other in ends if other is not end for node in CG.ancestors(other)]
+        if set(CG.ancestors(end)).isdisjoint(
+            others
+        ):  # else a pass from one end waits for the other
+            gradcheck(end, mode="projection")
