@@ -4,8 +4,9 @@ Every message reads: who refuses, which argument, what was expected, what came.
 """
 
 import operator
+from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,14 @@ def describe(value: object) -> str:
         if len(text) <= 40 and "\n" not in text:
             return text
     return f"an object of type {type(value).__name__}"
+
+
+def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
+    """Whether it can be walked over; an array without dimensions only looks as if it could."""
+    with suppress(TypeError):
+        iter(value)  # type: ignore[call-overload]
+        return True
+    return False
 
 
 def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:

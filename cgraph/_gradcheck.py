@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from cgraph._array import Array, as_number, describe
+from cgraph._array import Array, as_number, describe, is_iterable
 from cgraph._evaluate import backward, forward, preserved
 from cgraph.node import Node, as_node
 from cgraph.walk import Parameter, ancestors, own_parameters
@@ -302,7 +302,7 @@ def _targets(order: Sequence[Node], wrt: Iterable[Node | Parameter] | None) -> l
     """What to check: the data of leaves and the parameters of nodes."""
     if wrt is None:
         return [target for node in order for target in _of_node(node)]
-    if isinstance(wrt, (Node, Parameter)) or not isinstance(wrt, Iterable):
+    if isinstance(wrt, (Node, Parameter)) or not is_iterable(wrt):
         raise TypeError(
             f"gradcheck: wrt must be a sequence of Nodes and Parameters, got {describe(wrt)}"
         )

@@ -19,6 +19,7 @@ from cgraph._array import (
     as_size,
     copy_into,
     describe,
+    is_iterable,
 )
 
 
@@ -362,7 +363,7 @@ class Node:
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:
     """A tuple of at least `minimum` nodes."""
-    if isinstance(nodes, (Node, str, bytes)) or not isinstance(nodes, Iterable):
+    if isinstance(nodes, (Node, str, bytes)) or not is_iterable(nodes):
         raise TypeError(f"{owner}: {argument} must be a sequence of Nodes, got {describe(nodes)}")
     result = tuple(nodes)
     for node in result:

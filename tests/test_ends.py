@@ -68,3 +68,18 @@ def test_detach_refuses_a_node_that_has_consumers():
     assert x.forward == [h]
     assert h.backward == [x]
     assert h.forward == [end]
+
+
+def test_a_forward_pass_ends_a_backward_pass_that_was_kept_waiting():
+    """Else arrivals of the old pass would count in the new one, and gradients would go up incomplete."""
+    x = vector(3.0)
+    h = CG.ReLU(x)
+    loss, other = CG.Dots(CG.Add(h, h), h), CG.Norm2(h)
+    for _ in range(2):
+        x.forwardPropagation()
+        assert h.f_count == 0
+        loss.backwardPropagation()
+        assert (h.f_count, x.grad.tolist()) == (3, [0])
+    other.backwardPropagation()
+    assert counters(x, h, loss, other) == [(0, 0)] * 4
+    assert x.grad.tolist() == [13]

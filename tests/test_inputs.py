@@ -75,17 +75,14 @@ def test_parameters_and_assignments_take_every_layout_and_dtype(value):
     cube = np.asarray(value)[np.newaxis]
     affine = CG.Affine(CG.Leaf1(1), value)
     convolution = CG.Convolution2d([CG.Leaf2(3, 3)], cube, 0)
-    for _ in range(2):
-        assert affine.weight.tolist() == PATTERN.tolist()
-        assert convolution.kernel.tolist() == [PATTERN.tolist()]
-        for node in (affine, convolution):
-            node.updateParameters(1.0)
-        affine.weight, convolution.kernel = value, cube
-        affine.gradWeight, convolution.gradKernel = value, cube
-    affine.data, affine.grad = value[1], value[0]
+    assert affine.weight.tolist() == convolution.kernel[0].tolist() == PATTERN.tolist()
+    affine.weight[...] = convolution.kernel[...] = -1
+    affine.weight, convolution.kernel = value, cube
+    affine.gradWeight, convolution.gradKernel = value, cube
+    affine.grad, affine.data = cube[0]
+    assert affine.weight.tolist() == convolution.kernel[0].tolist() == PATTERN.tolist()
     assert affine.gradWeight.tolist() == convolution.gradKernel[0].tolist() == PATTERN.tolist()
-    assert affine.data.tolist() == PATTERN[1].tolist()
-    assert affine.grad.tolist() == PATTERN[0].tolist()
+    assert [affine.grad.tolist(), affine.data.tolist()] == PATTERN.tolist()
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

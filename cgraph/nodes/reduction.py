@@ -127,8 +127,9 @@ class CEE(MMto1):
 
     Notes
     -----
-    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss and, where −1 ≤ y_i g ≤ 1,
-    its gradients are finite. A NaN stays a NaN. Where y_i = 0 the term is 0, and so is x_i's gradient, whatever x_i is.
+    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss is finite and, where
+    −1 ≤ y_i g ≤ 1, so are its gradients. A NaN stays a NaN. Where y_i = 0 the term is 0, and so is x_i's gradient,
+    whatever x_i is.
 
     Examples
     --------
