@@ -47,13 +47,17 @@ cdef void outputs(const real[:] x, const real[:, ::1] w, real b, real[::1] d) no
                 d[j] += w[i, j] * x[i]
 
 
-def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] packed, real[:] d):
+cdef inline void copy(const real[:] source, real[:] target, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t j
+    for j in range(n):
+        target[j] = source[j]
+
+
+def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] packed, real[:] d):
     require(w.shape[0] == x.shape[0] + 1 and w.shape[1] == d.shape[0] <= packed.shape[0])
     with nogil:
         outputs(x, w, b, packed)
-        for j in range(d.shape[0]):
-            d[j] = packed[j]
+        copy(packed, d, d.shape[0])
 
 
 # dx_i += Σ_j W_ij g_j
@@ -71,14 +75,17 @@ cdef inline real row_dot(const real *w, const real *g, Py_ssize_t n) noexcept no
     return v_hsum(total) + tail
 
 
+cdef void input_gradient(const real[:, ::1] w, const real *g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(dx.shape[0]):
+        dx[i] += row_dot(&w[i, 0], g, w.shape[1])
+
+
 def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packed, real[:] dx):
-    cdef Py_ssize_t n = w.shape[1], i, j
     require(w.shape[0] == dx.shape[0] + 1 and w.shape[1] == g.shape[0] <= packed.shape[0])
     with nogil:
-        for j in range(n):
-            packed[j] = g[j]
-        for i in range(dx.shape[0]):
-            dx[i] += row_dot(&w[i, 0], &packed[0], n)
+        copy(g, packed, g.shape[0])
+        input_gradient(w, &packed[0], dx)
 
 
 # dW_ij += x_i g_j,  dW_mj += b g_j
@@ -89,12 +96,15 @@ cdef inline void add_scaled_row(real factor, const real *g, Py_ssize_t n, real *
         dw[j] += factor * g[j]
 
 
+cdef void weight_gradient(const real[:] x, real b, const real *g, real[:, ::1] dw) noexcept nogil:
+    cdef Py_ssize_t m = x.shape[0], n = dw.shape[1], i
+    for i in range(m):
+        add_scaled_row(x[i], g, n, &dw[i, 0])
+    add_scaled_row(b, g, n, &dw[m, 0])
+
+
 def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] packed, real[:, ::1] dw):
-    cdef Py_ssize_t m = x.shape[0], n = dw.shape[1], i, j
     require(dw.shape[0] == x.shape[0] + 1 and dw.shape[1] == g.shape[0] <= packed.shape[0])
     with nogil:
-        for j in range(n):
-            packed[j] = g[j]
-        for i in range(m):
-            add_scaled_row(x[i], &packed[0], n, &dw[i, 0])
-        add_scaled_row(b, &packed[0], n, &dw[m, 0])
+        copy(g, packed, g.shape[0])
+        weight_gradient(x, b, &packed[0], dw)

@@ -25,8 +25,8 @@ def convolution2d_scratch(Window window, Py_ssize_t channels):
     return channels * window.frame + SLACK + window.reach + window.plane + SLACK
 
 
-# Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on, lie
-# side by side in a row of the frame.
+# Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on,
+# lie side by side in a row of the frame.
 
 cdef inline void copy_run(const real *x, Py_ssize_t step, Py_ssize_t count, real *row) noexcept nogil:
     cdef Py_ssize_t j
@@ -118,23 +118,29 @@ cdef inline void output_tile(
         v_store(d + v * V_LANES, total[v])
 
 
+cdef void outputs(
+    const real *frame, const Py_ssize_t[::1] taps, const real[::1] w, Window o, real *wide, real[:] d
+) noexcept nogil:
+    """All outputs; `wide` takes them with the positions between two rows."""
+    cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a, b
+    while start < last:
+        output_tile(frame + start, taps, w, wide + start)
+        start += TILE * V_LANES
+    for a in range(o.n_h):
+        for b in range(o.n_w):
+            d[a * o.n_w + b] = wide[a * o.pitch + b]
+
+
 def convolution2d_forward(
     list xs, const real[::1] w, const Py_ssize_t[::1] taps, Window window, real[::1] scratch, real[:] d
 ):
-    cdef Window o = window
-    cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a, b
     cdef real *frame = &scratch[0]
-    cdef real *wide = frame + len(xs) * o.frame + SLACK
-    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], o)
+    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], window)
     require(taps.shape[0] == w.shape[0] - 1)
-    fill_frames(xs, o, frame)
+    cdef real *wide = frame + len(xs) * window.frame + SLACK
+    fill_frames(xs, window, frame)
     with nogil:
-        while start < last:
-            output_tile(frame + start, taps, w, wide + start)
-            start += TILE * V_LANES
-        for a in range(o.n_h):
-            for b in range(o.n_w):
-                d[a * o.n_w + b] = wide[a * o.pitch + b]
+        outputs(frame, taps, w, window, wide, d)
 
 
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers what its windows' outputs send
@@ -196,30 +202,34 @@ cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
     return True
 
 
-def convolution2d_backward_input(const real[::1] w, const real[:] g, Window window, real[::1] scratch, list dxs):
-    cdef Window o = window
-    cdef Py_ssize_t channels = len(dxs), a, b, c
-    cdef real *frame = &scratch[0]
-    cdef real *wide = frame + channels * o.frame + SLACK + o.reach
-    cdef const real *k
-    cdef real[:] dx
-    require_sizes(channels, w.shape[0], g.shape[0], scratch.shape[0], o)
-    with nogil:
-        memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
-        for a in range(o.n_h):
-            for b in range(o.n_w):
-                wide[a * o.pitch + b] = g[a * o.n_w + b]
-        for c in range(channels):
-            k = &w[c * o.k_h * o.k_w]
-            if all_finite(k, o.k_h * o.k_w):
-                channel_gradient(wide, k, o, frame + c * o.frame)
-            else:
-                channel_gradient_by_terms(wide, k, o, frame + c * o.frame)
+cdef void input_gradients(
+    const real[::1] w, const real[:] g, Py_ssize_t channels, Window o, real *wide, real *frame
+) noexcept nogil:
+    """The frames of all channels' gradients; `wide` takes G with zeros around it."""
+    cdef Py_ssize_t count = o.k_h * o.k_w, a, b, c
+    memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
+    for a in range(o.n_h):
+        for b in range(o.n_w):
+            wide[a * o.pitch + b] = g[a * o.n_w + b]
     for c in range(channels):
-        dx = dxs[c]
-        require(dx.shape[0] == o.m_h * o.m_w)
+        if all_finite(&w[c * count], count):
+            channel_gradient(wide, &w[c * count], o, frame + c * o.frame)
+        else:
+            channel_gradient_by_terms(wide, &w[c * count], o, frame + c * o.frame)
+
+
+def convolution2d_backward_input(const real[::1] w, const real[:] g, Window window, real[::1] scratch, list dxs):
+    cdef Py_ssize_t channels = len(dxs)
+    cdef real *frame = &scratch[0]
+    cdef real[:] dx
+    require_sizes(channels, w.shape[0], g.shape[0], scratch.shape[0], window)
+    with nogil:
+        input_gradients(w, g, channels, window, frame + channels * window.frame + SLACK + window.reach, frame)
+    for dx in dxs:
+        require(dx.shape[0] == window.m_h * window.m_w)
         with nogil:
-            add_frame(frame + c * o.frame, o, dx)
+            add_frame(frame, window, dx)
+        frame += window.frame
 
 
 # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
@@ -253,25 +263,30 @@ cdef inline void kernel_tile(
         dw[first + v] += v_hsum(total[v])
 
 
+cdef void kernel_gradient(
+    const real *frame, const real[:] g, const Py_ssize_t[::1] taps, Window o, real *packed, real[::1] dw
+) noexcept nogil:
+    """The gradients of all kernel elements and, last, of the bias: Σ_a Σ_b G[a, b]; `packed` takes G."""
+    cdef Py_ssize_t count = taps.shape[0], first = 0, a, i
+    cdef real row_sum
+    for a in range(o.n_h):
+        row_sum = 0
+        for i in range(a * o.n_w, (a + 1) * o.n_w):
+            packed[i] = g[i]
+            row_sum += g[i]
+        dw[count] += row_sum
+    while first < count:
+        kernel_tile(frame, taps, first, packed, o, dw)
+        first += TILE
+
+
 def convolution2d_backward_kernel(
     list xs, const real[:] g, const Py_ssize_t[::1] taps, Window window, real[::1] scratch, real[::1] dw
 ):
-    """Adds the bias's gradient, Σ_a Σ_b G[a, b], too."""
-    cdef Window o = window
-    cdef Py_ssize_t count = taps.shape[0], first = 0, a, i
     cdef real *frame = &scratch[0]
-    cdef real *packed = frame + len(xs) * o.frame + SLACK
-    cdef real row_sum
-    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], o)
+    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], window)
     require(taps.shape[0] == dw.shape[0] - 1)
-    fill_frames(xs, o, frame)
+    cdef real *packed = frame + len(xs) * window.frame + SLACK
+    fill_frames(xs, window, frame)
     with nogil:
-        for a in range(o.n_h):
-            row_sum = 0
-            for i in range(a * o.n_w, (a + 1) * o.n_w):
-                packed[i] = g[i]
-                row_sum += g[i]
-            dw[count] += row_sum
-        while first < count:
-            kernel_tile(frame, taps, first, packed, o, dw)
-            first += TILE
+        kernel_gradient(frame, g, taps, window, packed, dw)

@@ -9,63 +9,87 @@ from cgraph._kernels.simd cimport r_exp, r_tanh, real
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
 
-def add_forward(const real[:] x, const real[:] y, real[:] d):
+cdef void add(const real[:] x, const real[:] y, real[:] d) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(d.shape[0]):
+        d[i] = x[i] + y[i]
+
+
+cdef void add_gradient(const real[:] g, real[:] dx, real[:] dy) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(g.shape[0]):
+        dx[i] += g[i]
+        dy[i] += g[i]
+
+
+def add_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
-        for i in range(d.shape[0]):
-            d[i] = x[i] + y[i]
+        add(x, y, d)
 
 
 def add_backward(const real[:] g, real[:] dx, real[:] dy):
-    cdef Py_ssize_t i
     require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
-        for i in range(g.shape[0]):
-            dx[i] += g[i]
-            dy[i] += g[i]
+        add_gradient(g, dx, dy)
 
 
 # d_i = x_i - y_i;   dx_i += g_i,  dy_i -= g_i
 
-def sub_forward(const real[:] x, const real[:] y, real[:] d):
+cdef void sub(const real[:] x, const real[:] y, real[:] d) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(d.shape[0]):
+        d[i] = x[i] - y[i]
+
+
+cdef void sub_gradient(const real[:] g, real[:] dx, real[:] dy) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(g.shape[0]):
+        dx[i] += g[i]
+        dy[i] -= g[i]
+
+
+def sub_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
-        for i in range(d.shape[0]):
-            d[i] = x[i] - y[i]
+        sub(x, y, d)
 
 
 def sub_backward(const real[:] g, real[:] dx, real[:] dy):
-    cdef Py_ssize_t i
     require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
-        for i in range(g.shape[0]):
-            dx[i] += g[i]
-            dy[i] -= g[i]
+        sub_gradient(g, dx, dy)
 
 
 # d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
 
-def relu_forward(const real[:] x, real[:] d):
+cdef void relu(const real[:] x, real[:] d) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(d.shape[0]):
+        d[i] = <real>0 if x[i] < 0 else x[i]
+
+
+cdef void relu_gradient(const real[:] x, const real[:] g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(g.shape[0]):
+        dx[i] += g[i] if x[i] >= 0 else <real>0
+
+
+def relu_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        for i in range(d.shape[0]):
-            d[i] = <real>0 if x[i] < 0 else x[i]
+        relu(x, d)
 
 
 def relu_backward(const real[:] x, const real[:] g, real[:] dx):
-    cdef Py_ssize_t i
     require(x.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        for i in range(g.shape[0]):
-            dx[i] += g[i] if x[i] >= 0 else <real>0
+        relu_gradient(x, g, dx)
 
 
 # d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
 
-cdef inline real sigmoid(real x) noexcept nogil:
+cdef inline real sigmoid_of(real x) noexcept nogil:
     cdef real e
     if x >= 0:
         return 1 / (1 + r_exp(-x))
@@ -73,46 +97,66 @@ cdef inline real sigmoid(real x) noexcept nogil:
     return e / (1 + e)
 
 
-def sigmoid_forward(const real[:] x, real[:] d):
+cdef void sigmoid(const real[:] x, real[:] d) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(d.shape[0]):
+        d[i] = sigmoid_of(x[i])
+
+
+cdef void sigmoid_gradient(const real[:] d, const real[:] g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(g.shape[0]):
+        dx[i] += d[i] * (1 - d[i]) * g[i]
+
+
+def sigmoid_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        for i in range(d.shape[0]):
-            d[i] = sigmoid(x[i])
+        sigmoid(x, d)
 
 
 def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
-    cdef Py_ssize_t i
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        for i in range(g.shape[0]):
-            dx[i] += d[i] * (1 - d[i]) * g[i]
+        sigmoid_gradient(d, g, dx)
 
 
 # d = tanh x;   dx += (1 - d²) g
 
-def tanh_forward(const real[:] x, real[:] d):
+cdef void tanh(const real[:] x, real[:] d) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(d.shape[0]):
+        d[i] = r_tanh(x[i])
+
+
+cdef void tanh_gradient(const real[:] d, const real[:] g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(g.shape[0]):
+        dx[i] += (1 - d[i] * d[i]) * g[i]
+
+
+def tanh_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        for i in range(d.shape[0]):
-            d[i] = r_tanh(x[i])
+        tanh(x, d)
 
 
 def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
-    cdef Py_ssize_t i
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        for i in range(g.shape[0]):
-            dx[i] += (1 - d[i] * d[i]) * g[i]
+        tanh_gradient(d, g, dx)
 
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
-def descend(real[::1] w, real[::1] dw, real eta):
+cdef void step(real[::1] w, real[::1] dw, real eta) noexcept nogil:
     cdef Py_ssize_t i
+    for i in range(w.shape[0]):
+        w[i] -= eta * dw[i]
+        dw[i] = 0
+
+
+def descend(real[::1] w, real[::1] dw, real eta):
     require(w.shape[0] == dw.shape[0])
     with nogil:
-        for i in range(w.shape[0]):
-            w[i] -= eta * dw[i]
-            dw[i] = 0
+        step(w, dw, eta)

@@ -18,54 +18,69 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-def dots_forward(const real[:] x, const real[:] y, real[:] d):
+cdef real dots(const real[:] x, const real[:] y) noexcept nogil:
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part
+    for block in range(blocks(m)):
+        part = 0
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            part += x[i] * y[i]
+        total += part
+    return total
+
+
+cdef void dots_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(x.shape[0]):
+        dx[i] += y[i] * g
+        dy[i] += x[i] * g
+
+
+def dots_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        for block in range(blocks(m)):
-            part = 0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-                part += x[i] * y[i]
-            total += part
-        d[0] = total
+        d[0] = dots(x, y)
 
 
 def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
-    cdef Py_ssize_t i
-    cdef real scale = g[0]
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        for i in range(x.shape[0]):
-            dx[i] += y[i] * scale
-            dy[i] += x[i] * scale
+        dots_gradient(x, y, g[0], dx, dy)
 
 
 # d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i -= the same
 
-def mse_forward(const real[:] x, const real[:] y, real[:] d):
+cdef real mse(const real[:] x, const real[:] y) noexcept nogil:
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part, difference
+    for block in range(blocks(m)):
+        part = 0
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            difference = x[i] - y[i]
+            part += difference * difference
+        total += part
+    return total / <real>m
+
+
+cdef void mse_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
+    cdef Py_ssize_t m = x.shape[0], i
+    cdef real scale = 2 * g / <real>m, share
+    for i in range(m):
+        share = (x[i] - y[i]) * scale
+        dx[i] += share
+        dy[i] -= share
+
+
+def mse_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        for block in range(blocks(m)):
-            part = 0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-                difference = x[i] - y[i]
-                part += difference * difference
-            total += part
-        d[0] = total / <real>m
+        d[0] = mse(x, y)
 
 
 def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
-    cdef Py_ssize_t m = x.shape[0], i
-    cdef real scale = 2 * g[0] / <real>m, share
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        for i in range(m):
-            share = (x[i] - y[i]) * scale
-            dx[i] += share
-            dy[i] -= share
+        mse_gradient(x, y, g[0], dx, dy)
 
 
 # d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept
@@ -75,31 +90,39 @@ cdef inline real clamp(real x) noexcept nogil:
     return R_TINY if x < R_TINY else x
 
 
-def cee_forward(const real[:] x, const real[:] y, real[:] d):
+cdef real cee(const real[:] x, const real[:] y) noexcept nogil:
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real total = 0, part
+    for block in range(blocks(m)):
+        part = 0
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            if y[i] != 0:
+                part -= y[i] * r_log(clamp(x[i]))
+        total += part
+    return total
+
+
+cdef void cee_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real prediction, target
+    for i in range(x.shape[0]):
+        prediction = clamp(x[i])
+        target = y[i]
+        if target != 0:
+            dx[i] -= target * g / prediction
+        dy[i] -= r_log(prediction) * g
+
+
+def cee_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        for block in range(blocks(m)):
-            part = 0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-                if y[i] != 0:
-                    part -= y[i] * r_log(clamp(x[i]))
-            total += part
-        d[0] = total
+        d[0] = cee(x, y)
 
 
 def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
-    cdef Py_ssize_t i
-    cdef real scale = g[0], prediction, target
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        for i in range(x.shape[0]):
-            prediction = clamp(x[i])
-            target = y[i]
-            if target != 0:
-                dx[i] -= target * scale / prediction
-            dy[i] -= r_log(prediction) * scale
+        cee_gradient(x, y, g[0], dx, dy)
 
 
 # d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
@@ -135,6 +158,13 @@ cdef real norm2(const real[:] x) noexcept nogil:
     return top * r_sqrt(sum_of_squares(x, top))
 
 
+cdef void norm2_gradient(const real[:] x, real d, real g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    if d != 0:
+        for i in range(x.shape[0]):
+            dx[i] += x[i] / d * g
+
+
 def norm2_forward(const real[:] x, real[:] d):
     require(d.shape[0] == 1)
     with nogil:
@@ -142,44 +172,43 @@ def norm2_forward(const real[:] x, real[:] d):
 
 
 def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx):
-    cdef Py_ssize_t i
-    cdef real norm = d[0], scale = g[0]
     require(x.shape[0] == dx.shape[0] and d.shape[0] == 1 and g.shape[0] == 1)
     with nogil:
-        if norm != 0:
-            for i in range(x.shape[0]):
-                dx[i] += x[i] / norm * scale
+        norm2_gradient(x, d[0], g[0], dx)
 
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-def softmax_forward(const real[:] x, real[:] d):
+cdef void softmax(const real[:] x, real[:] d) noexcept nogil:
     cdef Py_ssize_t m = x.shape[0], block, i
     cdef real top = x[0], total = 0, part
+    for i in range(1, m):
+        if x[i] > top:
+            top = x[i]
+    for block in range(blocks(m)):
+        part = 0
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            d[i] = r_exp(x[i] - top)
+            part += d[i]
+        total += part
+    for i in range(m):
+        d[i] = d[i] / total
+
+
+cdef void softmax_gradient(const real[:] d, const real[:] g, real[:] dx) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef real mean = dots(d, g)
+    for i in range(d.shape[0]):
+        dx[i] += d[i] * (g[i] - mean)
+
+
+def softmax_forward(const real[:] x, real[:] d):
     require(0 < x.shape[0] == d.shape[0])
     with nogil:
-        for i in range(1, m):
-            if x[i] > top:
-                top = x[i]
-        for block in range(blocks(m)):
-            part = 0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-                d[i] = r_exp(x[i] - top)
-                part += d[i]
-            total += part
-        for i in range(m):
-            d[i] = d[i] / total
+        softmax(x, d)
 
 
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
-    cdef Py_ssize_t m = d.shape[0], block, i
-    cdef real mean = 0, part
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        for block in range(blocks(m)):
-            part = 0
-            for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-                part += d[i] * g[i]
-            mean += part
-        for i in range(m):
-            dx[i] += d[i] * (g[i] - mean)
+        softmax_gradient(d, g, dx)
