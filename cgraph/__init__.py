@@ -13,7 +13,8 @@ except ModuleNotFoundError as error:
     ) from None
 
 from cgraph._anomaly import AnomalyError, detect_anomaly
-from cgraph._gradcheck import GradientError, GradientReport, gradcheck
+from cgraph._gradcheck import gradcheck
+from cgraph._gradient_report import GradientError, GradientReport
 from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine

@@ -1,5 +1,6 @@
 """detect_anomaly: the first NaN or inf that a pass produces, named."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -17,19 +18,23 @@ class AnomalyError(FloatingPointError):
 
     Attributes
     ----------
-    node : Node
-        The node that produced it.
+    node : Node or None
+        The node that produced it. None in a copied or unpickled error.
     kind : str
         "data", "gradient" or "parameter".
     sample : int
-        Number of the forward pass within the context, from 0.
+        How often the node had computed before, within the context.
     """
 
-    def __init__(self, message: str, node: Node, kind: str, sample: int) -> None:
+    def __init__(self, message: str, node: Node | None, kind: str, sample: int) -> None:
         super().__init__(message)
         self.node = node
         self.kind = kind
         self.sample = sample
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Copied and pickled without the node, which is part of a graph."""
+        return AnomalyError, (str(self), None, self.kind, self.sample)
 
 
 @contextmanager
@@ -62,18 +67,14 @@ def detect_anomaly() -> Iterator[None]:
 
 
 class _Detector:
-    """Looks at what a node has just computed; counts samples by the nodes that come up again."""
+    """Looks at what a node has just computed; counts how often each node has computed."""
 
     def __init__(self) -> None:
-        self.sample = 0
-        self.computed: set[Node] = set()
+        self.samples: Counter[Node] = Counter()
 
     def __call__(self, method: str, node: Node) -> None:
         if method == "calcData":
-            if node in self.computed:
-                self.sample += 1
-                self.computed.clear()
-            self.computed.add(node)
+            self.samples[node] += 1
             self._look(node, "data", "data", node.data)
         elif method == "calcPartialDerivative":
             for number, x in enumerate(node.backward):
@@ -90,9 +91,10 @@ class _Detector:
             return
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         place = ", ".join(map(str, index))
+        sample = max(self.samples[node] - 1, 0)
         raise AnomalyError(
-            f"{node!r}: {name}[{place}] is {array[index]} in sample {self.sample}",
+            f"{node!r}: {name}[{place}] is {array[index]} in sample {sample}",
             node,
             kind,
-            self.sample,
+            sample,
         )

@@ -19,8 +19,15 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 @contextmanager
 def observing(observer: Observer) -> Iterator[None]:
-    """A context in which the passes of this thread show each node that has worked to `observer`."""
-    token = _observer.set(observer)
+    """A context in which the passes of this thread show each node that has worked to `observer`, too."""
+    outer = _observer.get()
+
+    def both(method: str, node: Node) -> None:
+        observer(method, node)
+        if outer is not None:
+            outer(method, node)
+
+    token = _observer.set(both)
     try:
         yield
     finally:
@@ -48,7 +55,7 @@ def forward_pass(start: Node) -> None:
             pending += node.forward[::-1]
     except BaseException:
         for node in component(start):
-            node.b_count = 0
+            node.b_count = node.f_count = 0
             node._has_run = False
         raise
 
@@ -72,7 +79,7 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
             pending += node.backward[::-1]
     except BaseException:
         for node in component(start):
-            node.f_count = 0
+            node.b_count = node.f_count = 0
         raise
 
 

@@ -87,7 +87,15 @@ def test_what_the_environment_asks_for_in_vain_is_refused(call, kind, message):
     assert run.stderr.splitlines()[-1] == f"{kind}: {here}"
 
 
-SOURCES = ["_array.py", "_gradcheck.py", "_kernels/__init__.py", "node.py", "walk.py", "nodes/*.py"]
+SOURCES = [
+    "_array.py",
+    "_gradcheck.py",
+    "_targets.py",
+    "_kernels/__init__.py",
+    "node.py",
+    "walk.py",
+    "nodes/*.py",
+]
 
 
 def sentences():
