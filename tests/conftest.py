@@ -1,8 +1,14 @@
 """Fixtures that more than one test module uses."""
 
 import pytest
+from hypothesis import settings
 
 from cgraph import _kernels
+
+# The same examples in every run; `--hypothesis-profile=thorough` draws new ones, and many more.
+settings.register_profile("usual", derandomize=True, deadline=None, database=None)
+settings.register_profile("thorough", max_examples=5_000, deadline=None, print_blob=True)
+settings.load_profile("usual")
 
 
 @pytest.fixture(params=_kernels.available())

@@ -59,6 +59,18 @@ def test_detach_removes_a_node_without_consumers_from_its_inputs():
     assert x.grad.tolist() == [6]
 
 
+def test_a_detached_node_waits_for_nothing_and_has_not_been_computed():
+    x, y = vector(3.0), vector(4.0)
+    probe = CG.Dots(x, y)
+    for leaf in (x, y, x):
+        leaf.forwardPropagation()
+    assert probe.b_count == 1
+    probe.detach()
+    assert probe.b_count == 0
+    with pytest.raises(RuntimeError, match="needs a completed forward pass first"):
+        probe.backwardPropagation()
+
+
 def test_detach_refuses_a_node_that_has_consumers():
     x = vector(3.0)
     h = CG.ReLU(x)

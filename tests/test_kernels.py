@@ -1,15 +1,19 @@
 """The choice of the kernels' build: by CPU, by environment variable, by hand."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import cgraph as CG
 from cgraph import _kernels
+from cgraph._kernels.cpu import has_avx2
 
+CPU_INFO = Path("/proc/cpuinfo")
 CODE = "import cgraph; from cgraph import _kernels; print(_kernels.select('baseline'))"
 
 
@@ -27,6 +31,12 @@ def test_baseline_is_always_available_and_the_best_build_is_the_default():
     assert _kernels.available()[0] == "baseline"
     default = run(CODE, CGRAPH_SIMD="")
     assert default.stdout.split() == [_kernels.available()[-1]], default.stderr
+
+
+@pytest.mark.skipif(not CPU_INFO.exists(), reason="only Linux lists what its CPU can do")
+def test_avx2_is_found_where_the_cpu_has_it():
+    flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(encoding="ascii"), re.MULTILINE)
+    assert has_avx2() == (flags is not None and {"avx2", "fma"} <= set(flags[1].split()))
 
 
 def test_the_environment_variable_overrides_the_choice():

@@ -163,6 +163,21 @@ def test_every_node_works_once_a_pass_after_the_nodes_it_depends_on():
     assert x.grad.tolist() == [3]
 
 
+def test_the_order_is_that_of_calls_that_call_their_neighbours_one_after_the_other():
+    """First neighbours first, and all that follows from one before the next."""
+    log = []
+    x = vector(1.0)
+    a, b = Recorder([x], log, "a"), Recorder([x], log, "b")
+    a2, b2 = Recorder([a], log, "a2"), Recorder([b], log, "b2")
+    end = Recorder([b2, a2], log, "end")
+    x.forwardPropagation()
+    assert [name for _, name in log] == ["a", "a2", "b", "b2", "end"]
+    for work in (end.backwardPropagation, lambda: end.update(0.1)):
+        log.clear()
+        work()
+        assert [entry[1] for entry in log] == ["end", "b2", "b", "a2", "a"]
+
+
 def test_update_visits_each_node_once_later_layers_first():
     log = []
     x, end = diamond(log)

@@ -109,7 +109,7 @@ def test_a_poisoned_parameter_spares_the_input_gradients_without_a_term_of_it(
 
 
 def with_a_poisoned_parameter(row, case, dtype):
-    """(node, its gradients, the reference, clean parameter gradients), a NaN in one place each."""
+    """(node, its gradients, the reference, clean parameter gradients), a NaN or inf in one place each."""
     built = build(row, case, dtype)
     rng = np.random.default_rng(13)
     built.node.calcData()
@@ -117,6 +117,7 @@ def with_a_poisoned_parameter(row, case, dtype):
     _, clean = gradients(built)
     for array in values(built.node):
         for i in some_indices(array.size, 3, rng):
-            heal = poison(built, array, i, np.nan)
-            yield built, gradients(built), reference(built, case), clean
-            heal()
+            for value in POISONS:
+                heal = poison(built, array, i, value)
+                yield built, gradients(built), reference(built, case), clean
+                heal()

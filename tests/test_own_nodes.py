@@ -77,6 +77,25 @@ def test_a_declaration_alone_makes_an_own_node_learn():
     assert own.weight.tolist() == [2.5, 2]
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_arrays_that_learn_may_be_strided_and_may_be_exchanged(dtype):
+    own = Scale(vector(1.0, 2.0, dtype=dtype), [8.0, 8.0])
+
+    def check(weight, gradient):
+        own.weight, own.gradWeight = weight, gradient
+        before, total = weight.copy(), gradient.copy()
+        own.updateParameters(0.5)
+        assert own.weight is weight
+        assert weight.tolist() == (before - 0.5 * total).tolist()
+        assert gradient.tolist() == [0, 0]
+
+    check(own.weight, np.array([1, 2], dtype))
+    check(np.array([5, 6], dtype), own.gradWeight + 3)
+    check(own.weight, np.array([3, 4], dtype))
+    check(np.arange(4, dtype=dtype)[::2], np.arange(8, dtype=dtype)[::4])
+    check(np.array([5, 6], dtype), np.array([1, 2], "float16"))
+
+
 def test_a_subclass_of_an_op_runs_through_its_own_methods():
     class Doubled(CG.Affine):
         def calcData(self):

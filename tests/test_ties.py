@@ -43,6 +43,7 @@ EDGES = {
         CG.Softmax, [vector(1e4, -1e4, 1e4)], [1, 1, 0], [0.5, 0, 0.5], [[0.25, 0, -0.25]]
     ),
     "softmax_all_low": Edge(CG.Softmax, [vector(-1e4, -1e4)], [1, 0], [0.5, 0.5], [[0.25, -0.25]]),
+    "softmax_largest_last": Edge(CG.Softmax, [vector(0.0, 1e4)], [2, 1], [0, 1], [[0, 0]]),
     "softmax_one": Edge(CG.Softmax, [vector(7.0)], [5], [1], [[0]]),
     "softmax_minus_inf": Edge(CG.Softmax, [vector(0.0, -INF)], [1, 1], [1, 0], [[0, 0]]),
     "sigmoid_large": Edge(
@@ -195,6 +196,18 @@ def test_norm2_neither_overflows_nor_vanishes(scale):
 @pytest.mark.parametrize("scale", [1e30, 1e-22, 1e-30, 1e-43])
 def test_norm2_neither_overflows_nor_vanishes_in_float32(scale):
     check_norm2(scale, "float32")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_gradient_of_norm2_is_finite_for_the_largest_numbers(dtype):
+    largest = float(np.finfo(dtype).max)
+    x = leaf_of((1, 1), dtype)
+    x.getInput([-largest])
+    node = CG.Norm2(x)
+    node.calcData()
+    node.grad[...] = 2
+    node.calcPartialDerivative()
+    assert (node.data[0], x.grad[0]) == (largest, -2)
 
 
 def check_norm2(scale, dtype):

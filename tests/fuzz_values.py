@@ -1,0 +1,89 @@
+"""Arguments of any kind, for the fuzz tests: what users hand in by mistake, between what fits."""
+
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import cgraph as CG
+
+
+class Stand:
+    """Stands in for an argument until it is handed over; its own words are short and harmless."""
+
+    def __init__(self, name, make):
+        self.name, self.make = name, make
+
+    def __repr__(self):
+        return self.name
+
+
+def resolved(value, nodes):
+    """The value with what its stand-ins stand for; they are given the nodes of the graph."""
+    if isinstance(value, Stand):
+        return value.make(nodes)
+    if type(value) in (list, tuple):
+        return type(value)(resolved(item, nodes) for item in value)
+    if type(value) is dict:
+        return {name: resolved(item, nodes) for name, item in value.items()}
+    return value
+
+
+class Unspeakable:
+    """An error message cannot say what it is."""
+
+    def __repr__(self):
+        raise ZeroDivisionError("repr")
+
+
+def ref(k):
+    """Node number k of the graph that a call is made in."""
+    return Stand(f"node {k}", lambda nodes: nodes[k])
+
+
+SHAPES = [(3, 1), (3, 1), (4, 5), (4, 5), (1, 1), (1, 3)]
+
+
+def some_nodes():
+    """Leaves to build upon, of several shapes, and one of float32; each holds its number."""
+    leaves = [CG.Leaf2(height, width) for height, width in SHAPES] + [CG.Leaf1(3, dtype="float32")]
+    for k, node in enumerate(leaves):
+        node.data[...] = k + 1
+    return leaves
+
+
+refs = st.integers(0, len(SHAPES)).map(ref)
+
+# No two of them make a size that is legal and too much for the memory.
+sizes = st.integers(-1, 7) | st.sampled_from([2**16, 2**31, 2**63, -(10**30)])
+STANDS = [
+    Stand("an object without words", lambda nodes: Unspeakable()),
+    Stand("a generator", lambda nodes: (k for k in "ab")),
+    Stand("a generator of nodes", iter),
+    Stand("10**5000", lambda nodes: 10**5000),
+]
+reals = st.floats(width=32) | st.floats() | st.integers(-3, 3) | st.booleans()
+dtypes = hnp.scalar_dtypes() | hnp.array_dtypes(max_size=2)
+arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+nested = st.recursive(reals | st.none(), lambda items: st.lists(items, max_size=4), max_leaves=8)
+junk = st.one_of(
+    nested,
+    sizes,
+    arrays,
+    refs,
+    st.lists(refs, max_size=3),
+    st.text(max_size=5),
+    st.binary(max_size=5),
+    st.complex_numbers(),
+    st.dictionaries(st.text(max_size=3), reals, max_size=2),
+    st.sampled_from([Fraction(1, 2), Decimal(1), np.float64(2), np.int8(2), np.datetime64(0, "s")]),
+    st.sampled_from([CG.Node, CG, len, ..., range(3), memoryview(b"abc"), {1.0}, np.ma.masked]),
+    st.sampled_from(STANDS) | st.lists(st.sampled_from(STANDS), max_size=2),
+)
+
+
+def usually(strategy):
+    """What fits more often than not, so that whole calls fit often enough, too."""
+    return st.integers(0, 14).flatmap(lambda k: junk if k == 14 else strategy)

@@ -1,0 +1,69 @@
+"""The scratch of kernels: they stay within what they asked for, and whatever stood in it, nothing comes of it."""
+
+import threading
+
+import numpy as np
+import pytest
+from op_row import build, sums
+from op_table import DTYPES, cases
+
+import cgraph as CG
+from cgraph import _kernels
+
+USERS = (CG.Affine, CG.Convolution2d)
+ROWS = [pytest.param(row, case, id=name) for name, row, case in cases() if row.op in USERS]
+MARGIN = 1000
+
+
+class Fenced:
+    """Gives out scratch of exactly the asked size, full of NaN, with a margin of 7 on both sides."""
+
+    def __init__(self):
+        self.given = []
+
+    def __call__(self, dtype, size):
+        whole = np.full(size + 2 * MARGIN, 7, dtype)
+        self.given.append(whole)
+        whole[MARGIN:-MARGIN] = np.nan
+        return whole[MARGIN:-MARGIN]
+
+    def is_intact(self):
+        margins = (part for whole in self.given for part in (whole[:MARGIN], whole[-MARGIN:]))
+        return all(np.all(part == 7) for part in margins)
+
+
+def results(row, case, dtype):
+    """Data and all gradients of one pass."""
+    built = build(row, case, dtype)
+    built.node.calcData()
+    built.node.grad[...] = np.linspace(-1, 1, built.node.size)
+    built.node.calcPartialDerivative()
+    return [built.node.data, *(leaf.grad for leaf in built.leaves), *sums(built.node)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("row", "case"), ROWS)
+def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
+    row, case, dtype, build_name, monkeypatch
+):
+    expected = results(row, case, dtype)
+    fenced = Fenced()
+    monkeypatch.setattr(_kernels, "scratch", fenced)
+    for ours, theirs in zip(results(row, case, dtype), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert fenced.given
+    assert fenced.is_intact()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_scratch_is_large_enough_and_one_threads_alone(dtype):
+    dtype = np.dtype(dtype)
+    mine, theirs = _kernels.scratch(dtype, 10), []
+    thread = threading.Thread(target=lambda: theirs.append(_kernels.scratch(dtype, 10)))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(mine, theirs[0])
+    for size in (10, mine.size, mine.size + 1, 10 * mine.size):
+        scratch = _kernels.scratch(dtype, size)
+        assert scratch.size >= size
+        assert scratch.dtype == dtype
