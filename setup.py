@@ -3,13 +3,17 @@
 Each kernel family is one .pyx and becomes one module for each dtype and instruction set. Since two extensions cannot
 share a source, every .pyx is copied under build/ once per module; that keeps generated C out of the tree, too.
 
-CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down.
+Environment variables, "" and "0" being the same as not set:
+CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
+CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones (docs/decisions/@@ADR@@). Free-threaded builds ignore it.
 """
 
 import os
 import shutil
+import sysconfig
 from pathlib import Path
 
+from Cython import __version__ as cython_version
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -26,7 +30,17 @@ INSTRUCTION_SETS = {
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
 }
 
-DEBUG = os.environ.get("CGRAPH_DEBUG", "0") not in ("", "0")
+
+
+def switch(name: str) -> bool:
+    """Whether an environment variable is set to something other than 0."""
+    return os.environ.get(name, "0") not in ("", "0")
+
+
+DEBUG = switch("CGRAPH_DEBUG")
+# A free-threaded CPython has no stable ABI before 3.15.
+ABI3 = switch("CGRAPH_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED")
+ABI3_MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
 DIRECTIVES = {
     "language_level": 3,
     "boundscheck": DEBUG,
@@ -42,7 +56,7 @@ FLAGS = {
 }
 
 
-def module(name: str, family: str, macros: list[tuple[str, None]]) -> Extension:
+def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Extension:
     """cgraph._kernels.<name>, of its own copy of <family>.pyx."""
     original, source = Path(KERNELS, f"{family}.pyx"), Path(SOURCES, f"{name}.pyx")
     if not source.exists() or source.read_bytes() != original.read_bytes():
@@ -51,7 +65,8 @@ def module(name: str, family: str, macros: list[tuple[str, None]]) -> Extension:
     return Extension(
         f"cgraph._kernels.{name}",
         [source.as_posix()],
-        define_macros=macros,
+        define_macros=[*macros, *ABI3_MACROS],
+        py_limited_api=ABI3,
         include_dirs=[KERNELS],
         depends=[f"{KERNELS}/cpu.h", f"{KERNELS}/simd.h"],
     )
@@ -68,7 +83,12 @@ def extensions(platform: str) -> list[Extension]:
             for dtype, macros in DTYPES.items()
             for isa in isas
         ),
-        Extension(SHARED_UTILITY, [f"{SOURCES}/_cyutility.c"]),
+        Extension(
+            SHARED_UTILITY,
+            [f"{SOURCES}/_cyutility.c"],
+            define_macros=ABI3_MACROS,
+            py_limited_api=ABI3,
+        ),
     ]
 
 
@@ -76,7 +96,10 @@ def settings_changed() -> bool:
     """Whether this build has other settings than the one that filled build/, which file times do not tell."""
     stamp = Path(SOURCES, "settings")
     settings = repr(
-        (DIRECTIVES, FLAGS, INSTRUCTION_SETS, os.environ.get("CC"), os.environ.get("CFLAGS"))
+        (
+            *(DIRECTIVES, FLAGS, INSTRUCTION_SETS, ABI3, cython_version),
+            *(os.environ.get(name) for name in ("CC", "CFLAGS", "CPPFLAGS", "LDSHARED")),
+        )
     )
     changed = not stamp.exists() or stamp.read_text() != settings
     stamp.write_text(settings)
@@ -113,4 +136,8 @@ class BuildKernels(build_ext):
 
 
 # The one extension stands for all of them, until build_ext knows for which platform to build.
-setup(ext_modules=[Extension(SHARED_UTILITY, [])], cmdclass={"build_ext": BuildKernels})
+setup(
+    ext_modules=[Extension(SHARED_UTILITY, [])],
+    cmdclass={"build_ext": BuildKernels},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if ABI3 else {},
+)

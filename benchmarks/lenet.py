@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import nn
 
 import cgraph as CG
 
@@ -47,6 +45,9 @@ def cgraph_step(dtype: str) -> Callable[[], object]:
 
 
 def torch_step(dtype: str) -> Callable[[], object]:
+    import torch
+    from torch import nn
+
     image, label = sample(dtype)
     model = nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
