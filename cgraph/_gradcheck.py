@@ -6,6 +6,8 @@ with the larger rounding error that they have: a step that is too large for the 
 near the point, is no fault of the gradient.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple

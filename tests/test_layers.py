@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "cgraph"
+import cgraph
+
+PACKAGE = Path(cgraph.__file__).parent
 
 # From the bottom up. A module may import the layers below its own, and its own as long as no
 # circle arises; the package itself (`import cgraph`) stands above all but the commands.

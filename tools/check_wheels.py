@@ -1,0 +1,186 @@
+"""Builds sdist and wheels, audits them, and runs the whole suite on the installed wheels, away from the checkout.
+
+python tools/check_wheels.py                    CPython 3.11, 3.12, 3.13, each with its oldest and the newest NumPy
+python tools/check_wheels.py python3.14 …       these Pythons instead
+python tools/check_wheels.py --fast             one wheel, the running Python, the newest NumPy; no audits
+
+Needs git, the network for the packages of the fresh environments, and objdump. What is built is what git tracks,
+with the changes that are not committed yet.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT = ("python3.11", "python3.12", "python3.13")
+# The oldest NumPy from 1.26 on that has wheels for a Python.
+OLDEST = {"3.11": "1.26.0", "3.12": "1.26.0", "3.13": "2.1.0", "3.14": "2.3.2"}
+TESTED_WITH = ("tests", "docs", "README.md", "pyproject.toml")
+MAX_MEGABYTES = 1.5
+BUILD_REQUIRES = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+
+
+def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> str:
+    """The output of a command; if it fails, it is shown and ends the script."""
+    done = subprocess.run(
+        [str(word) for word in command],
+        cwd=cwd,
+        env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"} | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if done.returncode:
+        print(done.stdout)
+        sys.exit(f"failed: {' '.join(map(str, command))}")
+    return done.stdout
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def find(name: str) -> Path:
+    """The interpreter `name`: a path, on PATH, or one that pyenv has."""
+    folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    managed = sorted(folder.glob(f"{name.removeprefix('python')}.*/bin/python"))
+    for candidate in (*map(str, managed), shutil.which(name)):
+        if candidate and not subprocess.run([candidate, "-c", ""], capture_output=True).returncode:
+            return Path(candidate)
+    sys.exit(f"no interpreter {name}")
+
+
+def environment(python: Path, folder: Path, *packages: str | Path) -> Path:
+    """The Python of a fresh virtual environment with these packages."""
+    run(python, "-m", "venv", folder)
+    fresh = folder / "bin" / "python"
+    run(fresh, "-m", "pip", "install", "--quiet", *packages)
+    return fresh
+
+
+def copy_tracked(target: Path) -> Path:
+    """A copy of what git tracks."""
+    for name in run("git", "ls-files", "-z").split("\0"):
+        if name and (ROOT / name).exists():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+def build_sdist(python: Path, tree: Path, target: Path) -> Path:
+    """The sdist of a tree, by the backend itself: no isolation, no network."""
+    code = f"from setuptools.build_meta import build_sdist; build_sdist({str(target)!r})"
+    run(python, "-c", code, cwd=tree)
+    (sdist,) = target.glob("*.tar.gz")
+    return sdist
+
+
+def build_wheel(python: Path, source: Path, target: Path, **variables: str) -> Path:
+    """The wheel of an sdist or a tree: no isolation, no network."""
+    options = ("--no-build-isolation", "--no-index", "--no-deps", "--no-cache-dir")
+    start = time.monotonic()
+    run(python, "-m", "pip", "wheel", *options, "-w", target, source, cwd=target.parent, **variables)
+    (wheel,) = target.glob("*.whl")
+    megabytes = wheel.stat().st_size / 1e6
+    say(f"{wheel.name}: {megabytes:.2f} MB, built in {time.monotonic() - start:.0f} s")
+    if megabytes > MAX_MEGABYTES:
+        sys.exit(f"larger than {MAX_MEGABYTES} MB")
+    return wheel
+
+
+def contents(wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(wheel) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def run_suite(python: Path, wheel: Path, numpy: str, scratch: Path) -> None:
+    """The suite on an installed wheel, in a fresh environment, in a folder without the sources."""
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        folder = Path(name)
+        fresh = environment(python, folder / "venv", f"{wheel}[test]", numpy)
+        for entry in TESTED_WITH:
+            copy = shutil.copytree if (ROOT / entry).is_dir() else shutil.copy2
+            copy(ROOT / entry, folder / entry)
+        version = "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
+        printed = run(fresh, "-c", version, cwd=folder).strip()
+        result = run(fresh, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
+        say(f"Python {printed}: {result.strip().splitlines()[-1]}")
+
+
+def builder(python: Path, scratch: Path) -> Path:
+    """An environment that can build, and nothing else."""
+    return environment(python, scratch / f"build-{python.parent.parent.name}", *BUILD_REQUIRES)
+
+
+def check_fast(scratch: Path) -> None:
+    python = builder(Path(sys.executable), scratch)
+    tree = copy_tracked(scratch / "tree")
+    sdist = build_sdist(python, tree, scratch)
+    wheel = build_wheel(python, sdist, scratch / "wheel")
+    run_suite(Path(sys.executable), wheel, "numpy", scratch)
+
+
+def audit(python: Path, tree: Path, sdist: Path, wheel: Path, scratch: Path) -> None:
+    """Everything that there are auditors for."""
+    tools = environment(Path(sys.executable), scratch / "tools", "pip>=25.1")
+    run(tools, "-m", "pip", "install", "--quiet", "--group", "packaging")
+    path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
+    stable = build_wheel(python, sdist, scratch / "abi3", CGRAPH_ABI3="1")
+    for command in (
+        ("validate-pyproject", "pyproject.toml"),
+        ("check-sdist", "--source-dir", ROOT),
+        ("twine", "check", "--strict", sdist, wheel, stable),
+        ("check-wheel-contents", wheel, stable),
+        ("auditwheel", "repair", "--wheel-dir", scratch / "repaired", wheel),
+        ("abi3audit", "--strict", "--summary", stable),
+        (tools, "tools/check_instructions.py", wheel, stable),
+        (tools, "tools/check_identifiers.py"),
+    ):
+        output = run(*command, PATH=path)
+        say(f"{Path(command[0]).name}: {' '.join(output.split())[-160:]}")
+    run_suite(python, stable, "numpy", scratch)
+
+
+def check_all(names: list[str], scratch: Path) -> None:
+    tree = copy_tracked(scratch / "tree")
+    for index, name in enumerate(names):
+        python = find(name)
+        version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
+        with_tools = builder(python, scratch)
+        folder = scratch / version
+        folder.mkdir()
+        sdist = build_sdist(with_tools, tree, folder)
+        wheel = build_wheel(with_tools, sdist, folder / "of-sdist")
+        if index == 0:
+            of_git = build_wheel(with_tools, copy_tracked(scratch / "git"), folder / "of-git")
+            if contents(wheel) != contents(of_git):
+                sys.exit("the wheel of the sdist differs from that of the checkout")
+            say("the wheel of the sdist is that of the checkout, byte by byte")
+            audit(with_tools, tree, sdist, wheel, scratch)
+        for numpy in (f"numpy=={OLDEST[version]}" if version in OLDEST else "", "numpy"):
+            if numpy:
+                run_suite(python, wheel, numpy, scratch)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fast", action="store_true", help="one wheel, this Python, newest NumPy")
+    parser.add_argument("pythons", nargs="*", default=DEFAULT, help="interpreters")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cgraph-") as name:
+        if options.fast:
+            check_fast(Path(name))
+        else:
+            check_all(options.pythons, Path(name))
+
+
+if __name__ == "__main__":
+    main()
