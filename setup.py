@@ -5,7 +5,8 @@ share a source, every .pyx is copied under build/ once per module; that keeps ge
 
 Environment variables, "" and "0" being the same as not set:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
-CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones (docs/decisions/@@ADR@@). Free-threaded builds ignore it.
+CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/decisions/@@ADR@@). Free-threaded builds
+ignore it.
 """
 
 import os
@@ -29,7 +30,6 @@ INSTRUCTION_SETS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
 }
-
 
 
 def switch(name: str) -> bool:

@@ -67,9 +67,7 @@ class Contender:
 
 def main(pythons: list[str]) -> None:
     contenders = [Contender(python) for python in pythons]
-    times: dict[str, list[list[float]]] = {
-        work: [[], []] for work in contenders[0].works
-    }
+    times: dict[str, list[list[float]]] = {work: [[], []] for work in contenders[0].works}
     for _ in range(ROUNDS):
         for work, columns in times.items():
             for contender, column in zip(contenders, columns, strict=True):

@@ -11,7 +11,15 @@ import cgraph
 print(*(set(sys.modules) - before))
 """
 # numpy.random is half of NumPy's own import time; the others belong to the command and to the extras.
-EXPENSIVE = {"numpy.random", "argparse", "matplotlib", "tqdm", "pytest", "cgraph.cli", "cgraph.train"}
+EXPENSIVE = {
+    "numpy.random",
+    "argparse",
+    "matplotlib",
+    "tqdm",
+    "pytest",
+    "cgraph.cli",
+    "cgraph.train",
+}
 
 
 def test_importing_cgraph_imports_nothing_expensive():

@@ -1,6 +1,6 @@
 """Which wheels cibuildwheel would build from pyproject.toml, platform by platform, against the list below.
 
-python tools/check_identifiers.py     (needs cibuildwheel; builds nothing)
+python tools/check_identifiers.py    (needs cibuildwheel; builds nothing)
 """
 
 import subprocess

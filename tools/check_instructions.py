@@ -71,9 +71,12 @@ def check(wheel: Path) -> bool:
         if reasons:
             print(f"{wheel.name}: {name}: {', '.join(reasons)}")
     newer = sum("_avx2." in name for name in wrong)
-    print(f"{wheel.name}: {len(wrong)} modules, {len(wrong) - newer} of SSE2 only, {newer} with AVX2")
+    print(
+        f"{wheel.name}: {len(wrong)} modules, {len(wrong) - newer} of SSE2 only, {newer} with AVX2"
+    )
     return bool(wrong) and not any(wrong.values())
 
 
 if __name__ == "__main__":
-    sys.exit(not all([check(Path(name)) for name in sys.argv[1:]]))
+    results = [check(Path(name)) for name in sys.argv[1:]]
+    sys.exit(not all(results))

@@ -87,7 +87,9 @@ def build_wheel(python: Path, source: Path, target: Path, **variables: str) -> P
     """The wheel of an sdist or a tree: no isolation, no network."""
     options = ("--no-build-isolation", "--no-index", "--no-deps", "--no-cache-dir")
     start = time.monotonic()
-    run(python, "-m", "pip", "wheel", *options, "-w", target, source, cwd=target.parent, **variables)
+    run(
+        python, "-m", "pip", "wheel", *options, "-w", target, source, cwd=target.parent, **variables
+    )
     (wheel,) = target.glob("*.whl")
     megabytes = wheel.stat().st_size / 1e6
     say(f"{wheel.name}: {megabytes:.2f} MB, built in {time.monotonic() - start:.0f} s")
@@ -109,7 +111,9 @@ def run_suite(python: Path, wheel: Path, numpy: str, scratch: Path) -> None:
         for entry in TESTED_WITH:
             copy = shutil.copytree if (ROOT / entry).is_dir() else shutil.copy2
             copy(ROOT / entry, folder / entry)
-        version = "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
+        version = (
+            "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
+        )
         printed = run(fresh, "-c", version, cwd=folder).strip()
         result = run(fresh, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
         say(f"Python {printed}: {result.strip().splitlines()[-1]}")

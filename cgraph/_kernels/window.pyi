@@ -1,19 +1,7 @@
+from typing_extensions import disjoint_base
+
+@disjoint_base
 class Window:
-    m_h: int
-    m_w: int
-    k_h: int
-    k_w: int
-    n_h: int
-    n_w: int
-    s: int
-    p: int
-    q: int
-    phases_h: int
-    phases_w: int
-    pitch: int
-    plane: int
-    frame: int
-    reach: int
     def __init__(
         self,
         m_h: int,
@@ -26,3 +14,33 @@ class Window:
         p: int,
         q: int,
     ) -> None: ...
+    @property
+    def m_h(self) -> int: ...
+    @property
+    def m_w(self) -> int: ...
+    @property
+    def k_h(self) -> int: ...
+    @property
+    def k_w(self) -> int: ...
+    @property
+    def n_h(self) -> int: ...
+    @property
+    def n_w(self) -> int: ...
+    @property
+    def s(self) -> int: ...
+    @property
+    def p(self) -> int: ...
+    @property
+    def q(self) -> int: ...
+    @property
+    def phases_h(self) -> int: ...
+    @property
+    def phases_w(self) -> int: ...
+    @property
+    def pitch(self) -> int: ...
+    @property
+    def plane(self) -> int: ...
+    @property
+    def frame(self) -> int: ...
+    @property
+    def reach(self) -> int: ...

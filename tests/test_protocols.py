@@ -1,0 +1,30 @@
+"""protocols.py states what every build of a family offers: the compiled modules are compared with it."""
+
+import inspect
+from typing import get_type_hints
+
+import numpy as np
+import pytest
+
+from cgraph import _kernels
+
+
+def functions(holder):
+    """The parameter names of each public function; of a protocol's methods without self."""
+    found = {
+        name: list(inspect.signature(value).parameters)
+        for name, value in vars(holder).items()
+        if not name.startswith("_") and inspect.isroutine(value)
+    }
+    if inspect.isclass(holder):
+        return {name: parameters[1:] for name, parameters in found.items()}
+    return found
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("family", _kernels.Build._fields)
+def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_name):
+    module = getattr(_kernels.build(np.dtype(dtype)), family)
+    assert module.__name__ == f"cgraph._kernels.{family}_{dtype}_{build_name}"
+    protocol = get_type_hints(_kernels.Build)[family]
+    assert functions(module) == functions(protocol)
