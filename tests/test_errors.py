@@ -101,7 +101,7 @@ SOURCES = [
 def sentences():
     """(where, regular expression) of every message that stands in a `raise` of the core."""
     for pattern in SOURCES:
-        for path in sorted((ROOT / "cgraph").glob(pattern)):
+        for path in sorted(Path(CG.__file__).parent.glob(pattern)):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
                     words = node.exc.args[0]

@@ -11,6 +11,7 @@ import pytest
 import cgraph as CG
 
 ROOT = Path(__file__).parents[1]
+PACKAGE = Path(CG.__file__).parent
 PAGE = (ROOT / "docs/specification.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.replace("`", "") for cell in line.strip("| ").split(" | ")]
@@ -124,16 +125,16 @@ def test_every_member_is_where_the_page_says(row):
     assert section in (*DOCUMENT, "Class Inheritance Hierarchy")
     source = Path(inspect.getsourcefile(cls))
     if not dot:
-        assert source == ROOT / where
+        assert source == PACKAGE.parent / where
         assert given is None or takes(cls.__init__, arguments)
     elif attribute in vars(cls):
-        assert source == ROOT / where
+        assert source == PACKAGE.parent / where
         found = vars(cls)[attribute]
         assert isinstance(found, property) == (given is None)
         assert given is None or takes(found, arguments)
     else:
         assert hasattr(cls(0, 1, 1), attribute)
-        assert f"self.{attribute}" in (ROOT / where).read_text(encoding="utf-8")
+        assert f"self.{attribute}" in (PACKAGE.parent / where).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("file", "name", "case"), sorted(set(TESTS)))

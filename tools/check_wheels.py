@@ -23,7 +23,15 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ("python3.11", "python3.12", "python3.13")
 # The oldest NumPy from 1.26 on that has wheels for a Python.
 OLDEST = {"3.11": "1.26.0", "3.12": "1.26.0", "3.13": "2.1.0", "3.14": "2.3.2"}
-TESTED_WITH = ("tests", "docs", "README.md", "pyproject.toml")
+TESTED_WITH = (
+    "tests",
+    "docs",
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE",
+    "pyproject.toml",
+)
 MAX_MEGABYTES = 1.5
 BUILD_REQUIRES = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
 
@@ -109,8 +117,9 @@ def run_suite(python: Path, wheel: Path, numpy: str, scratch: Path) -> None:
         folder = Path(name)
         fresh = environment(python, folder / "venv", f"{wheel}[test]", numpy)
         for entry in TESTED_WITH:
-            copy = shutil.copytree if (ROOT / entry).is_dir() else shutil.copy2
-            copy(ROOT / entry, folder / entry)
+            source = scratch / "tree" / entry
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, folder / entry)
         version = (
             "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
         )
