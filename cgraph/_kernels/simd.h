@@ -1,7 +1,8 @@
 /* One vector type and the few functions on it that the kernels need.
  *
  * `real` is float or double (CGRAPH_FLOAT32), `vec` as many of them as one register of the instruction set that this
- * file is compiled for. Compilers without vector extensions get vectors of one element: the same code, one by one.
+ * file is compiled for. Compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) get vectors of one
+ * element: the same code, one by one.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
 #ifndef CGRAPH_SIMD_H
@@ -37,7 +38,7 @@ typedef int64_t r_int;
 #define r_abs fabs
 #endif
 
-#if defined(__GNUC__)
+#if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
 #ifdef __AVX2__
 #define V_BYTES 32
