@@ -12,6 +12,7 @@ ignore it.
 import os
 import shutil
 import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from Cython import __version__ as cython_version
@@ -106,6 +107,13 @@ def settings_changed() -> bool:
     return changed
 
 
+def remove_modules(folder: Path) -> None:
+    """Removes the modules that this Python would load: one of the other ABI would hide the new one."""
+    for path in folder.glob("*.*"):
+        if f".{path.name.partition('.')[2]}" in EXTENSION_SUFFIXES:
+            path.unlink()
+
+
 class BuildKernels(build_ext):
     """Runs Cython when something is built, not for an sdist; compiles in parallel; knows each compiler's flags."""
 
@@ -116,7 +124,9 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
-        self.force = self.force or settings_changed()
+        if settings_changed():
+            self.force = True
+            remove_modules(Path("" if self.inplace else self.build_lib, KERNELS))
         compiled = cythonize(
             self.extensions,
             compiler_directives=DIRECTIVES,

@@ -147,7 +147,8 @@ def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> None:
     tools = environment(Path(sys.executable), scratch / "tools", "pip>=25.1")
     run(tools, "-m", "pip", "install", "--quiet", "--group", "packaging")
     path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
-    stable = build_wheel(python, sdist, scratch / "abi3", CGRAPH_ABI3="1")
+    # In the tree that has just been built for one Python: nothing of that may get into this wheel.
+    stable = build_wheel(python, scratch / "git", scratch / "abi3", CGRAPH_ABI3="1")
     for command in (
         ("validate-pyproject", "pyproject.toml"),
         ("check-sdist", "--source-dir", ROOT),
