@@ -53,7 +53,7 @@ DIRECTIVES = {
 }
 FLAGS = {
     "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-fvisibility=hidden"],
-    "msvc": ["/Od", "/Zi"] if DEBUG else ["/O2"],
+    "msvc": ["/Od", "/Z7"] if DEBUG else ["/O2"],
 }
 
 

@@ -57,6 +57,12 @@ def test_show_config_says_which_build_is_used(build_name, capsys):
     assert build_name in capsys.readouterr().out.splitlines()[0]
 
 
+def test_a_selected_build_serves_the_nodes_that_are_made_from_then_on(build_name):
+    for dtype in ("float32", "float64"):
+        kernels = CG.Leaf1(1, dtype=dtype)._kernels
+        assert {module.__name__.rpartition("_")[2] for module in kernels} == {build_name}
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_node_keeps_the_build_it_was_made_with(dtype):
     """And nodes of different builds work in one graph."""

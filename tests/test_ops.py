@@ -98,6 +98,32 @@ def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, bui
         np.testing.assert_array_equal(ours, theirs)
 
 
+def spread(array):
+    """A view of every third element of an array of NaN, with the same content."""
+    view = np.full(3 * array.size, np.nan, array.dtype)[1::3]
+    view[...] = array
+    return view
+
+
+@both_dtypes
+@every_case
+def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
+    """Not those of nodes as they are made, but kernels may be handed such views."""
+    packed, strided = build(row, case, dtype), build(row, case, dtype)
+    for node in {strided.node, *strided.leaves}:
+        node._data, node._grad = spread(node.data), spread(node.grad)
+    results = []
+    for built in (packed, strided):
+        built.node.calcData()
+        built.node.grad[...] = np.linspace(-1, 1, built.node.size)
+        results.append([built.node.data, *shares(built)])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for node in {strided.node, *strided.leaves}:
+        for view in (node.data, node.grad):
+            assert np.isnan(view.base.reshape(-1, 3)[:, [0, 2]]).all()
+
+
 @both_dtypes
 @every_case
 def test_calcData_only_reads_everything_but_its_data(row, case, dtype):

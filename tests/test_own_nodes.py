@@ -91,6 +91,8 @@ def test_the_arrays_that_learn_may_be_strided_and_may_be_exchanged(dtype):
 
     check(own.weight, np.array([1, 2], dtype))
     check(np.array([5, 6], dtype), own.gradWeight + 3)
+    own.gradWeight += 1
+    check(np.array([7, 8], dtype), own.gradWeight)
     check(own.weight, np.array([3, 4], dtype))
     check(np.arange(4, dtype=dtype)[::2], np.arange(8, dtype=dtype)[::4])
     check(np.array([5, 6], dtype), np.array([1, 2], "float16"))
