@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
+from cgraph._passes import observing
 
 
 def graph(kind=CG.Affine):
@@ -103,3 +104,19 @@ def test_passes_of_other_threads_are_not_watched():
         thread.start()
         thread.join()
     assert failures == []
+
+
+def test_every_observer_of_nested_contexts_is_told():
+    x = CG.Leaf1(1)
+    told = {"outer": [], "inner": []}
+
+    def observer(name):
+        return lambda method, node: told[name].append((method, node))
+
+    with observing(observer("outer")):
+        with observing(observer("inner")):
+            x.forwardPropagation()
+        x.backwardPropagation()
+    x.forwardPropagation()
+    assert told["inner"] == [("calcData", x)]
+    assert told["outer"] == [("calcData", x), ("calcPartialDerivative", x)]

@@ -101,10 +101,37 @@ def test_a_gradient_that_is_too_small_is_an_error_too():
         CG.gradcheck(loss)
 
 
+def test_a_smaller_step_is_no_excuse_for_a_wrong_gradient():
+    """Its tolerance is larger; but the numeric derivative must then come nearer, and here it stays 0."""
+    x, _, y, loss = regression(Slipping)
+    x.getInput([0.5, 0.0])
+    y.error = 1e-7
+    with pytest.raises(CG.GradientError, match=r"at \(1, 0\)"):
+        CG.gradcheck(loss)
+
+
 def test_the_step_follows_the_size_of_the_value():
-    x = CG.Leaf1(2)
-    x.getInput([1e8, -3e8])
-    CG.gradcheck(CG.Dots(x, x))
+    x, t = CG.Leaf1(1), CG.Leaf1(1)
+    x.getInput([1e12])
+    t.getInput([1e12 - 1])
+    CG.gradcheck(CG.MSE(x, t))
+
+
+def test_the_tolerance_follows_the_size_of_the_loss():
+    x, large = CG.Leaf1(1), CG.Leaf1(1)
+    x.getInput([1.0])
+    large.getInput([1e8])
+    CG.gradcheck(CG.Add(CG.Dots(x, x), large))
+
+
+def test_a_projection_reports_the_worst_of_its_directions(monkeypatch):
+    worst = []
+    for count in range(1, 6):
+        monkeypatch.setattr("cgraph._gradcheck.DIRECTIONS", count)
+        rows = CG.gradcheck(regression()[-1], mode="projection", rng=3)
+        worst.append(rows[0].error / rows[0].allowed)
+    assert worst == sorted(worst)
+    assert worst[0] < worst[-1]
 
 
 def test_a_node_without_inputs_that_computes_its_data_is_no_leaf():

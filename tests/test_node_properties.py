@@ -194,6 +194,14 @@ def test_ancestors_lists_each_node_once_inputs_first():
     assert CG.ancestors(x) == [x]
 
 
+def test_ancestors_come_in_the_order_in_which_they_are_read():
+    """That of the arrays in a file of parameters."""
+    a, b, c = CG.Leaf1(1), CG.Leaf1(1), CG.Leaf1(1)
+    h = CG.ReLU(b)
+    joined = CG.Concatenation([a, h, c, a])
+    assert CG.ancestors(joined) == [a, b, h, c, joined]
+
+
 def test_parameters_lists_the_live_arrays_of_all_ancestors_once():
     x = CG.Leaf2(3, 3)
     conv = CG.Convolution2d([x], [[[1, 2], [3, 4]]], 5)

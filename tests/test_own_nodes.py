@@ -98,6 +98,14 @@ def test_the_arrays_that_learn_may_be_strided_and_may_be_exchanged(dtype):
     check(np.array([5, 6], dtype), np.array([1, 2], "float16"))
 
 
+def test_a_gradient_sum_of_another_shape_is_refused():
+    own = Scale(vector(1.0, 2.0), [8.0, 8.0])
+    own.weight, own.gradWeight = np.ones((2, 2)), np.ones(4)
+    with pytest.raises(ValueError, match="shape"):
+        own.updateParameters(0.5)
+    assert own.weight.tolist() == [[1, 1], [1, 1]]
+
+
 def test_a_subclass_of_an_op_runs_through_its_own_methods():
     class Doubled(CG.Affine):
         def calcData(self):

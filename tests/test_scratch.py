@@ -12,6 +12,9 @@ from cgraph import _kernels
 
 USERS = (CG.Affine, CG.Convolution2d)
 ROWS = [pytest.param(row, case, id=name) for name, row, case in cases() if row.op in USERS]
+CONVOLUTIONS = [
+    pytest.param(row, case, id=name) for name, row, case in cases() if row.op is CG.Convolution2d
+]
 MARGIN = 1000
 
 
@@ -53,6 +56,26 @@ def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
         np.testing.assert_array_equal(ours, theirs)
     assert fenced.given
     assert fenced.is_intact()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("row", "case"), CONVOLUTIONS)
+def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
+    row, case, dtype, build_name
+):
+    *_, kernel, bias = results(row, case, dtype)
+    node = build(row, case, dtype).node
+    node.grad[...] = np.linspace(-1, 1, node.size)
+    node._kernels.convolution.convolution2d_backward_kernel(
+        [x.data for x in node.backward],
+        node.grad,
+        node._taps,
+        node._window,
+        Fenced()(node.dtype, node._scratch_size),
+        node._dw,
+    )
+    np.testing.assert_array_equal(node.gradKernel, kernel)
+    assert node.gradBias == bias
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
