@@ -48,6 +48,8 @@ typedef int64_t r_int;
 #define V_LANES ((ptrdiff_t)(V_BYTES / sizeof(real)))
 
 typedef real vec __attribute__((vector_size(V_BYTES)));
+/* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
+typedef r_int vmask __attribute__((vector_size(V_BYTES)));
 /* The same register read from or written to any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -55,29 +57,83 @@ static inline vec v_load(const real *p) { return *(const vec_unaligned *)p; }
 static inline void v_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 /* s - 0, not s + 0: only the first is s for s = -0.0 too, so that only it is folded away. */
 static inline vec v_set1(real s) { return s - (vec){0}; }
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+
+static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
+static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
+static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
+/* v where the mask holds, 0 elsewhere, whatever v is there. */
+static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
+static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
+
+/* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
+static inline vec v_opaque(vec v) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
 
 /* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
 static inline vec v_first(vec v, ptrdiff_t count) {
-    typedef r_int mask __attribute__((vector_size(V_BYTES)));
     static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    mask index;
+    vmask index;
     memcpy(&index, lane, sizeof index);
-    return (vec)((mask)v & (index < (r_int)count - (mask){0}));
+    return v_keep_where(index < (r_int)count - (vmask){0}, v);
 }
 
 #else
 
 #define V_LANES ((ptrdiff_t)1)
 typedef real vec;
+typedef int vmask;
 
 static inline vec v_load(const real *p) { return *p; }
 static inline void v_store(real *p, vec v) { *p = v; }
 static inline vec v_set1(real s) { return s; }
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+static inline vmask v_less(vec a, vec b) { return a < b; }
+static inline vmask v_at_least(vec a, vec b) { return a >= b; }
+static inline vmask v_equal(vec a, vec b) { return a == b; }
+static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
+static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
+static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
 
 #endif
+
+/* What is seldom needed is called, so that the loops around it stay small. */
+#ifdef __GNUC__
+#define SELDOM __attribute__((noinline, cold, unused))
+#else
+#define SELDOM
+#endif
+
+/* `count` elements, `step` apart, and zeros. */
+SELDOM static vec v_gather(const real *p, ptrdiff_t step, ptrdiff_t count) {
+    real lane[V_LANES] = {0};
+    ptrdiff_t i;
+    for (i = 0; i < count && i < V_LANES; i++) lane[i] = p[i * step];
+    return v_load(lane);
+}
+
+/* The first `count` lanes of v to elements that lie `step` apart. */
+SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
+    real lane[V_LANES];
+    ptrdiff_t i;
+    v_store(lane, v);
+    for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
+}
 
 /* The sum of all lanes. */
 static inline real v_hsum(vec v) {
