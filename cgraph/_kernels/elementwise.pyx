@@ -3,6 +3,8 @@
 x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients; n elements each. Operands may
 be strided, and dx and dy may be one buffer. On the Node path backward ADDS into dx and dy.
 """
+from libc.string cimport memset
+
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
 from cgraph._kernels.simd cimport (
@@ -241,11 +243,28 @@ cdef class ElementwiseStep(Step):
 
 
 cdef class DescentStep(Step):
-    """All that learns: w -= eta dw, then dw = 0."""
+    """All parameters that lie in the arena: w -= eta dw, then dw = 0."""
     cdef Py_ssize_t n
 
     def __init__(self, Py_ssize_t n):
         self.n = n
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void learn(self, Arena *arena) noexcept nogil:
         step(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
+
+
+cdef class EndStep(Step):
+    """The loss, whose gradient is 1; and the gradients that begin at 0, since no step writes all of them first."""
+    cdef Py_ssize_t loss
+    cdef const Py_ssize_t[:, ::1] cleared
+
+    def __init__(self, Py_ssize_t loss, const Py_ssize_t[:, ::1] cleared):
+        """cleared: rows of an offset and a number of elements."""
+        self.loss, self.cleared = loss, cleared
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        cdef real *grad = <real *>arena.grad
+        cdef Py_ssize_t i
+        for i in range(self.cleared.shape[0]):
+            memset(grad + self.cleared[i, 0], 0, self.cleared[i, 1] * sizeof(real))
+        grad[self.loss] = 1

@@ -1,5 +1,5 @@
-# What a Graph is made of. Compiled once, for all dtypes and instruction sets: addresses are in bytes, whose content the
-# steps know.
+# What a Graph is made of. Compiled once, for all dtypes and instruction sets: addresses are those of bytes, whose
+# content the steps know.
 
 
 # Where the numbers of one thread lie, and what a backward pass shall do with them.
@@ -9,9 +9,10 @@ cdef struct Arena:
     char *values        # what learns
     char *sums          # its gradient sums, at the same places
     char *scratch       # what steps keep between forward and backward
-    bint lean           # gradients of the leaves that `step` wants alone, not of those that `backward` wants
+    bint lean           # gradients of those leaves alone that `step` wants
     bint fresh          # the sums count as 0: overwrite them
-    bint learn          # values -= eta * gradient at once; the sums stay as they are
+    bint learn          # values -= eta * gradient at once, and the sums count as 0 afterwards, too
+    bint failed         # a step has raised
     double eta
 
 
@@ -23,7 +24,7 @@ cdef struct Place:
 
 
 cdef inline Place place(tuple given) except *:
-    """A Place of lowering.Place's fields."""
+    """A Place of the fields of _places.Place."""
     cdef Place p
     p.at, p.step, p.add, p.wanted[0], p.wanted[1] = given
     return p
@@ -32,3 +33,10 @@ cdef inline Place place(tuple given) except *:
 cdef class Step:
     cdef void forward(self, Arena *arena) noexcept nogil
     cdef void backward(self, Arena *arena) noexcept nogil
+    cdef void learn(self, Arena *arena) noexcept nogil
+
+
+cdef class CallStep(Step):
+    cdef object node
+    cdef readonly object error
+    cdef void call(self, Arena *arena, str method, tuple args=*) noexcept
