@@ -5,6 +5,11 @@ from cgraph._kernels.step cimport Arena, Place
 from cgraph._kernels.strided cimport Source, Target
 
 
+cdef inline Place place_of(const Py_ssize_t *fields) noexcept nogil:
+    """A Place of a row of an array."""
+    return Place(fields[0], fields[1], <bint>fields[2], [<bint>fields[3], <bint>fields[4]])
+
+
 cdef inline Source data_of(Arena *arena, Place *p) noexcept nogil:
     return Source(<real *>arena.data + p.at, p.step)
 

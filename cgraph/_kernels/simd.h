@@ -69,6 +69,9 @@ static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
 static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
+/* The larger of the two; NaN where one of them is. */
+static inline vec v_max(vec a, vec b) { return v_select((vmask)(a >= b) | (vmask)(a != a), a, b); }
+static inline real v_lane0(vec v) { return v[0]; }
 
 /* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
 static inline vec v_opaque(vec v) {
@@ -107,6 +110,8 @@ static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
 static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
 static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
+static inline vec v_max(vec a, vec b) { return a >= b || a != a ? a : b; }
+static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
 

@@ -44,9 +44,29 @@ cdef inline void put(Target d, Py_ssize_t i, Py_ssize_t n, vec v) noexcept nogil
         v_scatter(d.at + i * d.step, d.step, n - i, v)
 
 
+cdef inline real get1(Source x, Py_ssize_t i) noexcept nogil:
+    return x.at[i * x.step]
+
+
 cdef inline void put1(Target d, Py_ssize_t i, real value) noexcept nogil:
     """Writes, or adds, one element."""
     if d.add:
         d.at[i * d.step] += value
     else:
         d.at[i * d.step] = value
+
+
+cdef inline void move(Source x, Target d, Py_ssize_t n) noexcept nogil:
+    """Writes, or adds, n elements."""
+    cdef Py_ssize_t i
+    for i in range(n):
+        put1(d, i, get1(x, i))
+
+
+cdef inline Source source_from(Source x, Py_ssize_t i) noexcept nogil:
+    """x without its first i elements."""
+    return Source(x.at + i * x.step, x.step)
+
+
+cdef inline Target target_from(Target d, Py_ssize_t i) noexcept nogil:
+    return Target(d.at + i * d.step, d.step, d.add)
