@@ -65,15 +65,13 @@ def mark_wanted(program: Program, full: Collection[Node], lean: Collection[Node]
     # A node's own method may do anything with its inputs' gradients.
     touched = {x for unit in program.units if unit.kind is Kind.PYTHON for x in unit.inputs}
     for unit in program.units:
-        always = (
-            unit.kind is Kind.PYTHON
-            or any(node._parameters for node in unit.nodes)
-            or not touched.isdisjoint(unit.nodes)
-        )
+        nodes, block = unit.nodes, unit.block
+        if unit.kind is Kind.PYTHON or nodes[0]._parameters or not touched.isdisjoint(nodes):
+            continue
         above = [program.where[x][0].wanted for x in unit.inputs]
-        unit.block.wanted = (
-            always or any(w[0] for w in above) or any(x in full for x in unit.nodes),
-            always or any(w[1] for w in above) or any(x in lean for x in unit.nodes),
+        block.wanted = (
+            any(w[0] for w in above) or any(x in full for x in nodes),
+            any(w[1] for w in above) or any(x in lean for x in nodes),
         )
 
 

@@ -109,30 +109,32 @@ class Program:
                 block.cleared |= len(block.nodes) > 1 or unit.kind is Kind.PYTHON
 
     def _units(self, level: Sequence[Node]) -> Iterator[Unit]:
-        families: dict[Hashable, list[Node]] = {}
+        families: dict[tuple[Kind, *tuple[Hashable, ...]], list[Node]] = {}
         for node in level:
-            families.setdefault(self._family(node), []).append(node)
-        for nodes in families.values():
-            kind = KINDS.get(type(nodes[0]), Kind.PYTHON)
+            kind = KINDS.get(type(node), Kind.PYTHON)
+            if kind is Kind.CONVOLUTION or (
+                kind is Kind.CHANNEL and self.where[node.backward[0]][0].pitch > 1
+            ):
+                families.setdefault(self._family(kind, node), []).append(node)
+            else:
+                yield Unit(kind, (node,), node.backward)
+        for (kind, *_), nodes in families.items():
             if kind is Kind.CHANNEL:
                 yield from self._over_channels(nodes)
-            elif kind is Kind.CONVOLUTION and len(nodes) > 1:
+            elif len(nodes) > 1:
                 yield self._siblings(nodes)
             else:
-                yield from (Unit(kind, (node,), node.backward) for node in nodes)
+                yield Unit(kind, nodes, nodes[0].backward)
 
-    def _family(self, node: Node) -> Hashable:
+    def _family(self, kind: Kind, node: Node) -> tuple[Kind, *tuple[Hashable, ...]]:
         """The same for nodes that may become one step."""
-        kind = KINDS.get(type(node), Kind.PYTHON)
+        window = geometry(getattr(node, "_window", None))
         if kind is Kind.CONVOLUTION:
             block = self._common_block(node.backward)
             source = tuple(map(id, node.backward)) if block is None else id(block)
-            return kind, geometry(node._window), source  # type: ignore[attr-defined]
-        if kind is Kind.CHANNEL:
-            blocks = tuple(id(self.where[x][0]) for x in node.backward)
-            pooling = getattr(node, "_window", None), getattr(node, "_pad_value", None)
-            return type(node), blocks, geometry(pooling[0]), pooling[1]
-        return kind
+            return kind, window, source
+        blocks = tuple(id(self.where[x][0]) for x in node.backward)
+        return kind, type(node), blocks, window, getattr(node, "_pad_value", None)
 
     def _common_block(self, channels: Sequence[Node]) -> Block | None:
         """The group that all channels belong to, each of them once."""
@@ -150,7 +152,7 @@ class Program:
         """A unit for each set of nodes that reads every channel of a group once; one for each other node."""
         blocks = [self.where[x][0] for x in nodes[0].backward]
         count = len(blocks[0].nodes)
-        grouped = count > 1 and all(len(block.nodes) == count for block in blocks)
+        grouped = all(len(block.nodes) == count for block in blocks)
         sets: list[dict[int, Node]] = []
         found = [0] * count  # how often each channel has been read so far
         alone = []

@@ -40,7 +40,7 @@ cdef class ConcatenationStep(Step):
     cdef const Py_ssize_t[:, ::1] inputs
     cdef Place d
 
-    def __init__(self, const Py_ssize_t[:, ::1] inputs, tuple d):
+    def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
         """inputs: a row for each, of the fields of lowering.Place and the size. d: the fields of lowering.Place."""
         self.inputs = inputs
         self.d = place(d)

@@ -302,7 +302,7 @@ cdef class ConvolutionStep(Step):
     cdef Py_ssize_t channels, count, values_at, scratch_at
 
     def __init__(
-        self, Window window, const Py_ssize_t[:, ::1] inputs, tuple d, const Py_ssize_t[::1] taps,
+        self, Window window, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
         Py_ssize_t values_at, Py_ssize_t scratch_at,
     ):
         """inputs: a row for each channel, of the fields of lowering.Place; d: those fields; the parameters and the

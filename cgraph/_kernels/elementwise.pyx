@@ -198,7 +198,7 @@ cdef class ElementwiseStep(Step):
     cdef Py_ssize_t n
     cdef Place x, y, d
 
-    def __init__(self, str op, Py_ssize_t n, list inputs, tuple d):
+    def __init__(self, str op, Py_ssize_t n, list inputs, d):
         """inputs, d: the fields of lowering.Place."""
         self.op = OPS[op]
         self.n = n

@@ -248,7 +248,7 @@ cdef class PoolingStep(Step):
     cdef Place x, d
 
     def __init__(
-        self, Window window, bint average, double pad_value, Py_ssize_t channels, tuple x, tuple d
+        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d
     ):
         """x, d: the fields of lowering.Place."""
         cdef Window w = window

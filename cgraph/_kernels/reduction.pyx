@@ -258,7 +258,7 @@ cdef class ReductionStep(Step):
     cdef Py_ssize_t m
     cdef Place x, y, d
 
-    def __init__(self, str op, Py_ssize_t m, list inputs, tuple d):
+    def __init__(self, str op, Py_ssize_t m, list inputs, d):
         """inputs, d: the fields of lowering.Place."""
         self.op = OPS[op]
         self.m = m
