@@ -50,7 +50,8 @@ cdef class Plan:
         with nogil:
             self.run_forward()
 
-    def backward(self, bint lean, bint fresh):
+    def backward(self, bint lean, bint fresh, bint learn=False, double eta=0):
         self.arena.lean, self.arena.fresh = lean, fresh
+        self.arena.learn, self.arena.eta = learn, eta
         with nogil:
             self.run_backward()
