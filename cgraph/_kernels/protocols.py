@@ -52,6 +52,12 @@ class Elementwise(Protocol):
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
 
 
+class Group(Protocol):
+    def convolution_group_scratch(
+        self, window: Window, c_in: int, c_out: int, pitch: int
+    ) -> int: ...
+
+
 class Pooling(Protocol):
     def max_pooling_forward(
         self, x: Array, window: Window, pad_value: float, d: Array, count: Counts

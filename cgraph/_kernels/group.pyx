@@ -1,0 +1,368 @@
+"""The step of a group of Convolution2d nodes of one geometry: C input channels, one ordered list for all of them.
+
+D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
+
+x, dx: a position of the input has its channels side by side, be it in the arena or in a padded copy, the frame; d, g: the
+output and its gradient, [a][b][o] with `pitch` elements to a position; w: the kernels, [i][j][c][o], and then the
+biases, rows of `pitch` elements, too. Elements of d, g and w behind the last channel are computed with the rest and
+never read into a channel. All three products are the one of product.pxd, whose tables of offsets are made here:
+`taps`, from the first element of a window to the others, `positions`, of the windows' first elements, and `bands`.
+"""
+from array import array
+
+from libc.string cimport memcpy, memset
+
+from cgraph._kernels.product cimport TALL, TILE, Product, multiply
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_load, v_set1, v_store, vec
+from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.window cimport Window
+
+
+cdef enum:
+    SUMS = 4    # running sums side by side
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """n elements as whole 32 bytes."""
+    cdef Py_ssize_t unit = 32 // <Py_ssize_t>sizeof(real)
+    return (n + unit - 1) // unit * unit
+
+
+cdef inline Py_ssize_t frame_height(Window o) noexcept:
+    return max((o.n_h - 1) * o.s + o.k_h, o.p + o.m_h)
+
+
+cdef inline Py_ssize_t frame_width(Window o) noexcept:
+    return max((o.n_w - 1) * o.s + o.k_w, o.q + o.m_w)
+
+
+cdef Py_ssize_t frame_size(Window o, Py_ssize_t c_in) noexcept:
+    """A frame, and a vector behind it that tiles may touch."""
+    return padded(frame_height(o) * frame_width(o) * padded(c_in)) + padded(V_LANES)
+
+
+def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
+    """The number of elements of scratch that ConvolutionGroupStep needs."""
+    return 2 * frame_size(window, c_in) + (window.k_h * c_out + 1) * padded(window.k_w * c_in)
+
+
+def table(list offsets):
+    """Offsets, and as many copies of the last as a tile may read behind it."""
+    return array("q", offsets + [offsets[len(offsets) - 1]] * TALL)
+
+
+cdef bint all_finite(const real *x, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t count) noexcept nogil:
+    """Whether the first `count` elements of each row are finite."""
+    cdef Py_ssize_t i, j
+    cdef real nothing = 0       # NaN as soon as an element is not finite
+    for i in range(rows):
+        for j in range(count):
+            nothing += x[j] - x[j]
+        x += pitch
+    return nothing == 0
+
+
+cdef void copy_channels(
+    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+) noexcept nogil:
+    """Copies the channels of `count` positions; what lies between them in y may be overwritten if the steps agree."""
+    cdef Py_ssize_t i, c
+    if x_step == y_step:
+        memcpy(y, x, ((count - 1) * x_step + channels) * sizeof(real))
+        return
+    for i in range(count):
+        for c in range(channels):
+            y[c] = x[c]
+        x += x_step
+        y += y_step
+
+
+cdef void add_channels(
+    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+) noexcept nogil:
+    """Adds the channels of `count` positions to y."""
+    cdef Py_ssize_t i, c
+    if x_step == y_step == channels:
+        channels *= count
+        count = 1
+    for i in range(count):
+        for c in range(channels):
+            y[c] += x[c]
+        x += x_step
+        y += y_step
+
+
+cdef void transpose(
+    const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(columns):
+            t[j * t_pitch + i] = w[i * pitch + j]
+
+
+cdef void add_row_sums(const real *g, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t width, real *total) noexcept nogil:
+    """total[o] += Σ_t g[t pitch + o], SUMS rows at a time."""
+    cdef vec partial[SUMS]
+    cdef Py_ssize_t column = 0, t, i
+    while column < width:
+        for i in range(SUMS):
+            partial[i] = v_set1(0)
+        t = 0
+        while t + SUMS <= rows:
+            for i in range(SUMS):
+                partial[i] = v_add(partial[i], v_load(g + (t + i) * pitch + column))
+            t += SUMS
+        for t in range(t, rows):
+            partial[0] = v_add(partial[0], v_load(g + t * pitch + column))
+        for i in range(SUMS):
+            v_store(total + column, v_add(v_load(total + column), partial[i]))
+        column += V_LANES
+
+
+cdef void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        w[i] -= eta * dw[i]
+
+
+cdef class ConvolutionGroupStep(Step):
+    """c_in channels to c_out channels."""
+    cdef Window o
+    cdef const Py_ssize_t[:, ::1] inputs
+    cdef const unsigned char[:, ::1] connected
+    cdef Place x, d
+    cdef Py_ssize_t c_in, c_out, width, values_at
+    # The frame: where it lies in scratch, a row's positions, a position's elements; and that of the input gradient
+    cdef Py_ssize_t frame_at, frame_w, frame_step, frame_h, gradient_at
+    cdef Py_ssize_t transposed_at, transposed_pitch, zeros_at
+    cdef Py_ssize_t runs
+    cdef bint in_place, sparse
+    # The gradient of the input lies in the arena as in a frame; each element of it has one term
+    cdef bint direct, one_to_one
+    cdef Py_ssize_t[::1] taps, positions, lines, g_along, g_at, dx_to, bands
+
+    def __init__(
+        self, Window window, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out, Py_ssize_t values_at,
+        Py_ssize_t scratch_at, const unsigned char[:, ::1] connected
+    ):
+        """inputs, d: the fields of lowering.Place. connected: None, or which (c_in, c_out) are."""
+        cdef Window o = window
+        self.o, self.inputs, self.connected, self.d = o, inputs, connected, place(d)
+        self.c_in, self.c_out, self.values_at = inputs.shape[0], c_out, values_at
+        self.sparse = connected is not None
+        self.x = place(tuple(inputs[0]))
+        self.runs = 1 if self.lie_side_by_side() else self.c_in
+        self.frame_h, self.frame_w = frame_height(o), frame_width(o)
+        self.in_place = self.runs == 1 and self.frame_h == o.m_h and self.frame_w == o.m_w
+        self.frame_step = self.x.step if self.in_place or self.x.step == padded(self.c_in) else self.c_in
+        self.frame_at = scratch_at
+        self.gradient_at = self.frame_at + frame_size(o, self.c_in)
+        self.transposed_at = self.gradient_at + frame_size(o, self.c_in)
+        self.transposed_pitch = padded(o.k_w * self.c_in)
+        self.zeros_at = self.transposed_at + o.k_h * c_out * self.transposed_pitch
+        self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
+        whole = self.c_in % V_LANES == 0        # tiles write nothing behind a position's channels
+        self.direct = whole and self.in_place and self.x.step == self.c_in
+        self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
+        self.make_tables()
+        self.make_bands()
+
+    cdef bint lie_side_by_side(self):
+        """Whether the channels of a position are neighbours, and equal otherwise."""
+        rows = [tuple(row) for row in self.inputs]
+        return all(row == (rows[0][0] + c, *rows[0][1:]) for c, row in enumerate(rows))
+
+    def make_tables(self):
+        cdef Window o = self.o
+        c, f, w = range(self.c_in), self.frame_step, self.frame_w
+        self.taps = table([(i * w + j) * f + k for i in range(o.k_h) for j in range(o.k_w) for k in c])
+        self.positions = table([(a * w + b) * o.s * f for a in range(o.n_h) for b in range(o.n_w)])
+        self.lines = table([i * self.d.step for i in range(max(len(self.taps), len(self.positions)))])
+
+    def make_bands(self):
+        """Rows of the input that the same rows of the kernel reach, and the outputs that send to them."""
+        cdef Window o = self.o
+        groups, at, to, bands = {}, [], [], []
+        for y in range(o.p, o.p + o.m_h):
+            rows = [i for i in range(y % o.s, o.k_h, o.s) if 0 <= y - i <= (o.n_h - 1) * o.s]
+            if rows:
+                groups.setdefault((rows[0], len(rows)), []).append(y)
+        order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
+        for (i, count), ys in groups.items():
+            bands += [len(at), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
+            for block in range(0, len(ys), TILE):
+                for b in range(o.n_w):
+                    for y in ys[block:block + TILE]:
+                        at.append(((y - i) // o.s * o.n_w + b) * self.d.step)
+                        to.append((y * self.frame_w + b * o.s) * self.c_in)
+        self.g_at, self.dx_to = table(at or [0]), table(to or [0])
+        self.g_along = table([k - i * o.n_w * self.d.step for i in range(o.k_h) for k in range(self.c_out)])
+        self.bands = array("q", bands)
+
+    cdef bint wanted(self, Arena *arena) noexcept nogil:
+        cdef Py_ssize_t c
+        for c in range(self.c_in):
+            if self.inputs[c, 3 + arena.lean]:
+                return True
+        return False
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef real *w = <real *>arena.values + self.values_at
+        cdef real *d = <real *>arena.data + self.d.at
+        cdef const real *x = self.fill_frame(arena)
+        if self.sparse and not self.frame_finite(x):
+            self.outputs_by_terms(x, w, d)
+        else:
+            self.outputs(x, w, d)
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        cdef real *w = <real *>arena.values + self.values_at
+        cdef real *dw = <real *>arena.sums + self.values_at
+        cdef const real *g = <const real *>arena.grad + self.d.at
+        if self.wanted(arena):
+            self.input_gradient(g, w, arena)
+        self.kernel_gradient(self.frame(arena), g, dw, arena.fresh)
+        if arena.learn:
+            descend(w, dw, <real>arena.eta, (self.taps.shape[0] - TALL + 1) * self.d.step)
+
+    # The frame
+
+    cdef const real *frame(self, Arena *arena) noexcept nogil:
+        if self.in_place:
+            return <real *>arena.data + self.x.at
+        return <real *>arena.scratch + self.frame_at
+
+    cdef const real *fill_frame(self, Arena *arena) noexcept nogil:
+        """Copies the input between the zeros of the frame, unless it needs none."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
+        cdef Py_ssize_t row = self.frame_w * self.frame_step
+        cdef real *frame = <real *>arena.scratch + self.frame_at
+        cdef real *at = frame + (self.o.p * self.frame_w + self.o.q) * self.frame_step
+        cdef const real *x
+        if self.in_place:
+            return self.frame(arena)
+        for c in range(self.runs):
+            x = <real *>arena.data + self.inputs[c, 0]
+            for y in range(self.o.m_h):
+                copy_channels(
+                    x + y * self.o.m_w * self.inputs[c, 1], self.inputs[c, 1], at + y * row + c, self.frame_step,
+                    self.o.m_w, channels
+                )
+        return frame
+
+    cdef bint frame_finite(self, const real *x) noexcept nogil:
+        return all_finite(x, self.frame_h * self.frame_w, self.frame_step, self.c_in)
+
+    # D[a, b] = bias + Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q]
+
+    cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
+        cdef Py_ssize_t taps = self.taps.shape[0] - TALL
+        cdef Product p
+        p.a, p.at, p.along = x, &self.positions[0], &self.taps[0]
+        p.b, p.pitch, p.origin = w, self.d.step, w + taps * self.d.step
+        p.c, p.to = d, &self.lines[0]
+        p.rows, p.width, p.depth = self.positions.shape[0] - TALL, self.width, taps
+        multiply(&p)
+
+    cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
+        """The same, without the products with missing kernels' zeros, which are NaN where x is not finite."""
+        cdef Py_ssize_t taps = self.taps.shape[0] - TALL, pitch = self.d.step, i, t, o
+        for i in range(self.positions.shape[0] - TALL):
+            for o in range(self.c_out):
+                d[i * pitch + o] = w[taps * pitch + o]
+                for t in range(taps):
+                    if self.connected[t % self.c_in, o]:
+                        d[i * pitch + o] += w[t * pitch + o] * x[self.positions[i] + self.taps[t]]
+
+    # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
+
+    cdef void kernel_gradient(self, const real *x, const real *g, real *dw, bint fresh) noexcept nogil:
+        cdef Py_ssize_t taps = self.taps.shape[0] - TALL, positions = self.positions.shape[0] - TALL, t, o
+        cdef Product p
+        if fresh:
+            memset(dw, 0, (taps + 1) * self.d.step * sizeof(real))
+        p.a, p.at, p.along = x, &self.taps[0], &self.positions[0]
+        p.b, p.pitch, p.origin = g, self.d.step, NULL
+        p.c, p.to = dw, &self.lines[0]
+        p.rows, p.width, p.depth = taps, self.width, positions
+        multiply(&p)
+        add_row_sums(g, self.d.step, positions, self.width, dw + taps * self.d.step)
+        if self.sparse:
+            for t in range(taps):
+                for o in range(self.c_out):
+                    if not self.connected[t % self.c_in, o]:
+                        dw[t * self.d.step + o] = 0
+
+    # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each output sends to whole rows of its window
+
+    cdef void input_gradient(self, const real *g, const real *w, Arena *arena) noexcept nogil:
+        cdef real *frame = <real *>arena.scratch + self.gradient_at
+        cdef const real *zeros = <real *>arena.scratch + self.zeros_at
+        cdef bint by_terms = self.sparse and not all_finite(g, self.o.n_h * self.o.n_w, self.d.step, self.c_out)
+        if self.direct:
+            frame = <real *>arena.grad + self.x.at
+        if self.direct and self.x.add or by_terms or not self.one_to_one:
+            zeros = NULL
+        if zeros == NULL and not (self.direct and self.x.add):
+            memset(frame, 0, self.frame_h * self.frame_w * self.c_in * sizeof(real))
+        if by_terms:
+            self.frame_gradient_by_terms(g, w, frame)
+        else:
+            self.frame_gradient(g, w, <real *>arena.scratch + self.transposed_at, zeros, frame)
+        if not self.direct:
+            self.deliver(frame, arena)
+
+    cdef void frame_gradient(
+        self, const real *g, const real *w, real *transposed, const real *origin, real *frame
+    ) noexcept nogil:
+        """Adds to a frame of c_in elements a position; `transposed` takes the kernels as [i][o][j][c]."""
+        cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i, band
+        cdef real *t = transposed
+        cdef Product p
+        for phase in range(self.o.s):
+            i = phase
+            while i < self.o.k_h:
+                transpose(w + i * row * self.d.step, self.d.step, t, self.transposed_pitch, row, self.c_out)
+                t += self.c_out * self.transposed_pitch
+                i += self.o.s
+        p.a, p.along, p.pitch, p.origin = g, &self.g_along[0], self.transposed_pitch, origin
+        p.c, p.width = frame, row
+        for band in range(0, self.bands.shape[0], 4):
+            p.at, p.to = &self.g_at[self.bands[band]], &self.dx_to[self.bands[band]]
+            p.rows = self.bands[band + 1]
+            p.b = transposed + self.bands[band + 2] * self.transposed_pitch
+            p.depth = self.bands[band + 3]
+            multiply(&p)
+
+    cdef void frame_gradient_by_terms(self, const real *g, const real *w, real *frame) noexcept nogil:
+        """The same, without the products with missing kernels' zeros, which are NaN where g is not finite."""
+        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in
+        cdef real *dx
+        for a in range(self.o.n_h):
+            for b in range(self.o.n_w):
+                for i in range(self.o.k_h):
+                    dx = frame + ((a * self.o.s + i) * self.frame_w + b * self.o.s) * self.c_in
+                    for t in range(row):
+                        for k in range(self.c_out):
+                            if self.connected[t % self.c_in, k]:
+                                dx[t] += w[(i * row + t) * self.d.step + k] * g[(a * self.o.n_w + b) * self.d.step + k]
+
+    cdef void deliver(self, const real *frame, Arena *arena) noexcept nogil:
+        """From the frame to the channels that want their gradient."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
+        cdef const real *x = frame + (self.o.p * self.frame_w + self.o.q) * self.c_in
+        cdef real *dx
+        for c in range(self.runs):
+            if not self.inputs[c, 3 + arena.lean]:
+                continue
+            for y in range(self.o.m_h):
+                dx = <real *>arena.grad + self.inputs[c, 0] + y * self.o.m_w * self.inputs[c, 1]
+                if self.inputs[c, 2]:
+                    add_channels(
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                    )
+                else:
+                    copy_channels(
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                    )
