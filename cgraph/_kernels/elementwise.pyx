@@ -204,7 +204,8 @@ cdef class ElementwiseStep(Step):
         self.n = n
         self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
         if self.x.step == self.y.step == self.d.step == 1:
-            self.n += -n % V_LANES      # whole vectors: what lies in the arena behind n elements is nobody's
+            # Whole vectors: what lies in the arena behind n elements is nobody's.
+            self.n = (n + V_LANES - 1) // V_LANES * V_LANES
 
     cdef void forward(self, Arena *arena) noexcept nogil:
         cdef Source x = data_of(arena, &self.x)
