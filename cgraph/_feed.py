@@ -2,44 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._array import Array, as_real, describe
+from cgraph._array import Array, DType, as_real, describe
 from cgraph.node import Node
 
 Feed = Mapping[Node, npt.ArrayLike]
 
 
-def as_samples(
-    owner: str, feed: Feed, leaves: Collection[Node]
-) -> tuple[list[tuple[Node, Array]], int]:
-    """Each fed leaf with its samples, one contiguous row each, in its dtype; and how many there are."""
+class Inlet(NamedTuple):
+    """Where a leaf takes a sample: its offset and its size in bytes; and what a sample may look like."""
+
+    at: int
+    nbytes: int
+    dtype: DType
+    shapes: tuple[tuple[int, ...], ...]
+
+
+# An array of samples, one contiguous row each; where a row goes, and its size, in bytes.
+Stream = tuple[Array, int, int]
+
+
+def inlet(leaf: Node, at: int) -> Inlet:
+    """The inlet of a leaf whose data begin at element `at`."""
+    item = leaf.dtype.itemsize
+    return Inlet(at * item, leaf.size * item, leaf.dtype, ((leaf.size,), (leaf.height, leaf.width)))
+
+
+def as_streams(owner: str, feed: Feed, inlets: Mapping[Node, Inlet]) -> tuple[list[Stream], int]:
+    """The samples of each fed leaf, and how many there are."""
     if not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
-    samples = [(leaf, _rows(owner, leaf, value, leaves)) for leaf, value in feed.items()]
-    counts = {len(array) for _, array in samples}
+    streams = []
+    counts = set()
+    for leaf, value in feed.items():
+        if leaf not in inlets:
+            raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
+        at, nbytes, dtype, shapes = inlets[leaf]
+        array: Any = value
+        fits = type(array) is np.ndarray and array.dtype is dtype and array.flags.c_contiguous
+        if not fits:
+            array = as_real(owner, f"feed of {leaf!r}", value)
+        if array.shape[1:] not in shapes:
+            raise ValueError(
+                f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
+                f"(B, {leaf.height}, {leaf.width}), got {array.shape}"
+            )
+        streams.append((array if fits else np.ascontiguousarray(array, dtype), at, nbytes))
+        counts.add(len(array))
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
     if len(counts) > 1:
         raise ValueError(
             f"{owner}: feed must hold the same number of samples for each leaf, got {sorted(counts)}"
         )
-    return samples, counts.pop()
-
-
-def _rows(owner: str, leaf: Any, value: npt.ArrayLike, leaves: Collection[Node]) -> Array:
-    if leaf not in leaves:
-        raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
-    quick = type(value) is np.ndarray and value.dtype is leaf._dtype
-    array = value if quick else as_real(owner, f"feed of {leaf!r}", value)
-    shape = array.shape  # type: ignore[union-attr]
-    if shape[1:] != (leaf._data.size,) and shape[1:] != (leaf._height, leaf._width):
-        raise ValueError(
-            f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
-            f"(B, {leaf.height}, {leaf.width}), got {shape}"
-        )
-    return np.ascontiguousarray(array, leaf._dtype)
+    return streams, counts.pop()

@@ -10,7 +10,7 @@ import numpy as np
 from cgraph import _kernels
 from cgraph._arena import Arena
 from cgraph._array import Array, as_rate, as_size, describe, is_iterable
-from cgraph._feed import Feed, as_samples
+from cgraph._feed import Feed, Stream, as_streams, inlet
 from cgraph._kernels import plan
 from cgraph._places import mark_wanted, operands, place_blocks
 from cgraph._steps import Builder, multiply_adds
@@ -83,9 +83,8 @@ class Graph:
             if node.dtype is not dtype:
                 raise TypeError(f"Graph: nodes must all have dtype {dtype}, got {node!r}")
         self._program = program
-        self._leaves = {
-            node: None for u in program.units if u.kind is Kind.LEAF for node in u.nodes
-        }
+        self._dtype = dtype
+        self._leaves = {n for u in program.units if u.kind is Kind.LEAF for n in u.nodes}
         full, lean = self._wanted_leaves(leaf_grads)
         mark_wanted(program, full, lean)
         data = place_blocks(program, dtype)
@@ -97,7 +96,10 @@ class Graph:
         self._calls_python = any(u.kind is Kind.PYTHON for u in program.units)
         self._steps = plan.Steps([*self._step_of.values(), self._arena.end_step()])
         self._learners = plan.Steps(self._arena.learners())
-        self._parts: dict[Node, plan.Steps] = {}
+        self._inlets = {leaf: inlet(leaf, program.where[leaf][0].at) for leaf in self._leaves}
+        self._is_loss = len(ends) == 1 and ends[0].size == 1
+        self._outlet = program.where[ends[0]][0].at * dtype.itemsize, dtype.itemsize
+        self._parts: dict[Node, tuple[plan.Steps, tuple[int, int]]] = {}
         self._gradients: Gradients = "live"
         self._ready = False
         self._arena.adopt(self)
@@ -106,7 +108,7 @@ class Graph:
         self, leaf_grads: bool | Iterable[Node] | None
     ) -> tuple[Sequence[Node], Sequence[Node]]:
         """The leaves whose gradient full and lean passes compute."""
-        every = list(self._leaves)
+        every = self.leaves
         if leaf_grads is None:
             return every, []
         if isinstance(leaf_grads, bool):
@@ -179,7 +181,7 @@ class Graph:
             There was no `forward` since the last `backward`; the nodes belong to a newer Graph.
         """
         self._begin("backward")
-        self._loss("backward")
+        self._require_loss("backward")
         if not self._ready:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
@@ -204,10 +206,11 @@ class Graph:
             The nodes belong to a newer Graph.
         """
         self._begin("update")
-        rate = as_rate("Graph.update", eta, self._program.outputs[0].dtype)
+        rate = as_rate("Graph.update", eta, self._dtype)
         if not self._arena.fresh:
             plan.learn(self._learners, self._arena.memory, rate)
-            self._updated()
+            self._arena.fresh = not self._arena.sums_lent
+            self._arena.finish()
 
     # Samples
 
@@ -231,7 +234,7 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        return self._train("accumulate", feed, lean=False, batch=0)
+        return self._train("accumulate", feed, lean=False)
 
     def step(self, feed: Feed, eta: float) -> Array:
         """Forward and backward of B samples, then one update.
@@ -255,8 +258,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.step", eta, self._program.outputs[0].dtype)
-        return self._train("step", feed, lean=True, batch=-1, eta=rate)
+        rate = as_rate("Graph.step", eta, self._dtype)
+        return self._train("step", feed, lean=True, batch=None, eta=rate)
 
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
         """Forward and backward of B samples in order, with an update after each `batch` of them and after the last.
@@ -282,7 +285,7 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.train", eta, self._program.outputs[0].dtype)
+        rate = as_rate("Graph.train", eta, self._dtype)
         return self._train(
             "train", feed, lean=True, batch=as_size("Graph.train", "batch", batch), eta=rate
         )
@@ -312,10 +315,10 @@ class Graph:
         """
         self._begin("predict")
         target = self._target(node)
-        samples, count = as_samples("Graph.predict", feed, self._leaves)
-        result = np.empty((count, target.size), target.dtype)
-        steps, at = self._part(target)
-        self._run(steps, samples, (result, at), count, backward=False)
+        feeds, count = as_streams("Graph.predict", feed, self._inlets)
+        result = np.empty((count, target.size), self._dtype)
+        steps, outlet = self._part(target)
+        self._run(steps, feeds, (result, *outlet), count, backward=False)
         self._gradients = "zero"
         return result
 
@@ -326,15 +329,14 @@ class Graph:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self._arena.begin()
 
-    def _loss(self, method: str) -> Node:
-        """The output, if it is a loss."""
+    def _require_loss(self, method: str) -> None:
+        """Refuses a graph whose output is not a loss."""
         outputs = self._program.outputs
         if len(outputs) > 1 or outputs[0].size > 1:
             raise ValueError(
                 f"Graph.{method}: needs one output of one element, got {len(outputs)} of sizes "
                 f"{[node.size for node in outputs]}"
             )
-        return outputs[0]
 
     def _target(self, node: Node | None) -> Node:
         """What predict is to compute."""
@@ -349,8 +351,8 @@ class Graph:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
 
-    def _part(self, target: Node) -> tuple[plan.Steps, int]:
-        """The steps that lead to a node, and the offset at which they leave its data in one piece."""
+    def _part(self, target: Node) -> tuple[plan.Steps, tuple[int, int]]:
+        """The steps that lead to a node, and where, in bytes, they leave its data in one piece."""
         known = self._parts.get(target)
         if known is None:
             block, channel = self._program.where[target]
@@ -361,61 +363,45 @@ class Graph:
             if block.pitch > 1:
                 steps.append(self._arena.packing(block, channel))
                 at = self._arena.transfer
-            known = self._parts[target] = plan.Steps(steps), at
+            item = self._dtype.itemsize
+            known = self._parts[target] = plan.Steps(steps), (at * item, target.size * item)
         return known
 
-    def _train(self, method: str, feed: Feed, *, lean: bool, batch: int, eta: float = 0.0) -> Array:
-        """batch: samples to an update; 0 for none, -1 for all of them."""
+    def _train(
+        self, method: str, feed: Feed, lean: bool, batch: int | None = 0, eta: float = 0.0
+    ) -> Array:
+        """batch: samples to an update; 0 for none, None for all of them."""
         self._begin(method)
-        loss = self._loss(method)
-        samples, count = as_samples(f"Graph.{method}", feed, self._leaves)
-        losses = np.empty(count, loss.dtype)
+        if not self._is_loss:
+            self._require_loss(method)
+        streams, count = as_streams(f"Graph.{method}", feed, self._inlets)
+        losses = np.empty(count, self._dtype)
         if count == 0:
             return losses
-        batch = count if batch < 0 else batch
-        out = losses, self._program.where[loss][0].at
+        if batch is None:
+            batch = count
         fresh = self._take_fresh()
-        # While they learn, the sums are not touched; whatever ends the pass, they still count as 0.
+        # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
         self._arena.fresh = fresh and batch == 1
         self._run(
-            self._steps,
-            samples,
-            out,
-            count,
-            backward=True,
-            lean=lean,
-            fresh=fresh,
-            batch=batch,
-            eta=eta,
-        )
+            self._steps, streams, (losses, *self._outlet), count,
+            backward=True, lean=lean, fresh=fresh, batch=batch, eta=eta,
+        )  # fmt: skip
         self._gradients = "lean" if lean else "full"
         if batch:
-            self._updated()
-        else:
-            self._arena.finish()
+            self._arena.fresh = not self._arena.sums_lent
+        self._arena.finish()
         return losses
 
     def _run(
-        self,
-        steps: plan.Steps,
-        samples: list[tuple[Node, Array]],
-        out: tuple[Array, int],
-        count: int,
-        **task: object,
+        self, steps: plan.Steps, feeds: list[Stream], out: Stream, count: int, **task: float
     ) -> None:
-        """All samples; the node at an offset leaves its data in the rows of an array."""
-        array, at = out
-        item = array.itemsize
-        feeds = [
-            (rows, self._program.where[leaf][0].at * item, leaf.size * item)
-            for leaf, rows in samples
-        ]
-        place = array, at * item, array.nbytes // max(count, 1)
+        """All samples, each of which leaves a row in the array of `out`."""
         self._ready = False
         self._gradients = "live"  # for nodes that run their own methods
         try:
             plan.run(
-                steps, self._learners, self._arena.memory, feeds, place, count, self._cost, **task
+                steps, self._learners, self._arena.memory, feeds, out, count, self._cost, **task
             )
         except BaseException:
             self._gradients = "zero"
@@ -428,10 +414,6 @@ class Graph:
             self._arena.settle_sums()
         fresh, self._arena.fresh = self._arena.fresh, False
         return fresh
-
-    def _updated(self) -> None:
-        self._arena.fresh = not self._arena.sums_lent
-        self._arena.finish()
 
     # What the nodes ask for
 
