@@ -61,12 +61,12 @@ class Arena:
                 node._move(self.data[view], self.grad[view])
                 node._graph = graph
         start = 0
-        for node, at, count, places in self.learners_of:
+        for node, at, size, places in self.learners_of:
             values, sums = self.values, self.sums
             if places is not None:
                 values, sums, at = self.own_values, self.own_sums, start
-                start += count
-            node._move_parameters(values[at : at + count], sums[at : at + count])
+                start += size
+            node._move_parameters(values[at : at + size], sums[at : at + size])
         self.values[self.places] = self.own_values
         self.sums[self.places] = self.own_sums
         self.fresh = not self.sums.any()
@@ -114,13 +114,13 @@ class Arena:
 
     def learners(self) -> list[Step]:
         """The steps of an update."""
-        own = (u.nodes[0] for u in self.program.units if u.kind is Kind.PYTHON)
+        own = (u.nodes[0] for u in reversed(self.program.units) if u.kind is Kind.PYTHON)
         descent = self.kernels.elementwise.DescentStep(self.values.size)
-        return [descent, *(CallStep(node) for node in own if node._parameters)]
+        return [descent, *map(CallStep, own)]
 
     def counts(self) -> dict[Node, int]:
         """How many parameters each node has."""
-        inside = {learner.node: learner.count for learner in self.learners_of}
+        inside = {learner.node: learner.size for learner in self.learners_of}
         own = [u.nodes[0] for u in self.program.units if u.kind is Kind.PYTHON]
         return inside | {node: sum(p.value.size for p in own_parameters(node)) for node in own}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal, NoReturn
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -166,9 +166,12 @@ class Graph:
             The nodes belong to a newer Graph.
         """
         self._begin("forward")
+        self._ready = False
+        self._gradients = "zero"
         plan.forward(self._steps, self._arena.memory)
         self._gradients = "zero"
         self._ready = True
+        self._has_run()
 
     def backward(self) -> None:
         """Computes all gradients, and adds to the gradient sums of what learns.
@@ -186,9 +189,11 @@ class Graph:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
         self._gradients = "live"
-        plan.backward(self._steps, self._arena.memory, self._take_fresh())
+        try:
+            plan.backward(self._steps, self._arena.memory, self._take_fresh())
+        finally:
+            self._arena.finish()
         self._gradients = "full"
-        self._arena.finish()
 
     def update(self, eta: float) -> None:
         """Parameters -= eta * their gradient sums, then the sums are 0.
@@ -207,10 +212,14 @@ class Graph:
         """
         self._begin("update")
         rate = as_rate("Graph.update", eta, self._dtype)
+        if self._calls_python:  # an own node may do more than to learn from a gradient
+            self._arena.settle_sums()
         if not self._arena.fresh:
-            plan.learn(self._learners, self._arena.memory, rate)
+            try:
+                plan.learn(self._learners, self._arena.memory, rate)
+            finally:
+                self._arena.finish()
             self._arena.fresh = not self._arena.sums_lent
-            self._arena.finish()
 
     # Samples
 
@@ -388,13 +397,14 @@ class Graph:
             backward=True, lean=lean, fresh=fresh, batch=batch, eta=eta,
         )  # fmt: skip
         self._gradients = "lean" if lean else "full"
+        self._has_run()
         if batch:
             self._arena.fresh = not self._arena.sums_lent
         self._arena.finish()
         return losses
 
     def _run(
-        self, steps: plan.Steps, feeds: list[Stream], out: Stream, count: int, **task: float
+        self, steps: plan.Steps, feeds: list[Stream], out: Stream, count: int, **task: Any
     ) -> None:
         """All samples, each of which leaves a row in the array of `out`."""
         self._ready = False
@@ -407,6 +417,11 @@ class Graph:
             self._gradients = "zero"
             self._arena.finish()
             raise
+
+    def _has_run(self) -> None:
+        """The nodes' own backward pass may follow."""
+        for node in self._program.outputs:
+            node._has_run = True
 
     def _take_fresh(self) -> bool:
         """Whether steps may overwrite the gradient sums, which then no longer count as 0."""
@@ -435,6 +450,14 @@ class Graph:
 
     def _lend_sums(self) -> None:
         self._arena.lend_sums()
+
+    def _hand_over(self) -> None:
+        """Before a node's own method runs within a pass: what it may read of others is up to date."""
+        self._arena.finish()
+
+    def _take_back(self) -> None:
+        """After it: what it may have written into others counts."""
+        self._arena.begin()
 
     def _give_way(self) -> None:
         """Before a pass of the nodes themselves."""

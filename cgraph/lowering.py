@@ -44,6 +44,18 @@ KINDS: dict[type[Node], Kind] = {
 }
 
 
+# How many inputs a class has, where its steps rely on it; "any number" is 0.
+ARITIES: dict[type[Node], int] = {
+    **dict.fromkeys((Add, Sub, Dots, MSE, CEE), 2),
+    **dict.fromkeys((ReLU, Sigmoid, Tanh, Softmax, Norm2, Affine), 1),
+    **dict.fromkeys((MaxPooling2d, AveragePooling2d), 1),
+    **dict.fromkeys((Concatenation, Convolution2d), 0),
+}
+
+# What a class may override.
+WORK = ("calcData", "calcPartialDerivative", "updateParameters")
+
+
 @dataclass(eq=False, slots=True)
 class Block:
     """The data of one node; or of the channels of a group, side by side as [y][x][channel]."""
@@ -82,6 +94,8 @@ class Program:
         self.order = ancestors_of(outputs)
         self.where: dict[Node, Channel] = {}
         self.units: list[Unit] = []
+        for node in self.order:
+            require_fit(node)
         for level in levels(self.order):
             for unit in self._units(level):
                 self._append(unit)
@@ -109,32 +123,32 @@ class Program:
                 block.cleared |= len(block.nodes) > 1 or unit.kind is Kind.PYTHON
 
     def _units(self, level: Sequence[Node]) -> Iterator[Unit]:
-        families: dict[tuple[Kind, *tuple[Hashable, ...]], list[Node]] = {}
+        families: dict[tuple[Kind, Hashable], list[Node]] = {}
         for node in level:
-            kind = KINDS.get(type(node), Kind.PYTHON)
+            kind = kind_of(node)
             if kind is Kind.CONVOLUTION or (
                 kind is Kind.CHANNEL and self.where[node.backward[0]][0].pitch > 1
             ):
                 families.setdefault(self._family(kind, node), []).append(node)
             else:
-                yield Unit(kind, (node,), node.backward)
-        for (kind, *_), nodes in families.items():
+                yield Unit(kind, (node,), tuple(node.backward))
+        for (kind, _), nodes in families.items():
             if kind is Kind.CHANNEL:
                 yield from self._over_channels(nodes)
             elif len(nodes) > 1:
                 yield self._siblings(nodes)
             else:
-                yield Unit(kind, nodes, nodes[0].backward)
+                yield Unit(kind, nodes, tuple(nodes[0].backward))
 
-    def _family(self, kind: Kind, node: Node) -> tuple[Kind, *tuple[Hashable, ...]]:
+    def _family(self, kind: Kind, node: Node) -> tuple[Kind, Hashable]:
         """The same for nodes that may become one step."""
         window = geometry(getattr(node, "_window", None))
         if kind is Kind.CONVOLUTION:
             block = self._common_block(node.backward)
             source = tuple(map(id, node.backward)) if block is None else id(block)
-            return kind, window, source
+            return kind, (window, source)
         blocks = tuple(id(self.where[x][0]) for x in node.backward)
-        return kind, type(node), blocks, window, getattr(node, "_pad_value", None)
+        return kind, (type(node), blocks, window, getattr(node, "_pad_value", None))
 
     def _common_block(self, channels: Sequence[Node]) -> Block | None:
         """The group that all channels belong to, each of them once."""
@@ -145,7 +159,7 @@ class Program:
     def _siblings(self, nodes: Sequence[Node]) -> Unit:
         block = self._common_block(nodes[0].backward)
         if block is None:
-            return Unit(Kind.CONVOLUTION, nodes, nodes[0].backward)
+            return Unit(Kind.CONVOLUTION, nodes, tuple(nodes[0].backward))
         return Unit(Kind.CONVOLUTION, nodes, block.nodes, [block])
 
     def _over_channels(self, nodes: Sequence[Node]) -> Iterator[Unit]:
@@ -172,7 +186,40 @@ class Program:
                 yield Unit(Kind.CHANNEL, ordered, [x for b in blocks for x in b.nodes], blocks)
             else:
                 alone += members.values()
-        yield from (Unit(Kind.CHANNEL, (node,), node.backward) for node in alone)
+        yield from (Unit(Kind.CHANNEL, (node,), tuple(node.backward)) for node in alone)
+
+
+def kind_of(node: Node) -> Kind:
+    """How a node becomes a step; a class of the user's without inputs and without work is a leaf, too."""
+    kind = KINDS.get(type(node), Kind.PYTHON)
+    if kind in (Kind.LEAF, Kind.PYTHON):
+        idle = all(getattr(type(node), name) is getattr(Node, name) for name in WORK)
+        learns = bool(node._parameters)
+        return Kind.LEAF if idle and not learns and not node.backward else Kind.PYTHON
+    return kind
+
+
+def require_fit(node: Node) -> None:
+    """Compiled steps trust the sizes of a node's inputs; but its list of them is open to everybody.
+
+    Raises
+    ------
+    ValueError
+        They are not those that the node was constructed with.
+    """
+    count = ARITIES.get(type(node))
+    if count is None:
+        return
+    sizes = [x.size for x in node.backward]
+    if isinstance(node, Concatenation):
+        fits = sum(sizes) == node.domsize
+    else:
+        channels = node._kernel.shape[0] if isinstance(node, Convolution2d) else count
+        fits = sizes == [node.domsize] * channels
+    if not fits:
+        raise ValueError(
+            f"Graph: inputs of {node!r} must be those that it was constructed with, got some of sizes {sizes}"
+        )
 
 
 def levels(order: Sequence[Node]) -> list[list[Node]]:

@@ -202,7 +202,7 @@ class Node:
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "grad", value, self._grad)
+        copy_into(type(self).__name__, "grad", value, self.grad)
 
     def _move(self, data: Array, grad: Array) -> None:
         """Moves the buffers, which happens nowhere else: into the arena of a Graph."""

@@ -107,6 +107,7 @@ def learn(Steps learners, Memory memory, double eta):
 cdef struct Task:
     Py_ssize_t samples      # how many
     bint backward           # whether gradients are computed
+    bint fresh              # whether steps may overwrite gradient sums that are 0
     Py_ssize_t batch        # samples until the next update; none, if 0
     Py_ssize_t patience     # samples until Ctrl-C is listened to again
 
@@ -127,7 +128,7 @@ cdef int work(
         if task.batch and not arena.failed and ((sample + 1) % task.batch == 0 or sample + 1 == task.samples):
             if not arena.learn:
                 learners.learn(arena)
-                arena.fresh = True
+                arena.fresh = task.fresh
         if arena.failed:
             return 0
         if (sample + 1) % task.patience == 0:
@@ -154,7 +155,7 @@ def run(
     """
     cdef Py_ssize_t count = len(feeds), opened = 0
     cdef Arena *arena = &memory.arena
-    cdef Task task = Task(samples, backward, batch, max(PATIENCE // (cost + 1), 1))
+    cdef Task task = Task(samples, backward, fresh, batch, max(PATIENCE // (cost + 1), 1))
     cdef Stream *streams = <Stream *>calloc(count + 1, sizeof(Stream))
     if streams == NULL:
         raise MemoryError()

@@ -32,7 +32,12 @@ cdef class CallStep(Step):
 
     cdef void call(self, Arena *arena, str method, tuple args=()) noexcept:
         try:
-            getattr(self.node, method)(*args)
+            graph = self.node._graph
+            graph._hand_over()
+            try:
+                getattr(self.node, method)(*args)
+            finally:
+                graph._take_back()
         except BaseException as error:
             self.error = error
             arena.failed = True
