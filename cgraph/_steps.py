@@ -28,7 +28,7 @@ class Learner(NamedTuple):
 
     node: Any
     at: int
-    count: int
+    size: int
     places: Offsets | None = None
 
 

@@ -15,7 +15,7 @@ def summary(program: Program, counts: Mapping[Node, int], nbytes: int) -> str:
     """A line for each step, and one for the whole; `counts` has the number of each node's parameters."""
     units = [unit for unit in program.units if unit.kind is not Kind.LEAF]
     learnt = [sum(counts.get(node, 0) for node in unit.nodes) for unit in units]
-    rows = [HEADER]
+    rows: list[tuple[str, ...]] = [HEADER]
     rows += [_row(i, u, n) for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

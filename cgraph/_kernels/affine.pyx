@@ -168,7 +168,7 @@ cdef class AffineStep(Step):
     cdef real bias
 
     def __init__(self, x, d, Py_ssize_t m, Py_ssize_t n, Py_ssize_t values_at, double bias):
-        """x, d: the fields of lowering.Place; values_at: where W lies in `values`, and its gradient in `sums`."""
+        """x, d: the fields of _places.Place; values_at: where W lies in `values`, and its gradient in `sums`."""
         self.x, self.d = place(x), place(d)
         self.m, self.n, self.values_at, self.bias = m, n, values_at, <real>bias
 

@@ -41,7 +41,7 @@ cdef class ConcatenationStep(Step):
     cdef Place d
 
     def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
-        """inputs: a row for each, of the fields of lowering.Place and the size. d: the fields of lowering.Place."""
+        """inputs: a row for each, of the fields of _places.Place and the size. d: the fields of _places.Place."""
         self.inputs = inputs
         self.d = place(d)
 

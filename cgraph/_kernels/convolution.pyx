@@ -305,7 +305,7 @@ cdef class ConvolutionStep(Step):
         self, Window window, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
         Py_ssize_t values_at, Py_ssize_t scratch_at,
     ):
-        """inputs: a row for each channel, of the fields of lowering.Place; d: those fields; the parameters and the
+        """inputs: a row for each channel, of the fields of _places.Place; d: those fields; the parameters and the
         scratch begin at elements values_at and scratch_at of the arena's."""
         self.window, self.inputs, self.taps = window, inputs, taps
         self.channels, self.count = inputs.shape[0], taps.shape[0]

@@ -198,8 +198,8 @@ cdef class ElementwiseStep(Step):
     cdef Py_ssize_t n
     cdef Place x, y, d
 
-    def __init__(self, str op, Py_ssize_t n, list inputs, d):
-        """inputs, d: the fields of lowering.Place."""
+    def __init__(self, str op, Py_ssize_t n, inputs, d):
+        """inputs, d: the fields of _places.Place."""
         self.op = OPS[op]
         self.n = n
         self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)

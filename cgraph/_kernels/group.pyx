@@ -146,7 +146,7 @@ cdef class ConvolutionGroupStep(Step):
         self, Window window, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out, Py_ssize_t values_at,
         Py_ssize_t scratch_at, const unsigned char[:, ::1] connected
     ):
-        """inputs, d: the fields of lowering.Place. connected: None, or which (c_in, c_out) are."""
+        """inputs, d: the fields of _places.Place. connected: None, or which (c_in, c_out) are."""
         cdef Window o = window
         self.o, self.inputs, self.connected, self.d = o, inputs, connected, place(d)
         self.c_in, self.c_out, self.values_at = inputs.shape[0], c_out, values_at

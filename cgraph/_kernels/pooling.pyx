@@ -250,7 +250,7 @@ cdef class PoolingStep(Step):
     def __init__(
         self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d
     ):
-        """x, d: the fields of lowering.Place."""
+        """x, d: the fields of _places.Place."""
         cdef Window w = window
         self.window, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
         self.x, self.d = place(x), place(d)

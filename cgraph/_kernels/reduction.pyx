@@ -258,8 +258,8 @@ cdef class ReductionStep(Step):
     cdef Py_ssize_t m
     cdef Place x, y, d
 
-    def __init__(self, str op, Py_ssize_t m, list inputs, d):
-        """inputs, d: the fields of lowering.Place."""
+    def __init__(self, str op, Py_ssize_t m, inputs, d):
+        """inputs, d: the fields of _places.Place."""
         self.op = OPS[op]
         self.m = m
         self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
