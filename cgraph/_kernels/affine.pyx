@@ -12,6 +12,7 @@ from cgraph._kernels.strided cimport Source, Target, added_to, get, overwritten,
 
 cdef enum:
     ROWS = 8        # rows of W that share a pass over d or g
+    PAIR = 2        # the same, where they are written, too
 
 
 cdef void copy(Source x, Target d, Py_ssize_t n) noexcept nogil:
@@ -72,7 +73,9 @@ def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] pack
 
 # dx_i += Σ_j W_ij g_j
 
-cdef inline void dot_rows(const real *w, Py_ssize_t n, Source g, Py_ssize_t rows, Target dx, Py_ssize_t i) noexcept nogil:
+cdef inline void dot_rows(
+    const real *w, Py_ssize_t n, Source g, Py_ssize_t rows, Target dx, Py_ssize_t i
+) noexcept nogil:
     """The gradients of some inputs from number i on; w: the row of the first of them."""
     cdef Py_ssize_t j = 0, r
     cdef vec total[ROWS]
@@ -92,15 +95,12 @@ cdef inline void dot_rows(const real *w, Py_ssize_t n, Source g, Py_ssize_t rows
         put1(dx, i + r, v_hsum(total[r]) + tail[r])
 
 
-cdef void input_gradient(
-    const real *w, Py_ssize_t n, Source g, Py_ssize_t start, Py_ssize_t stop, Target dx
-) noexcept nogil:
-    """The gradients of the inputs from number `start` to below `stop`."""
-    cdef Py_ssize_t i = start
-    while i + ROWS <= stop:
+cdef void input_gradient(const real *w, Py_ssize_t m, Py_ssize_t n, Source g, Target dx) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + ROWS <= m:
         dot_rows(w + i * n, n, g, ROWS, dx, i)
         i += ROWS
-    while i < stop:
+    while i < m:
         dot_rows(w + i * n, n, g, 1, dx, i)
         i += 1
 
@@ -111,44 +111,31 @@ def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packe
     require(w.shape[0] == m + 1 and w.shape[1] == n <= packed.shape[0])
     with nogil:
         copy(source(g), overwritten(packed), n)
-        input_gradient(&w[0, 0], n, source(packed), 0, m, added_to(dx))
+        input_gradient(&w[0, 0], m, n, source(packed), added_to(dx))
 
 
 # dW_ij += x_i g_j,  dW_mj += b g_j
 
-cdef inline void scaled(real factor, Source g, Py_ssize_t n, real *row) noexcept nogil:
+cdef inline void scale(real factor, Source g, Py_ssize_t n, real *row, bint add) noexcept nogil:
     cdef Py_ssize_t j = 0
+    cdef vec product
     while g.step == 1 and j + V_LANES <= n:
-        v_store(row + j, v_mul(v_set1(factor), v_load(g.at + j)))
+        product = v_mul(v_set1(factor), v_load(g.at + j))
+        v_store(row + j, v_add(v_load(row + j), product) if add else product)
         j += V_LANES
     while j < n:
-        row[j] = factor * g.at[j * g.step]
-        j += 1
-
-
-cdef inline void add_scaled(real factor, Source g, Py_ssize_t n, real *row) noexcept nogil:
-    cdef Py_ssize_t j = 0
-    while g.step == 1 and j + V_LANES <= n:
-        v_store(row + j, v_fma(v_set1(factor), v_load(g.at + j), v_load(row + j)))
-        j += V_LANES
-    while j < n:
-        row[j] += factor * g.at[j * g.step]
+        put1(Target(row, 1, add), j, factor * g.at[j * g.step])
         j += 1
 
 
 cdef void weight_gradient(
-    Source x, Py_ssize_t m, real b, Source g, Py_ssize_t n, Py_ssize_t start, Py_ssize_t stop, real scale,
-    real *dw, bint add
+    Source x, Py_ssize_t m, real b, Source g, Py_ssize_t n, real *dw, bint add
 ) noexcept nogil:
-    """`scale` times the gradients of W's rows from number `start` to below `stop`."""
+    """Row after row: stores to several rows at a time get into each other's way in the cache."""
     cdef Py_ssize_t i
-    cdef real factor
-    for i in range(start, stop):
-        factor = scale * (x.at[i * x.step] if i < m else b)
-        if add:
-            add_scaled(factor, g, n, dw + i * n)
-        else:
-            scaled(factor, g, n, dw + i * n)
+    for i in range(m):
+        scale(x.at[i * x.step], g, n, dw + i * n, add)
+    scale(b, g, n, dw + m * n, add)
 
 
 def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] packed, real[:, ::1] dw):
@@ -157,7 +144,52 @@ def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] p
     require(dw.shape[0] == m + 1 and dw.shape[1] == n <= packed.shape[0])
     with nogil:
         copy(source(g), overwritten(packed), n)
-        weight_gradient(source(x), m, b, source(packed), n, 0, m + 1, 1, &dw[0, 0], True)
+        weight_gradient(source(x), m, b, source(packed), n, &dw[0, 0], True)
+
+
+# Both at once, and descent:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j
+
+cdef inline void learn_rows(
+    real *w, Py_ssize_t n, Source x, Source g, real eta, Py_ssize_t rows, Target dx, Py_ssize_t i
+) noexcept nogil:
+    """The gradients of some inputs from number i on, and the step of their rows of W; w: the first of these."""
+    cdef Py_ssize_t j = 0, r
+    cdef vec slope, row
+    cdef vec factor[PAIR]
+    cdef vec total[PAIR]
+    cdef real tail[PAIR]
+    for r in range(rows):
+        factor[r] = v_set1(-eta * x.at[(i + r) * x.step])
+        total[r] = v_set1(0)
+        tail[r] = 0
+    while g.step == 1 and j + V_LANES <= n:
+        slope = v_load(g.at + j)
+        for r in range(rows):
+            row = v_load(w + r * n + j)
+            total[r] = v_fma(row, slope, total[r])
+            v_store(w + r * n + j, v_fma(factor[r], slope, row))
+        j += V_LANES
+    while j < n:
+        for r in range(rows):
+            tail[r] += w[r * n + j] * g.at[j * g.step]
+            w[r * n + j] -= eta * x.at[(i + r) * x.step] * g.at[j * g.step]
+        j += 1
+    for r in range(rows):
+        if dx.at != NULL:
+            put1(dx, i + r, v_hsum(total[r]) + tail[r])
+
+
+cdef void learn(
+    real *w, Py_ssize_t m, Py_ssize_t n, Source x, real b, Source g, real eta, Target dx
+) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i + PAIR <= m:
+        learn_rows(w + i * n, n, x, g, eta, PAIR, dx, i)
+        i += PAIR
+    while i < m:
+        learn_rows(w + i * n, n, x, g, eta, 1, dx, i)
+        i += 1
+    scale(-eta * b, g, n, w + m * n, True)
 
 
 # The step of a Graph
@@ -177,17 +209,12 @@ cdef class AffineStep(Step):
         outputs(w, self.m, self.n, data_of(arena, &self.x), self.bias, output(arena, &self.d))
 
     cdef void backward(self, Arena *arena) noexcept nogil:
-        """Row block by row block, so that what learns is written while it is still in the cache."""
         cdef Source x = data_of(arena, &self.x), g = grad_of(arena, &self.d)
         cdef Target dx = gradient(arena, &self.x)
         cdef real *w = <real *>arena.values + self.values_at
-        cdef real *dw = w if arena.learn else <real *>arena.sums + self.values_at
-        cdef real scale = -<real>arena.eta if arena.learn else 1
-        cdef bint add = arena.learn or not arena.fresh
-        cdef Py_ssize_t i = 0, stop
-        while i <= self.m:
-            stop = min(i + ROWS, self.m + 1)
-            if dx.at != NULL:
-                input_gradient(w, self.n, g, i, min(stop, self.m), dx)
-            weight_gradient(x, self.m, self.bias, g, self.n, i, stop, scale, dw, add)
-            i = stop
+        if arena.learn:
+            learn(w, self.m, self.n, x, self.bias, g, <real>arena.eta, dx)
+            return
+        if dx.at != NULL:
+            input_gradient(w, self.m, self.n, g, dx)
+        weight_gradient(x, self.m, self.bias, g, self.n, <real *>arena.sums + self.values_at, not arena.fresh)

@@ -140,13 +140,14 @@ SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
     for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
 }
 
-/* The sum of all lanes. */
+/* The sum of all lanes, pairwise. */
 static inline real v_hsum(vec v) {
-    real lane[V_LANES], sum = 0;
-    ptrdiff_t i;
+    real lane[V_LANES];
+    ptrdiff_t half, i;
     v_store(lane, v);
-    for (i = 0; i < V_LANES; i++) sum += lane[i];
-    return sum;
+    for (half = V_LANES / 2; half > 0; half /= 2)
+        for (i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
 }
 
 #endif
