@@ -42,6 +42,14 @@ typedef int64_t r_int;
 
 #ifdef __AVX2__
 #define V_BYTES 32
+#include <immintrin.h>
+#ifdef CGRAPH_FLOAT32
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
+#else
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
+#endif
 #else
 #define V_BYTES 16
 #endif
@@ -80,13 +88,15 @@ static inline vec v_opaque(vec v) {
     return v;
 }
 
-/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
-static inline vec v_first(vec v, ptrdiff_t count) {
+static inline vmask v_lanes_below(ptrdiff_t count) {
     static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
     vmask index;
     memcpy(&index, lane, sizeof index);
-    return v_keep_where(index < (r_int)count - (vmask){0}, v);
+    return index < (r_int)count - (vmask){0};
 }
+
+/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
+static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
 
 #else
 
@@ -133,6 +143,23 @@ SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
     ptrdiff_t i;
     v_store(lane, v);
     for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
+}
+
+/* `count` elements, at most V_LANES, and zeros; what lies behind them is not touched. */
+static inline vec v_load_first(const real *p, ptrdiff_t count) {
+#ifdef V_MASKED_LOAD
+    return V_MASKED_LOAD(p, v_lanes_below(count));
+#else
+    return v_gather(p, 1, count);
+#endif
+}
+
+static inline void v_store_first(real *p, ptrdiff_t count, vec v) {
+#ifdef V_MASKED_STORE
+    V_MASKED_STORE(p, v_lanes_below(count), v);
+#else
+    v_scatter(p, 1, count, v);
+#endif
 }
 
 /* The sum of all lanes. */

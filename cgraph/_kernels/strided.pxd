@@ -1,6 +1,10 @@
 # Operands of the kernels that both paths share: the view of a node's array, or a place in a Graph's arena.
 
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_gather, v_load, v_scatter, v_store, vec
+from libc.string cimport memcpy
+
+from cgraph._kernels.simd cimport (
+    V_LANES, real, v_add, v_gather, v_load, v_load_first, v_scatter, v_store, v_store_first, vec
+)
 
 
 cdef struct Source:
@@ -29,19 +33,23 @@ cdef inline Target added_to(real[:] dx) noexcept nogil:
 
 cdef inline vec get(Source x, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
     """The vector of elements i, i + 1, …; zeros from element n on."""
-    if x.step == 1 and i + V_LANES <= n:
+    if x.step != 1:
+        return v_gather(x.at + i * x.step, x.step, n - i)
+    if i + V_LANES <= n:
         return v_load(x.at + i)
-    return v_gather(x.at + i * x.step, x.step, n - i)
+    return v_load_first(x.at + i, n - i)
 
 
 cdef inline void put(Target d, Py_ssize_t i, Py_ssize_t n, vec v) noexcept nogil:
     """Writes, or adds, a vector to elements i, i + 1, … below n."""
-    if d.step == 1 and i + V_LANES <= n:
-        v_store(d.at + i, v_add(v_load(d.at + i), v) if d.add else v)
-    else:
-        if d.add:
-            v = v_add(v_gather(d.at + i * d.step, d.step, n - i), v)
+    if d.add:
+        v = v_add(get(Source(d.at, d.step), i, n), v)
+    if d.step != 1:
         v_scatter(d.at + i * d.step, d.step, n - i, v)
+    elif i + V_LANES <= n:
+        v_store(d.at + i, v)
+    else:
+        v_store_first(d.at + i, n - i, v)
 
 
 cdef inline real get1(Source x, Py_ssize_t i) noexcept nogil:
@@ -59,8 +67,14 @@ cdef inline void put1(Target d, Py_ssize_t i, real value) noexcept nogil:
 cdef inline void move(Source x, Target d, Py_ssize_t n) noexcept nogil:
     """Writes, or adds, n elements."""
     cdef Py_ssize_t i
-    for i in range(n):
-        put1(d, i, get1(x, i))
+    if x.step != 1 or d.step != 1:
+        for i in range(n):
+            put1(d, i, get1(x, i))
+    elif d.add:     # the same loop, for the compiler to vectorise
+        for i in range(n):
+            d.at[i] += x.at[i]
+    else:
+        memcpy(d.at, x.at, n * sizeof(real))
 
 
 cdef inline Source source_from(Source x, Py_ssize_t i) noexcept nogil:
