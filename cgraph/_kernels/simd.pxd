@@ -31,6 +31,4 @@ cdef extern from "simd.h" nogil:
     vec v_gather(const real *p, Py_ssize_t step, Py_ssize_t count) noexcept
     void v_scatter(real *p, Py_ssize_t step, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
-    vec v_load_first(const real *p, Py_ssize_t count) noexcept
-    void v_store_first(real *p, Py_ssize_t count, vec v) noexcept
     real v_hsum(vec v) noexcept

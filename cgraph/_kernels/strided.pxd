@@ -2,9 +2,7 @@
 
 from libc.string cimport memcpy
 
-from cgraph._kernels.simd cimport (
-    V_LANES, real, v_add, v_gather, v_load, v_load_first, v_scatter, v_store, v_store_first, vec
-)
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_gather, v_load, v_scatter, v_store, vec
 
 
 cdef struct Source:
@@ -33,23 +31,19 @@ cdef inline Target added_to(real[:] dx) noexcept nogil:
 
 cdef inline vec get(Source x, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
     """The vector of elements i, i + 1, …; zeros from element n on."""
-    if x.step != 1:
-        return v_gather(x.at + i * x.step, x.step, n - i)
-    if i + V_LANES <= n:
+    if x.step == 1 and i + V_LANES <= n:
         return v_load(x.at + i)
-    return v_load_first(x.at + i, n - i)
+    return v_gather(x.at + i * x.step, x.step, n - i)
 
 
 cdef inline void put(Target d, Py_ssize_t i, Py_ssize_t n, vec v) noexcept nogil:
     """Writes, or adds, a vector to elements i, i + 1, … below n."""
-    if d.add:
-        v = v_add(get(Source(d.at, d.step), i, n), v)
-    if d.step != 1:
-        v_scatter(d.at + i * d.step, d.step, n - i, v)
-    elif i + V_LANES <= n:
-        v_store(d.at + i, v)
+    if d.step == 1 and i + V_LANES <= n:
+        v_store(d.at + i, v_add(v_load(d.at + i), v) if d.add else v)
     else:
-        v_store_first(d.at + i, n - i, v)
+        if d.add:
+            v = v_add(v_gather(d.at + i * d.step, d.step, n - i), v)
+        v_scatter(d.at + i * d.step, d.step, n - i, v)
 
 
 cdef inline real get1(Source x, Py_ssize_t i) noexcept nogil:
