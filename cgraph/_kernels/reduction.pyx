@@ -10,7 +10,7 @@ from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
 from cgraph._kernels.simd cimport (
     R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, V_LANES, r_abs, r_exp, r_log, r_sqrt, real, v_div, v_equal, v_fma, v_hsum,
-    v_mul, v_select, v_set1, v_sub, vec
+    v_less, v_mul, v_select, v_set1, v_sub, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport Source, Target, added_to, get, get1, overwritten, put, put1, source
@@ -120,12 +120,14 @@ cdef real cee(Source x, Source y, Py_ssize_t m) noexcept nogil:
 
 
 cdef void prediction_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(m):
-        if get1(y, i) != 0:
-            put1(dx, i, -(get1(y, i) * g / clamp(get1(x, i))))
-        elif not dx.add:
-            put1(dx, i, 0)
+    cdef Py_ssize_t i = 0
+    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0), prediction, target, share
+    while i < m:
+        prediction, target = get(x, i, m), get(y, i, m)
+        prediction = v_select(v_less(prediction, tiny), tiny, prediction)
+        share = v_div(v_mul(target, v_set1(-g)), prediction)
+        put(dx, i, m, v_select(v_equal(target, zero), zero, share))
+        i += V_LANES
 
 
 cdef void target_gradient(Source x, real g, Target dy, Py_ssize_t m) noexcept nogil:
@@ -150,7 +152,7 @@ def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, 
 # d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
 # dx_i += (x_i / d) g,  and nothing where d = 0
 
-cdef real sum_of_squares(Source x, real scale, Py_ssize_t m) noexcept nogil:
+cdef inline real sum_of_squares(Source x, real scale, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef real total = 0
     cdef vec part, scaled

@@ -25,6 +25,10 @@ typedef int32_t r_int;
 #define r_sqrt sqrtf
 #define r_tanh tanhf
 #define r_abs fabsf
+#define r_fma fmaf
+#ifdef FP_FAST_FMAF
+#define R_FAST_FMA
+#endif
 #else
 typedef double real;
 typedef int64_t r_int;
@@ -36,12 +40,24 @@ typedef int64_t r_int;
 #define r_sqrt sqrt
 #define r_tanh tanh
 #define r_abs fabs
+#define r_fma fma
+#ifdef FP_FAST_FMA
+#define R_FAST_FMA
+#endif
 #endif
 
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
 #ifdef __AVX2__
 #define V_BYTES 32
+#include <immintrin.h>
+#ifdef CGRAPH_FLOAT32
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
+#else
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
+#endif
 #else
 #define V_BYTES 16
 #endif
@@ -83,13 +99,15 @@ static inline vec v_opaque(vec v) {
     return v;
 }
 
-/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
-static inline vec v_first(vec v, ptrdiff_t count) {
+static inline vmask v_lanes_below(ptrdiff_t count) {
     static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
     vmask index;
     memcpy(&index, lane, sizeof index);
-    return v_keep_where(index < (r_int)count - (vmask){0}, v);
+    return index < (r_int)count - (vmask){0};
 }
+
+/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
+static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
 
 #else
 
@@ -104,7 +122,12 @@ static inline vec v_add(vec a, vec b) { return a + b; }
 static inline vec v_sub(vec a, vec b) { return a - b; }
 static inline vec v_mul(vec a, vec b) { return a * b; }
 static inline vec v_div(vec a, vec b) { return a / b; }
+/* Said explicitly where it is an instruction: else gcc uses it in one copy of a loop and not in another. */
+#ifdef R_FAST_FMA
+static inline vec v_fma(vec a, vec b, vec c) { return r_fma(a, b, c); }
+#else
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+#endif
 static inline vmask v_less(vec a, vec b) { return a < b; }
 static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
@@ -128,6 +151,9 @@ static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
 SELDOM static vec v_gather(const real *p, ptrdiff_t step, ptrdiff_t count) {
     real lane[V_LANES] = {0};
     ptrdiff_t i;
+#ifdef V_MASKED_LOAD
+    if (step == 1) return V_MASKED_LOAD(p, v_lanes_below(count));
+#endif
     for (i = 0; i < count && i < V_LANES; i++) lane[i] = p[i * step];
     return v_load(lane);
 }
@@ -136,6 +162,12 @@ SELDOM static vec v_gather(const real *p, ptrdiff_t step, ptrdiff_t count) {
 SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
     real lane[V_LANES];
     ptrdiff_t i;
+#ifdef V_MASKED_STORE
+    if (step == 1) {
+        V_MASKED_STORE(p, v_lanes_below(count), v);
+        return;
+    }
+#endif
     v_store(lane, v);
     for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
 }

@@ -1,5 +1,7 @@
 # Operands of the kernels that both paths share: the view of a node's array, or a place in a Graph's arena.
 
+from libc.string cimport memcpy
+
 from cgraph._kernels.simd cimport V_LANES, real, v_add, v_gather, v_load, v_scatter, v_store, vec
 
 
@@ -59,8 +61,14 @@ cdef inline void put1(Target d, Py_ssize_t i, real value) noexcept nogil:
 cdef inline void move(Source x, Target d, Py_ssize_t n) noexcept nogil:
     """Writes, or adds, n elements."""
     cdef Py_ssize_t i
-    for i in range(n):
-        put1(d, i, get1(x, i))
+    if x.step != 1 or d.step != 1:
+        for i in range(n):
+            put1(d, i, get1(x, i))
+    elif d.add:     # the same loop, for the compiler to vectorise
+        for i in range(n):
+            d.at[i] += x.at[i]
+    else:
+        memcpy(d.at, x.at, n * sizeof(real))
 
 
 cdef inline Source source_from(Source x, Py_ssize_t i) noexcept nogil:
