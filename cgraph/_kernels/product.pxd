@@ -28,7 +28,11 @@ cdef struct Product:
 
 cdef inline void finish(const real *origin, Py_ssize_t column, vec total, real *c) noexcept nogil:
     """One vector of a row's sum to c."""
-    v_store(c + column, v_add(v_load(c + column if origin == NULL else origin + column), total))
+    if origin == NULL:
+        total = v_add(v_load(c + column), total)
+    else:
+        total = v_add(v_load(origin + column), total)
+    v_store(c + column, total)
 
 
 # A part of a product: `depth` terms, one or two vectors of columns.
@@ -49,19 +53,23 @@ cdef inline void wide_tile(const Block *block, const Py_ssize_t *at, real *c, co
     cdef const real *b = block.b
     cdef const real *origin = block.origin
     cdef const Py_ssize_t *along = block.along
-    cdef Py_ssize_t pitch = block.pitch, t, i
+    cdef const Py_ssize_t *end = along + block.depth
+    cdef Py_ssize_t pitch = block.pitch, i
     for i in range(TILE):
         a[i] = block.a + at[i]
         left[i] = v_opaque(v_set1(0))       # opaque: else gcc clears the sums in memory
         right[i] = v_opaque(v_set1(0))
-    for t in range(block.depth):
+    while True:     # at least one term
         b0 = v_opaque(v_load(b))
         b1 = v_opaque(v_load(b + V_LANES))
         for i in range(TILE):
-            x = v_set1(a[i][along[t]])
+            x = v_set1(a[i][along[0]])
             left[i] = v_fma(x, b0, left[i])
             right[i] = v_fma(x, b1, right[i])
         b += pitch
+        along += 1
+        if along == end:
+            break
     for i in range(TILE):
         finish(origin, 0, left[i], c + to[i])
         finish(origin, V_LANES, right[i], c + to[i])
@@ -75,15 +83,19 @@ cdef inline void tall_tile(const Block *block, const Py_ssize_t *at, real *c, co
     cdef const real *b = block.b
     cdef const real *origin = block.origin
     cdef const Py_ssize_t *along = block.along
-    cdef Py_ssize_t pitch = block.pitch, t, i
+    cdef const Py_ssize_t *end = along + block.depth
+    cdef Py_ssize_t pitch = block.pitch, i
     for i in range(TALL):
         a[i] = block.a + at[i]
         total[i] = v_opaque(v_set1(0))
-    for t in range(block.depth):
+    while True:
         factor = v_opaque(v_load(b))
         for i in range(TALL):
-            total[i] = v_fma(v_set1(a[i][along[t]]), factor, total[i])
+            total[i] = v_fma(v_set1(a[i][along[0]]), factor, total[i])
         b += pitch
+        along += 1
+        if along == end:
+            break
     for i in range(TALL):
         finish(origin, 0, total[i], c + to[i])
 
@@ -152,7 +164,9 @@ cdef inline void multiply(const Product *p) noexcept nogil:
         column = 0
         while column < p.width:
             block.b, block.pitch = p.b + first * p.pitch + column, p.pitch
-            block.origin = p.origin + column if p.origin != NULL and first == 0 else NULL
+            block.origin = NULL
+            if p.origin != NULL and first == 0:
+                block.origin = p.origin + column
             if column + V_LANES < p.width and p.pitch > 2 * V_LANES and p.rows >= PACKED:
                 pack(&block, panel)
             multiply_block(p, &block, column)
