@@ -94,29 +94,21 @@ cdef inline vec window_count(Source x, Part seen, vec top, bint block) noexcept 
 
 
 cdef inline void max_pooling(
-    Source x, Window w, real pad_value, Py_ssize_t channels, Target d, bint block, bint pairs
+    Source x, Window w, real pad_value, Py_ssize_t channels, unsigned int *counts, Target d, bint block, bint pairs
 ) noexcept nogil:
-    cdef Py_ssize_t a, b, c
+    """counts: of one channel; NULL where nobody asks for them."""
+    cdef Py_ssize_t a, b, c, at
     cdef Part seen
+    cdef vec top
     for a in range(w.n_h):
         for b in range(w.n_w):
-            seen, c = part(w, a, b, pairs), 0
+            seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                store(
-                    target_from(d, c), a * w.n_w + b,
-                    window_maximum(source_from(x, c), seen, pad_value, block), block
-                )
+                top = window_maximum(source_from(x, c), seen, pad_value, block)
+                store(target_from(d, c), at, top, block)
+                if counts != NULL:
+                    counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block))
                 c += V_LANES
-
-
-cdef void max_counts(Source x, Source d, Window w, unsigned int *counts) noexcept nogil:
-    cdef Py_ssize_t a, b, at
-    cdef vec count
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            at = a * w.n_w + b
-            count = window_count(x, part(w, a, b, False), fetch(d, at, False), False)
-            counts[at] = <unsigned int>v_lane0(count)
 
 
 # dx += g / count for each element of the window that equals the maximum; if there is none, g / 0 goes nowhere
@@ -152,8 +144,7 @@ def max_pooling_forward(const real[:] x, Window window, real pad_value, real[:] 
     require_sizes(x.shape[0], d.shape[0], window)
     require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
     with nogil:
-        max_pooling(source(x), window, pad_value, 1, overwritten(d), False, False)
-        max_counts(source(x), source(d), window, &count[0, 0])
+        max_pooling(source(x), window, pad_value, 1, &count[0, 0], overwritten(d), False, False)
 
 
 def max_pooling_backward(
@@ -276,7 +267,7 @@ cdef class PoolingStep(Step):
         if self.average:
             average_pooling(x, self.window, self.channels, d, block, pairs)
         else:
-            max_pooling(x, self.window, self.pad_value, self.channels, d, block, pairs)
+            max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs)
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         cdef Target dx = gradient(arena, &self.x)
