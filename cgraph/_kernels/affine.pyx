@@ -6,7 +6,7 @@ it streams from memory; where d or g has gaps, and behind the last whole vector 
 """
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_set1, v_store, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport Source, Target, added_to, get, overwritten, put, put1, source
 
@@ -27,26 +27,26 @@ cdef void copy(Source x, Target d, Py_ssize_t n) noexcept nogil:
 cdef inline void add_rows(
     const real *w, Py_ssize_t n, Source x, Py_ssize_t rows, Target d
 ) noexcept nogil:
-    """d_j += Σ_r W_rj x_r over some rows of W; two sums, since each FMA waits for the one before it."""
+    """d_j += Σ_r W_rj x_r over some rows of W; in two sums, since each FMA waits for the one before it."""
     cdef Py_ssize_t j = 0, r
-    cdef real even, odd
-    cdef vec factor[ROWS]
-    cdef vec total[2]
+    cdef vec even, odd
+    cdef real total
+    cdef real factor[ROWS]
     for r in range(rows):
-        factor[r] = v_set1(x.at[r * x.step])
+        factor[r] = x.at[r * x.step]
     while d.step == 1 and j + V_LANES <= n:
-        total[0], total[1] = v_load(d.at + j), v_set1(0)
-        for r in range(rows):
-            total[r % 2] = v_fma(v_load(w + r * n + j), factor[r], total[r % 2])
-        v_store(d.at + j, v_add(total[0], total[1]))
+        even, odd = v_load(d.at + j), v_set1(0)
+        for r in range(0, rows, 2):
+            even = v_fma(v_load(w + r * n + j), v_set1(factor[r]), even)
+        for r in range(1, rows, 2):
+            odd = v_fma(v_load(w + r * n + j), v_set1(factor[r]), odd)
+        v_store(d.at + j, v_add(even, odd))
         j += V_LANES
     while j < n:
-        even = odd = 0
-        for r in range(0, rows, 2):
-            even += w[r * n + j] * x.at[r * x.step]
-        for r in range(1, rows, 2):
-            odd += w[r * n + j] * x.at[r * x.step]
-        d.at[j * d.step] += even + odd
+        total = 0
+        for r in range(rows):
+            total += w[r * n + j] * factor[r]
+        d.at[j * d.step] += total
         j += 1
 
 
@@ -118,10 +118,8 @@ def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packe
 
 cdef inline void scale(real factor, Source g, Py_ssize_t n, real *row, bint add) noexcept nogil:
     cdef Py_ssize_t j = 0
-    cdef vec product
     while g.step == 1 and j + V_LANES <= n:
-        product = v_mul(v_set1(factor), v_load(g.at + j))
-        v_store(row + j, v_add(v_load(row + j), product) if add else product)
+        v_store(row + j, v_fma(v_set1(factor), v_load(g.at + j), v_load(row + j) if add else v_set1(0)))
         j += V_LANES
     while j < n:
         put1(Target(row, 1, add), j, factor * g.at[j * g.step])
@@ -155,11 +153,11 @@ cdef inline void learn_rows(
     """The gradients of some inputs from number i on, and the step of their rows of W; w: the first of these."""
     cdef Py_ssize_t j = 0, r
     cdef vec slope, row
-    cdef vec factor[PAIR]
     cdef vec total[PAIR]
+    cdef real factor[PAIR]
     cdef real tail[PAIR]
     for r in range(rows):
-        factor[r] = v_set1(-eta * x.at[(i + r) * x.step])
+        factor[r] = -eta * x.at[(i + r) * x.step]
         total[r] = v_set1(0)
         tail[r] = 0
     while g.step == 1 and j + V_LANES <= n:
@@ -167,12 +165,12 @@ cdef inline void learn_rows(
         for r in range(rows):
             row = v_load(w + r * n + j)
             total[r] = v_fma(row, slope, total[r])
-            v_store(w + r * n + j, v_fma(factor[r], slope, row))
+            v_store(w + r * n + j, v_fma(v_set1(factor[r]), slope, row))
         j += V_LANES
     while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.at[j * g.step]
-            w[r * n + j] -= eta * x.at[(i + r) * x.step] * g.at[j * g.step]
+            w[r * n + j] += factor[r] * g.at[j * g.step]
         j += 1
     for r in range(rows):
         if dx.at != NULL:

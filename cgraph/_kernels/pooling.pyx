@@ -31,12 +31,13 @@ cdef inline Py_ssize_t clip(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size
     return max(min(start + length, size) - max(start, 0), 0)
 
 
-cdef inline Part part(Window w, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    """What the window of output (a, b) sees."""
+cdef inline Part part(Window w, Py_ssize_t a, Py_ssize_t b, bint pairs) noexcept nogil:
+    """What the window of output (a, b) sees; pairs: it is known to be 2 × 2 within the domain."""
     cdef Part seen
     cdef Py_ssize_t top = a * w.s - w.p, left = b * w.s - w.q
-    seen.rows, seen.columns = clip(top, w.k_h, w.m_h), clip(left, w.k_w, w.m_w)
-    seen.padded = seen.rows < w.k_h or seen.columns < w.k_w
+    seen.rows = 2 if pairs else clip(top, w.k_h, w.m_h)
+    seen.columns = 2 if pairs else clip(left, w.k_w, w.m_w)
+    seen.padded = not pairs and (seen.rows < w.k_h or seen.columns < w.k_w)
     seen.width = w.m_w
     seen.first = max(top, 0) * w.m_w + max(left, 0)
     return seen
@@ -93,30 +94,21 @@ cdef inline vec window_count(Source x, Part seen, vec top, bint block) noexcept 
 
 
 cdef inline void max_pooling(
-    Source x, Window w, real pad_value, Py_ssize_t channels, Target d, bint block
+    Source x, Window w, real pad_value, Py_ssize_t channels, unsigned int *counts, Target d, bint block, bint pairs
 ) noexcept nogil:
-    cdef Py_ssize_t a, b, c
+    """counts: of one channel; NULL where nobody asks for them."""
+    cdef Py_ssize_t a, b, c, at
     cdef Part seen
+    cdef vec top
     for a in range(w.n_h):
         for b in range(w.n_w):
-            seen = part(w, a, b)
-            c = 0
+            seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                store(
-                    target_from(d, c), a * w.n_w + b,
-                    window_maximum(source_from(x, c), seen, pad_value, block), block
-                )
+                top = window_maximum(source_from(x, c), seen, pad_value, block)
+                store(target_from(d, c), at, top, block)
+                if counts != NULL:
+                    counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block))
                 c += V_LANES
-
-
-cdef void max_counts(Source x, Source d, Window w, unsigned int *counts) noexcept nogil:
-    cdef Py_ssize_t a, b, at
-    cdef vec count
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            at = a * w.n_w + b
-            count = window_count(x, part(w, a, b), fetch(d, at, False), False)
-            counts[at] = <unsigned int>v_lane0(count)
 
 
 # dx += g / count for each element of the window that equals the maximum; if there is none, g / 0 goes nowhere
@@ -130,7 +122,8 @@ cdef inline void share_out(Source x, Part seen, vec top, vec share, Target dx, b
 
 
 cdef inline void max_pooling_gradient(
-    Source x, Source d, const unsigned int *counts, Source g, Window w, Py_ssize_t channels, Target dx, bint block
+    Source x, Source d, const unsigned int *counts, Source g, Window w, Py_ssize_t channels,
+    Target dx, bint block, bint pairs
 ) noexcept nogil:
     """counts: of one channel; without them, the maxima are counted again."""
     cdef Py_ssize_t a, b, c, at
@@ -139,7 +132,7 @@ cdef inline void max_pooling_gradient(
     cdef vec top, count
     for a in range(w.n_h):
         for b in range(w.n_w):
-            seen, at, c = part(w, a, b), a * w.n_w + b, 0
+            seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
                 xc, top = source_from(x, c), fetch(source_from(d, c), at, block)
                 count = v_set1(<real>counts[at]) if counts != NULL else window_count(xc, seen, top, block)
@@ -151,8 +144,7 @@ def max_pooling_forward(const real[:] x, Window window, real pad_value, real[:] 
     require_sizes(x.shape[0], d.shape[0], window)
     require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
     with nogil:
-        max_pooling(source(x), window, pad_value, 1, overwritten(d), False)
-        max_counts(source(x), source(d), window, &count[0, 0])
+        max_pooling(source(x), window, pad_value, 1, &count[0, 0], overwritten(d), False, False)
 
 
 def max_pooling_backward(
@@ -162,7 +154,7 @@ def max_pooling_backward(
     require_sizes(dx.shape[0], g.shape[0], window)
     require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
     with nogil:
-        max_pooling_gradient(source(x), source(d), &count[0, 0], source(g), window, 1, added_to(dx), False)
+        max_pooling_gradient(source(x), source(d), &count[0, 0], source(g), window, 1, added_to(dx), False, False)
 
 
 # d = (1 / (k_h k_w)) Σ over the window, where an element outside the domain counts as 0
@@ -179,13 +171,15 @@ cdef inline vec window_sum(Source x, Part seen, bint block) noexcept nogil:
     return total
 
 
-cdef inline void average_pooling(Source x, Window w, Py_ssize_t channels, Target d, bint block) noexcept nogil:
+cdef inline void average_pooling(
+    Source x, Window w, Py_ssize_t channels, Target d, bint block, bint pairs
+) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Part seen
     cdef vec size = v_set1(<real>(w.k_h * w.k_w))
     for a in range(w.n_h):
         for b in range(w.n_w):
-            seen, c = part(w, a, b), 0
+            seen, c = part(w, a, b, pairs), 0
             while c < channels:
                 store(
                     target_from(d, c), a * w.n_w + b,
@@ -204,14 +198,14 @@ cdef inline void share_equally(vec share, Part seen, Target dx, bint block) noex
 
 
 cdef inline void average_pooling_gradient(
-    Source g, Window w, Py_ssize_t channels, Target dx, bint block
+    Source g, Window w, Py_ssize_t channels, Target dx, bint block, bint pairs
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Part seen
     cdef vec size = v_set1(<real>(w.k_h * w.k_w)), value
     for a in range(w.n_h):
         for b in range(w.n_w):
-            seen, c = part(w, a, b), 0
+            seen, c = part(w, a, b, pairs), 0
             while c < channels:
                 value = fetch(source_from(g, c), a * w.n_w + b, block)
                 share_equally(v_div(value, size), seen, target_from(dx, c), block)
@@ -221,13 +215,13 @@ cdef inline void average_pooling_gradient(
 def average_pooling_forward(const real[:] x, Window window, real[:] d):
     require_sizes(x.shape[0], d.shape[0], window)
     with nogil:
-        average_pooling(source(x), window, 1, overwritten(d), False)
+        average_pooling(source(x), window, 1, overwritten(d), False, False)
 
 
 def average_pooling_backward(const real[:] g, Window window, real[:] dx):
     require_sizes(dx.shape[0], g.shape[0], window)
     with nogil:
-        average_pooling_gradient(source(g), window, 1, added_to(dx), False)
+        average_pooling_gradient(source(g), window, 1, added_to(dx), False, False)
 
 
 # The step of a Graph
@@ -242,34 +236,38 @@ cdef void clear(Target d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
 cdef class PoolingStep(Step):
     """One channel, or a block of channels that lie together at each position."""
     cdef Window window
-    cdef bint average, tiled
+    cdef bint average, tiled, pairs
     cdef real pad_value
     cdef Py_ssize_t channels
     cdef Place x, d
 
-    def __init__(
-        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d
-    ):
+    def __init__(self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d):
         """x, d: the fields of _places.Place."""
         cdef Window w = window
+        cdef bint inside
         self.window, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
         self.x, self.d = place(x), place(d)
-        # Whether every element lies in exactly one window
-        self.tiled = w.s == w.k_h == w.k_w and w.p == w.q == 0 and w.m_h == w.n_h * w.s and w.m_w == w.n_w * w.s
+        # Whether every window lies within the domain; and then, whether every element lies in exactly one
+        inside = w.p == w.q == 0 and (w.n_h - 1) * w.s + w.k_h <= w.m_h and (w.n_w - 1) * w.s + w.k_w <= w.m_w
+        self.pairs = inside and w.k_h == w.k_w == 2
+        self.tiled = inside and w.s == w.k_h == w.k_w and w.m_h == w.n_h * w.s and w.m_w == w.n_w * w.s
 
     cdef void forward(self, Arena *arena) noexcept nogil:
+        """Calls with constants, so that there are loops for each case."""
         cdef Source x = data_of(arena, &self.x)
         cdef Target d = output(arena, &self.d)
         if self.channels == 1:
-            self.pool(x, d, False)
+            self.pool(x, d, False, False)
+        elif self.pairs:
+            self.pool(x, d, True, True)
         else:
-            self.pool(x, d, True)
+            self.pool(x, d, True, False)
 
-    cdef inline void pool(self, Source x, Target d, bint block) noexcept nogil:
+    cdef inline void pool(self, Source x, Target d, bint block, bint pairs) noexcept nogil:
         if self.average:
-            average_pooling(x, self.window, self.channels, d, block)
+            average_pooling(x, self.window, self.channels, d, block, pairs)
         else:
-            max_pooling(x, self.window, self.pad_value, self.channels, d, block)
+            max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs)
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         cdef Target dx = gradient(arena, &self.x)
@@ -279,13 +277,15 @@ cdef class PoolingStep(Step):
             clear(dx, self.window.m_h * self.window.m_w, self.channels)
             dx.add = True
         if self.channels == 1:
-            self.share(arena, dx, False)
+            self.share(arena, dx, False, False)
+        elif self.pairs:
+            self.share(arena, dx, True, True)
         else:
-            self.share(arena, dx, True)
+            self.share(arena, dx, True, False)
 
-    cdef inline void share(self, Arena *arena, Target dx, bint block) noexcept nogil:
+    cdef inline void share(self, Arena *arena, Target dx, bint block, bint pairs) noexcept nogil:
         cdef Source x = data_of(arena, &self.x), d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
         if self.average:
-            average_pooling_gradient(g, self.window, self.channels, dx, block)
+            average_pooling_gradient(g, self.window, self.channels, dx, block, pairs)
         else:
-            max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block)
+            max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs)
