@@ -189,10 +189,12 @@ cdef class ConvolutionGroupStep(Step):
             if rows:
                 groups.setdefault((rows[0], len(rows)), []).append(y)
         order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
+        apart = (2 * V_LANES + o.s * self.c_in - 1) // (o.s * self.c_in)
+        columns = [b for first in range(apart) for b in range(first, o.n_w, apart)]
         for (i, count), ys in groups.items():
             bands += [len(at), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
             for block in range(0, len(ys), TILE):
-                for b in range(o.n_w):
+                for b in columns:
                     for y in ys[block:block + TILE]:
                         at.append(((y - i) // o.s * o.n_w + b) * self.d.step)
                         to.append((y * self.frame_w + b * o.s) * self.c_in)

@@ -44,80 +44,92 @@ cdef struct Block:
     const real *origin
 
 
-cdef inline void wide_tile(const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to) noexcept nogil:
-    """TILE rows of two vectors."""
+# Called by address: side by side in one function, the tiles would take each other's registers.
+ctypedef void (*Tiles)(const Block *, const Py_ssize_t *, real *, const Py_ssize_t *, Py_ssize_t) noexcept nogil
+
+
+cdef inline void wide_tiles(
+    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t tiles
+) noexcept nogil:
+    """TILE rows of two vectors, again and again."""
     cdef vec left[TILE]
     cdef vec right[TILE]
     cdef const real *a[TILE]
     cdef vec b0, b1, x
-    cdef const real *b = block.b
-    cdef const real *origin = block.origin
-    cdef const Py_ssize_t *along = block.along
-    cdef const Py_ssize_t *end = along + block.depth
-    cdef Py_ssize_t pitch = block.pitch, i
-    for i in range(TILE):
-        a[i] = block.a + at[i]
-        left[i] = v_opaque(v_set1(0))       # opaque: else gcc clears the sums in memory
-        right[i] = v_opaque(v_set1(0))
-    while True:     # at least one term
-        b0 = v_opaque(v_load(b))
-        b1 = v_opaque(v_load(b + V_LANES))
+    cdef const Py_ssize_t *along
+    cdef const Py_ssize_t *end = block.along + block.depth
+    cdef const real *b
+    cdef Py_ssize_t pitch = block.pitch, i, _n
+    for _n in range(tiles):
         for i in range(TILE):
-            x = v_set1(a[i][along[0]])
-            left[i] = v_fma(x, b0, left[i])
-            right[i] = v_fma(x, b1, right[i])
-        b += pitch
-        along += 1
-        if along == end:
-            break
-    for i in range(TILE):
-        finish(origin, 0, left[i], c + to[i])
-        finish(origin, V_LANES, right[i], c + to[i])
+            a[i] = block.a + at[i]
+            left[i] = v_opaque(v_set1(0))       # opaque: else gcc clears the sums in memory
+            right[i] = v_opaque(v_set1(0))
+        b = block.b
+        along = block.along
+        while True:     # there is a term, and gcc must know: else it keeps the sums in memory for there being none
+            b0 = v_opaque(v_load(b))
+            b1 = v_opaque(v_load(b + V_LANES))
+            for i in range(TILE):
+                x = v_set1(a[i][along[0]])
+                left[i] = v_fma(x, b0, left[i])
+                right[i] = v_fma(x, b1, right[i])
+            b += pitch
+            along += 1
+            if along == end:
+                break
+        for i in range(TILE):
+            finish(block.origin, 0, left[i], c + to[i])
+            finish(block.origin, V_LANES, right[i], c + to[i])
+        at += TILE
+        to += TILE
 
 
-cdef inline void tall_tile(const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to) noexcept nogil:
-    """TALL rows of one vector."""
+cdef inline void tall_tiles(
+    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t tiles
+) noexcept nogil:
+    """TALL rows of one vector, again and again."""
     cdef vec total[TALL]
     cdef const real *a[TALL]
     cdef vec factor
-    cdef const real *b = block.b
-    cdef const real *origin = block.origin
-    cdef const Py_ssize_t *along = block.along
-    cdef const Py_ssize_t *end = along + block.depth
-    cdef Py_ssize_t pitch = block.pitch, i
-    for i in range(TALL):
-        a[i] = block.a + at[i]
-        total[i] = v_opaque(v_set1(0))
-    while True:
-        factor = v_opaque(v_load(b))
+    cdef const Py_ssize_t *along
+    cdef const Py_ssize_t *end = block.along + block.depth
+    cdef const real *b
+    cdef Py_ssize_t pitch = block.pitch, i, _n
+    for _n in range(tiles):
         for i in range(TALL):
-            total[i] = v_fma(v_set1(a[i][along[0]]), factor, total[i])
-        b += pitch
-        along += 1
-        if along == end:
-            break
-    for i in range(TALL):
-        finish(origin, 0, total[i], c + to[i])
-
-
-# Called by address: side by side in one function, the tiles would take each other's registers.
-ctypedef void (*Tile)(const Block *, const Py_ssize_t *, real *, const Py_ssize_t *) noexcept nogil
+            a[i] = block.a + at[i]
+            total[i] = v_opaque(v_set1(0))
+        b = block.b
+        along = block.along
+        while True:
+            factor = v_opaque(v_load(b))
+            for i in range(TALL):
+                total[i] = v_fma(v_set1(a[i][along[0]]), factor, total[i])
+            b += pitch
+            along += 1
+            if along == end:
+                break
+        for i in range(TALL):
+            finish(block.origin, 0, total[i], c + to[i])
+        at += TALL
+        to += TALL
 
 
 cdef inline void edge_tile(
-    Tile tile, Block block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
+    Tiles tile, Block block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
 ) noexcept nogil:
     """`rows` rows of `width` columns: a whole tile aside, and what is wanted of it to c."""
     cdef real aside[TALL * 2 * MOST_LANES]
+    cdef real zeros[2 * MOST_LANES]
     cdef Py_ssize_t lines[TALL]
     cdef const real *origin = block.origin
-    cdef real zeros[2 * MOST_LANES]
     cdef Py_ssize_t i, j
     for i in range(TALL):
         lines[i] = i * 2 * V_LANES
     memset(zeros, 0, sizeof(zeros))
     block.origin = zeros
-    tile(&block, at, aside, lines)
+    tile(&block, at, aside, lines, 1)
     for i in range(rows):
         j = 0
         while j < width:
@@ -127,19 +139,17 @@ cdef inline void edge_tile(
 
 cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t column) noexcept nogil:
     """All rows of a block."""
-    cdef Py_ssize_t width = p.width - column, row = 0, height, whole
-    cdef Tile tile
+    cdef Py_ssize_t width = p.width - column, row = 0, height = TALL, whole = V_LANES
+    cdef Tiles tiles = tall_tiles
     if width > V_LANES:
-        tile, height, whole = wide_tile, TILE, 2 * V_LANES
-    else:
-        tile, height, whole = tall_tile, TALL, V_LANES
+        tiles, height, whole = wide_tiles, TILE, 2 * V_LANES
+    if width >= whole:
+        row = p.rows // height * height
+        tiles(block, p.at, p.c + column, p.to, p.rows // height)
     while row < p.rows:
-        if width >= whole and row + height <= p.rows:
-            tile(block, p.at + row, p.c + column, p.to + row)
-        else:
-            edge_tile(
-                tile, block[0], p.at + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
-            )
+        edge_tile(
+            tiles, block[0], p.at + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
+        )
         row += height
 
 
