@@ -337,6 +337,8 @@ class Node:
         """
         if not self.forward:
             self._check_end()
+            if self._graph is not None:
+                self._graph._give_way()
             self._grad[0] = 1
         _passes.backward_pass(self, "calcPartialDerivative")
 

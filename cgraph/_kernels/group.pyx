@@ -155,7 +155,9 @@ cdef class ConvolutionGroupStep(Step):
         self.runs = 1 if self.lie_side_by_side() else self.c_in
         self.frame_h, self.frame_w = frame_height(o), frame_width(o)
         self.in_place = self.runs == 1 and self.frame_h == o.m_h and self.frame_w == o.m_w
-        self.frame_step = self.x.step if self.in_place or self.x.step == padded(self.c_in) else self.c_in
+        self.frame_step = self.c_in
+        if self.in_place or self.runs == 1 and self.x.step == padded(self.c_in):
+            self.frame_step = self.x.step   # whole rows are copied at once
         self.frame_at = scratch_at
         self.gradient_at = self.frame_at + frame_size(o, self.c_in)
         self.transposed_at = self.gradient_at + frame_size(o, self.c_in)
