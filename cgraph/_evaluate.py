@@ -71,16 +71,17 @@ class GraphEngine:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.order = graph.nodes
-        self.left_out = {leaf for leaf in graph.leaves if not graph._computes_gradient(leaf)}
+        self.order: Sequence[Node] = graph.nodes
+        where = graph._program.where
+        self.left_out: Collection[Node] = {
+            leaf for leaf in graph.leaves if not where[leaf][0].wanted[0]
+        }
 
     def forward(self) -> float:
         self.graph.forward()
         return float(self.order[-1].data[0])
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
-        for node in self.order:
-            node.zero_grad()
         for target in targets:
             target.grad[...] = 1
         self.graph.backward()
@@ -99,10 +100,11 @@ def owners(order: Sequence[Node]) -> list[Graph]:
 def preserved(order: Sequence[Node]) -> Iterator[None]:
     """Puts the attributes of the nodes and the content of their arrays back as they were, also after an exception.
 
-    The same for Graphs that own nodes; these come first, before a look at what the nodes hold changes their state.
+    The same for Graphs that own nodes.
     """
     graphs = owners(order)
     holders = [*graphs, *(graph._arena for graph in graphs), *order]
+    # Attributes first: to a Graph, a look at arrays is their being handed out.
     attributes = [(vars(holder), dict(vars(holder))) for holder in holders]
     arrays = [(array, array.copy()) for holder in holders for array in _arrays(holder)]
     try:
@@ -116,12 +118,10 @@ def preserved(order: Sequence[Node]) -> Iterator[None]:
 
 
 def _arrays(holder: Any) -> Iterator[npt.NDArray[Any]]:
-    """Every array that a node holds and may write into; an own class may hide some more elsewhere."""
-    declared = (getattr(holder, name) for pair in _parameters(holder) for name in pair)
+    """Every array that something holds and may write into; an own class may hide some more elsewhere."""
+    declared = (
+        getattr(holder, name) for pair in getattr(holder, "_parameters", ()) for name in pair
+    )
     for value in (*vars(holder).values(), *declared):
         if isinstance(value, np.ndarray) and value.flags.writeable:
             yield value
-
-
-def _parameters(holder: Any) -> tuple[tuple[str, str], ...]:
-    return holder._parameters if isinstance(holder, Node) else ()
