@@ -78,7 +78,7 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
 
 
 def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
-    """What the engine does in a second, and how the other one compares."""
+    """What the engine does in a second of CPU time, and how the other one compares."""
     other: EngineName = "node" if engine == "graph" else "graph"
     ours, theirs = speeds[engine], speeds[other]
     ratio = (
@@ -87,7 +87,8 @@ def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
         else f"{theirs / ours:.1f} times faster"
     )
     return (
-        f"engine {engine}: {ours:,.0f} images/s in training; engine {other}: {theirs:,.0f}, {ratio}"
+        f"engine {engine}: {ours:,.0f} images per CPU second in training; "
+        f"engine {other}: {theirs:,.0f}, {ratio}"
     )
 
 

@@ -98,7 +98,7 @@ def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp
     assert lines[0] == f"{idx}: 80 images to train on, 30 held out"
     assert lines[1] == "8 x 8 pixels, 10 classes, 3,706 parameters, float64"
     assert lines[2] == (
-        "engine graph: 9,000 images/s in training; engine node: 600, 15.0 times slower"
+        "engine graph: 9,000 images per CPU second in training; engine node: 600, 15.0 times slower"
     )
     assert [line.split()[:2] for line in lines[3:5]] == [["epoch", "1/2"], ["epoch", "2/2"]]
     assert lines[5] == f"parameters: {output / 'model.npz'}"
@@ -170,7 +170,7 @@ def test_both_engines_reach_the_same_accuracy(cgraph, idx, tmp_path, no_extras):
         assert cgraph("predict", tmp_path / "model.npz")[1].endswith(lines[engine][-1] + "\n")
     assert lines["graph"] == lines["node"]
     assert out.splitlines()[2] == (
-        "engine node: 600 images/s in training; engine graph: 9,000, 15.0 times faster"
+        "engine node: 600 images per CPU second in training; engine graph: 9,000, 15.0 times faster"
     )
 
 
