@@ -316,11 +316,7 @@ cdef class ConvolutionStep(Step):
         cdef real *frame = <real *>arena.scratch + self.scratch_at
         cdef real *wide = frame + self.channels * self.window.frame + SLACK
         cdef const real *w = <real *>arena.values + self.values_at
-        cdef Place x
-        cdef Py_ssize_t c
-        for c in range(self.channels):
-            x = place_of(&self.inputs[c, 0])
-            fill_frame(data_of(arena, &x), self.window, frame + c * self.window.frame)
+        self.fill_frames(arena, frame)
         outputs(frame, &self.taps[0], self.count, w, self.window, wide, output(arena, &self.d))
 
     cdef void backward(self, Arena *arena) noexcept nogil:
@@ -329,11 +325,20 @@ cdef class ConvolutionStep(Step):
         cdef real *w = <real *>arena.values + self.values_at
         cdef real *dw = <real *>arena.sums + self.values_at
         cdef Source g = grad_of(arena, &self.d)
+        if arena.apart:
+            self.fill_frames(arena, frame)
         # First what needs the frames of the inputs, which their gradients then overwrite; last what changes w.
         kernel_gradient(frame, g, &self.taps[0], self.count, self.window, packed, Target(dw, 1, not arena.fresh))
         self.input_gradients(arena, g, w, frame)
         if arena.learn:
             learn(w, dw, <real>arena.eta, self.count + 1)
+
+    cdef void fill_frames(self, Arena *arena, real *frame) noexcept nogil:
+        cdef Place x
+        cdef Py_ssize_t c
+        for c in range(self.channels):
+            x = place_of(&self.inputs[c, 0])
+            fill_frame(data_of(arena, &x), self.window, frame + c * self.window.frame)
 
     cdef void input_gradients(self, Arena *arena, Source g, const real *w, real *frame) noexcept nogil:
         cdef real *wide = frame + self.channels * self.window.frame + SLACK + self.window.reach

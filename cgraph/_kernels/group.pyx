@@ -226,7 +226,7 @@ cdef class ConvolutionGroupStep(Step):
         cdef const real *g = <const real *>arena.grad + self.d.at
         if self.wanted(arena):
             self.input_gradient(g, w, arena)
-        self.kernel_gradient(self.frame(arena), g, dw, arena.fresh)
+        self.kernel_gradient(self.fill_frame(arena) if arena.apart else self.frame(arena), g, dw, arena.fresh)
         if arena.learn:
             descend(w, dw, <real>arena.eta, (self.taps.shape[0] - TALL + 1) * self.d.step)
 

@@ -90,7 +90,7 @@ def forward(Steps steps, Memory memory):
 
 def backward(Steps steps, Memory memory, bint fresh):
     """A backward pass, which computes all gradients."""
-    memory.arena.lean, memory.arena.fresh, memory.arena.learn = False, fresh, False
+    memory.arena.lean, memory.arena.fresh, memory.arena.learn, memory.arena.apart = False, fresh, False, True
     with nogil:
         steps.backward(&memory.arena)
     steps.check(&memory.arena)
@@ -160,6 +160,7 @@ def run(
     if streams == NULL:
         raise MemoryError()
     arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, fresh and batch == 1, eta
+    arena.apart = False
     try:
         open_stream(&streams[0], memory, out, PyBUF_WRITABLE)
         opened = 1

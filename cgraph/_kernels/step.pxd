@@ -12,6 +12,7 @@ cdef struct Arena:
     bint lean           # gradients of those leaves alone that `step` wants
     bint fresh          # the sums count as 0: overwrite them
     bint learn          # values -= eta * gradient at once, and the sums count as 0 afterwards, too
+    bint apart          # the backward pass is a call of its own: data may have been written since the forward pass
     bint failed         # a step has raised
     double eta
 
