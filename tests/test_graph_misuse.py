@@ -281,7 +281,6 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph():
     rows = np.zeros((30_000_000 // 8, 3))
     feed = {x: rows, t: np.zeros((len(rows), 2))}
     for batch in (1, 7):
-        timer = threading.Timer(0.02, signal.raise_signal, [signal.SIGINT])
         main = threading.main_thread().ident
         timer = threading.Timer(0.02, signal.pthread_kill, [main, signal.SIGINT])
         timer.start()

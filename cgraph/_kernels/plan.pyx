@@ -61,11 +61,11 @@ cdef class Steps:
                 return
 
     cdef int check(self, Arena *arena) except -1:
-        """Raises what a step has raised."""
+        """Raises what one of these steps has raised."""
         if arena.failed:
-            arena.failed = False
             for step in self.steps:
                 if isinstance(step, CallStep) and (<CallStep>step).error is not None:
+                    arena.failed = False
                     error = (<CallStep>step).error
                     (<CallStep>step).error = None
                     raise error
