@@ -9,7 +9,7 @@ import numpy as np
 
 from cgraph import _kernels
 from cgraph._arena import Arena
-from cgraph._array import Array, as_rate, as_size, describe, is_iterable
+from cgraph._array import Array, as_rate, as_size
 from cgraph._feed import Feed, Stream, as_streams, inlet
 from cgraph._kernels import plan
 from cgraph._places import mark_wanted, operands, place_blocks
@@ -113,16 +113,10 @@ class Graph:
             return every, []
         if isinstance(leaf_grads, bool):
             return (every, every) if leaf_grads else ([], [])
-        if isinstance(leaf_grads, Node) or not is_iterable(leaf_grads):
-            raise TypeError(
-                f"Graph: leaf_grads must be a bool or a sequence of leaves, got {describe(leaf_grads)}"
-            )
-        listed = list(leaf_grads)
+        listed = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
         for node in listed:
-            if not isinstance(node, Node) or node not in self._leaves:
-                raise ValueError(
-                    f"Graph: leaf_grads must hold leaves of this graph, got {describe(node)}"
-                )
+            if node not in self._leaves:
+                raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
         return listed, listed
 
     # What is there
