@@ -13,7 +13,7 @@ from array import array
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels.product cimport TALL, TILE, Product, multiply
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_load, v_set1, v_store, vec
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_load, v_set1, v_store, v_transpose, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.window cimport Window
 
@@ -43,7 +43,7 @@ cdef Py_ssize_t frame_size(Window o, Py_ssize_t c_in) noexcept:
 
 def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
     """The number of elements of scratch that ConvolutionGroupStep needs."""
-    return 2 * frame_size(window, c_in) + (window.k_h * c_out + 1) * padded(window.k_w * c_in)
+    return 2 * frame_size(window, c_in) + (1 + window.k_h * c_out + padded(1)) * padded(window.k_w * c_in)
 
 
 def table(list offsets):
@@ -95,8 +95,15 @@ cdef void add_channels(
 cdef void transpose(
     const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
 ) noexcept nogil:
-    cdef Py_ssize_t i, j
-    for i in range(rows):
+    """The rows of w become the columns of t; vectors beyond the last column may be written, too."""
+    cdef Py_ssize_t i = 0, j
+    while i + V_LANES <= rows:
+        j = 0
+        while j < columns:
+            v_transpose(w + i * pitch + j, pitch, t + j * t_pitch + i, t_pitch)
+            j += V_LANES
+        i += V_LANES
+    for i in range(i, rows):
         for j in range(columns):
             t[j * t_pitch + i] = w[i * pitch + j]
 
@@ -158,9 +165,9 @@ cdef class ConvolutionGroupStep(Step):
         self.frame_step = self.x.step if self.in_place or self.x.step == padded(self.c_in) else self.c_in
         self.frame_at = scratch_at
         self.gradient_at = self.frame_at + frame_size(o, self.c_in)
-        self.transposed_at = self.gradient_at + frame_size(o, self.c_in)
+        self.zeros_at = self.gradient_at + frame_size(o, self.c_in)
         self.transposed_pitch = padded(o.k_w * self.c_in)
-        self.zeros_at = self.transposed_at + o.k_h * c_out * self.transposed_pitch
+        self.transposed_at = self.zeros_at + self.transposed_pitch
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
         whole = self.c_in % V_LANES == 0        # tiles write nothing behind a position's channels
         self.direct = whole and self.in_place and self.x.step == self.c_in

@@ -8,8 +8,7 @@ from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_fma, v_load, 
 cdef enum:
     TILE = 6        # rows that are summed side by side, two vectors of each: what 16 registers hold
     TALL = 9        # the same where there is but one vector
-    DEPTH = 192     # terms summed at a time: as many rows of b stay in the nearest cache
-    PACKED = 96     # rows for which it pays to copy those of b first
+    DEPTH = 128     # terms summed at a time: what tiles read of b, and of a, again and again stays in the nearest cache
     MOST_LANES = 8
 
 
@@ -153,18 +152,8 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
         row += height
 
 
-cdef inline void pack(Block *block, real *panel) noexcept nogil:
-    """Copies the block's part of b to where its rows do not compete for the same few lines of the cache."""
-    cdef Py_ssize_t t
-    for t in range(block.depth):
-        v_store(panel + t * 2 * V_LANES, v_load(block.b + t * block.pitch))
-        v_store(panel + (2 * t + 1) * V_LANES, v_load(block.b + t * block.pitch + V_LANES))
-    block.b, block.pitch = panel, 2 * V_LANES
-
-
 cdef inline void multiply(const Product *p) noexcept nogil:
     cdef Py_ssize_t blocks = (p.depth + DEPTH - 1) // DEPTH, number, first, column
-    cdef real panel[DEPTH * 2 * MOST_LANES]
     cdef Block block
     block.a = p.a
     for number in range(blocks):
@@ -177,7 +166,5 @@ cdef inline void multiply(const Product *p) noexcept nogil:
             block.origin = NULL
             if p.origin != NULL and first == 0:
                 block.origin = p.origin + column
-            if column + V_LANES < p.width and p.pitch > 2 * V_LANES and p.rows >= PACKED:
-                pack(&block, panel)
             multiply_block(p, &block, column)
             column += 2 * V_LANES
