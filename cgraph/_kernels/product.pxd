@@ -7,9 +7,11 @@ from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_fma, v_load, 
 
 cdef enum:
     TILE = 6        # rows that are summed side by side, two vectors of each: what 16 registers hold
-    TALL = 9        # the same where there is but one vector
+    TALL = 8        # the same where there is but one vector
     DEPTH = 128     # terms summed at a time: what tiles read of b, and of a, again and again stays in the nearest cache
     MOST_LANES = 8
+    SUMS = 4        # of one row, side by side
+    FEW = 2         # rows that are not worth a tile
 
 
 # c[to[i] + o] += Σ_t a[at[i] + along[t]] b[t pitch + o]   for i < rows, o < width, t < depth
@@ -115,6 +117,29 @@ cdef inline void tall_tiles(
         to += TALL
 
 
+cdef inline void single_rows(
+    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows
+) noexcept nogil:
+    """Rows of one vector, one after the other."""
+    cdef vec total[SUMS]
+    cdef const real *a
+    cdef Py_ssize_t row, t, i
+    for row in range(rows):
+        a = block.a + at[row]
+        for i in range(SUMS):
+            total[i] = v_set1(0)
+        t = 0
+        while t + SUMS <= block.depth:
+            for i in range(SUMS):
+                total[i] = v_fma(v_set1(a[block.along[t + i]]), v_load(block.b + (t + i) * block.pitch), total[i])
+            t += SUMS
+        for t in range(t, block.depth):
+            total[0] = v_fma(v_set1(a[block.along[t]]), v_load(block.b + t * block.pitch), total[0])
+        for i in range(1, SUMS):
+            total[0] = v_add(total[0], total[i])
+        finish(block.origin, 0, total[0], c + to[row])
+
+
 cdef inline void edge_tile(
     Tiles tile, Block block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
 ) noexcept nogil:
@@ -145,6 +170,9 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
     if width >= whole:
         row = p.rows // height * height
         tiles(block, p.at, p.c + column, p.to, p.rows // height)
+    if width == V_LANES and p.rows - row <= FEW:
+        single_rows(block, p.at + row, p.c + column, p.to + row, p.rows - row)
+        return
     while row < p.rows:
         edge_tile(
             tiles, block[0], p.at + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
