@@ -114,7 +114,7 @@ cdef class ConvolutionGroupStep(Step):
         self.missing = array("q", self.missing_pairs())
 
     cdef list missing_pairs(self):
-        """Where the kernels that are not lie in the rows of one tap."""
+        """Of each missing connection: its place in the rows of one tap."""
         cdef Py_ssize_t c, k
         cdef list pairs = []
         if self.connected is not None:

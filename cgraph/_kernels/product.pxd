@@ -8,8 +8,8 @@ from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_fma, v_load, 
 cdef enum:
     TILE = 6        # rows that are summed side by side, two vectors of each: what 16 registers hold
     TALL = 8        # the same where there is but one vector
-    DEPTH = 128     # terms summed at a time: what tiles read of b, and of a, again and again stays in the nearest cache
-    MOST_LANES = 8
+    DEPTH = 128     # terms summed at a time, so that what all tiles read of a and b stays in the nearest cache
+    MOST_LANES = 8  # V_LANES of any build
     SUMS = 4        # of one row, side by side
     FEW = 2         # rows that are not worth a tile
 
