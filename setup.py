@@ -24,7 +24,15 @@ KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels._cyutility"
 SINGLE = ("cpu", "plan", "step", "window")
-FAMILIES = ("affine", "concatenation", "convolution", "elementwise", "group", "pooling", "reduction")
+FAMILIES = (
+    "affine",
+    "concatenation",
+    "convolution",
+    "elementwise",
+    "group",
+    "pooling",
+    "reduction",
+)
 DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
 # What the instruction sets of x86-64 ask of the compilers; other machines have their baseline alone.
 INSTRUCTION_SETS = {

@@ -2,24 +2,22 @@
 
 D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
 
-x, dx: a position of the input has its channels side by side, be it in the arena or in a padded copy, the frame; d, g: the
-output and its gradient, [a][b][o] with `pitch` elements to a position; w: the kernels, [i][j][c][o], and then the
-biases, rows of `pitch` elements, too. Elements of d, g and w behind the last channel are computed with the rest and
-never read into a channel. All three products are the one of product.pxd, whose tables of offsets are made here:
-`taps`, from the first element of a window to the others, `positions`, of the windows' first elements, and `bands`.
+x, dx: the input and its gradient, a position's channels side by side, in the arena or in a *frame*, a copy with the
+padding's zeros; d, g: the output and its gradient, [a][b][o], `pitch` elements a position; w, dw: the kernels,
+[i][j][c][o], and behind them the biases, in rows of `pitch`. What lies in d, g and w behind channel c_out is computed
+with the rest and never read into a channel. The output and both gradients are products as in product.pxd, which read
+and write through tables of offsets: `taps`, from a window's first element to the others; `windows`, of the first
+elements; `lines`, of the rows of d and of dw; `senders` and `receivers`, of outputs and of the inputs under them.
 """
 from array import array
 
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from cgraph._kernels.channels cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
 from cgraph._kernels.product cimport TALL, TILE, Product, multiply
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_load, v_set1, v_store, vec
+from cgraph._kernels.simd cimport V_LANES, real
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.window cimport Window
-
-
-cdef enum:
-    SUMS = 4    # running sums side by side
 
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
@@ -43,81 +41,12 @@ cdef Py_ssize_t frame_size(Window o, Py_ssize_t c_in) noexcept:
 
 def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
     """The number of elements of scratch that ConvolutionGroupStep needs."""
-    return 2 * frame_size(window, c_in) + (window.k_h * c_out + 1) * padded(window.k_w * c_in)
+    return 2 * frame_size(window, c_in) + (1 + window.k_h * c_out + padded(1)) * padded(window.k_w * c_in)
 
 
-def table(list offsets):
-    """Offsets, and as many copies of the last as a tile may read behind it."""
-    return array("q", offsets + [offsets[len(offsets) - 1]] * TALL)
-
-
-cdef bint all_finite(const real *x, Py_ssize_t rows, Py_ssize_t pitch, Py_ssize_t count) noexcept nogil:
-    """Whether the first `count` elements of each row are finite."""
-    cdef Py_ssize_t i, j
-    cdef real nothing = 0       # NaN as soon as an element is not finite
-    for i in range(rows):
-        for j in range(count):
-            nothing += x[j] - x[j]
-        x += pitch
-    return nothing == 0
-
-
-cdef void copy_channels(
-    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
-) noexcept nogil:
-    """Copies the channels of `count` positions; what lies between them in y may be overwritten if the steps agree."""
-    cdef Py_ssize_t i, c
-    if x_step == y_step:
-        memcpy(y, x, ((count - 1) * x_step + channels) * sizeof(real))
-        return
-    for i in range(count):
-        for c in range(channels):
-            y[c] = x[c]
-        x += x_step
-        y += y_step
-
-
-cdef void add_channels(
-    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
-) noexcept nogil:
-    """Adds the channels of `count` positions to y."""
-    cdef Py_ssize_t i, c
-    if x_step == y_step == channels:
-        channels *= count
-        count = 1
-    for i in range(count):
-        for c in range(channels):
-            y[c] += x[c]
-        x += x_step
-        y += y_step
-
-
-cdef void transpose(
-    const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
-) noexcept nogil:
-    cdef Py_ssize_t i, j
-    for i in range(rows):
-        for j in range(columns):
-            t[j * t_pitch + i] = w[i * pitch + j]
-
-
-cdef void add_row_sums(const real *g, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t width, real *total) noexcept nogil:
-    """total[o] += Σ_t g[t pitch + o], SUMS rows at a time."""
-    cdef vec partial[SUMS]
-    cdef Py_ssize_t column = 0, t, i
-    while column < width:
-        for i in range(SUMS):
-            partial[i] = v_set1(0)
-        t = 0
-        while t + SUMS <= rows:
-            for i in range(SUMS):
-                partial[i] = v_add(partial[i], v_load(g + (t + i) * pitch + column))
-            t += SUMS
-        for t in range(t, rows):
-            partial[0] = v_add(partial[0], v_load(g + t * pitch + column))
-        for i in range(SUMS):
-            v_store(total + column, v_add(v_load(total + column), partial[i]))
-        column += V_LANES
+cdef table(list offsets):
+    """Offsets, and behind them as many more as a tile may read."""
+    return array("q", offsets + [0] * TALL)
 
 
 cdef void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogil:
@@ -127,20 +56,22 @@ cdef void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogi
 
 
 cdef class ConvolutionGroupStep(Step):
-    """c_in channels to c_out channels."""
+    """c_in channels to c_out channels. Gradients of the kernels may be applied at once, if the sums are fresh."""
     cdef Window o
     cdef const Py_ssize_t[:, ::1] inputs
     cdef const unsigned char[:, ::1] connected
-    cdef Place x, d
-    cdef Py_ssize_t c_in, c_out, width, values_at
-    # The frame: where it lies in scratch, a row's positions, a position's elements; and that of the input gradient
-    cdef Py_ssize_t frame_at, frame_w, frame_step, frame_h, gradient_at
-    cdef Py_ssize_t transposed_at, transposed_pitch, zeros_at
-    cdef Py_ssize_t runs
-    cdef bint in_place, sparse
-    # The gradient of the input lies in the arena as in a frame; each element of it has one term
-    cdef bint direct, one_to_one
-    cdef Py_ssize_t[::1] taps, positions, lines, g_along, g_at, dx_to, bands
+    cdef Place x, d             # of the first channels
+    cdef Py_ssize_t c_in, c_out
+    cdef Py_ssize_t runs        # 1 if the input's channels lie side by side, else c_in
+    cdef Py_ssize_t terms       # of an output: k_h k_w c_in
+    cdef Py_ssize_t area        # n_h n_w
+    cdef Py_ssize_t width       # c_out in whole vectors
+    cdef Py_ssize_t frame_h, frame_w, frame_step
+    cdef Py_ssize_t values_at, frame_at, gradient_at, zeros_at, transposed_at, transposed_pitch
+    cdef bint in_place          # the arena's input is a frame
+    cdef bint direct            # and its gradient one that tiles may write to: of whole vectors
+    cdef bint one_to_one        # each element of the gradient has terms of one output alone
+    cdef Py_ssize_t[::1] taps, windows, lines, sent, senders, receivers, bands, missing
 
     def __init__(
         self, Window window, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out, Py_ssize_t values_at,
@@ -150,7 +81,8 @@ cdef class ConvolutionGroupStep(Step):
         cdef Window o = window
         self.o, self.inputs, self.connected, self.d = o, inputs, connected, place(d)
         self.c_in, self.c_out, self.values_at = inputs.shape[0], c_out, values_at
-        self.sparse = connected is not None
+        self.terms, self.area = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
+        self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
         self.x = place(tuple(inputs[0]))
         self.runs = 1 if self.lie_side_by_side() else self.c_in
         self.frame_h, self.frame_w = frame_height(o), frame_width(o)
@@ -160,11 +92,10 @@ cdef class ConvolutionGroupStep(Step):
             self.frame_step = self.x.step   # whole rows are copied at once
         self.frame_at = scratch_at
         self.gradient_at = self.frame_at + frame_size(o, self.c_in)
-        self.transposed_at = self.gradient_at + frame_size(o, self.c_in)
+        self.zeros_at = self.gradient_at + frame_size(o, self.c_in)
         self.transposed_pitch = padded(o.k_w * self.c_in)
-        self.zeros_at = self.transposed_at + o.k_h * c_out * self.transposed_pitch
-        self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
-        whole = self.c_in % V_LANES == 0        # tiles write nothing behind a position's channels
+        self.transposed_at = self.zeros_at + self.transposed_pitch
+        whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.step == self.c_in
         self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
         self.make_tables()
@@ -175,34 +106,47 @@ cdef class ConvolutionGroupStep(Step):
         rows = [tuple(row) for row in self.inputs]
         return all(row == (rows[0][0] + c, *rows[0][1:]) for c, row in enumerate(rows))
 
-    def make_tables(self):
+    cdef int make_tables(self) except -1:
         cdef Window o = self.o
-        c, f, w = range(self.c_in), self.frame_step, self.frame_w
-        self.taps = table([(i * w + j) * f + k for i in range(o.k_h) for j in range(o.k_w) for k in c])
-        self.positions = table([(a * w + b) * o.s * f for a in range(o.n_h) for b in range(o.n_w)])
-        self.lines = table([i * self.d.step for i in range(max(len(self.taps), len(self.positions)))])
+        channels, f, w = range(self.c_in), self.frame_step, self.frame_w
+        self.taps = table([(i * w + j) * f + c for i in range(o.k_h) for j in range(o.k_w) for c in channels])
+        self.windows = table([(a * w + b) * o.s * f for a in range(o.n_h) for b in range(o.n_w)])
+        self.lines = table([i * self.d.step for i in range(max(self.terms, self.area))])
+        self.sent = table([k - i * o.n_w * self.d.step for i in range(o.k_h) for k in range(self.c_out)])
+        self.missing = array("q", self.missing_pairs())
 
-    def make_bands(self):
-        """Rows of the input that the same rows of the kernel reach, and the outputs that send to them."""
+    cdef list missing_pairs(self):
+        """Of each missing connection: its place in the rows of one tap."""
+        cdef Py_ssize_t c, k
+        cdef list pairs = []
+        if self.connected is not None:
+            for c in range(self.c_in):
+                for k in range(self.c_out):
+                    if not self.connected[c, k]:
+                        pairs.append(c * self.d.step + k)
+        return pairs
+
+    cdef int make_bands(self) except -1:
+        """Bands: input rows that get something from the same rows of the kernel, as four numbers: the first row of
+        `senders`, how many, the first row of the transposed kernels, how many."""
         cdef Window o = self.o
-        groups, at, to, bands = {}, [], [], []
+        groups, senders, receivers, bands = {}, [], [], []
         for y in range(o.p, o.p + o.m_h):
             rows = [i for i in range(y % o.s, o.k_h, o.s) if 0 <= y - i <= (o.n_h - 1) * o.s]
             if rows:
                 groups.setdefault((rows[0], len(rows)), []).append(y)
         order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
+        # Receivers overlap. A tile's neighbours shall not, for a load has to wait for the stores that it spans.
         apart = (2 * V_LANES + o.s * self.c_in - 1) // (o.s * self.c_in)
         columns = [b for first in range(apart) for b in range(first, o.n_w, apart)]
         for (i, count), ys in groups.items():
-            bands += [len(at), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
+            bands += [len(senders), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
             for block in range(0, len(ys), TILE):
                 for b in columns:
                     for y in ys[block:block + TILE]:
-                        at.append(((y - i) // o.s * o.n_w + b) * self.d.step)
-                        to.append((y * self.frame_w + b * o.s) * self.c_in)
-        self.g_at, self.dx_to = table(at or [0]), table(to or [0])
-        self.g_along = table([k - i * o.n_w * self.d.step for i in range(o.k_h) for k in range(self.c_out)])
-        self.bands = array("q", bands)
+                        senders.append(((y - i) // o.s * o.n_w + b) * self.d.step)
+                        receivers.append((y * self.frame_w + b * o.s) * self.c_in)
+        self.senders, self.receivers, self.bands = table(senders), table(receivers), array("q", bands)
 
     cdef bint wanted(self, Arena *arena) noexcept nogil:
         cdef Py_ssize_t c
@@ -215,7 +159,7 @@ cdef class ConvolutionGroupStep(Step):
         cdef real *w = <real *>arena.values + self.values_at
         cdef real *d = <real *>arena.data + self.d.at
         cdef const real *x = self.fill_frame(arena)
-        if self.sparse and not self.frame_finite(x):
+        if self.missing.shape[0] and not all_finite(x, self.frame_step, self.frame_h * self.frame_w, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
             self.outputs(x, w, d)
@@ -228,7 +172,7 @@ cdef class ConvolutionGroupStep(Step):
             self.input_gradient(g, w, arena)
         self.kernel_gradient(self.fill_frame(arena) if arena.apart else self.frame(arena), g, dw, arena.fresh)
         if arena.learn:
-            descend(w, dw, <real>arena.eta, (self.taps.shape[0] - TALL + 1) * self.d.step)
+            descend(w, dw, <real>arena.eta, (self.terms + 1) * self.d.step)
 
     # The frame
 
@@ -255,55 +199,49 @@ cdef class ConvolutionGroupStep(Step):
                 )
         return frame
 
-    cdef bint frame_finite(self, const real *x) noexcept nogil:
-        return all_finite(x, self.frame_h * self.frame_w, self.frame_step, self.c_in)
-
     # D[a, b] = bias + Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q]
 
     cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
-        cdef Py_ssize_t taps = self.taps.shape[0] - TALL
         cdef Product p
-        p.a, p.at, p.along = x, &self.positions[0], &self.taps[0]
-        p.b, p.pitch, p.origin = w, self.d.step, w + taps * self.d.step
+        p.a, p.at, p.along = x, &self.windows[0], &self.taps[0]
+        p.b, p.pitch, p.origin = w, self.d.step, w + self.terms * self.d.step
         p.c, p.to = d, &self.lines[0]
-        p.rows, p.width, p.depth = self.positions.shape[0] - TALL, self.width, taps
+        p.rows, p.width, p.depth = self.area, self.width, self.terms
         multiply(&p)
 
     cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
         """The same, without the products with missing kernels' zeros, which are NaN where x is not finite."""
-        cdef Py_ssize_t taps = self.taps.shape[0] - TALL, pitch = self.d.step, i, t, o
-        for i in range(self.positions.shape[0] - TALL):
+        cdef Py_ssize_t pitch = self.d.step, i, t, o
+        for i in range(self.area):
             for o in range(self.c_out):
-                d[i * pitch + o] = w[taps * pitch + o]
-                for t in range(taps):
+                d[i * pitch + o] = w[self.terms * pitch + o]
+                for t in range(self.terms):
                     if self.connected[t % self.c_in, o]:
-                        d[i * pitch + o] += w[t * pitch + o] * x[self.positions[i] + self.taps[t]]
+                        d[i * pitch + o] += w[t * pitch + o] * x[self.windows[i] + self.taps[t]]
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
     cdef void kernel_gradient(self, const real *x, const real *g, real *dw, bint fresh) noexcept nogil:
-        cdef Py_ssize_t taps = self.taps.shape[0] - TALL, positions = self.positions.shape[0] - TALL, t, o
+        cdef Py_ssize_t t, i
         cdef Product p
         if fresh:
-            memset(dw, 0, (taps + 1) * self.d.step * sizeof(real))
-        p.a, p.at, p.along = x, &self.taps[0], &self.positions[0]
+            memset(dw, 0, (self.terms + 1) * self.d.step * sizeof(real))
+        p.a, p.at, p.along = x, &self.taps[0], &self.windows[0]
         p.b, p.pitch, p.origin = g, self.d.step, NULL
         p.c, p.to = dw, &self.lines[0]
-        p.rows, p.width, p.depth = taps, self.width, positions
+        p.rows, p.width, p.depth = self.terms, self.width, self.area
         multiply(&p)
-        add_row_sums(g, self.d.step, positions, self.width, dw + taps * self.d.step)
-        if self.sparse:
-            for t in range(taps):
-                for o in range(self.c_out):
-                    if not self.connected[t % self.c_in, o]:
-                        dw[t * self.d.step + o] = 0
+        add_row_sums(g, self.d.step, self.area, self.width, dw + self.terms * self.d.step)
+        for t in range(self.o.k_h * self.o.k_w):
+            for i in range(self.missing.shape[0]):
+                dw[t * self.c_in * self.d.step + self.missing[i]] = 0
 
     # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each output sends to whole rows of its window
 
     cdef void input_gradient(self, const real *g, const real *w, Arena *arena) noexcept nogil:
         cdef real *frame = <real *>arena.scratch + self.gradient_at
         cdef const real *zeros = <real *>arena.scratch + self.zeros_at
-        cdef bint by_terms = self.sparse and not all_finite(g, self.o.n_h * self.o.n_w, self.d.step, self.c_out)
+        cdef bint by_terms = self.missing.shape[0] and not all_finite(g, self.d.step, self.area, self.c_out)
         if self.direct:
             frame = <real *>arena.grad + self.x.at
         if self.direct and self.x.add or by_terms or not self.one_to_one:
@@ -330,10 +268,10 @@ cdef class ConvolutionGroupStep(Step):
                 transpose(w + i * row * self.d.step, self.d.step, t, self.transposed_pitch, row, self.c_out)
                 t += self.c_out * self.transposed_pitch
                 i += self.o.s
-        p.a, p.along, p.pitch, p.origin = g, &self.g_along[0], self.transposed_pitch, origin
+        p.a, p.along, p.pitch, p.origin = g, &self.sent[0], self.transposed_pitch, origin
         p.c, p.width = frame, row
         for band in range(0, self.bands.shape[0], 4):
-            p.at, p.to = &self.g_at[self.bands[band]], &self.dx_to[self.bands[band]]
+            p.at, p.to = &self.senders[self.bands[band]], &self.receivers[self.bands[band]]
             p.rows = self.bands[band + 1]
             p.b = transposed + self.bands[band + 2] * self.transposed_pitch
             p.depth = self.bands[band + 3]

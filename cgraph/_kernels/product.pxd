@@ -7,10 +7,11 @@ from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_fma, v_load, 
 
 cdef enum:
     TILE = 6        # rows that are summed side by side, two vectors of each: what 16 registers hold
-    TALL = 9        # the same where there is but one vector
-    DEPTH = 192     # terms summed at a time: as many rows of b stay in the nearest cache
-    PACKED = 96     # rows for which it pays to copy those of b first
-    MOST_LANES = 8
+    TALL = 8        # the same where there is but one vector
+    DEPTH = 128     # terms summed at a time, so that what all tiles read of a and b stays in the nearest cache
+    MOST_LANES = 8  # V_LANES of any build
+    SUMS = 4        # of one row, side by side
+    FEW = 2         # rows that are not worth a tile
 
 
 # c[to[i] + o] += Σ_t a[at[i] + along[t]] b[t pitch + o]   for i < rows, o < width, t < depth
@@ -116,6 +117,29 @@ cdef inline void tall_tiles(
         to += TALL
 
 
+cdef inline void single_rows(
+    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows
+) noexcept nogil:
+    """Rows of one vector, one after the other."""
+    cdef vec total[SUMS]
+    cdef const real *a
+    cdef Py_ssize_t row, t, i
+    for row in range(rows):
+        a = block.a + at[row]
+        for i in range(SUMS):
+            total[i] = v_set1(0)
+        t = 0
+        while t + SUMS <= block.depth:
+            for i in range(SUMS):
+                total[i] = v_fma(v_set1(a[block.along[t + i]]), v_load(block.b + (t + i) * block.pitch), total[i])
+            t += SUMS
+        for t in range(t, block.depth):
+            total[0] = v_fma(v_set1(a[block.along[t]]), v_load(block.b + t * block.pitch), total[0])
+        for i in range(1, SUMS):
+            total[0] = v_add(total[0], total[i])
+        finish(block.origin, 0, total[0], c + to[row])
+
+
 cdef inline void edge_tile(
     Tiles tile, Block block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
 ) noexcept nogil:
@@ -146,6 +170,9 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
     if width >= whole:
         row = p.rows // height * height
         tiles(block, p.at, p.c + column, p.to, p.rows // height)
+    if width == V_LANES and p.rows - row <= FEW:
+        single_rows(block, p.at + row, p.c + column, p.to + row, p.rows - row)
+        return
     while row < p.rows:
         edge_tile(
             tiles, block[0], p.at + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
@@ -153,18 +180,8 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
         row += height
 
 
-cdef inline void pack(Block *block, real *panel) noexcept nogil:
-    """Copies the block's part of b to where its rows do not compete for the same few lines of the cache."""
-    cdef Py_ssize_t t
-    for t in range(block.depth):
-        v_store(panel + t * 2 * V_LANES, v_load(block.b + t * block.pitch))
-        v_store(panel + (2 * t + 1) * V_LANES, v_load(block.b + t * block.pitch + V_LANES))
-    block.b, block.pitch = panel, 2 * V_LANES
-
-
 cdef inline void multiply(const Product *p) noexcept nogil:
     cdef Py_ssize_t blocks = (p.depth + DEPTH - 1) // DEPTH, number, first, column
-    cdef real panel[DEPTH * 2 * MOST_LANES]
     cdef Block block
     block.a = p.a
     for number in range(blocks):
@@ -177,7 +194,5 @@ cdef inline void multiply(const Product *p) noexcept nogil:
             block.origin = NULL
             if p.origin != NULL and first == 0:
                 block.origin = p.origin + column
-            if column + V_LANES < p.width and p.pitch > 2 * V_LANES and p.rows >= PACKED:
-                pack(&block, panel)
             multiply_block(p, &block, column)
             column += 2 * V_LANES

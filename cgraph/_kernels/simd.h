@@ -89,6 +89,46 @@ static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes 
 static inline vec v_max(vec a, vec b) { return v_select((vmask)(a >= b) | (vmask)(a != a), a, b); }
 static inline real v_lane0(vec v) { return v[0]; }
 
+#ifdef __clang__
+#define V_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
+#endif
+
+/* a0 b0 a1 b1 …: of the lower, and of the upper halves of a and b. */
+#if V_BYTES == 32 && defined(CGRAPH_FLOAT32)
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#elif V_BYTES == 32 || defined(CGRAPH_FLOAT32)
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 4, 1, 5); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 2, 6, 3, 7); }
+#else
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 2); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 1, 3); }
+#endif
+
+/* One of the log2(V_LANES) rounds of a transposition: each row of the first half with its partner in the second. */
+static inline void v_zip_rows(vec *row) {
+    vec zipped[V_LANES];
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES / 2; i++) {
+        zipped[2 * i] = v_zip_low(row[i], row[i + V_LANES / 2]);
+        zipped[2 * i + 1] = v_zip_high(row[i], row[i + V_LANES / 2]);
+    }
+    for (i = 0; i < V_LANES; i++) row[i] = zipped[i];
+}
+
+/* V_LANES rows of as many elements, x_step apart, become columns: rows, t_step apart, of t. */
+static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
+    vec row[V_LANES];
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_step);
+    v_zip_rows(row);
+    if (V_LANES > 2) v_zip_rows(row);
+    if (V_LANES > 4) v_zip_rows(row);
+    for (i = 0; i < V_LANES; i++) v_store(t + i * t_step, row[i]);
+}
+
 /* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
 static inline vec v_opaque(vec v) {
 #if defined(__x86_64__)
@@ -137,6 +177,11 @@ static inline vec v_max(vec a, vec b) { return a >= b || a != a ? a : b; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
+static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
+    (void)x_step;
+    (void)t_step;
+    *t = *x;
+}
 
 #endif
 
