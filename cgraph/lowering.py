@@ -228,7 +228,9 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
     result: list[list[Node]] = []
     for node in order:
         if not all(x in depth for x in node.backward):
-            raise ValueError(f"Graph: nodes must not depend on themselves, got a circle through {node!r}")
+            raise ValueError(
+                f"Graph: nodes must not depend on themselves, got a circle through {node!r}"
+            )
         level = depth[node] = 1 + max((depth[x] for x in node.backward), default=-1)
         if level == len(result):
             result.append([])

@@ -124,9 +124,7 @@ class Twins:
     # What must be equal
 
     def assert_data_are_equal(self):
-        assert_all_same(
-            [n.data for n in self.ours], [n.data for n in self.theirs], self.tolerance
-        )
+        assert_all_same([n.data for n in self.ours], [n.data for n in self.theirs], self.tolerance)
         for ours, theirs in zip(self.ours, self.theirs, strict=True):
             if type(theirs) is CG.MaxPooling2d:
                 np.testing.assert_array_equal(ours.maxCount, theirs.maxCount)

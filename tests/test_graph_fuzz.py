@@ -25,7 +25,9 @@ class Turns(RuleBasedStateMachine):
         self.twins = twins_of(seed, dtype)
         self.twins.tolerance *= 100  # one rounding follows another
         self.gradients = "none"  # or "zero", "computed", "lean": what the twin can be compared with
-        self.by_graph = False  # whether the last forward pass was the Graph's, with no backward since
+        self.by_graph = (
+            False  # whether the last forward pass was the Graph's, with no backward since
+        )
         self.forward(seed, True)
 
     def samples(self, seed, count):
@@ -36,7 +38,9 @@ class Turns(RuleBasedStateMachine):
         """batch 0: accumulate."""
         twins, samples = self.twins, self.samples(seed, count)
         feed = twins.feed(samples)
-        losses = twins.graph.train(feed, ETA, batch=batch) if batch else twins.graph.accumulate(feed)
+        losses = (
+            twins.graph.train(feed, ETA, batch=batch) if batch else twins.graph.accumulate(feed)
+        )
         assert_same(losses, twins.nodes_train(samples, ETA, batch), twins.tolerance, 1.0)
         self.gradients, self.by_graph = "lean" if batch else "computed", False
 
@@ -123,7 +127,9 @@ class Turns(RuleBasedStateMachine):
             self.twins.assert_values_are_equal()
 
 
-Turns.TestCase.settings = settings(max_examples=max(100, settings.default.max_examples), stateful_step_count=15)
+Turns.TestCase.settings = settings(
+    max_examples=max(100, settings.default.max_examples), stateful_step_count=15
+)
 TestTurns = Turns.TestCase
 
 

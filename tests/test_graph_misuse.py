@@ -44,7 +44,7 @@ FEEDS = {
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("form", FEEDS)
 def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
-    graph, x, t, y = affine_graph(dtype)
+    graph, x, _t, y = affine_graph(dtype)
     rows = np.tile([1.0, -2.0, 3.0], (4, 1))
     fed = FEEDS[form](rows.astype(dtype) if form != "another dtype" else rows)
     expected = graph.predict({x: rows.astype(dtype)}, y)
@@ -54,20 +54,20 @@ def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
 
 
 def test_a_feed_may_be_any_mapping():
-    graph, x, t, y = affine_graph()
+    graph, x, _t, y = affine_graph()
     feed = types.MappingProxyType({x: [[1, 2, 3]]})
     np.testing.assert_array_equal(graph.predict(feed, y), graph.predict(dict(feed), y))
 
 
 def test_a_feed_may_be_the_leafs_own_data():
-    graph, x, t, y = affine_graph()
+    graph, x, _t, y = affine_graph()
     x.data[...] = [1, 2, 3]
     first = graph.predict({x: x.data[None]}, y)
     np.testing.assert_array_equal(graph.predict({x: [[1, 2, 3]]}, y), first)
 
 
 def test_no_samples_are_no_work():
-    graph, x, t, y = affine_graph()
+    graph, x, _t, y = affine_graph()
     weight = y.weight.copy()
     empty = {x: np.empty((0, 3))}
     for losses in (graph.accumulate(empty), graph.step(empty, 1.0), graph.train(empty, 1.0)):
@@ -78,7 +78,7 @@ def test_no_samples_are_no_work():
 
 
 def test_results_are_arrays_of_their_own():
-    graph, x, t, y = affine_graph()
+    graph, x, t, _y = affine_graph()
     feed = {x: np.ones((2, 3)), t: np.zeros((2, 2))}
     losses, rows = graph.step(feed, 0.1), graph.predict(feed, x)
     before = losses.copy(), rows.copy()
@@ -98,6 +98,7 @@ def test_a_huge_rate_gives_inf_and_nan_and_nothing_worse():
 
 
 # Which gradients
+
 
 def test_a_gradient_that_was_not_computed_cannot_be_read():
     graph, x, t, y = affine_graph()
@@ -136,6 +137,7 @@ def test_the_leaves_that_are_listed_have_their_gradients(network, wanted):
 
 
 # Outputs of every kind
+
 
 def test_a_leaf_alone_is_a_graph():
     x = CG.Leaf1(1)
@@ -179,6 +181,7 @@ def test_nodes_that_are_added_later_do_not_enter():
 
 
 # Moving from Graph to Graph
+
 
 def test_what_nodes_hold_survives_the_move_to_a_newer_graph():
     count = len(nodes_of(strides_of_two, "float32"))
@@ -276,6 +279,11 @@ def test_a_graph_and_its_nodes_cannot_be_copied_or_pickled(work):
         work(x)
 
 
+def train_for_ever(graph, feed, batch):
+    while True:
+        graph.train(feed, 0.1, batch=batch)
+
+
 def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph():
     graph, x, t, y = affine_graph()
     rows = np.zeros((30_000_000 // 8, 3))
@@ -285,8 +293,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph():
         timer = threading.Timer(0.02, signal.pthread_kill, [main, signal.SIGINT])
         timer.start()
         with pytest.raises(KeyboardInterrupt):
-            while True:
-                graph.train(feed, 0.1, batch=batch)
+            train_for_ever(graph, feed, batch)
         timer.join()
         with pytest.raises(RuntimeError, match="needs a forward"):
             graph.backward()
@@ -296,6 +303,7 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph():
 
 
 # Lists of neighbours that somebody edited
+
 
 def chain(op, *args, inputs=1):
     image = CG.Leaf2(6, 6)
@@ -337,5 +345,5 @@ def test_nodes_in_a_circle_are_refused():
     a = CG.Add(x, x)
     b = CG.ReLU(a)
     a.backward[1] = b
-    with pytest.raises(ValueError, match="Graph: .* circle"):
+    with pytest.raises(ValueError, match=r"Graph: .* circle"):
         CG.Graph(b)

@@ -25,7 +25,9 @@ SOME = (
     some_channels_activated, sparse_lenet, strides_of_two, tanh_and_average_pooling, wide,
 )  # fmt: skip
 every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
-every_value = pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+every_value = pytest.mark.parametrize(
+    "value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"]
+)
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 
@@ -96,7 +98,7 @@ def test_in_the_gradient_that_reaches_one_channel_of_a_group(value, dtype):
     for leaf in twins.graph.leaves:
         if leaf.height == 28:
             leaf.data[...] = 0.5
-    theirs = [n for n in CG.ancestors(twins.theirs[-1])]
+    theirs = CG.ancestors(twins.theirs[-1])
     for node in theirs:
         if isinstance(node, CG.Leaf2) and node.height == 28:
             node.data[...] = 0.5
