@@ -209,3 +209,14 @@ def test_the_nodes_and_the_graph_may_take_turns(network, dtype):
             twins.nodes_update(0.05, twins.ours)
         twins.assert_values_are_equal()
     twins.assert_equal()
+
+
+def test_parameters_that_are_saved_and_loaded_are_those_of_the_graph(tmp_path):
+    rng = np.random.default_rng(7)
+    twins, other = twins_of(kernels_of_one), twins_of(kernels_of_one)
+    train(twins, rng)
+    CG.save_parameters(tmp_path / "learnt.npz", twins.ours[-1])
+    CG.load_parameters(tmp_path / "learnt.npz", other.ours[-1])
+    samples = twins.draw(rng, 2)
+    rows = [t.graph.predict(t.feed(samples)) for t in (twins, other)]
+    np.testing.assert_array_equal(*rows)
