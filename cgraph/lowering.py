@@ -227,11 +227,12 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
     depth: dict[Node, int] = {}
     result: list[list[Node]] = []
     for node in order:
-        if not all(x in depth for x in node.backward):
+        try:
+            level = depth[node] = 1 + max([depth[x] for x in node.backward], default=-1)
+        except KeyError:
             raise ValueError(
                 f"Graph: nodes must not depend on themselves, got a circle through {node!r}"
-            )
-        level = depth[node] = 1 + max((depth[x] for x in node.backward), default=-1)
+            ) from None
         if level == len(result):
             result.append([])
         result[level].append(node)
