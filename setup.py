@@ -51,10 +51,18 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-FLAGS = {
+COMPILE_FLAGS = {
     "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-fvisibility=hidden"],
     "msvc": ["/Od", "/Z7"] if DEBUG else ["/O2"],
 }
+# MSVC's linker drops what /Z7 has written, unless it is told not to.
+LINK_FLAGS = {"unix": [], "msvc": ["/DEBUG"] if DEBUG else []}
+# What setuptools, gcc, clang and MSVC read from the environment.
+VARIABLES = (
+    *("CC", "CFLAGS", "CPPFLAGS", "LDSHARED", "LDFLAGS"),
+    *("ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"),
+    *("CL", "_CL_", "LINK", "_LINK_"),
+)
 
 
 def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Extension:
@@ -93,18 +101,15 @@ def extensions(platform: str) -> list[Extension]:
     ]
 
 
-def settings_changed() -> bool:
-    """Whether this build has other settings than the one that filled build/, which file times do not tell."""
-    stamp = Path(SOURCES, "settings")
-    settings = repr(
+def settings(platform: str) -> str:
+    """Everything that a build depends on beside the sources, which file times do not tell."""
+    return repr(
         (
-            *(DIRECTIVES, FLAGS, INSTRUCTION_SETS, ABI3, cython_version),
-            *(os.environ.get(name) for name in ("CC", "CFLAGS", "CPPFLAGS", "LDSHARED")),
+            *(DIRECTIVES, COMPILE_FLAGS, LINK_FLAGS, INSTRUCTION_SETS, ABI3, cython_version),
+            *(platform, sysconfig.get_config_var("EXT_SUFFIX")),
+            *(os.environ.get(name) for name in VARIABLES),
         )
     )
-    changed = not stamp.exists() or stamp.read_text() != settings
-    stamp.write_text(settings)
-    return changed
 
 
 def remove_modules(folder: Path) -> None:
@@ -124,7 +129,10 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or os.cpu_count()
 
     def run(self) -> None:
-        if settings_changed():
+        # What filled build/ the last time, if it came to its end.
+        stamp, current = Path(SOURCES, "settings"), settings(self.plat_name)
+        if not stamp.exists() or stamp.read_text() != current:
+            stamp.unlink(missing_ok=True)
             self.force = True
             remove_modules(Path("" if self.inplace else self.build_lib, KERNELS))
         compiled = cythonize(
@@ -136,12 +144,14 @@ class BuildKernels(build_ext):
         for ext, c in zip(self.extensions, compiled, strict=True):
             ext.sources = c.sources
         super().run()
+        stamp.write_text(current)
 
     def build_extension(self, ext: Extension) -> None:
         compiler = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         isa = ext.name.rpartition("_")[2]
         flags = INSTRUCTION_SETS.get(isa, {}).get(compiler, [])
-        ext.extra_compile_args = FLAGS[compiler] + flags
+        ext.extra_compile_args = COMPILE_FLAGS[compiler] + flags
+        ext.extra_link_args = LINK_FLAGS[compiler]
         super().build_extension(ext)
 
 
