@@ -14,6 +14,7 @@ TZCNT passes everywhere: compilers write it on purpose where it must also run as
 Exit code 1 if a module breaks a rule.
 """
 
+import argparse
 import os
 import re
 import subprocess
@@ -29,7 +30,8 @@ ENCODINGS = {"c4": "VEX", "c5": "VEX", "62": "EVEX"}
 LINE = re.compile(
     r"^\s*[0-9a-f]+:[ \t]*"
     r"(?:(?:26|2e|36|3e|6[457]) )*([0-9a-f]{2}) (?:[0-9a-f]{2} )*[ \t]*"  # bytes: prefixes, the first
-    r"(?:(?:lock|rep|repn?[ez]|notrack|bnd|data16|addr32|[c-g]s|rex\S*)[ \t]+)*([a-z]\w*)",
+    r"(?:(?:lock|rep|repn?[ez]|notrack|bnd|data16|addr32|[c-g]s|rex\S*)[ \t]+)*"
+    r"(?![0-9a-f]{2}\b)([a-z]\w*)",  # the name; not another byte, where a long instruction goes on in a second line
     re.MULTILINE,
 )
 
@@ -56,7 +58,11 @@ BEYOND = {
 def instructions(module: Path) -> Counter[tuple[str, str]]:
     """How often each instruction occurs, by encoding and name without prefixes."""
     command = [os.environ.get("OBJDUMP", "objdump"), "--disassemble", module]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return counted(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def counted(text: str) -> Counter[tuple[str, str]]:
+    """The same of what objdump prints."""
     return Counter((ENCODINGS.get(byte, ""), name) for byte, name in LINE.findall(text))
 
 
@@ -103,5 +109,7 @@ def check(wheel: Path) -> bool:
 
 
 if __name__ == "__main__":
-    results = [check(Path(name)) for name in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheels", nargs="+", type=Path)
+    results = [check(wheel) for wheel in parser.parse_args().wheels]
     sys.exit(not all(results))
