@@ -5,7 +5,8 @@ python tools/check_wheels.py python3.14 …       these Pythons instead
 python tools/check_wheels.py --skip-audits …    without the auditors and the wheel for the stable ABI
 python tools/check_wheels.py --fast             one wheel, the running Python, the newest NumPy; no audits
 
-On the newest NumPy the suite runs twice: with the best kernels of this processor, and with those of its baseline.
+On the newest NumPy the suite runs twice: with the best kernels of this processor, and with those of its baseline. The
+wheel for the stable ABI is tested on the first Python, with which it was built, and on the last one.
 
 Needs git, the network for the packages of the fresh environments, and objdump. What is built is what git tracks,
 with the changes that are not committed yet.
@@ -122,7 +123,8 @@ def run_suite(python: Path, wheel: Path, numpy: str, tree: Path, *builds: str) -
     """The suite on an installed wheel, once for each build of the kernels, in a folder without the sources."""
     with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder = Path(name)
-        fresh = environment(python, folder / "venv", f"{wheel}[test]", numpy)
+        fresh = environment(python, folder / "venv", "pip>=25.1")
+        run(fresh, "-m", "pip", "install", "--quiet", "--group", "test", wheel, numpy)
         for entry in TESTED_WITH:
             source = tree / entry
             copy = shutil.copytree if source.is_dir() else shutil.copy2
@@ -150,7 +152,7 @@ def check_fast(scratch: Path) -> None:
     run_suite(Path(sys.executable), wheel, "numpy", tree, BEST)
 
 
-def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> list[Path]:
+def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> tuple[Path, Path]:
     """Everything that there are auditors for. Two more wheels: the repaired one, and that for the stable ABI."""
     tools = environment(Path(sys.executable), scratch / "tools", "pip>=25.1")
     run(tools, "-m", "pip", "install", "--quiet", "--group", "packaging")
@@ -170,11 +172,12 @@ def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> list[Path]:
     ):
         output = run(*command, PATH=path)
         say(f"{Path(command[0]).name}: {' '.join(output.split())[-160:]}")
-    return [repaired, stable]
+    return repaired, stable
 
 
 def check_all(names: list[str], audits: bool, scratch: Path) -> None:
     tree = copy_tracked(scratch / "tree")
+    stable = None
     for index, name in enumerate(names):
         python = find(name)
         version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
@@ -188,11 +191,14 @@ def check_all(names: list[str], audits: bool, scratch: Path) -> None:
                 sys.exit("the wheel of the sdist differs from that of the checkout")
             say("the wheel of the sdist is that of the checkout, byte by byte")
             if audits:
-                for audited in audit(with_tools, sdist, wheel, scratch):
-                    run_suite(python, audited, "numpy", tree, BEST)
+                repaired, stable = audit(with_tools, sdist, wheel, scratch)
+                run_suite(python, repaired, "numpy", tree, BEST)
+                run_suite(python, stable, "numpy", tree, BEST)
         if version in OLDEST:
             run_suite(python, wheel, f"numpy=={OLDEST[version]}", tree, BEST)
         run_suite(python, wheel, "numpy", tree, BEST, BASELINE)
+    if stable and len(names) > 1:
+        run_suite(python, stable, "numpy", tree, BEST)
 
 
 def main() -> None:
