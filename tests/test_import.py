@@ -6,6 +6,8 @@ import sysconfig
 
 import pytest
 
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes")
+
 CODE = """
 import sys
 import numpy

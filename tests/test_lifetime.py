@@ -18,6 +18,8 @@ from small_graphs import counters, vector
 import cgraph as CG
 from cgraph import _passes
 
+pytestmark = pytest.mark.thread_unsafe(reason="watches the memory of the process, forks")
+
 ROUNDS = 10_000
 # Bytes that 100 graphs, of about 3,000 each, may leave. The collector of a free-threaded CPython keeps chunks of 4 kB
 # for what it frees later.
