@@ -59,10 +59,21 @@ DIRECTIVES = {
     "cdivision": True,
     "freethreading_compatible": True,
 }
-FLAGS = {
-    "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0", "-fvisibility=hidden"],
+# How far to optimise, and what a debugger gets: only where CFLAGS does not say it, since these come behind CFLAGS.
+LEVELS = {
+    "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0"],
     "msvc": ["/Od", "/Z7"] if DEBUG else ["/O2"],
 }
+COMPILE_FLAGS = {"unix": ["-fvisibility=hidden"], "msvc": []}
+# MSVC's linker drops what /Z7 has written, unless it is told not to.
+LINK_FLAGS = {"unix": [], "msvc": ["/DEBUG"] if DEBUG else []}
+# What setuptools, gcc, clang and MSVC read from the environment.
+VARIABLES = (
+    *("CC", "CFLAGS", "CPPFLAGS", "LDSHARED", "LDFLAGS"),
+    *("ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"),
+    *("CL", "_CL_", "LINK", "_LINK_"),
+    "SETUPTOOLS_EXT_SUFFIX",
+)
 
 
 def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Extension:
@@ -101,18 +112,27 @@ def extensions(platform: str) -> list[Extension]:
     ]
 
 
-def settings_changed() -> bool:
-    """Whether this build has other settings than the one that filled build/, which file times do not tell."""
-    stamp = Path(SOURCES, "settings")
-    settings = repr(
+def levels(compiler: str) -> list[str]:
+    """LEVELS, without those of which CFLAGS has one of the same kind: -O2, say, or -g."""
+    given = os.environ.get("CFLAGS", "").split()
+    return [flag for flag in LEVELS[compiler] if not any(g.startswith(flag[:2]) for g in given)]
+
+
+def jobs() -> int | None:
+    """How many compilers run at once: one for each processor that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def settings(platform: str) -> str:
+    """Everything that a build depends on beside the sources, which file times do not tell."""
+    return ascii(
         (
-            *(DIRECTIVES, FLAGS, INSTRUCTION_SETS, ABI3, cython_version),
-            *(os.environ.get(name) for name in ("CC", "CFLAGS", "CPPFLAGS", "LDSHARED")),
+            *(DIRECTIVES, LEVELS, COMPILE_FLAGS, LINK_FLAGS, INSTRUCTION_SETS, ABI3),
+            cython_version,
+            *(platform, sysconfig.get_config_var("EXT_SUFFIX")),
+            *(os.environ.get(name) for name in VARIABLES),
         )
     )
-    changed = not stamp.exists() or stamp.read_text() != settings
-    stamp.write_text(settings)
-    return changed
 
 
 def remove_modules(folder: Path) -> None:
@@ -129,10 +149,13 @@ class BuildKernels(build_ext):
         self.set_undefined_options("build", ("plat_name", "plat_name"))
         self.distribution.ext_modules[:] = extensions(self.plat_name)
         super().finalize_options()
-        self.parallel = self.parallel or os.cpu_count()
+        self.parallel = self.parallel or jobs()
 
     def run(self) -> None:
-        if settings_changed():
+        # What filled build/ the last time, if it came to its end.
+        stamp, current = Path(SOURCES, "settings"), settings(self.plat_name)
+        if not stamp.exists() or stamp.read_text(encoding="utf-8") != current:
+            stamp.unlink(missing_ok=True)
             self.force = True
             remove_modules(Path("" if self.inplace else self.build_lib, KERNELS))
         compiled = cythonize(
@@ -144,12 +167,20 @@ class BuildKernels(build_ext):
         for ext, c in zip(self.extensions, compiled, strict=True):
             ext.sources = c.sources
         super().run()
+        stamp.write_text(current, encoding="utf-8")
+
+    def build_extensions(self) -> None:
+        # MSVC's flags are set up on first use, which must not be in several threads at once.
+        if self.compiler.compiler_type == "msvc" and not self.compiler.initialized:
+            self.compiler.initialize(self.plat_name)
+        super().build_extensions()
 
     def build_extension(self, ext: Extension) -> None:
         compiler = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         isa = ext.name.rpartition("_")[2]
         flags = INSTRUCTION_SETS.get(isa, {}).get(compiler, [])
-        ext.extra_compile_args = FLAGS[compiler] + flags
+        ext.extra_compile_args = levels(compiler) + COMPILE_FLAGS[compiler] + flags
+        ext.extra_link_args = LINK_FLAGS[compiler]
         super().build_extension(ext)
 
 

@@ -19,6 +19,8 @@ from cgraph._engines import ENGINES
 from cgraph.io import read_metadata, save_parameters
 from cgraph.models import convolutional_classifier
 
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes, changes the working directory")
+
 
 @pytest.fixture
 def idx(tmp_path):

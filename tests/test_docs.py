@@ -13,6 +13,7 @@ import pytest
 import cgraph
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.thread_unsafe(reason="redirects standard output")
 
 ROOT = Path(__file__).parents[1]
 MODULES = [

@@ -72,6 +72,7 @@ def test_what_the_page_says_is_refused_is_refused_and_changes_nothing(call, kind
     assert state(namespace) == before
 
 
+@pytest.mark.thread_unsafe(reason="starts processes")
 @pytest.mark.parametrize(("call", "kind", "message"), SHELL_ROWS)
 def test_what_the_environment_asks_for_in_vain_is_refused(call, kind, message):
     simd = re.match(r"CGRAPH_SIMD=(\w+) ", call)[1]

@@ -20,6 +20,7 @@ import cgraph as CG
 pytestmark = [
     pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore:.*does not have a dtype of its own.*"),
+    pytest.mark.thread_unsafe(reason="Hypothesis draws too many examples for it to end soon"),
 ]
 REFUSALS = (TypeError, ValueError)
 

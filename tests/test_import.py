@@ -2,6 +2,11 @@
 
 import subprocess
 import sys
+import sysconfig
+
+import pytest
+
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes")
 
 CODE = """
 import sys
@@ -22,10 +27,23 @@ EXPENSIVE = {
 }
 
 
-def test_importing_cgraph_imports_nothing_expensive():
+def printed(code):
+    """What a process of its own prints."""
     run = subprocess.run(
-        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
-    imported = set(run.stdout.split())
+    return run.stdout.split()
+
+
+def test_importing_cgraph_imports_nothing_expensive():
+    imported = set(printed(CODE))
     assert "cgraph.node" in imported
     assert not imported & EXPENSIVE
+
+
+@pytest.mark.skipif(
+    not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="only a free-threaded CPython"
+)
+def test_importing_cgraph_does_not_switch_the_gil_on():
+    code = "import sys, cgraph; print(sys._is_gil_enabled())"
+    assert printed(code) == ["False"]

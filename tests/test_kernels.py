@@ -13,6 +13,8 @@ import cgraph as CG
 from cgraph import _kernels
 from cgraph._kernels.cpu import has_avx2
 
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes, selects kernels for all threads")
+
 CPU_INFO = Path("/proc/cpuinfo")
 CODE = "import cgraph; from cgraph import _kernels; print(_kernels.select('baseline'))"
 

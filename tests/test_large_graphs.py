@@ -10,6 +10,8 @@ from own_nodes import Recorder
 
 import cgraph as CG
 
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes and threads, and is long")
+
 DEPTH = 100_000
 FAN_OUT = 10_000
 

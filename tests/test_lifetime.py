@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 import sys
+import sysconfig
 import threading
 import tracemalloc
 import weakref
@@ -17,7 +18,12 @@ from small_graphs import counters, vector
 import cgraph as CG
 from cgraph import _passes
 
+pytestmark = pytest.mark.thread_unsafe(reason="watches the memory of the process, forks")
+
 ROUNDS = 10_000
+# Bytes that 100 graphs, of about 3,000 each, may leave. The collector of a free-threaded CPython keeps chunks of 4 kB
+# for what it frees later.
+TRACED = 50_000 if sysconfig.get_config_var("Py_GIL_DISABLED") else 2_000
 
 
 def small_network():
@@ -90,7 +96,7 @@ def test_memory_is_flat_however_many_graphs_come_and_go(work, rounds):
     blocks_before, bytes_before = memory_after(work, rounds // 10)
     blocks, resident = memory_after(work, rounds)
     assert blocks - blocks_before < rounds / 10  # a leak of one object would be ten times as many
-    assert resident - bytes_before < 400 * rounds + 500_000  # each graph holds about 3,000
+    assert resident - bytes_before < 400 * rounds + 1_000_000  # each graph holds about 3,000
 
 
 def test_memory_is_flat_however_many_passes_go_through_a_graph():
@@ -112,7 +118,7 @@ def test_not_a_byte_of_a_graph_is_left(work):
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert after - before < 2_000
+    assert after - before < TRACED
 
 
 def references():

@@ -194,6 +194,7 @@ def test_domsize_counts_the_inputs_elements(row, case, dtype):
     assert build(row, case, dtype).node.domsize == expected
 
 
+@pytest.mark.thread_unsafe(reason="selects kernels for all threads")
 @pytest.mark.parametrize("build_name", _kernels.available()[1:], indirect=True)
 @both_dtypes
 @every_case

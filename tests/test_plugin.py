@@ -6,6 +6,7 @@ import sys
 import pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.thread_unsafe(reason="starts processes")
 
 SUITE = """
 import cgraph as CG

@@ -1,11 +1,21 @@
 """Which instructions the compiled modules of a wheel contain: only those that the module's name allows.
 
-python tools/check_instructions.py WHEEL...     (needs objdump, of GNU binutils or of LLVM)
+python tools/check_instructions.py WHEEL...     (needs objdump, of GNU binutils or of LLVM; OBJDUMP names another)
 
-x86-64 wheels: nothing newer than SSE2 outside the modules `*_avx2`, and AVX2 and FMA within them, which also shows that
-the search finds what it looks for. Exit code 1 if a module breaks a rule.
+In the wheels for x86-64, other wheels being passed over:
+
+`*_avx2`: what `-mavx2 -mfma` allow, SSE4.2 and POPCNT included. Not AVX-512; and not BMI1, BMI2, LZCNT, MOVBE, ADX or
+F16C, which these flags do not imply and which `cpu.has_avx2` does not ask for. At least one instruction of AVX must
+be there, which also shows that the search finds what it looks for.
+
+All others: SSE2, the least that x86-64 can be. For macOS SSE4.1, which is clang's own choice there.
+
+TZCNT passes everywhere: compilers write it on purpose where it must also run as the BSF that older processors see.
+Exit code 1 if a module breaks a rule.
 """
 
+import argparse
+import os
 import re
 import subprocess
 import sys
@@ -14,48 +24,68 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
-# What came after SSE2: everything with VEX or EVEX encoding begins with a v, the rest is listed. Not tzcnt: compilers
-# write it on purpose where it must also run as the bsf that older processors see.
-NEWER_THAN_SSE2 = re.compile(
-    r"v(?!err|erw|mcall|mlaunch)[a-z]\w+"
-    # SSE3, SSSE3
-    r"|lddqu|mov[ds]dup|movs[hl]dup|haddp[sd]|hsubp[sd]|addsubp[sd]|fisttp\w*"
-    r"|pabs[bwd]|palignr|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]"
-    # SSE4
-    r"|p?blend\w+|dpp[sd]|extractps|insertps|movntdqa|mpsadbw|packusdw|pcmp(eq|gt)q|pextr[bdq]|phminposuw"
-    r"|pinsr[bdq]|pm(ax|in)(s[bd]|u[wd])|pmov[sz]x\w+|pmul(dq|ld)|ptest|round[ps][sd]|pcmp[ei]str[im]|crc32\w*"
-    # BMI, POPCNT, LZCNT, MOVBE, ADX
-    r"|popcnt\w*|lzcnt\w*|andn\w*|bextr\w*|bls(i|msk|r)\w*|bzhi\w*|mulx\w*|p(dep|ext)[lq]?|rorx\w*|s(ar|hl|hr)x\w*"
-    r"|movbe\w*|adcx\w*|adox\w*"
+# The first byte of an instruction tells more than its name: VEX is AVX and AVX2, FMA, BMI and the mask registers of
+# AVX-512, EVEX all else of AVX-512. In 64-bit code these bytes begin nothing else.
+ENCODINGS = {"c4": "VEX", "c5": "VEX", "62": "EVEX"}
+LINE = re.compile(
+    r"^\s*[0-9a-f]+:[ \t]*"
+    r"(?:(?:26|2e|36|3e|6[457]) )*([0-9a-f]{2}) (?:[0-9a-f]{2} )*[ \t]*"  # bytes: prefixes, the first
+    r"(?:(?:lock|rep|repn?[ez]|notrack|bnd|data16|addr32|[c-g]s|rex\S*)[ \t]+)*"
+    r"(?![0-9a-f]{2}\b)([a-z]\w*)",  # the name; not another byte, where a long instruction goes on in a second line
+    re.MULTILINE,
 )
-LINE = re.compile(r"^\s*[0-9a-f]+:\t([a-z]\w*)", re.MULTILINE)
-PREFIXES = {"lock", "rep", "repz", "repnz", "notrack", "bnd", "data16", "cs", "ds"}
+
+# By name, those that have neither VEX nor EVEX.
+SSE3_TO_SSE4_1 = (
+    r"lddqu|mov[ds]dup|movs[hl]dup|haddp[sd]|hsubp[sd]|addsubp[sd]|fisttp\w*"
+    r"|pabs[bwd]|palignr|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]"
+    r"|p?blend\w+|dpp[sd]|extractps|insertps|movntdqa|mpsadbw|packusdw|pcmpeqq|pextr[bdq]|phminposuw"
+    r"|pinsr[bdq]|pm(ax|in)(s[bd]|u[wd])|pmov[sz]x\w+|pmul(dq|ld)|ptest|round[ps][sd]"
+)
+SSE4_2 = r"pcmpgtq|pcmp[ei]str[im]|crc32\w*|popcnt\w*"
+# And those that have VEX, but are of other extensions than AVX, AVX2 and FMA.
+BEYOND_AVX2 = (
+    r"lzcnt\w*|movbe\w*|adcx\w*|adox\w*|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+"
+    r"|vcvtph2ps|vcvtps2ph|vfn?m(add|sub|addsub|subadd)[ps][sd]|vaes\w+|vpclmul\w+|vgf2p8\w+|vpdp\w+|vpmadd52\w+"
+)
+BEYOND = {
+    "SSE2": re.compile(f"{SSE3_TO_SSE4_1}|{SSE4_2}|{BEYOND_AVX2}"),
+    "SSE4.1": re.compile(f"{SSE4_2}|{BEYOND_AVX2}"),
+    "AVX2": re.compile(BEYOND_AVX2),
+}
 
 
-def instructions(module: Path) -> Counter[str]:
-    """How often each mnemonic occurs; of a prefix and its instruction, the instruction."""
-    text = subprocess.run(
-        ["objdump", "--disassemble", "--no-show-raw-insn", module],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
-    for prefix in PREFIXES:
-        text = re.sub(rf"\t{prefix} +", "\t", text)
-    return Counter(LINE.findall(text))
+def instructions(module: Path) -> Counter[tuple[str, str]]:
+    """How often each instruction occurs, by encoding and name without prefixes."""
+    command = [os.environ.get("OBJDUMP", "objdump"), "--disassemble", module]
+    return counted(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
-def complaints(module: Path) -> list[str]:
+def counted(text: str) -> Counter[tuple[str, str]]:
+    """The same of what objdump prints."""
+    return Counter((ENCODINGS.get(byte, ""), name) for byte, name in LINE.findall(text))
+
+
+def allowed(encoding: str, name: str, limit: str) -> bool:
+    """Whether an instruction is one of SSE2, SSE4.1 or AVX2."""
+    if encoding and (limit != "AVX2" or encoding == "EVEX" or not name.startswith("v")):
+        return False
+    return not BEYOND[limit].fullmatch(name)
+
+
+def complaints(module: Path, baseline: str) -> list[str]:
     """What is wrong with one module."""
     found = instructions(module)
-    newer = {name: count for name, count in found.items() if NEWER_THAN_SSE2.fullmatch(name)}
+    limit = "AVX2" if "_avx2." in module.name else baseline
     if not found:
         return ["no instructions found"]
-    if "_avx2." not in module.name:
-        return [f"{count} × {name}" for name, count in newer.items()]
-    if not any(name.startswith("v") for name in newer):
+    if limit == "AVX2" and not any(encoding == "VEX" for encoding, _ in found):
         return ["no AVX instruction in a module that is compiled for AVX2"]
-    return []
+    return [
+        f"{count} × {name}"
+        for (code, name), count in found.items()
+        if not allowed(code, name, limit)
+    ]
 
 
 def check(wheel: Path) -> bool:
@@ -63,20 +93,23 @@ def check(wheel: Path) -> bool:
     if not wheel.stem.endswith(("x86_64", "amd64")):
         print(f"{wheel.name}: not for x86-64, nothing to check")
         return True
+    baseline = "SSE4.1" if "-macosx_" in wheel.name else "SSE2"
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as archive:
         archive.extractall(folder)
         modules = sorted(p for p in Path(folder).rglob("*") if p.suffix in (".so", ".pyd"))
-        wrong = {module.name: complaints(module) for module in modules}
+        wrong = {module.name: complaints(module, baseline) for module in modules}
     for name, reasons in wrong.items():
         if reasons:
             print(f"{wheel.name}: {name}: {', '.join(reasons)}")
-    newer = sum("_avx2." in name for name in wrong)
+    avx2 = sum("_avx2." in name for name in wrong)
     print(
-        f"{wheel.name}: {len(wrong)} modules, {len(wrong) - newer} of SSE2 only, {newer} with AVX2"
+        f"{wheel.name}: {len(wrong)} modules, {len(wrong) - avx2} of {baseline} only, {avx2} with AVX2"
     )
     return bool(wrong) and not any(wrong.values())
 
 
 if __name__ == "__main__":
-    results = [check(Path(name)) for name in sys.argv[1:]]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("wheels", nargs="+", type=Path)
+    results = [check(wheel) for wheel in parser.parse_args().wheels]
     sys.exit(not all(results))

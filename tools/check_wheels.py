@@ -5,12 +5,16 @@ python tools/check_wheels.py python3.14 …       these Pythons instead
 python tools/check_wheels.py --skip-audits …    without the auditors and the wheel for the stable ABI
 python tools/check_wheels.py --fast             one wheel, the running Python, the newest NumPy; no audits
 
+On the newest NumPy the suite runs twice: with the best kernels of this processor, and with those of its baseline. The
+wheel for the stable ABI is tested on the first Python, with which it was built, and on the last one.
+
 Needs git, the network for the packages of the fresh environments, and objdump. What is built is what git tracks,
 with the changes that are not committed yet.
 """
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,17 +28,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ("python3.11", "python3.12", "python3.13")
 # The oldest NumPy from 1.26 on that has wheels for a Python.
 OLDEST = {"3.11": "1.26.0", "3.12": "1.26.0", "3.13": "2.1.0", "3.14": "2.3.2"}
-TESTED_WITH = (
-    "tests",
-    "docs",
-    "README.md",
-    "CONTRIBUTING.md",
-    "CHANGELOG.md",
-    "LICENSE",
-    "pyproject.toml",
-)
 MAX_MEGABYTES = 1.5
-BUILD_REQUIRES = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
+TESTED_WITH = PYPROJECT["tool"]["cibuildwheel"]["test-sources"]
+# Values of CGRAPH_SIMD; nothing is the best that the processor can run.
+BEST, BASELINE = "", "baseline"
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> str:
@@ -58,13 +57,21 @@ def say(text: str) -> None:
 
 
 def find(name: str) -> Path:
-    """The interpreter `name`: a path, on PATH, or one that pyenv has."""
-    folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
-    managed = sorted(folder.glob(f"{name.removeprefix('python')}.*/bin/python"))
-    for candidate in (*map(str, managed), shutil.which(name)):
+    """The interpreter `name`: a path, on PATH, or the newest of those that pyenv has."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
+    # pyenv's 3.14.0t has a python3.14, too, which is not meant.
+    flavour = "t" if name.endswith("t") else ""
+    managed = sorted(versions.glob(f"*[0-9]{flavour}/bin/{name}"), key=numbers, reverse=True)
+    for candidate in (shutil.which(name), *managed):
+        # What pyenv puts on PATH does not run where the version is not switched on.
         if candidate and not subprocess.run([candidate, "-c", ""], capture_output=True).returncode:
             return Path(candidate)
     sys.exit(f"no interpreter {name}")
+
+
+def numbers(path: Path) -> list[int]:
+    """What sorts 3.13.10 behind 3.13.9."""
+    return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
 def environment(python: Path, folder: Path, *packages: str | Path) -> Path:
@@ -112,26 +119,29 @@ def contents(wheel: Path) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def run_suite(python: Path, wheel: Path, numpy: str, scratch: Path) -> None:
-    """The suite on an installed wheel, in a fresh environment, in a folder without the sources."""
-    with tempfile.TemporaryDirectory(dir=scratch) as name:
+def run_suite(python: Path, wheel: Path, numpy: str, tree: Path, *builds: str) -> None:
+    """The suite on an installed wheel, once for each build of the kernels, in a folder without the sources."""
+    with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder = Path(name)
-        fresh = environment(python, folder / "venv", f"{wheel}[test]", numpy)
+        fresh = environment(python, folder / "venv", "pip>=25.1")
+        run(fresh, "-m", "pip", "install", "--quiet", "--group", "test", wheel, numpy)
         for entry in TESTED_WITH:
-            source = scratch / "tree" / entry
+            source = tree / entry
             copy = shutil.copytree if source.is_dir() else shutil.copy2
             copy(source, folder / entry)
         version = (
             "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
         )
         printed = run(fresh, "-c", version, cwd=folder).strip()
-        result = run(fresh, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
-        say(f"Python {printed}: {result.strip().splitlines()[-1]}")
+        for build in builds:
+            pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+            result = run(fresh, *pytest, cwd=folder, CGRAPH_SIMD=build).strip().splitlines()[-1]
+            say(f"Python {printed}{build and f', {build}'}: {result}")
 
 
-def builder(python: Path, scratch: Path) -> Path:
+def builder(python: Path, folder: Path) -> Path:
     """An environment that can build, and nothing else."""
-    return environment(python, scratch / f"build-{python.parent.parent.name}", *BUILD_REQUIRES)
+    return environment(python, folder / "build", *BUILD_REQUIRES)
 
 
 def check_fast(scratch: Path) -> None:
@@ -139,39 +149,40 @@ def check_fast(scratch: Path) -> None:
     tree = copy_tracked(scratch / "tree")
     sdist = build_sdist(python, tree, scratch)
     wheel = build_wheel(python, sdist, scratch / "wheel")
-    run_suite(Path(sys.executable), wheel, "numpy", scratch)
+    run_suite(Path(sys.executable), wheel, "numpy", tree, BEST)
 
 
-def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> None:
-    """Everything that there are auditors for."""
+def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> tuple[Path, Path]:
+    """Everything that there are auditors for. Two more wheels: the repaired one, and that for the stable ABI."""
     tools = environment(Path(sys.executable), scratch / "tools", "pip>=25.1")
     run(tools, "-m", "pip", "install", "--quiet", "--group", "packaging")
     path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
+    run("auditwheel", "repair", "--wheel-dir", scratch / "repaired", wheel, PATH=path)
+    (repaired,) = (scratch / "repaired").glob("*.whl")
     # In the tree that has just been built for one Python: nothing of that may get into this wheel.
     stable = build_wheel(python, scratch / "git", scratch / "abi3", CGRAPH_ABI3="1")
+    wheels = (wheel, repaired, stable)
     for command in (
         ("validate-pyproject", "pyproject.toml"),
         ("check-sdist", "--source-dir", ROOT),
-        ("twine", "check", "--strict", sdist, wheel, stable),
-        ("check-wheel-contents", wheel, stable),
-        ("auditwheel", "repair", "--wheel-dir", scratch / "repaired", wheel),
+        ("twine", "check", "--strict", sdist, *wheels),
+        ("check-wheel-contents", *wheels),
         ("abi3audit", "--strict", "--summary", stable),
-        (tools, "tools/check_instructions.py", wheel, stable),
-        (tools, "tools/check_identifiers.py"),
+        (tools, "tools/check_instructions.py", *wheels),
     ):
         output = run(*command, PATH=path)
         say(f"{Path(command[0]).name}: {' '.join(output.split())[-160:]}")
-    run_suite(python, stable, "numpy", scratch)
+    return repaired, stable
 
 
 def check_all(names: list[str], audits: bool, scratch: Path) -> None:
     tree = copy_tracked(scratch / "tree")
+    stable = None
     for index, name in enumerate(names):
         python = find(name)
         version = run(python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])").strip()
-        with_tools = builder(python, scratch)
-        folder = scratch / version
-        folder.mkdir()
+        folder = Path(tempfile.mkdtemp(dir=scratch))
+        with_tools = builder(python, folder)
         sdist = build_sdist(with_tools, tree, folder)
         wheel = build_wheel(with_tools, sdist, folder / "of-sdist")
         if index == 0:
@@ -180,10 +191,14 @@ def check_all(names: list[str], audits: bool, scratch: Path) -> None:
                 sys.exit("the wheel of the sdist differs from that of the checkout")
             say("the wheel of the sdist is that of the checkout, byte by byte")
             if audits:
-                audit(with_tools, sdist, wheel, scratch)
-        for numpy in (f"numpy=={OLDEST[version]}" if version in OLDEST else "", "numpy"):
-            if numpy:
-                run_suite(python, wheel, numpy, scratch)
+                repaired, stable = audit(with_tools, sdist, wheel, scratch)
+                run_suite(python, repaired, "numpy", tree, BEST)
+                run_suite(python, stable, "numpy", tree, BEST)
+        if version in OLDEST:
+            run_suite(python, wheel, f"numpy=={OLDEST[version]}", tree, BEST)
+        run_suite(python, wheel, "numpy", tree, BEST, BASELINE)
+    if stable and len(names) > 1:
+        run_suite(python, stable, "numpy", tree, BEST)
 
 
 def main() -> None:
