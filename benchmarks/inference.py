@@ -31,11 +31,17 @@ def torch_predict(frozen: bool = False) -> Work:
     return Work(predict)
 
 
-def onnx_predict() -> Work:
+def onnx_predict(bound: bool = False) -> Work:
+    """From a NumPy array to one; or with both bound beforehand."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(onnx_model(), options, ["CPUExecutionProvider"])
     feed = {"x": LENET.samples(1, DTYPE)[0][None]}
+    if bound:
+        binding = session.io_binding()
+        binding.bind_cpu_input("x", feed["x"])
+        binding.bind_output(session.get_outputs()[0].name)
+        return Work(lambda: session.run_with_iobinding(binding))
     return Work(lambda: session.run(None, feed))

@@ -70,6 +70,7 @@ def lenet_predict(effort: Effort) -> Section:
         "PyTorch, inference_mode": inference.torch_predict(),
         "PyTorch, traced and frozen": inference.torch_predict(frozen=True),
         "onnxruntime": inference.onnx_predict(),
+        "onnxruntime, input and output bound": inference.onnx_predict(bound=True),
     }
     times, peak = with_peak(contenders, effort)
     work, flop = "LeNet-5, inference, float32", forward_flop(LENET)

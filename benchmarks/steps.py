@@ -41,28 +41,26 @@ def steps_table(net: Network, dtype: str) -> str:
     graph = CG.Graph(loss)
     inputs, labels = net.samples(1, dtype)
     graph.step({x: inputs, t: net.one_hot(labels, dtype)}, ETA)
+    stretches = {"all": Stretch(graph, [*graph._step_of.values(), graph._arena.end_step()])}
+    for unit, step in graph._step_of.items():
+        node = unit.nodes[0]
+        name = f"{len(stretches)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
+        stretches[name] = Stretch(graph, [step])
     kinds = {"forward": (False, False), "backward": (True, False), "learning": (True, True)}
-    every = [*graph._step_of.values(), graph._arena.end_step()]
-    stretches = {"all steps": Stretch(graph, every)}
-    for number_, (unit, step) in enumerate(graph._step_of.items(), 1):
-        name = type(unit.nodes[0]).__name__
-        stretches[f"{number_} {len(unit.nodes)} × {name}, {unit.nodes[0].size}"] = Stretch(
-            graph, [step]
-        )
     works = {
         (name, kind): Work(stretch.run(*flags), MANY)
         for name, stretch in stretches.items()
         for kind, flags in kinds.items()
     }
-    works["calls", "Graph.train"] = training.graph_train(net, dtype)
-    works["calls", "Graph.step"] = training.graph_step(net, dtype)
+    works["Graph.train", ""] = training.graph_train(net, dtype)
+    works["Graph.step", ""] = training.graph_step(net, dtype)
     times = {key: own.fastest for key, own in alternate(works, EFFORT).items()}
     rows = []
     for name in stretches:
-        forward, both, all_ = (times[name, kind] for kind in kinds)
-        rows.append([name, number(forward), number(both - forward), number(all_ - both)])
-    rows += [[kind, number(times["calls", kind]), "", ""] for kind in ("Graph.train", "Graph.step")]
-    return table(["µs", "forward", "+ backward", "+ learning"], rows)
+        forward, both, learning = (times[name, kind] for kind in kinds)
+        rows.append([name, number(forward), number(both - forward), number(learning - forward)])
+    rows += [[name, "", "", number(times[name, ""])] for name in ("Graph.train", "Graph.step")]
+    return table(["µs", "forward", "backward", "backward with update"], rows)
 
 
 def main() -> None:
