@@ -2,7 +2,7 @@
 
 python benchmarks/performance.py [--quick] [--rows lenet,conv]
 
-It needs `pip install -e ".[bench]"` and a C compiler, and takes about ten minutes. With --quick or --rows it only
+It needs `pip install -e ".[bench]"` and a C compiler, and takes about five minutes. With --quick or --rows it only
 prints what it measures.
 """
 
