@@ -11,6 +11,7 @@ ignore it.
 
 import os
 import shutil
+import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -58,6 +59,7 @@ DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "freethreading_compatible": True,
+    "auto_pickle": False,
 }
 # How far to optimise, and what a debugger gets: only where CFLAGS does not say it, since these come behind CFLAGS.
 LEVELS = {
@@ -181,6 +183,8 @@ class BuildKernels(build_ext):
         flags = INSTRUCTION_SETS.get(isa, {}).get(compiler, [])
         ext.extra_compile_args = levels(compiler) + COMPILE_FLAGS[compiler] + flags
         ext.extra_link_args = LINK_FLAGS[compiler]
+        if sys.platform == "linux" and "-g0" in ext.extra_compile_args:
+            ext.extra_link_args = ["-s"]  # nor symbols: an eighth of the wheel
         super().build_extension(ext)
 
 

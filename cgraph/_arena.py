@@ -11,8 +11,6 @@ from cgraph._kernels.step import CallStep, Step
 from cgraph._places import Place, Region
 from cgraph._steps import Builder
 from cgraph.lowering import Block, Kind, Program
-from cgraph.node import Node
-from cgraph.walk import own_parameters
 
 
 class Arena:
@@ -117,12 +115,6 @@ class Arena:
         own = (u.nodes[0] for u in reversed(self.program.units) if u.kind is Kind.PYTHON)
         descent = self.kernels.elementwise.DescentStep(self.values.size)
         return [descent, *map(CallStep, own)]
-
-    def counts(self) -> dict[Node, int]:
-        """How many parameters each node has."""
-        inside = {learner.node: learner.size for learner in self.learners_of}
-        own = [u.nodes[0] for u in self.program.units if u.kind is Kind.PYTHON]
-        return inside | {node: sum(p.value.size for p in own_parameters(node)) for node in own}
 
     def packing(self, block: Block, channel: int) -> Step:
         """A step that copies one channel of a group to `transfer`."""

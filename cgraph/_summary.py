@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from cgraph._steps import multiply_adds
 from cgraph.lowering import Kind, Program, Unit
-from cgraph.node import Node
 
 HEADER = ("step", "computes", "shape", "reads", "parameters", "multiply-adds")
 
 
-def summary(program: Program, counts: Mapping[Node, int], nbytes: int) -> str:
-    """A line for each step, and one for the whole; `counts` has the number of each node's parameters."""
+def summary(program: Program, nbytes: int) -> str:
+    """A line for each step, and one for the whole."""
     units = [unit for unit in program.units if unit.kind is not Kind.LEAF]
-    learnt = [sum(counts.get(node, 0) for node in unit.nodes) for unit in units]
+    learnt = [sum(node._parameter_count() for node in unit.nodes) for unit in units]
     rows: list[tuple[str, ...]] = [HEADER]
     rows += [_row(i, u, n) for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]

@@ -66,10 +66,8 @@ class Block:
     # Some step takes channels one by one, so that no step can be the first to write all gradients: they are cleared.
     cleared: bool = False
     written: bool = False  # while the gradients' writers are looked through: one has been found
-    wanted: tuple[bool, bool] = (
-        True,
-        True,
-    )  # whether gradients are computed: in full passes, in lean ones
+    # Whether gradients are computed: in full passes, in lean ones
+    wanted: tuple[bool, bool] = (True, True)
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +97,9 @@ class Program:
         for level in levels(self.order):
             for unit in self._units(level):
                 self._append(unit)
+        # In order; a dict, since it is asked whether it contains a node.
+        leaves = {unit.nodes[0] for unit in self.units if unit.kind is Kind.LEAF}
+        self.leaves = dict.fromkeys(node for node in self.order if node in leaves)
 
     def units_above(self, block: Block) -> list[Unit]:
         """The units that a block is computed by, in order."""

@@ -212,11 +212,13 @@ class Node:
     def __repr__(self) -> str:
         if "_data" not in vars(self):
             return object.__repr__(self)
-        count = sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
         return (
             f"{type(self).__name__}(shape=({self.height}, {self.width}), "
-            f"dtype={self.dtype}, parameters={count})"
+            f"dtype={self.dtype}, parameters={self._parameter_count()})"
         )
+
+    def _parameter_count(self) -> int:
+        return sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
 
     if not TYPE_CHECKING:
 

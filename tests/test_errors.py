@@ -94,6 +94,7 @@ SOURCES = [
     "_gradcheck.py",
     "_targets.py",
     "_kernels/__init__.py",
+    "_compiled.py",
     "graph.py",
     "lowering.py",
     "node.py",

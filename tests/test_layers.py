@@ -25,6 +25,7 @@ LAYERS = {
     "_steps": 4,
     "_arena": 4,
     "_summary": 4,
+    "_compiled": 4,
     "graph": 4,
     "cgraph": 6,
     "cli": 7,
