@@ -35,7 +35,7 @@ def inlet(leaf: Node, at: int) -> Inlet:
 
 def as_streams(owner: str, feed: Feed, inlets: Mapping[Node, Inlet]) -> tuple[list[Stream], int]:
     """The samples of each fed leaf, and how many there are."""
-    if not isinstance(feed, Mapping):
+    if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
     streams = []
     counts = set()
