@@ -53,9 +53,11 @@ def test_no_samples_are_no_work():
     graph, x, _t, y = affine_graph()
     weight = y.weight.copy()
     empty = {x: np.empty((0, 3))}
+    graph.forward()
     for losses in (graph.accumulate(empty), graph.step(empty, 1.0), graph.train(empty, 1.0)):
         assert losses.shape == (0,)
         assert losses.dtype == np.float64
+    graph.backward()
     assert graph.predict(empty, y).shape == (0, 2)
     np.testing.assert_array_equal(y.weight, weight)
 

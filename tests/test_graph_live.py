@@ -185,6 +185,67 @@ def test_a_step_learns_from_what_stands_in_the_sums():
         twins.assert_sums_are_equal()
 
 
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_an_update_after_a_step_changes_nothing(batch):
+    """The step has left the sums 0, whatever stands in memory."""
+    twins = twins_of(convolution_of_several_groups)
+    train(twins, np.random.default_rng(8), batch=batch)
+    twins.graph.update(0.5)
+    twins.assert_values_are_equal()
+
+
+@pytest.mark.parametrize("update", ["update", "step"])
+def test_sums_written_after_an_update_count(update):
+    rng = np.random.default_rng(9)
+    twins = twins_of(kernels_of_one)
+    twins.assert_sums_are_equal()
+    samples = twins.draw(rng, 2)
+    if update == "step":
+        twins.graph.step(twins.feed(samples), 0.05)
+    else:
+        twins.graph.accumulate(twins.feed(samples))
+        twins.graph.update(0.05)
+    twins.nodes_train(samples, 0.05, 2)
+    for nodes in (twins.ours, twins.theirs):
+        for _, sums in parameters_of(nodes):
+            sums += 0.5
+    twins.graph.accumulate(twins.feed(samples))
+    twins.nodes_train(samples, 0, 0)
+    twins.assert_sums_are_equal()
+
+
+@pytest.mark.parametrize("before", ["forward", "accumulate"])
+def test_the_nodes_own_backward_pass_may_follow_a_pass_of_the_graph(before):
+    twins = twins_of(strides_of_two)
+    samples = twins.draw(np.random.default_rng(10), 1)
+    if before == "forward":
+        twins.write(samples)
+        twins.graph.forward()
+        twins.nodes_forward()
+    else:
+        twins.graph.accumulate(twins.feed(samples))
+        twins.nodes_train(samples, 0, 0)
+    twins.nodes_backward(twins.ours)
+    twins.nodes_backward()
+    twins.assert_equal()
+
+
+@pytest.mark.parametrize("other", ["predict", "accumulate", "step", "nodes"])
+def test_a_backward_pass_does_not_follow_the_forward_pass_before_another_call(other):
+    twins = twins_of(strides_of_two)
+    feed = twins.feed(twins.draw(np.random.default_rng(11), 1))
+    twins.graph.forward()
+    {
+        "predict": lambda: twins.graph.predict(feed),
+        "accumulate": lambda: twins.graph.accumulate(feed),
+        "step": lambda: twins.graph.step(feed, 0.1),
+        "nodes": lambda: twins.nodes_forward(twins.ours),
+    }[other]()
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        twins.graph.backward()
+
+
 @both_dtypes
 @every_network
 def test_the_nodes_and_the_graph_may_take_turns(network, dtype):

@@ -158,6 +158,34 @@ def test_what_an_own_method_raises_comes_out_and_the_graph_goes_on(method, call)
     twins.assert_equal()
 
 
+def test_after_a_pass_that_failed_every_gradient_reads_0_and_backward_needs_another():
+    nodes = failing()
+    graph = CG.Graph(nodes[-1])
+    graph.forward()
+    graph.backward()
+    graph.forward()
+    nodes[4].fails_in = "calcData"
+    with pytest.raises(ZeroDivisionError):
+        graph.forward()
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        graph.backward()
+    nodes[4].fails_in = "calcPartialDerivative"
+    with pytest.raises(ZeroDivisionError):
+        graph.accumulate({nodes[0]: np.ones((1, 20))})
+    assert not any(node.grad.any() for node in nodes)
+
+
+def test_parameters_that_were_handed_out_show_what_was_learnt_before_an_exception():
+    nodes = failing()
+    graph = CG.Graph(nodes[-1])
+    kernel = nodes[3].kernel
+    before = kernel.copy()
+    nodes[4].fails_in = "updateParameters"
+    with pytest.raises(ZeroDivisionError):
+        graph.train({nodes[0]: np.ones((1, 20))}, 0.1)
+    assert (kernel != before).any()
+
+
 def test_a_backward_pass_that_failed_keeps_what_it_has_added_and_adds_nothing_twice():
     """As the nodes' own pass does: what lies behind the failing node has its share."""
     twins = Twins(failing, [7])
