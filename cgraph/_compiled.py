@@ -20,6 +20,8 @@ from cgraph.node import Node
 # What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed.
 Gradients = Literal["live", "zero", "full", "lean"]
 
+MOST_PARTS = 16  # of a graph that are remembered, for one node each
+
 
 class Compiled:
     """A program, compiled; the nodes know it as `_graph`.
@@ -58,6 +60,10 @@ class Compiled:
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
+        if self._arena.memory.busy:
+            raise RuntimeError(
+                f"Graph.{method}: is already running, in another thread or in a node's own method"
+            )
         self._arena.begin()
 
     def _require_loss(self, method: str) -> None:
@@ -82,6 +88,8 @@ class Compiled:
                 steps.append(self._arena.packing(block, channel))
                 at = self._arena.transfer
             item = self._dtype.itemsize
+            if len(self._parts) == MOST_PARTS:
+                self._parts.clear()
             known = self._parts[target] = plan.Steps(steps), (at * item, target.size * item)
         return known
 
@@ -179,5 +187,7 @@ class Compiled:
 
     def _retire(self) -> None:
         """Before the nodes go to a newer Graph."""
+        if self._arena.memory.busy:
+            raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
         self._give_way()
         self._stale = True

@@ -31,7 +31,7 @@ class Graph(Compiled):
         The leaves whose gradient is computed: all, none, or these. By default all by `backward` and `accumulate`,
         none by `step` and `train`.
     threads : int, optional
-        How many threads may share the samples of a batch.
+        How many threads may share the samples of a batch; as yet one is used, whatever it says.
 
     Raises
     ------
@@ -68,7 +68,8 @@ class Graph(Compiled):
         leaf_grads: bool | Iterable[Node] | None = None,
         threads: int | None = None,
     ) -> None:
-        ends = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
+        given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
+        ends = list(dict.fromkeys(given))
         self._threads = None if threads is None else as_size("Graph", "threads", threads)
         program = Program(ends)
         for node in program.order:
@@ -280,6 +281,8 @@ class Graph(Compiled):
         steps, outlet = self._part(target)
         self._run(steps, feeds, (result, *outlet), count, backward=False)
         self._gradients = "zero"
+        for output in self._program.outputs:
+            output._has_run = output is target
         return result
 
     def _target(self, node: Node | None) -> Node:

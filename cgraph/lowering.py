@@ -23,6 +23,8 @@ from cgraph.walk import ancestors_of
 
 # Channels of a group lie side by side, filled up to whole vectors of this many bytes.
 VECTOR_BYTES = 32
+# A missing connection is multiplied like any other: not worth it where less than this part of them is there.
+FEWEST = 0.25
 
 
 class Kind(Enum):
@@ -95,6 +97,9 @@ class Program:
         for node in self.order:
             require_fit(node)
         for level in levels(self.order):
+            if len(level) == 1:
+                self._append(Unit(kind_of(level[0]), (level[0],), tuple(level[0].backward)))
+                continue
             for unit in self._units(level):
                 self._append(unit)
         # In order; a dict, since it is asked whether it contains a node.
@@ -112,9 +117,11 @@ class Program:
         return found[::-1]
 
     def _append(self, unit: Unit) -> None:
-        count = len(unit.nodes)
-        lanes = VECTOR_BYTES // unit.nodes[0].dtype.itemsize
-        unit.block = Block(unit.nodes, 1 if count == 1 else -(-count // lanes) * lanes)
+        count, pitch = len(unit.nodes), 1
+        if count > 1:
+            lanes = VECTOR_BYTES // unit.nodes[0].dtype.itemsize
+            pitch = -(-count // lanes) * lanes
+        unit.block = Block(unit.nodes, pitch)
         for channel, node in enumerate(unit.nodes):
             self.where[node] = (unit.block, channel)
         self.units.append(unit)
@@ -137,7 +144,7 @@ class Program:
             if kind is Kind.CHANNEL:
                 yield from self._over_channels(nodes)
             elif len(nodes) > 1:
-                yield self._siblings(nodes)
+                yield from self._siblings(nodes)
             else:
                 yield Unit(kind, nodes, tuple(nodes[0].backward))
 
@@ -157,11 +164,18 @@ class Program:
         indices = {index for b, index in map(self.where.__getitem__, channels) if b is block}
         return block if len(block.nodes) > 1 and len(indices) == len(channels) else None
 
-    def _siblings(self, nodes: Sequence[Node]) -> Unit:
+    def _siblings(self, nodes: Sequence[Node]) -> Iterator[Unit]:
+        """One unit that reads a whole group; where that has few connections, one for each set of inputs."""
         block = self._common_block(nodes[0].backward)
-        if block is None:
-            return Unit(Kind.CONVOLUTION, nodes, tuple(nodes[0].backward))
-        return Unit(Kind.CONVOLUTION, nodes, block.nodes, [block])
+        if block is not None:
+            connections = sum(len(node.backward) for node in nodes)
+            if connections >= FEWEST * len(block.nodes) * len(nodes):
+                yield Unit(Kind.CONVOLUTION, nodes, block.nodes, [block])
+                return
+        same: dict[tuple[Node, ...], list[Node]] = {}
+        for node in nodes:
+            same.setdefault(tuple(node.backward), []).append(node)
+        yield from (Unit(Kind.CONVOLUTION, group, inputs) for inputs, group in same.items())
 
     def _over_channels(self, nodes: Sequence[Node]) -> Iterator[Unit]:
         """A unit for each set of nodes that reads every channel of a group once; one for each other node."""
@@ -229,7 +243,13 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
     result: list[list[Node]] = []
     for node in order:
         try:
-            level = depth[node] = 1 + max([depth[x] for x in node.backward], default=-1)
+            above = node.backward
+            nearest = (
+                depth[above[0]]
+                if len(above) == 1
+                else max(map(depth.__getitem__, above), default=-1)
+            )
+            level = depth[node] = 1 + nearest
         except KeyError:
             raise ValueError(
                 f"Graph: nodes must not depend on themselves, got a circle through {node!r}"

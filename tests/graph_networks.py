@@ -200,6 +200,27 @@ def convolution_of_several_groups(make):
     make.classified(make.bank([*first, *second], 4, 3))
 
 
+def channels_as_wide_as_the_groups_pitch(make):
+    """Eight channels, of two groups that are filled up to eight elements a position in float32, to four in float64."""
+    image = make.image(5, 5)
+    first, second = make.bank([image], 4, 3, 5, 5), make.bank([image], 4, 1)
+    some = [first[0], second[1], first[2], second[3]]
+    make.squared([*make.bank([*first, *second], 2, 3), *make.bank(some, 3, 3)])
+
+
+def depthwise(make):
+    """One connection of eight for each channel: no reason to multiply with the other seven."""
+    first = make.bank([make.image(6, 6)], 8, 3)
+    make.squared([make.convolution([x], 3) for x in first])
+
+
+def few_connections(make):
+    """Pairs of siblings, each with two channels of their own out of ten."""
+    first = make.bank([make.image(6, 6)], 10, 3)
+    pairs = [first[i : i + 2] for i in range(0, 10, 2)]
+    make.squared([make.convolution(pair, 2) for pair in pairs for _ in range(2)])
+
+
 def wide(make):
     """More channels than any vector has elements, one more than whole vectors, and one less."""
     first = make.bank([make.image(4, 4)], 17, 3, 4, 4)
@@ -238,6 +259,11 @@ NETWORKS = {
     convolution_of_several_groups: [
         (3, "Convolution2d"), (2, "Convolution2d"), (4, "Convolution2d"), *CLASSIFIED,
     ],
+    channels_as_wide_as_the_groups_pitch: [
+        *[(4, "Convolution2d")] * 2, (2, "Convolution2d"), (3, "Convolution2d"), *SQUARED,
+    ],
+    depthwise: [(8, "Convolution2d"), *[(1, "Convolution2d")] * 8, *SQUARED],
+    few_connections: [(10, "Convolution2d"), *[(2, "Convolution2d")] * 5, *SQUARED],
     wide: [(17, "Convolution2d"), (17, "ReLU"), (15, "Convolution2d"), *CLASSIFIED],
 }  # fmt: skip
 

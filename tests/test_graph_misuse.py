@@ -227,3 +227,28 @@ def test_nodes_in_a_circle_are_refused():
     a.backward[1] = b
     with pytest.raises(ValueError, match=r"Graph: .* circle"):
         CG.Graph(b)
+
+
+def test_a_graph_that_runs_in_one_thread_is_refused_to_another():
+    x = CG.Leaf1(400)
+    first = CG.Affine(x, np.zeros((401, 400)))
+    graph = CG.Graph(CG.Norm2(first))
+    samples = np.ones((400, 400))
+    begin = threading.Barrier(2)
+    refused = []
+
+    def work():
+        begin.wait()
+        for _ in range(20):
+            try:
+                graph.predict({x: samples})
+            except RuntimeError as error:
+                refused.append(str(error))
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all("is already running" in message for message in refused)
+    assert graph.predict({x: samples}).tolist() == [[0.0]] * 400

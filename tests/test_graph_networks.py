@@ -104,3 +104,17 @@ def test_a_long_chain_is_built_and_run_without_recursion():
     graph = CG.Graph(CG.Norm2(node))
     assert graph.accumulate({x: [[3, 4]]}).tolist() == [5]
     np.testing.assert_allclose(x.grad, [0.6, 0.8])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("count", [2, 4, 7, 9])
+@pytest.mark.parametrize("size", range(3, 11))
+def test_equal_windows_have_equal_outputs(size, count, dtype, build_name):
+    """Else the maxima of a constant area would have no ties, or other ones than the nodes' own passes find."""
+    rng = np.random.default_rng(size)
+    image = CG.Leaf2(size, size, dtype=dtype)
+    first = [CG.Convolution2d([image], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(count)]
+    second = [CG.Convolution2d(first, rng.normal(size=(count, 1, 1)), 0.1) for _ in range(count)]
+    image.getInput(np.full((size, size), 0.3))
+    CG.Graph(first + second).forward()
+    assert all(np.ptp(node.data) == 0 for node in first + second)

@@ -6,7 +6,7 @@ it streams from memory; where d or g has gaps, and behind the last whole vector 
 """
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_set1, v_store, vec
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport Source, Target, added_to, get, overwritten, put, put1, source
 
@@ -157,7 +157,7 @@ cdef inline void learn_rows(
     cdef real factor[PAIR]
     cdef real tail[PAIR]
     for r in range(rows):
-        factor[r] = -eta * x.at[(i + r) * x.step]
+        factor[r] = x.at[(i + r) * x.step]
         total[r] = v_set1(0)
         tail[r] = 0
     while g.step == 1 and j + V_LANES <= n:
@@ -165,12 +165,12 @@ cdef inline void learn_rows(
         for r in range(rows):
             row = v_load(w + r * n + j)
             total[r] = v_fma(row, slope, total[r])
-            v_store(w + r * n + j, v_fma(v_set1(factor[r]), slope, row))
+            v_store(w + r * n + j, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), slope), row))
         j += V_LANES
     while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.at[j * g.step]
-            w[r * n + j] += factor[r] * g.at[j * g.step]
+            w[r * n + j] -= eta * (factor[r] * g.at[j * g.step])
         j += 1
     for r in range(rows):
         if dx.at != NULL:

@@ -33,9 +33,9 @@ cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py
 cdef inline void copy_channels(
     const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
 ) noexcept nogil:
-    """Copies the channels of `count` positions; what lies between them in y may be overwritten if the steps agree."""
+    """Copies the channels of `count` positions; of several channels, what lies behind them may be overwritten, too."""
     cdef Py_ssize_t _i, c
-    if x_step == y_step:
+    if x_step == y_step and (channels > 1 or x_step == 1):
         memcpy(y, x, ((count - 1) * x_step + channels) * sizeof(real))
         return
     for _i in range(count):

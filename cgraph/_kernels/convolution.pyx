@@ -15,7 +15,7 @@ from cgraph._kernels.operand cimport data_of, grad_of, gradient, output, place_o
 from cgraph._kernels.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport (
-    Source, Target, added_to, move, overwritten, put1, source, source_from, target_from
+    Source, Target, added_to, descend, move, overwritten, put1, source, source_from, target_from
 )
 from cgraph._kernels.window cimport Window
 
@@ -287,12 +287,6 @@ def convolution2d_backward_kernel(
 
 # The step of a Graph
 
-cdef void learn(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        w[i] -= eta * dw[i]
-
-
 cdef class ConvolutionStep(Step):
     """One node; its scratch holds the frames of its inputs between forward and backward."""
     cdef Window window
@@ -331,7 +325,7 @@ cdef class ConvolutionStep(Step):
         kernel_gradient(frame, g, &self.taps[0], self.count, self.window, packed, Target(dw, 1, not arena.fresh))
         self.input_gradients(arena, g, w, frame)
         if arena.learn:
-            learn(w, dw, <real>arena.eta, self.count + 1)
+            descend(w, dw, <real>arena.eta, self.count + 1)
 
     cdef void fill_frames(self, Arena *arena, real *frame) noexcept nogil:
         cdef Place x

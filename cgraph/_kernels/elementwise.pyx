@@ -11,7 +11,7 @@ from cgraph._kernels.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_less, v_mul, v_select, v_set1, v_sub, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
-from cgraph._kernels.strided cimport Source, Target, added_to, get, overwritten, put, source
+from cgraph._kernels.strided cimport Source, Target, added_to, descend as strided_descend, get, overwritten, put, source
 
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
@@ -170,18 +170,16 @@ def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
-cdef void step(real *w, real *dw, real eta, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        w[i] -= eta * dw[i]
-        dw[i] = 0
+cdef void descend_and_clear(real *w, real *dw, real eta, Py_ssize_t n) noexcept nogil:
+    strided_descend(w, dw, eta, n)
+    memset(dw, 0, n * sizeof(real))
 
 
 def descend(real[::1] w, real[::1] dw, real eta):
     require(w.shape[0] == dw.shape[0])
     with nogil:
         if w.shape[0]:
-            step(&w[0], &dw[0], eta, w.shape[0])
+            descend_and_clear(&w[0], &dw[0], eta, w.shape[0])
 
 
 # The steps of a Graph
@@ -251,7 +249,7 @@ cdef class DescentStep(Step):
         self.n = n
 
     cdef void learn(self, Arena *arena) noexcept nogil:
-        step(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
+        descend_and_clear(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
 
 
 cdef class EndStep(Step):

@@ -17,6 +17,7 @@ from cgraph._kernels.channels cimport add_channels, add_row_sums, all_finite, co
 from cgraph._kernels.product cimport TALL, TILE, Product, multiply
 from cgraph._kernels.simd cimport V_LANES, real
 from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
 
@@ -47,12 +48,6 @@ def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, 
 cdef table(list offsets):
     """Offsets, and behind them as many more as a tile may read."""
     return array("q", offsets + [0] * TALL)
-
-
-cdef void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        w[i] -= eta * dw[i]
 
 
 cdef class ConvolutionGroupStep(Step):

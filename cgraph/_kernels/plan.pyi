@@ -10,6 +10,7 @@ class Steps:
 
 @disjoint_base
 class Memory:
+    busy: bool
     def __init__(self, data: int, grad: int, values: int, sums: int, scratch: int) -> None: ...
 
 def forward(steps: Steps, memory: Memory) -> None: ...

@@ -75,32 +75,49 @@ cdef class Steps:
 cdef class Memory:
     """An arena: the addresses of arrays that its owner keeps alive."""
     cdef Arena arena
+    cdef readonly bint busy     # a pass is running
 
     def __init__(self, size_t data, size_t grad, size_t values, size_t sums, size_t scratch):
         self.arena.data, self.arena.grad = <char *>data, <char *>grad
         self.arena.values, self.arena.sums, self.arena.scratch = <char *>values, <char *>sums, <char *>scratch
 
+    cdef int occupy(self) except -1:
+        """Before a pass, which `release` follows."""
+        if self.busy:
+            raise RuntimeError("Graph: is already running, in another thread or in a node's own method")
+        self.busy = True
+        return 0
+
+    cdef void release(self) noexcept:
+        self.busy = False
+
 
 def forward(Steps steps, Memory memory):
     """A forward pass over the sample that the leaves hold."""
+    memory.occupy()
     with nogil:
         steps.forward(&memory.arena)
+    memory.release()
     steps.check(&memory.arena)
 
 
 def backward(Steps steps, Memory memory, bint fresh):
     """A backward pass, which computes all gradients."""
+    memory.occupy()
     memory.arena.lean, memory.arena.fresh, memory.arena.learn, memory.arena.apart = False, fresh, False, True
     with nogil:
         steps.backward(&memory.arena)
+    memory.release()
     steps.check(&memory.arena)
 
 
 def learn(Steps learners, Memory memory, double eta):
     """One update: values -= eta * sums, then the sums are 0."""
+    memory.occupy()
     memory.arena.eta = eta
     with nogil:
         learners.learn(&memory.arena)
+    memory.release()
     learners.check(&memory.arena)
 
 
@@ -156,8 +173,10 @@ def run(
     cdef Py_ssize_t count = len(feeds), opened = 0
     cdef Arena *arena = &memory.arena
     cdef Task task = Task(samples, backward, fresh, batch, max(PATIENCE // (cost + 1), 1))
+    memory.occupy()
     cdef Stream *streams = <Stream *>calloc(count + 1, sizeof(Stream))
     if streams == NULL:
+        memory.release()
         raise MemoryError()
     arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, fresh and batch == 1, eta
     arena.apart = False
@@ -176,3 +195,4 @@ def run(
             opened -= 1
             PyBuffer_Release(&streams[opened].array)
         free(streams)
+        memory.release()

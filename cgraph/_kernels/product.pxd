@@ -170,7 +170,8 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
     if width >= whole:
         row = p.rows // height * height
         tiles(block, p.at, p.c + column, p.to, p.rows // height)
-    if width == V_LANES and p.rows - row <= FEW:
+    # Not where rows are outputs: equal windows shall have equal sums, or a maximum has no ties.
+    if p.origin == NULL and width == V_LANES and p.rows - row <= FEW:
         single_rows(block, p.at + row, p.c + column, p.to + row, p.rows - row)
         return
     while row < p.rows:

@@ -71,6 +71,14 @@ cdef inline void move(Source x, Target d, Py_ssize_t n) noexcept nogil:
         memcpy(d.at, x.at, n * sizeof(real))
 
 
+# Gradient descent:   w_i -= eta dw_i
+
+cdef inline void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        w[i] -= eta * dw[i]
+
+
 cdef inline Source source_from(Source x, Py_ssize_t i) noexcept nogil:
     """x without its first i elements."""
     return Source(x.at + i * x.step, x.step)

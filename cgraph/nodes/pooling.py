@@ -118,7 +118,7 @@ class MaxPooling2d(Filter2d):
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
         """How many elements within the domain equal the maximum, shape (height, width)."""
-        if self._graph is not None:  # whose steps do without
+        if self._graph is not None and self.backward:  # whose steps do without
             self._pool(np.empty_like(self._data))
         return self._maxCount
 
