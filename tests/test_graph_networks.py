@@ -118,3 +118,52 @@ def test_equal_windows_have_equal_outputs(size, count, dtype, build_name):
     image.getInput(np.full((size, size), 0.3))
     CG.Graph(first + second).forward()
     assert all(np.ptp(node.data) == 0 for node in first + second)
+
+
+def convolved(image, shape, count=4, *args):
+    rng = np.random.default_rng(shape[-1])
+    args = args or (0.1,)
+    return [CG.Convolution2d([image], rng.uniform(-1, 1, (1, *shape)), *args) for _ in range(count)]
+
+
+# What looks like one step and is not, or is in another order: from an image to nodes, whose data a loss reads
+ALMOST = {
+    "two classes": lambda a, _b: [op(x) for op, x in zip([CG.ReLU, CG.Tanh] * 2, a, strict=True)],
+    "strides": lambda a, _b: [CG.AveragePooling2d(x, 2, 2, 1 + i % 2) for i, x in enumerate(a)],
+    "two groups": lambda a, b: [CG.Convolution2d([a[0], b[1]], np.ones((2, 2, 2)), 0.1 * i) for i in (1, 2)],
+    "unequal groups": lambda a, b: [CG.Add(x, y) for x, y in zip(a, b[:2] * 2, strict=True)],
+    "another order": lambda a, _b: [CG.ReLU(x) for x in a[::-1]],
+}
+
+
+@pytest.mark.parametrize("name", ALMOST)
+def test_what_is_almost_a_group_equals_its_nodes(name):
+    def make():
+        image = CG.Leaf2(5, 5)
+        nodes = ALMOST[name](convolved(image, (2, 2)), convolved(image, (2, 2), 5))
+        return [image, *nodes, CG.Norm2(CG.Concatenation(nodes))]
+
+    twins = Twins(make, [len(make()) - 1])
+    samples = twins.draw(np.random.default_rng(0), 2)
+    twins.graph.accumulate(twins.feed(samples))
+    twins.nodes_train(samples, 0, 0)
+    twins.assert_equal()
+
+
+def test_a_loss_may_be_a_channel_of_a_group():
+    def make():
+        image = CG.Leaf2(2, 2)
+        a, b = convolved(image, (2, 2), 2)
+        return [image, a, b]
+
+    twins = Twins(make, [2])
+    nodes = twins.ours
+    graph = CG.Graph(nodes[2])
+    graph.forward()
+    graph.backward()
+    np.testing.assert_array_equal(nodes[0].grad, nodes[2].kernel.ravel())
+
+
+def test_leaves_come_in_the_order_of_nodes():
+    graph = CG.Graph(CG.Concatenation([CG.Leaf1(1) for _ in range(5)]))
+    assert graph.leaves == [node for node in graph.nodes if not node.backward]

@@ -290,3 +290,11 @@ def test_a_subclass_of_an_operation_runs_through_its_own_methods():
     assert graph.predict({x: [[1, -1]]}).tolist() == [[2, 0, 0, 0]]
     graph.update(0.1)
     assert learner.weight.tolist() == [[1, 1]] * 3
+
+
+def test_predict_calls_what_a_node_needs_alone():
+    log = []
+    x = CG.Leaf1(2)
+    needed, other = CG.ReLU(x), Recorder([x], log, "other")
+    CG.Graph([needed, other]).predict({x: [[1, 2]]}, needed)
+    assert log == []
