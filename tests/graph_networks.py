@@ -208,6 +208,36 @@ def channels_as_wide_as_the_groups_pitch(make):
     make.squared([*make.bank([*first, *second], 2, 3), *make.bank(some, 3, 3)])
 
 
+def siblings_of_other_geometry(make):
+    """Kernels and outputs of one size; stride, top and left padding differ, one at a time."""
+    image = make.image(6, 6)
+    geometries = [(2, 0, 0), (3, 0, 0), (3, 1, 0), (3, 0, 1)]
+    banks = [make.bank([image], 2, 2, *geometry, 3, 3) for geometry in geometries]
+    make.squared([node for bank in banks for node in bank])
+
+
+def poolings_that_pad_differently(make):
+    """One to each channel, but not alike."""
+    first = make.bank([make.image(5, 5)], 4, 2)
+    pooled = make.each(CG.MaxPooling2d, first[:2], 2, 2, 3, 1, 1, 2, 2)
+    for node in first[2:]:
+        pooled.append(make.add(CG.MaxPooling2d(node, 2, 2, 3, 1, 1, 2, 2, pad_value=9.0)))
+    make.squared(pooled)
+
+
+def activations_in_another_order(make):
+    """They are found in an order that is not that of their channels."""
+    a, b, c = make.bank([make.image(4, 4)], 3, 2)
+    make.squared([a, b, c, *make.each(CG.Tanh, [c, a, b])])
+
+
+def sum_of_unequal_groups(make):
+    """Eight channels and the first eight of nine, whose positions lie further apart."""
+    image = make.image(4, 4)
+    eight, nine = make.bank([image], 8, 2), make.bank([image], 9, 2, 2, 0, 0, 3, 3)
+    make.squared([make.add(CG.Add(x, y)) for x, y in zip(eight, nine[:8], strict=True)] + nine)
+
+
 def depthwise(make):
     """One connection of eight for each channel: no reason to multiply with the other seven."""
     first = make.bank([make.image(6, 6)], 8, 3)
@@ -261,6 +291,14 @@ NETWORKS = {
     ],
     channels_as_wide_as_the_groups_pitch: [
         *[(4, "Convolution2d")] * 2, (2, "Convolution2d"), (3, "Convolution2d"), *SQUARED,
+    ],
+    siblings_of_other_geometry: [*[(2, "Convolution2d")] * 4, *SQUARED],
+    poolings_that_pad_differently: [
+        (4, "Convolution2d"), *[(1, "MaxPooling2d")] * 4, *SQUARED,
+    ],
+    activations_in_another_order: [(3, "Convolution2d"), (3, "Tanh"), *SQUARED],
+    sum_of_unequal_groups: [
+        (8, "Convolution2d"), (9, "Convolution2d"), *[(1, "Add")] * 8, *SQUARED,
     ],
     depthwise: [(8, "Convolution2d"), *[(1, "Convolution2d")] * 8, *SQUARED],
     few_connections: [(10, "Convolution2d"), *[(2, "Convolution2d")] * 5, *SQUARED],

@@ -164,7 +164,7 @@ def train_for_ever(graph, feed, batch):
         graph.train(feed, 0.1, batch=batch)
 
 
-def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph():
+def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph(ctrl_c):
     graph, x, t, y = affine_graph()
     rows = np.zeros((30_000_000 // 8, 3))
     feed = {x: rows, t: np.zeros((len(rows), 2))}

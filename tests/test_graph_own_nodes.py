@@ -298,3 +298,24 @@ def test_predict_calls_what_a_node_needs_alone():
     needed, other = CG.ReLU(x), Recorder([x], log, "other")
     CG.Graph([needed, other]).predict({x: [[1, 2]]}, needed)
     assert log == []
+
+
+def test_a_leaf_of_the_users_that_learns_is_updated():
+    class Bias(CG.Leaf1):
+        _parameters = (("data", "grad"),)
+
+    x, bias = CG.Leaf1(2), Bias(2)
+    bias.getInput([1, 2])
+    x.getInput([3, 4])
+    graph = CG.Graph(CG.Dots(x, bias))
+    graph.forward()
+    graph.backward()
+    graph.update(0.5)
+    assert bias.data.tolist() == [-0.5, 0.0]
+
+
+def test_the_gradient_of_what_an_own_node_reads_is_always_computed():
+    x = CG.Leaf1(2)
+    graph = CG.Graph(CG.Dots(Square(x), CG.ReLU(x)))
+    graph.step({x: [[1.0, 2.0]]}, 0.1)
+    assert x.grad.tolist() == [3.0, 12.0]
