@@ -148,9 +148,9 @@ def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] p
 # Both at once, and descent:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j
 
 cdef inline void learn_rows(
-    real *w, Py_ssize_t n, Source x, Source g, real eta, Py_ssize_t rows, Target dx, Py_ssize_t i
+    real *w, Py_ssize_t n, Source x, Source g, real eta, Py_ssize_t rows, Target dx, Py_ssize_t i, bint wanted
 ) noexcept nogil:
-    """The gradients of some inputs from number i on, and the step of their rows of W; w: the first of these."""
+    """Of some rows of W, from w on: the gradients of their inputs, number i and so on, if wanted, and the step."""
     cdef Py_ssize_t j = 0, r
     cdef vec slope, row
     cdef vec total[PAIR]
@@ -164,7 +164,8 @@ cdef inline void learn_rows(
         slope = v_load(g.at + j)
         for r in range(rows):
             row = v_load(w + r * n + j)
-            total[r] = v_fma(row, slope, total[r])
+            if wanted:
+                total[r] = v_fma(row, slope, total[r])
             v_store(w + r * n + j, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), slope), row))
         j += V_LANES
     while j < n:
@@ -172,20 +173,20 @@ cdef inline void learn_rows(
             tail[r] += w[r * n + j] * g.at[j * g.step]
             w[r * n + j] -= eta * (factor[r] * g.at[j * g.step])
         j += 1
-    for r in range(rows):
-        if dx.at != NULL:
+    if wanted:
+        for r in range(rows):
             put1(dx, i + r, v_hsum(total[r]) + tail[r])
 
 
-cdef void learn(
-    real *w, Py_ssize_t m, Py_ssize_t n, Source x, real b, Source g, real eta, Target dx
+cdef inline void learn(
+    real *w, Py_ssize_t m, Py_ssize_t n, Source x, real b, Source g, real eta, Target dx, bint wanted
 ) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i + PAIR <= m:
-        learn_rows(w + i * n, n, x, g, eta, PAIR, dx, i)
+        learn_rows(w + i * n, n, x, g, eta, PAIR, dx, i, wanted)
         i += PAIR
     while i < m:
-        learn_rows(w + i * n, n, x, g, eta, 1, dx, i)
+        learn_rows(w + i * n, n, x, g, eta, 1, dx, i, wanted)
         i += 1
     scale(-eta * b, g, n, w + m * n, True)
 
@@ -210,8 +211,11 @@ cdef class AffineStep(Step):
         cdef Source x = data_of(arena, &self.x), g = grad_of(arena, &self.d)
         cdef Target dx = gradient(arena, &self.x)
         cdef real *w = <real *>arena.values + self.values_at
+        if arena.learn and dx.at == NULL:       # as in the first layer: a loop without the sums
+            learn(w, self.m, self.n, x, self.bias, g, <real>arena.eta, dx, False)
+            return
         if arena.learn:
-            learn(w, self.m, self.n, x, self.bias, g, <real>arena.eta, dx)
+            learn(w, self.m, self.n, x, self.bias, g, <real>arena.eta, dx, True)
             return
         if dx.at != NULL:
             input_gradient(w, self.m, self.n, g, dx)
