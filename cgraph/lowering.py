@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, auto
+from enum import Enum
 
 from cgraph._kernels.window import Window
 from cgraph.node import Node
@@ -30,11 +30,11 @@ FEWEST = 0.25
 class Kind(Enum):
     """How nodes of a class become steps."""
 
-    LEAF = auto()  # no step: somebody writes its data
-    CHANNEL = auto()  # each channel by itself: one step over all channels of a group
-    CONVOLUTION = auto()  # siblings that read the same channels are one step
-    ALONE = auto()  # a step for each node
-    PYTHON = auto()  # any other class: its own methods are called
+    LEAF = "leaf"  # no step: somebody writes its data
+    CHANNEL = "channel"  # each channel by itself: one step over all channels of a group
+    CONVOLUTION = "convolution"  # siblings that read the same channels are one step
+    ALONE = "alone"  # a step for each node
+    PYTHON = "python"  # any other class: its own methods are called
 
 
 # By exact class: a subclass may override a method.

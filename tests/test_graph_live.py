@@ -185,7 +185,6 @@ def test_a_step_learns_from_what_stands_in_the_sums():
         twins.assert_sums_are_equal()
 
 
-
 @pytest.mark.parametrize("batch", [1, 2])
 def test_an_update_after_a_step_changes_nothing(batch):
     """The step has left the sums 0, whatever stands in memory."""

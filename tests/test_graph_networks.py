@@ -130,7 +130,9 @@ def convolved(image, shape, count=4, *args):
 ALMOST = {
     "two classes": lambda a, _b: [op(x) for op, x in zip([CG.ReLU, CG.Tanh] * 2, a, strict=True)],
     "strides": lambda a, _b: [CG.AveragePooling2d(x, 2, 2, 1 + i % 2) for i, x in enumerate(a)],
-    "two groups": lambda a, b: [CG.Convolution2d([a[0], b[1]], np.ones((2, 2, 2)), 0.1 * i) for i in (1, 2)],
+    "two groups": lambda a, b: [
+        CG.Convolution2d([a[0], b[1]], np.ones((2, 2, 2)), 0.1 * i) for i in (1, 2)
+    ],
     "unequal groups": lambda a, b: [CG.Add(x, y) for x, y in zip(a, b[:2] * 2, strict=True)],
     "another order": lambda a, _b: [CG.ReLU(x) for x in a[::-1]],
 }

@@ -27,7 +27,9 @@ def own_steps(module):
     return {
         name
         for name, value in vars(module).items()
-        if inspect.isclass(value) and issubclass(value, Step) and value.__module__ == module.__name__
+        if inspect.isclass(value)
+        and issubclass(value, Step)
+        and value.__module__ == module.__name__
     }
 
 

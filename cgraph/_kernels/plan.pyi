@@ -29,5 +29,5 @@ def run(
     lean: bool = False,
     fresh: bool = False,
     batch: int = 0,
-    eta: float = 0,
+    eta: float = 0.0,
 ) -> None: ...
