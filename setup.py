@@ -11,6 +11,7 @@ ignore it.
 
 import os
 import shutil
+import sys
 import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
@@ -23,8 +24,16 @@ from setuptools.command.build_ext import build_ext
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels._cyutility"
-SINGLE = ("cpu", "window")
-FAMILIES = ("affine", "concatenation", "convolution", "elementwise", "pooling", "reduction")
+SINGLE = ("cpu", "plan", "step", "window")
+FAMILIES = (
+    "affine",
+    "concatenation",
+    "convolution",
+    "elementwise",
+    "group",
+    "pooling",
+    "reduction",
+)
 DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
 # What the instruction sets of x86-64 ask of the compilers; other machines have their baseline alone.
 INSTRUCTION_SETS = {
@@ -50,6 +59,7 @@ DIRECTIVES = {
     "wraparound": False,
     "cdivision": True,
     "freethreading_compatible": True,
+    "auto_pickle": False,
 }
 # How far to optimise, and what a debugger gets: only where CFLAGS does not say it, since these come behind CFLAGS.
 LEVELS = {
@@ -173,6 +183,8 @@ class BuildKernels(build_ext):
         flags = INSTRUCTION_SETS.get(isa, {}).get(compiler, [])
         ext.extra_compile_args = levels(compiler) + COMPILE_FLAGS[compiler] + flags
         ext.extra_link_args = LINK_FLAGS[compiler]
+        if sys.platform == "linux" and "-g0" in ext.extra_compile_args:
+            ext.extra_link_args = ["-s"]  # nor symbols: an eighth of the wheel
         super().build_extension(ext)
 
 

@@ -1,23 +1,23 @@
-"""LeNet-5, one training step on one sample: with Node objects, and with PyTorch."""
+"""LeNet-5: 28×28; 6@5×5 with padding 2, ReLU, pooling; 16@5×5, ReLU, pooling; 400-120-84-10, Softmax, CEE."""
 
 from collections.abc import Callable
+from typing import Any
 
+import mlp
 import numpy as np
+import one_core
+from network import Network, Nodes
 
 import cgraph as CG
 
-ETA = 0.01
+CONVOLUTIONS = ((6, 1, 5, 5), (16, 6, 5, 5))
+PADDINGS = (2, 0)
+AFFINES = (400, 120, 84, 10)
 
 
-def sample(dtype: str) -> tuple[np.ndarray, int]:
-    """An image and its class."""
-    return np.random.default_rng(0).normal(size=(28, 28)).astype(dtype), 3
-
-
-def cgraph_step(dtype: str) -> Callable[[], object]:
+def nodes(dtype: str) -> Nodes:
     rng = np.random.default_rng(1)
-    image, label = sample(dtype)
-    x, t = CG.Leaf2(28, 28, dtype=dtype), CG.Leaf1(10, dtype=dtype)
+    x = CG.Leaf2(28, 28, dtype=dtype)
 
     def channels(inputs: list[CG.Node], count: int, size: int) -> list[CG.Node]:
         outputs = []
@@ -28,39 +28,72 @@ def cgraph_step(dtype: str) -> Callable[[], object]:
         return outputs
 
     h = CG.Concatenation(channels(channels([x], 6, 28), 16, 10))
-    for m, n in ((400, 120), (120, 84)):
-        h = CG.ReLU(CG.Affine(h, rng.normal(0, m**-0.5, (m + 1, n))))
-    loss = CG.CEE(CG.Softmax(CG.Affine(h, rng.normal(0, 0.1, (85, 10)))), t)
-    target = np.eye(10)[label]
-
-    def step() -> None:
-        x.getInput(image)
-        t.getInput(target)
-        x.forwardPropagation()
-        t.forwardPropagation()
-        loss.backwardPropagation()
-        loss.update(ETA)
-
-    return step
+    return mlp.classifier_nodes(x, h, AFFINES, dtype)
 
 
-def torch_step(dtype: str) -> Callable[[], object]:
-    import torch
-    from torch import nn
-
-    image, label = sample(dtype)
-    model = nn.Sequential(
+def torch_model() -> Any:
+    nn = one_core.torch_module().nn
+    return nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
-        *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
-    ).to(getattr(torch, dtype))
-    x, t = torch.from_numpy(image)[None, None], torch.tensor([label])
-    optimiser = torch.optim.SGD(model.parameters(), lr=ETA)
-    criterion = nn.CrossEntropyLoss()
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *mlp.torch_model(AFFINES),
+    )
 
-    def step() -> None:
-        optimiser.zero_grad()
-        criterion(model(x), t).backward()
-        optimiser.step()
 
-    return step
+def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """Channels last, pooling by reshaping: the fastest of the ways tried."""
+    jax = one_core.jax_module()
+    rng = np.random.default_rng(1)
+    filters = [
+        (rng.normal(0, 0.1, shape).astype(dtype), np.zeros(shape[0], dtype))
+        for shape in CONVOLUTIONS
+    ]
+    affines, apply_affines = mlp.jax_model(AFFINES, dtype)
+
+    def apply(parameters: Any, x: Any) -> Any:
+        h = x.reshape(1, 28, 28, 1)
+        for (kernel, bias), padding in zip(parameters[0], PADDINGS, strict=True):
+            form = ("NHWC", "OIHW", "NHWC")
+            h = jax.lax.conv_general_dilated(
+                h, kernel, (1, 1), [(padding, padding)] * 2, dimension_numbers=form
+            )
+            _, height, width, channels = h.shape
+            h = jax.nn.relu(h + bias).reshape(height // 2, 2, width // 2, 2, channels)
+            h = h.max((1, 3))[None]
+        return apply_affines(parameters[1], h)
+
+    return jax.tree.map(jax.numpy.asarray, (filters, affines)), apply
+
+
+def onnx_model() -> bytes:
+    """For inference, with Softmax, from shape (1, 1, 28, 28)."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    state = {name: value.numpy() for name, value in torch_model().state_dict().items()}
+    values = [(state[name], state[name.replace("weight", "bias")]) for name in state if "w" in name]
+    operations: list[tuple[str, dict[str, Any]]] = []
+    for padding in PADDINGS:
+        operations += [("Conv", {"pads": [padding] * 4}), ("Relu", {})]
+        operations += [("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]})]
+    operations += [("Flatten", {}), *[("Gemm", {"transB": 1}), ("Relu", {})] * 2]
+    operations += [("Gemm", {"transB": 1}), ("Softmax", {"axis": 1})]
+    graph, constants, at = [], [], "x"
+    for number, (name, attributes) in enumerate(operations):
+        inputs, output = [at], f"h{number}"
+        if name in ("Conv", "Gemm"):
+            for array in values[len(constants) // 2]:
+                inputs.append(f"p{len(constants)}")
+                constants.append(numpy_helper.from_array(array, inputs[-1]))
+        graph.append(helper.make_node(name, inputs, [output], **attributes))
+        at = output
+    kind = TensorProto.FLOAT
+    ends = [
+        [helper.make_tensor_value_info(name, kind, shape)]
+        for name, shape in (("x", (1, 1, 28, 28)), (at, (1, 10)))
+    ]
+    made = helper.make_graph(graph, "LeNet-5", *ends, constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+LENET = Network((28, 28), 10, nodes, torch_model, jax_model)

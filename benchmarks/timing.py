@@ -1,4 +1,4 @@
-"""Alternating measurements: every contender in turn, many rounds in one process, medians.
+"""Alternating measurements: every contender in turn, many rounds in one process.
 
 Times are CPU times of the process, since all contenders run on one thread: other work on the machine disturbs them less
 than it does the clock.
@@ -8,7 +8,41 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
+from typing import NamedTuple
+
+
+class Effort(NamedTuple):
+    """How long to measure: `rounds` times a chunk of calls for each contender, which takes `seconds`."""
+
+    rounds: int
+    seconds: float
+
+
+class Work(NamedTuple):
+    """A call, and how many units of work it does: samples, or nodes."""
+
+    call: Callable[[], object]
+    units: int = 1
+
+
+class Times(NamedTuple):
+    """Microseconds of a unit of work, one value for each chunk."""
+
+    chunks: list[float]
+
+    @property
+    def median(self) -> float:
+        """For ratios."""
+        return median(self.chunks)
+
+    @property
+    def fastest(self) -> float:
+        """The mean of the fastest third: for shares of a peak."""
+        return mean(sorted(self.chunks)[: max(len(self.chunks) // 3, 1)])
+
+
+Contenders = Mapping[str, Work]
 
 
 def microseconds(work: Callable[[], object], repeat: int) -> float:
@@ -19,17 +53,26 @@ def microseconds(work: Callable[[], object], repeat: int) -> float:
     return (time.process_time() - start) / repeat * 1e6
 
 
-def alternate(
-    contenders: Mapping[str, Callable[[], object]], rounds: int, repeat: int
-) -> dict[str, float]:
-    """The median time of a call in microseconds, by contender."""
+def calls_in(seconds: float, work: Callable[[], object]) -> int:
+    """How many calls fill a chunk; this also warms up."""
+    repeat = 1
+    while True:
+        taken = microseconds(work, repeat) * repeat * 1e-6
+        if taken > seconds / 4:
+            return max(round(repeat * seconds / taken), 1)
+        repeat *= 2
+
+
+def alternate(contenders: Contenders, effort: Effort) -> dict[str, Times]:
+    """The times of each contender; they take turns."""
     for work in contenders.values():
-        microseconds(work, repeat)
-    times: dict[str, list[float]] = {name: [] for name in contenders}
-    for _ in range(rounds):
-        for name, work in contenders.items():
-            times[name].append(microseconds(work, repeat))
-    return {name: median(values) for name, values in times.items()}
+        work.call()
+    repeats = {name: calls_in(effort.seconds, work.call) for name, work in contenders.items()}
+    times = {name: Times([]) for name in contenders}
+    for _ in range(effort.rounds):
+        for name, (call, units) in contenders.items():
+            times[name].chunks.append(microseconds(call, repeats[name]) / units)
+    return times
 
 
 def machine() -> str:

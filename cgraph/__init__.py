@@ -15,6 +15,7 @@ except ModuleNotFoundError as error:
 from cgraph._anomaly import AnomalyError, detect_anomaly
 from cgraph._gradcheck import gradcheck
 from cgraph._gradient_report import GradientError, GradientReport
+from cgraph.graph import Graph
 from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
@@ -42,6 +43,7 @@ __all__ = [
     "Filter2d",
     "GradientError",
     "GradientReport",
+    "Graph",
     "Leaf1",
     "Leaf2",
     "MMto1",

@@ -42,8 +42,8 @@ def detect_anomaly() -> Iterator[None]:
     """A context in which passes stop at the first NaN or infinity.
 
     Each node is looked at as soon as it has worked: its data after ``calcData``, the gradients and sums that it has
-    added to after ``calcPartialDerivative``, its parameters after ``updateParameters``. Passes of other threads are not
-    watched. It costs one look at every number: for finding a fault, not for use.
+    added to after ``calcPartialDerivative``, its parameters after ``updateParameters``. Passes of other threads, and
+    those of a Graph, are not watched. It costs one look at every number: for finding a fault, not for use.
 
     Raises
     ------

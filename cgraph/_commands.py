@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cgraph._report import Progress, epoch_line, image_rows, percent, write_curves
+from cgraph._engines import ENGINES, EngineName, GraphEngine, measure
+from cgraph._report import Progress, epoch_line, image_rows, percent, speed_line, write_curves
 from cgraph.data import DataError
 from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.models import CHANNELS, Classifier, convolutional_classifier
@@ -20,10 +21,19 @@ from cgraph.walk import parameters
 Integers = NDArray[np.intp]
 
 _DIGITS = "digits"
+_TIMED = 16  # images with which the engines are compared
 
 
 def train(
-    *, epochs: int, batch: int, eta: float, seed: int, dtype: str, output: Path, folder: Path | None
+    *,
+    epochs: int,
+    batch: int,
+    eta: float,
+    seed: int,
+    dtype: str,
+    engine: EngineName,
+    output: Path,
+    folder: Path | None,
 ) -> bool:
     """Train, and write `model.npz` and `loss.png`; False if Ctrl-C ended it early."""
     source = _DIGITS if folder is None else _absolute(folder)
@@ -41,16 +51,18 @@ def train(
     rng = np.random.default_rng(seed)
     model = _build(metadata, rng)
     _make_writable(output)
-    print(
-        f"{source}: {len(dataset.train_labels):,} images to train on, "
-        f"{len(dataset.test_labels):,} held out"
-    )
-    print(_description(model), flush=True)
+    _announce(metadata, dataset, model, engine)
 
     done: list[Epoch] = []
     with Progress(epochs * len(dataset.train_labels)) as progress:
         passes = train_epochs(
-            model, dataset, epochs=epochs, batch=batch, eta=eta, rng=rng, on_batch=progress.advance
+            ENGINES[engine](model),
+            dataset,
+            epochs=epochs,
+            batch=batch,
+            eta=eta,
+            rng=rng,
+            on_batch=progress.advance,
         )
         try:
             for epoch in passes:
@@ -61,6 +73,23 @@ def train(
     finished = len(done) == epochs
     _write(output, model, metadata, done, "" if finished else f" after epoch {len(done)}")
     return finished
+
+
+def _announce(
+    metadata: Mapping[str, Any], dataset: Dataset, model: Classifier, engine: EngineName
+) -> None:
+    """Say what will be trained, and how fast; that is measured with models that are thrown away."""
+    print(
+        f"{metadata['data']}: {len(dataset.train_labels):,} images to train on, "
+        f"{len(dataset.test_labels):,} held out"
+    )
+    print(_description(model), flush=True)
+    speeds = measure(
+        lambda: _build(metadata, np.random.default_rng(0)),
+        dataset.scaled(dataset.train_images[:_TIMED]),
+        dataset.train_labels[:_TIMED],
+    )
+    print(speed_line(speeds, engine), flush=True)
 
 
 def _write(
@@ -93,7 +122,7 @@ def predict(path: Path, *, show: int, folder: Path | None) -> None:
     model = _load(path, metadata, dataset)
     print(f"{path}: {_description(model)}")
 
-    predicted = predict_all(model, dataset)
+    predicted = predict_all(GraphEngine(model), dataset)
     wrong = np.flatnonzero(predicted != dataset.test_labels)
     if show:
         print("\nsome held-out images and their predictions:\n")

@@ -1,43 +1,112 @@
 """A graph evaluated apart from its passes: the ancestors of one node alone, and everything put back afterwards."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cgraph._array import Array
+from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.walk import Parameter
 
 
-def forward(order: Sequence[Node]) -> float:
-    """Computes the nodes of `ancestors(loss)`; the loss is returned."""
-    for node in order:
-        node.calcData()
-    return float(order[-1].data[0])
+class Engine(Protocol):
+    """How a loss and its gradients are computed.
 
-
-def backward(order: Sequence[Node], targets: Sequence[Parameter]) -> None:
-    """Computes all gradients and gradient sums of `ancestors(loss)` anew.
-
-    Those of the targets begin at 1 and not at 0, so that a node shows that overwrites where it should add.
+    Attributes
+    ----------
+    order : sequence of Node
+        What takes part, inputs before their consumers, the loss last.
+    left_out : collection of Node
+        Leaves whose gradient is not computed.
     """
-    for node in order:
-        node.grad[...] = 0
-        node.zero_grad()
-    for target in targets:
-        target.grad[...] = 1
-    order[-1].grad[...] += 1
-    for node in reversed(order):
-        node.calcPartialDerivative()
+
+    order: Sequence[Node]
+    left_out: Collection[Node]
+
+    def forward(self) -> float:
+        """Computes all nodes; the loss is returned."""
+        ...
+
+    def backward(self, targets: Sequence[Parameter]) -> list[Array]:
+        """Computes all gradients anew; those of the targets are returned.
+
+        They begin at 1 and not at 0, so that a node shows that overwrites where it should add, or the other way round.
+        """
+        ...
+
+
+class NodeEngine:
+    """By the methods of the nodes in `ancestors(loss)`."""
+
+    def __init__(self, order: Sequence[Node]) -> None:
+        self.order = order
+        self.left_out: Collection[Node] = ()
+        self.owners = owners(order)
+
+    def forward(self) -> float:
+        for graph in self.owners:
+            graph._give_way()
+        for node in self.order:
+            node.calcData()
+        return float(self.order[-1].data[0])
+
+    def backward(self, targets: Sequence[Parameter]) -> list[Array]:
+        for node in self.order:
+            node.grad[...] = 0
+            node.zero_grad()
+        for target in targets:
+            target.grad[...] = 1
+        self.order[-1].grad[...] += 1
+        for node in reversed(self.order):
+            node.calcPartialDerivative()
+        return [target.grad.astype(np.float64) - 1 for target in targets]
+
+
+class GraphEngine:
+    """By a Graph. It overwrites the gradients of leaves, and adds to the sums of what learns."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.order: Sequence[Node] = graph.nodes
+        where = graph._program.where
+        self.left_out: Collection[Node] = {
+            leaf for leaf in graph.leaves if not where[leaf][0].wanted[0]
+        }
+
+    def forward(self) -> float:
+        self.graph.forward()
+        return float(self.order[-1].data[0])
+
+    def backward(self, targets: Sequence[Parameter]) -> list[Array]:
+        for target in targets:
+            target.grad[...] = 1
+        self.graph.backward()
+        return [
+            target.grad.astype(np.float64) - (target.grad is not target.node._grad)
+            for target in targets
+        ]
+
+
+def owners(order: Sequence[Node]) -> list[Graph]:
+    """The Graphs in whose arenas the nodes' arrays lie."""
+    return list({id(node._graph): node._graph for node in order if node._graph}.values())
 
 
 @contextmanager
 def preserved(order: Sequence[Node]) -> Iterator[None]:
-    """Puts the attributes of the nodes and the content of their arrays back as they were, also after an exception."""
-    attributes = [(vars(node), dict(vars(node))) for node in order]
-    arrays = [(array, array.copy()) for node in order for array in _arrays(node)]
+    """Puts the attributes of the nodes and the content of their arrays back as they were, also after an exception.
+
+    The same for Graphs that own nodes.
+    """
+    graphs = owners(order)
+    holders = [*graphs, *(graph._arena for graph in graphs), *order]
+    # Attributes first: to a Graph, a look at arrays is their being handed out.
+    attributes = [(vars(holder), dict(vars(holder))) for holder in holders]
+    arrays = [(array, array.copy()) for holder in holders for array in _arrays(holder)]
     try:
         yield
     finally:
@@ -48,9 +117,11 @@ def preserved(order: Sequence[Node]) -> Iterator[None]:
             array[...] = copy
 
 
-def _arrays(node: Node) -> Iterator[npt.NDArray[Any]]:
-    """Every array that a node holds and may write into; an own class may hide some more elsewhere."""
-    declared = (getattr(node, name) for pair in node._parameters for name in pair)
-    for value in (*vars(node).values(), *declared):
+def _arrays(holder: Any) -> Iterator[npt.NDArray[Any]]:
+    """Every array that something holds and may write into; an own class may hide some more elsewhere."""
+    declared = (
+        getattr(holder, name) for pair in getattr(holder, "_parameters", ()) for name in pair
+    )
+    for value in (*vars(holder).values(), *declared):
         if isinstance(value, np.ndarray) and value.flags.writeable:
             yield value

@@ -9,15 +9,16 @@ near the point, is no fault of the gradient.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from cgraph._array import Array, as_number, describe
-from cgraph._evaluate import backward, forward, preserved
+from cgraph._evaluate import Engine, GraphEngine, NodeEngine, preserved
 from cgraph._gradient_report import GradientCheck, GradientError, GradientReport
-from cgraph._targets import checked_graph, checked_targets
+from cgraph._targets import checked_compiled, checked_graph, checked_targets
+from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.walk import Parameter
 
@@ -51,7 +52,7 @@ class Difference(NamedTuple):
 
 
 def gradcheck(
-    loss: Node,
+    loss: Node | Graph,
     *,
     wrt: Iterable[Node | Parameter] | None = None,
     eps: float | None = None,
@@ -62,16 +63,17 @@ def gradcheck(
 ) -> GradientReport:
     r"""Compares analytic gradients with central differences, at the values that leaves and parameters hold.
 
-    Only the ancestors of `loss` are evaluated, by their ``calcData`` and ``calcPartialDerivative``. Data, gradients,
-    counters and gradient sums are afterwards as they were, also when an exception is raised.
+    Only the ancestors of `loss` are evaluated, by their ``calcData`` and ``calcPartialDerivative``; a Graph by its
+    ``forward`` and ``backward``. Data, gradients, counters and gradient sums are afterwards as they were, also when an
+    exception is raised.
 
     Parameters
     ----------
-    loss : Node
-        A node of one element.
+    loss : Node or Graph
+        A node of one element, or a Graph with such a node as its only output.
     wrt : iterable of Node or Parameter, optional
         What to check: a leaf stands for its data, another node for its parameters. By default every leaf and every
-        parameter above `loss`.
+        parameter above `loss`, without the leaves whose gradient a Graph does not compute.
     eps : float, optional
         Step of the differences, relative to max(1, abs(u)); by default 6e-6 in float64 and 5e-3 in float32.
     rtol, atol : float, optional
@@ -95,6 +97,8 @@ def gradcheck(
         graph without leading to `loss`, for which a backward pass would wait.
     TypeError, ValueError
         An argument is not as above, or the loss is not finite.
+    RuntimeError
+        The nodes of a Graph belong to a newer one.
 
     Examples
     --------
@@ -105,20 +109,19 @@ def gradcheck(
     >>> [(row.parameter, row.error < 1e-9) for row in report]
     [('data', True)]
     """
-    order = checked_graph(loss)
+    engine = _engine(loss)
     if not (isinstance(mode, str) and mode in ("full", "projection")):
         raise ValueError(f"gradcheck: mode must be 'full' or 'projection', got {describe(mode)}")
-    targets = checked_targets(order, wrt)
-    single = any(node.dtype.itemsize == 4 for node in order)
+    single = any(node.dtype.itemsize == 4 for node in engine.order)
     limits = _limits(LIMITS["float32" if single else "float64"], eps, rtol, atol)
     generator = _generator(rng)
-    with preserved(order):
-        base = forward(order)
+    with preserved(engine.order):
+        targets = checked_targets(engine.order, wrt, engine.left_out)
+        base = engine.forward()
         if not math.isfinite(base):
             raise ValueError(f"gradcheck: the loss must be finite, got {base}")
-        backward(order, targets)
-        analytic = [target.grad.astype(np.float64) - 1 for target in targets]
-        check = _Checker(order, base, limits)
+        analytic = engine.backward(targets)
+        check = _Checker(engine, base, limits)
         rows = [
             check.elements(target, gradient)
             if mode == "full"
@@ -128,12 +131,18 @@ def gradcheck(
     return GradientReport(rows)
 
 
+def _engine(loss: Node | Graph) -> Engine:
+    if isinstance(loss, Graph):
+        return GraphEngine(checked_compiled(loss))
+    return NodeEngine(checked_graph(loss))
+
+
 class _Checker:
     """The comparisons at one point of one graph."""
 
-    def __init__(self, order: Sequence[Node], base: float, limits: Limits) -> None:
-        self.order = order
-        self.numbers = {node: number for number, node in enumerate(order)}
+    def __init__(self, engine: Engine, base: float, limits: Limits) -> None:
+        self.engine = engine
+        self.numbers = {node: number for number, node in enumerate(engine.order)}
         self.base = base
         self.limits = limits
 
@@ -206,9 +215,9 @@ class _Checker:
     def _difference(self, move: Callable[[float], float], h: float) -> Difference:
         """`move(by)` goes `by` away from the point and returns how far it really went."""
         up = move(h)
-        high = forward(self.order)
+        high = self.engine.forward()
         down = move(-h)
-        low = forward(self.order)
+        low = self.engine.forward()
         move(0.0)
         if not down < 0 < up:
             raise ValueError(

@@ -45,6 +45,8 @@ def forward_pass(start: Node) -> None:
             if arrived < len(node.backward):
                 node.b_count = arrived
                 continue
+            if node._graph is not None:
+                node._graph._give_way()
             # With the gradients goes what is left of a backward pass that something kept waiting.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
@@ -73,6 +75,8 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
                 node.f_count = arrived
                 continue
             node.f_count = 0
+            if node._graph is not None:
+                node._graph._give_way()
             work(node)
             if observe is not None:
                 observe(method, node)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType, TracebackType
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cgraph._engines import EngineName
 from cgraph.train import Epoch
 
 _SHADES = np.array(list(" .:-=+*#%@"))
@@ -72,7 +73,22 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
     return (
         f"epoch {epoch.number:>{len(str(epochs))}}/{epochs}   loss {epoch.train_loss:.4f}   "
         f"test loss {epoch.test_loss:.4f}   test accuracy {percent(epoch.test_accuracy):>7}   "
-        f"{epoch.seconds:.1f} s"
+        f"{epoch.seconds:.2f} s"
+    )
+
+
+def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
+    """What the engine does in a second of CPU time, and how the other one compares."""
+    other: EngineName = "node" if engine == "graph" else "graph"
+    ours, theirs = speeds[engine], speeds[other]
+    ratio = (
+        f"{ours / theirs:.1f} times slower"
+        if ours > theirs
+        else f"{theirs / ours:.1f} times faster"
+    )
+    return (
+        f"engine {engine}: {ours:,.0f} images per CPU second in training; "
+        f"engine {other}: {theirs:,.0f}, {ratio}"
     )
 
 

@@ -1,19 +1,33 @@
 """What gradcheck is to look at: the graph above a loss, and the leaves and parameters in it, checked."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from cgraph._array import describe, is_iterable
 from cgraph._gradient_report import GradientError
-from cgraph.node import Node, as_node
+from cgraph.graph import Graph
+from cgraph.node import Node
 from cgraph.walk import Parameter, ancestors, own_parameters
+
+
+def checked_compiled(graph: Graph) -> Graph:
+    """A Graph of one loss, which can be used."""
+    if graph._stale:
+        raise RuntimeError("gradcheck: the nodes of loss belong to a newer Graph")
+    sizes = [node.size for node in graph._program.outputs]
+    if sizes != [1]:
+        raise ValueError(
+            f"gradcheck: loss must be a Graph with one output of one element, got {len(sizes)} of sizes {sizes}"
+        )
+    return graph
 
 
 def checked_graph(loss: Node) -> list[Node]:
     """The ancestors of the loss, in which every consumer leads to it."""
-    as_node("gradcheck", "loss", loss)
+    if not isinstance(loss, Node):
+        raise TypeError(f"gradcheck: loss must be a Node or a Graph, got {describe(loss)}")
     if loss.size != 1:
         raise ValueError(f"gradcheck: loss must be a node of one element, got {loss!r}")
     order = ancestors(loss)
@@ -43,11 +57,11 @@ def checked_graph(loss: Node) -> list[Node]:
 
 
 def checked_targets(
-    order: Sequence[Node], wrt: Iterable[Node | Parameter] | None
+    order: Sequence[Node], wrt: Iterable[Node | Parameter] | None, left_out: Collection[Node]
 ) -> list[Parameter]:
-    """What to check: the data of leaves and the parameters of nodes."""
+    """What to check: the data of leaves, but for those that are left out, and the parameters of nodes."""
     if wrt is None:
-        wrt = [target for node in order for target in _of_node(node)]
+        wrt = [target for node in order if node not in left_out for target in _of_node(node)]
     if isinstance(wrt, (Node, Parameter)) or not is_iterable(wrt):
         raise TypeError(
             f"gradcheck: wrt must be a sequence of Nodes and Parameters, got {describe(wrt)}"
@@ -62,6 +76,11 @@ def checked_targets(
         node = item if isinstance(item, Node) else item.node
         if node not in members:
             raise ValueError(f"gradcheck: wrt must lie above the loss, got {node!r}")
+        if node in left_out:
+            raise ValueError(
+                f"gradcheck: wrt must be leaves whose gradient the Graph computes, got {node!r}, which its "
+                "leaf_grads leave out"
+            )
         found = _of_node(item) if isinstance(item, Node) else [item]
         if not found:
             raise ValueError(f"gradcheck: wrt must be leaves or have parameters, got {node!r}")
@@ -91,5 +110,5 @@ def _require_array(target: Parameter) -> None:
 def _of_node(node: Node) -> list[Parameter]:
     """A leaf's data, unless it computes that itself; and what learns."""
     is_leaf = not node.backward and type(node).calcData is Node.calcData
-    data = [Parameter(node, "data", node.data, node.grad)] if is_leaf else []
+    data = [Parameter(node, "data", node._data, node._grad)] if is_leaf else []
     return data + own_parameters(node)

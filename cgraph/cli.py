@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeVar
 
 from cgraph import __version__
 from cgraph._commands import predict, train
+from cgraph._engines import ENGINES
 from cgraph.data import DataError
 from cgraph.io import ModelFileError
 
@@ -107,6 +108,12 @@ def _add_train(commands: Any) -> None:
         metavar="N",
         help="fixes the split, the initial parameters and the order of the images",
     )
+    option(
+        "--engine",
+        choices=list(ENGINES),
+        default="graph",
+        help="the whole graph compiled into one call, or node by node: the same up to rounding",
+    )
     option("--dtype", choices=["float32", "float64"], default="float32", help="precision")
     option("--output", type=Path, default=Path(), metavar="FOLDER", help="where to write")
     _add_data(parser, f"train on other images: {_IDX_HELP}")
@@ -149,6 +156,7 @@ def _train(args: argparse.Namespace) -> int:
         eta=args.eta,
         seed=args.seed,
         dtype=args.dtype,
+        engine=args.engine,
         output=args.output,
         folder=args.data,
     )

@@ -1,7 +1,7 @@
 """A small convolutional classifier, built of nodes.
 
-The graph is for one sample. A layer with 16 channels is 16 `Convolution2d` nodes, and
-`Concatenation` joins the channels into the one vector that `Affine` reads.
+The nodes are for one sample, and `CG.Graph(model.loss)` takes many. A layer with 16 channels is 16
+`Convolution2d` nodes, and `Concatenation` joins the channels into the one vector that `Affine` reads.
 """
 
 from __future__ import annotations
@@ -94,6 +94,33 @@ class Classifier:
         # the next sample comes, and be computed from that one's image and this one's target.
         self.target.forwardPropagation()
         return int(self.prediction.data.argmax())
+
+    def feed(self, images: ArrayLike, labels: NDArray[np.integer[Any]]) -> dict[Node, ArrayLike]:
+        """What a Graph of the loss is fed with.
+
+        Parameters
+        ----------
+        images : array_like, shape (n, height, width)
+            The images; their grey values should be 0 to 1.
+        labels : numpy.ndarray of int, shape (n,)
+            The classes that are right.
+
+        Returns
+        -------
+        dict
+            The two leaves with n samples each.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cgraph as CG
+        >>> from cgraph.models import convolutional_classifier
+        >>> model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
+        >>> graph = CG.Graph(model.loss)
+        >>> graph.train(model.feed(np.ones((3, 8, 8)), np.array([1, 2, 3])), eta=0.1).shape
+        (3,)
+        """
+        return {self.image: images, self.target: self._one_hot[labels]}
 
 
 def convolutional_classifier(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, NoReturn, final
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, final
 
 import numpy as np
 import numpy.typing as npt
@@ -84,6 +84,9 @@ class Node:
     _grad: Array
     _dtype: DType
     _kernels: _kernels.Build
+
+    # The Graph that computes this node, and in whose arena its arrays then lie.
+    _graph: Any = None
 
     # The names of the arrays that learn, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -193,20 +196,29 @@ class Node:
     @property
     def grad(self) -> Array:
         """dL/d(data). Live, as ``data``."""
+        if self._graph is not None:
+            self._graph._settle_gradient(self)
         return self._grad
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "grad", value, self._grad)
+        copy_into(type(self).__name__, "grad", value, self.grad)
+
+    def _move(self, data: Array, grad: Array) -> None:
+        """Moves the buffers, which happens nowhere else: into the arena of a Graph."""
+        data[...], grad[...] = self._data, self._grad
+        self._data, self._grad = data, grad
 
     def __repr__(self) -> str:
         if "_data" not in vars(self):
             return object.__repr__(self)
-        count = sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
         return (
             f"{type(self).__name__}(shape=({self.height}, {self.width}), "
-            f"dtype={self.dtype}, parameters={count})"
+            f"dtype={self.dtype}, parameters={self._parameter_count()})"
         )
+
+    def _parameter_count(self) -> int:
+        return sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
 
     if not TYPE_CHECKING:
 
@@ -327,6 +339,8 @@ class Node:
         """
         if not self.forward:
             self._check_end()
+            if self._graph is not None:
+                self._graph._give_way()
             self._grad[0] = 1
         _passes.backward_pass(self, "calcPartialDerivative")
 

@@ -1,4 +1,4 @@
-"""Training a classifier on images: the data, the mini-batch step, the loop.
+"""Training a classifier on images: the data and the loop.
 
 Nothing here prints. `train_epochs` hands out one `Epoch` after the other, and the caller does the rest.
 """
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cgraph._engines import Engine
 from cgraph.data import load_digits, load_idx_folder
-from cgraph.models import Classifier
 
 __all__ = [
     "Dataset",
@@ -24,7 +24,6 @@ __all__ = [
     "evaluate",
     "idx_dataset",
     "predict_all",
-    "train_batch",
     "train_epochs",
 ]
 
@@ -99,20 +98,8 @@ def idx_dataset(folder: str | os.PathLike[str]) -> Dataset:
     return Dataset(*load_idx_folder(folder), levels=255)
 
 
-def train_batch(model: Classifier, images: NDArray[np.float32], labels: Bytes, eta: float) -> float:
-    """One mini-batch: a step on the mean of its losses. The sum of the losses is returned."""
-    total = 0.0
-    for image, label in zip(images, labels, strict=True):
-        loss, _ = model.forward(image, int(label))
-        model.loss.backwardPropagation()
-        total += loss
-    # The gradients are sums over the samples.
-    model.loss.update(eta / len(labels))
-    return total
-
-
 def train_epochs(
-    model: Classifier,
+    engine: Engine,
     dataset: Dataset,
     *,
     epochs: int,
@@ -125,8 +112,8 @@ def train_epochs(
 
     Parameters
     ----------
-    model : Classifier
-        Trained in place.
+    engine : Engine
+        Trains its classifier in place.
     dataset : Dataset
         Images of the model's size, labels within its classes.
     epochs : int
@@ -138,7 +125,7 @@ def train_epochs(
     rng : numpy.random.Generator
         Source of the orders.
     on_batch : callable, optional
-        Called after each mini-batch with the number of its images.
+        Called every few mini-batches with the number of their images.
 
     Yields
     ------
@@ -150,37 +137,33 @@ def train_epochs(
     FloatingPointError
         The loss is no longer finite: the learning rate is too large.
     """
+    at_once = max(engine.images_at_once // batch, 1) * batch
     for number in range(1, epochs + 1):
         start = time.perf_counter()
         rate = eta * (1 - (number - 1) / epochs)
         order = rng.permutation(len(dataset.train_labels))
         total = 0.0
-        for first in range(0, len(order), batch):
-            chosen = order[first : first + batch]
+        for first in range(0, len(order), at_once):
+            chosen = order[first : first + at_once]
             images = dataset.scaled(dataset.train_images[chosen])
-            total += train_batch(model, images, dataset.train_labels[chosen], rate)
+            total += engine.train(images, dataset.train_labels[chosen], rate, batch)
             on_batch(len(chosen))
             if not math.isfinite(total):
                 raise FloatingPointError(
                     f"the loss is {total} in epoch {number}: try a smaller learning rate than {eta}"
                 )
-        test_loss, test_accuracy = evaluate(model, dataset)
+        test_loss, test_accuracy = evaluate(engine, dataset)
         seconds = time.perf_counter() - start
         yield Epoch(number, total / len(order), test_loss, test_accuracy, seconds)
 
 
-def evaluate(model: Classifier, dataset: Dataset) -> tuple[float, float]:
+def evaluate(engine: Engine, dataset: Dataset) -> tuple[float, float]:
     """Mean loss and accuracy (0 to 1) of the held-out images."""
-    loss, right = 0.0, 0
-    for image, label in zip(dataset.test_images, dataset.test_labels, strict=True):
-        sample_loss, predicted = model.forward(dataset.scaled(image), int(label))
-        loss += sample_loss
-        right += predicted == int(label)
-    return loss / len(dataset.test_labels), right / len(dataset.test_labels)
+    images, labels = dataset.scaled(dataset.test_images), dataset.test_labels
+    loss, predicted = engine.losses(images, labels)
+    return loss / len(labels), int((predicted == labels).sum()) / len(labels)
 
 
-def predict_all(model: Classifier, dataset: Dataset) -> NDArray[np.intp]:
+def predict_all(engine: Engine, dataset: Dataset) -> NDArray[np.intp]:
     """The predicted classes of the held-out images."""
-    return np.array(
-        [model.predict(dataset.scaled(image)) for image in dataset.test_images], dtype=np.intp
-    )
+    return engine.predict(dataset.scaled(dataset.test_images))

@@ -1,5 +1,6 @@
 """Walks over a graph: the ancestors of a node, and what learns among them."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from cgraph._array import Array
@@ -23,10 +24,14 @@ def ancestors(node: Node) -> list[Node]:
     TypeError
         The argument is not a Node.
     """
-    as_node("ancestors", "node", node)
+    return ancestors_of([as_node("ancestors", "node", node)])
+
+
+def ancestors_of(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes and everything that they are computed from, each once, inputs before their consumers."""
     order: list[Node] = []
     entered: set[Node] = set()
-    pending = [(node, False)]
+    pending = [(node, False) for node in nodes][::-1]
     while pending:
         current, inputs_done = pending.pop()
         if inputs_done:

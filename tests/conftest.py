@@ -1,5 +1,7 @@
 """Fixtures that more than one test module uses."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -17,3 +19,11 @@ def build_name(request):
     previous = _kernels.select(request.param)
     yield request.param
     _kernels.select(previous)
+
+
+@pytest.fixture
+def ctrl_c():
+    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and it is ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import redirect_stdout
@@ -14,6 +15,7 @@ import pytest
 from idx_files import NAMES, write_idx_folder
 
 from cgraph import cli, train
+from cgraph._engines import ENGINES
 from cgraph.io import read_metadata, save_parameters
 from cgraph.models import convolutional_classifier
 
@@ -63,17 +65,28 @@ def trained(trained_once, tmp_path):
     return shutil.copy(trained_once[0] / "model.npz", tmp_path / "trained.npz")
 
 
-def stop_after(monkeypatch, batches):
+both_engines = pytest.mark.parametrize("engine", ENGINES)
+
+
+@pytest.fixture(autouse=True)
+def no_time_to_measure(monkeypatch):
+    """What the comparison of the engines says is made up, but for the tests in processes of their own."""
+    monkeypatch.setattr("cgraph._commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
+
+
+def stop_after(monkeypatch, engine, calls):
     """Ctrl-C in the middle of a mini-batch."""
-    step, left = train.train_batch, iter(range(batches))
+    kind, left = ENGINES[engine], iter(range(calls))
+    step = kind.train
 
-    def interrupted(model, images, labels, eta):
+    def interrupted(self, images, labels, eta, batch):
         if next(left, None) is None:
-            model.forward(images[0], int(labels[0]))
+            self.model.forward(images[0], int(labels[0]))
             raise KeyboardInterrupt
-        return step(model, images, labels, eta)
+        return step(self, images, labels, eta, batch)
 
-    monkeypatch.setattr(train, "train_batch", interrupted)
+    monkeypatch.setattr(kind, "train", interrupted)
+    monkeypatch.setattr(kind, "images_at_once", 1)
 
 
 def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp_path, no_extras):
@@ -86,10 +99,13 @@ def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp
     assert code == 0
     assert lines[0] == f"{idx}: 80 images to train on, 30 held out"
     assert lines[1] == "8 x 8 pixels, 10 classes, 3,706 parameters, float64"
-    assert [line.split()[:2] for line in lines[2:4]] == [["epoch", "1/2"], ["epoch", "2/2"]]
-    assert lines[4] == f"parameters: {output / 'model.npz'}"
-    accuracy = lines[3].split("test accuracy")[1].split("%")[0].strip()
-    assert lines[5:] == [f"test accuracy: {accuracy} %"]
+    assert lines[2] == (
+        "engine graph: 9,000 images per CPU second in training; engine node: 600, 15.0 times slower"
+    )
+    assert [line.split()[:2] for line in lines[3:5]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert lines[5] == f"parameters: {output / 'model.npz'}"
+    accuracy = lines[4].split("test accuracy")[1].split("%")[0].strip()
+    assert lines[6:] == [f"test accuracy: {accuracy} %"]
     assert err.splitlines() == [
         'tqdm is not installed: plain lines; pip install ".[demo]"',
         'matplotlib is not installed: no loss curve; pip install ".[demo]"',
@@ -128,29 +144,53 @@ def test_the_loss_curve_is_a_png(trained_once):
 def test_the_options_reach_the_training(cgraph, idx, tmp_path, monkeypatch, no_extras):
     given = {}
 
-    def spy(model, dataset, *, rng, on_batch, **options):
+    def spy(engine, dataset, *, rng, on_batch, **options):
+        model = engine.model
         given.update(options, dtype=model.loss.data.dtype, images=len(dataset.train_images))
+        given["engine"] = type(engine).__name__
         return iter(())
 
     monkeypatch.setattr("cgraph._commands.train_epochs", spy)
+    expected = {"epochs": 3, "batch": 7, "eta": 0.5, "dtype": "float64", "images": 80}
     options = ["--epochs", "3", "--batch", "7", "--learning-rate", "0.5", "--dtype", "float64"]
-    cgraph("train", "digits", "--data", idx, "--output", tmp_path, *options)
-    assert given == {"epochs": 3, "batch": 7, "eta": 0.5, "dtype": "float64", "images": 80}
+    for more, name in (
+        ([], "GraphEngine"),
+        (["--engine", "graph"], "GraphEngine"),
+        (["--engine", "node"], "NodeEngine"),
+    ):
+        cgraph("train", "digits", "--data", idx, "--output", tmp_path, *options, *more)
+        assert given == expected | {"engine": name}
 
 
-def test_the_same_options_give_the_same_file(cgraph, idx, tmp_path, no_extras):
+def test_both_engines_reach_the_same_accuracy(cgraph, idx, tmp_path, no_extras):
+    lines = {}
+    for engine in ENGINES:
+        options = ("--data", idx, "--epochs", 3, "--output", tmp_path, "--engine", engine)
+        code, out, _ = cgraph("train", "digits", *options)
+        assert code == 0
+        lines[engine] = [line.rsplit("  ", 1)[0] for line in out.splitlines() if "test" in line]
+        assert cgraph("predict", tmp_path / "model.npz")[1].endswith(lines[engine][-1] + "\n")
+    assert lines["graph"] == lines["node"]
+    assert out.splitlines()[2] == (
+        "engine node: 600 images per CPU second in training; engine graph: 9,000, 15.0 times faster"
+    )
+
+
+@both_engines
+def test_the_same_options_give_the_same_file(cgraph, idx, tmp_path, no_extras, engine):
     files = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         output = tmp_path / name
         options = ("--data", idx, "--epochs", 1, "--output", output, "--seed", seed)
-        assert cgraph("train", "digits", *options)[0] == 0
+        assert cgraph("train", "digits", "--engine", engine, *options)[0] == 0
         files.append((output / "model.npz").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
-def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, no_extras):
-    stop_after(monkeypatch, 7)
-    options = ("--data", idx, "--output", tmp_path, "--batch", 16, "--epochs", 4)
+@both_engines
+def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, no_extras, engine):
+    stop_after(monkeypatch, engine, 7)
+    options = ("--data", idx, "--output", tmp_path, "--epochs", 4, "--engine", engine)
     code, out, _ = cgraph("train", "digits", *options)
     assert code == 130
     assert "stopped by Ctrl-C: 1 of 4 epochs done" in out
@@ -159,21 +199,27 @@ def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, 
     assert cgraph("predict", tmp_path / "model.npz")[0] == 0
 
 
-def test_ctrl_c_in_the_first_epoch_saves_too(cgraph, idx, tmp_path, monkeypatch):
-    stop_after(monkeypatch, 1)
-    code, out, _ = cgraph("train", "digits", "--data", idx, "--output", tmp_path)
+@both_engines
+def test_ctrl_c_in_the_first_epoch_saves_too(cgraph, idx, tmp_path, monkeypatch, engine):
+    stop_after(monkeypatch, engine, 1)
+    options = ("--data", idx, "--output", tmp_path, "--engine", engine)
+    code, out, _ = cgraph("train", "digits", *options)
     assert code == 130
     assert "stopped by Ctrl-C: 0 of 20 epochs done" in out
     assert "accuracy" not in out
     assert sorted(os.listdir(tmp_path)) == ["idx", "model.npz"]
 
 
-def test_ctrl_c_saves_the_steps_of_the_epoch_that_it_ended(cgraph, idx, tmp_path, monkeypatch):
+@both_engines
+def test_ctrl_c_saves_the_steps_of_the_epoch_that_it_ended(
+    cgraph, idx, tmp_path, monkeypatch, engine
+):
     contents = []
+    options = ("--data", idx, "--output", tmp_path, "--engine", engine)
     for steps in (1, 2):
         with monkeypatch.context() as patch:
-            stop_after(patch, steps)
-            assert cgraph("train", "digits", "--data", idx, "--output", tmp_path)[0] == 130
+            stop_after(patch, engine, steps)
+            assert cgraph("train", "digits", *options)[0] == 130
         contents.append((tmp_path / "model.npz").read_bytes())
     assert contents[0] != contents[1]
 
@@ -223,6 +269,7 @@ def test_predict_takes_other_data(cgraph, trained, tmp_path):
         (["train", "digits", "--learning-rate", "inf"], "expected a number above 0, got 'inf'"),
         (["train", "digits", "--seed", "-1"], "expected a whole number of at least 0, got '-1'"),
         (["train", "digits", "--dtype", "int8"], "invalid choice: 'int8'"),
+        (["train", "digits", "--engine", "steam"], "invalid choice: 'steam'"),
         (["train", "digits", "--data", "nowhere"], "nowhere: no such folder"),
         (["train", "digits", "--output", "file"], "file: "),
         (["train", "digits", "--wings", "2"], "unrecognized arguments: --wings 2"),
@@ -274,8 +321,9 @@ def test_damaged_idx_files_are_named(cgraph, idx):
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
-def test_a_learning_rate_that_is_too_large_is_an_error_of_the_user(cgraph, idx, tmp_path):
-    options = ("--data", idx, "--output", tmp_path, "--eta", "1e30")
+@both_engines
+def test_a_learning_rate_that_is_too_large_is_an_error_of_the_user(cgraph, idx, tmp_path, engine):
+    options = ("--data", idx, "--output", tmp_path, "--eta", "1e30", "--engine", engine)
     code, _, err = cgraph("train", "digits", *options)
     assert code == 2
     assert "try a smaller learning rate than 1e+30" in err.splitlines()[-1]
@@ -288,7 +336,13 @@ def test_help_says_what_there_is(cgraph, command):
     assert code == 0
     words = {
         (): ["train", "predict", "example: cgraph train digits"],
-        ("train",): ["--learning-rate", "(default: 0.1)", "(default: float32)", "example: "],
+        ("train",): [
+            "--learning-rate",
+            "(default: 0.1)",
+            "(default: float32)",
+            "(default: graph)",
+            "example: ",
+        ],
         ("predict",): ["--show", "(default: 4)", "example: cgraph predict model.npz"],
     }
     text = " ".join(out.split())
@@ -313,6 +367,25 @@ def test_import_cgraph_leaves_the_command_lines_modules_alone():
     code = "import sys, json, cgraph; print(json.dumps(list(sys.modules)))"
     modules = set(json.loads(run_python("-c", code).stdout))
     assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph._commands"}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+@both_engines
+def test_ctrl_c_is_heard_at_once(tmp_path, engine):
+    command = [sys.executable, "-m", "cgraph", "train", "digits", "--epochs", "100000"]
+    with subprocess.Popen(
+        [*command, "--engine", engine, "--output", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        lines = iter(process.stdout.readline, "")
+        assert any(line.startswith("epoch") for line in lines)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "stopped by Ctrl-C" in out
+    assert (tmp_path / "model.npz").exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")

@@ -315,7 +315,7 @@ def test_wrong_options_are_refused(options, kind, message):
 
 def test_what_cannot_be_checked_is_refused():
     x, _, y, loss = regression()
-    with pytest.raises(TypeError, match="gradcheck: loss must be a Node, got 3"):
+    with pytest.raises(TypeError, match="gradcheck: loss must be a Node or a Graph, got 3"):
         CG.gradcheck(3)
     with pytest.raises(ValueError, match="loss must be a node of one element"):
         CG.gradcheck(y)

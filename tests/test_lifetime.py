@@ -198,14 +198,6 @@ def test_a_forked_process_goes_on_with_its_own_copy_of_a_graph():
     assert told == loss.data.tobytes() + CG.parameters(loss)[0].value.tobytes()
 
 
-@pytest.fixture
-def ctrl_c():
-    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and it is ignored."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 class Interrupted(Failing):
     """Ctrl-C comes in the method that `fails_in` names."""
 

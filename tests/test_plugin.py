@@ -23,6 +23,9 @@ def build(kind):
 def test_right(gradcheck):
     gradcheck(build(CG.ReLU))
 
+def test_right_as_a_graph(gradcheck):
+    gradcheck(CG.Graph(build(CG.ReLU)))
+
 def test_wrong(gradcheck):
     gradcheck(build(Wrong))
 """
@@ -35,7 +38,7 @@ def test_wrong(gradcheck):
 def test_a_suite_of_ones_own_finds_the_wrong_node(pytester, options, place):
     pytester.makepyfile(SUITE)
     result = pytester.runpytest_subprocess(*options)
-    result.assert_outcomes(passed=1, failed=1)
+    result.assert_outcomes(passed=2, failed=1)
     result.stdout.fnmatch_lines([f"*GradientError: *Leaf1*data {place}*"])
 
 

@@ -72,7 +72,7 @@ def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
         node._taps,
         node._window,
         Fenced()(node.dtype, node._scratch_size),
-        node._dw,
+        node._sums,
     )
     np.testing.assert_array_equal(node.gradKernel, kernel)
     assert node.gradBias == bias

@@ -1,11 +1,11 @@
-"""The data sets, the mini-batch step and the training loop."""
+"""The data sets, the engines and the training loop."""
 
 import numpy as np
 import pytest
 from idx_files import write_idx_folder
 
 import cgraph as CG
-from cgraph import train
+from cgraph._engines import ENGINES, GraphEngine, NodeEngine, measure
 from cgraph.data import load_digits
 from cgraph.models import convolutional_classifier
 from cgraph.train import (
@@ -14,9 +14,10 @@ from cgraph.train import (
     evaluate,
     idx_dataset,
     predict_all,
-    train_batch,
     train_epochs,
 )
+
+both_engines = pytest.mark.parametrize("engine", ENGINES)
 
 
 def classifier(dataset, **options):
@@ -36,9 +37,9 @@ def few_digits(train=60, test=20):
     )
 
 
-def run(model, dataset, **options):
+def run(engine, dataset, **options):
     options = {"epochs": 2, "batch": 8, "eta": 0.1, "rng": np.random.default_rng(1), **options}
-    return list(train_epochs(model, dataset, **options))
+    return list(train_epochs(engine, dataset, **options))
 
 
 def parameters(model):
@@ -71,12 +72,13 @@ def test_idx_files_are_a_dataset(tmp_path):
     assert scaled.max() == np.float32(240) / np.float32(255)
 
 
-def test_a_batch_is_one_step_on_the_mean_of_the_losses():
+@both_engines
+def test_a_batch_is_one_step_on_the_mean_of_the_losses(engine):
     data = few_digits()
     images, labels = data.scaled(data.train_images[:5]), data.train_labels[:5]
     model, reference = classifier(data), classifier(data)
     before = parameters(model)
-    total = train_batch(model, images, labels, eta=0.3)
+    total = ENGINES[engine](model).train(images, labels, 0.3, batch=5)
 
     losses, gradients = [], []
     for image, label in zip(images, labels, strict=True):
@@ -91,60 +93,137 @@ def test_a_batch_is_one_step_on_the_mean_of_the_losses():
     np.testing.assert_allclose(parameters(model), expected, rtol=0, atol=1e-12)
 
 
-def test_training_learns():
+@pytest.mark.parametrize("count", [1, 5, 12, 13, 15])
+def test_what_is_left_over_is_a_smaller_batch(count):
+    """The graph learns from many batches in one call; the nodes from one at a time."""
+    data = few_digits()
+    images, labels = data.scaled(data.train_images[:count]), data.train_labels[:count]
+    models = [classifier(data) for _ in range(3)]
+    totals = [
+        kind(model).train(images, labels, 0.3, 4)
+        for kind, model in zip((GraphEngine, NodeEngine), models, strict=False)
+    ]
+    step_by_step = GraphEngine(models[2])
+    totals.append(
+        sum(
+            step_by_step.train(images[i : i + 4], labels[i : i + 4], 0.3, 4)
+            for i in range(0, count, 4)
+        )
+    )
+    np.testing.assert_allclose(totals, totals[0], rtol=1e-12)
+    for model in models[1:]:
+        np.testing.assert_allclose(parameters(model), parameters(models[0]), rtol=0, atol=1e-12)
+
+
+def test_both_engines_train_alike():
+    data = few_digits(train=100, test=50)
+    models = {name: classifier(data, channels=(4, 8)) for name in ENGINES}
+    graph, node = (run(ENGINES[name](model), data, epochs=3) for name, model in models.items())
+    for ours, theirs in zip(graph, node, strict=True):
+        assert ours.test_accuracy == theirs.test_accuracy
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-9)
+        assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-9)
+    np.testing.assert_allclose(*map(parameters, models.values()), rtol=0, atol=1e-9)
+
+
+@both_engines
+def test_predictions_are_those_of_the_model(engine):
+    data = few_digits()
+    model = classifier(data)
+    images = data.scaled(data.test_images)
+    expected = [model.forward(x, y) for x, y in zip(images, data.test_labels, strict=True)]
+    engine = ENGINES[engine](model)
+    loss, predicted = engine.losses(images, data.test_labels)
+    assert loss == pytest.approx(sum(loss for loss, _ in expected))
+    assert predicted.tolist() == engine.predict(images).tolist() == [p for _, p in expected]
+
+
+def test_the_speeds_of_both_engines_are_measured_on_models_of_their_own():
+    data = few_digits()
+    made = []
+
+    def build():
+        made.append(classifier(data))
+        return made[-1]
+
+    images, labels = data.scaled(data.train_images[:8]), data.train_labels[:8]
+    speeds = measure(build, images, labels, seconds=0.0)
+    assert set(speeds) == set(ENGINES)
+    assert all(speed > 0 for speed in speeds.values())
+    assert len(made) == 2
+
+
+@both_engines
+def test_training_learns(engine):
     data = few_digits(train=200, test=50)
-    epochs = run(classifier(data, channels=(8, 8)), data, epochs=6)
+    epochs = run(ENGINES[engine](classifier(data, channels=(8, 8))), data, epochs=6)
     assert [epoch.number for epoch in epochs] == [1, 2, 3, 4, 5, 6]
     assert epochs[-1].train_loss < 0.5 * epochs[0].train_loss
     assert epochs[-1].test_accuracy > 0.7
     assert all(epoch.seconds > 0 for epoch in epochs)
 
 
-def test_the_same_seed_gives_the_same_training():
+@both_engines
+def test_the_same_seed_gives_the_same_training(engine):
     data = few_digits()
     models = [classifier(data) for _ in range(3)]
     for model, seed in zip(models, (1, 1, 2), strict=True):
-        run(model, data, rng=np.random.default_rng(seed))
+        run(ENGINES[engine](model), data, rng=np.random.default_rng(seed))
     first, again, other = map(parameters, models)
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
 
 
-def test_every_image_comes_once_an_epoch_and_the_rate_falls(monkeypatch):
+class Spy(NodeEngine):
+    """Does not learn, but takes down what it gets."""
+
+    def __init__(self, model, images_at_once=1, losses=()):
+        super().__init__(model)
+        self.images_at_once, self.given, self.seen = images_at_once, iter(losses), []
+
+    def train(self, images, labels, eta, batch):
+        self.seen.append((images.sum(axis=(1, 2)).tolist(), eta, batch))
+        return next(self.given, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("images_at_once", "calls"), [(1, [4, 4, 2]), (7, [4, 4, 2]), (8, [8, 2]), (256, [10])]
+)
+def test_every_image_comes_once_an_epoch_and_the_rate_falls(images_at_once, calls):
     data = few_digits(train=10)
-    seen = []
-
-    def spy(model, images, labels, eta):
-        seen.append((images.sum(axis=(1, 2)).tolist(), eta))
-        return 1.0
-
-    monkeypatch.setattr(train, "train_batch", spy)
+    spy = Spy(classifier(data), images_at_once)
     counts = []
-    epochs = run(classifier(data), data, epochs=4, batch=4, eta=0.2, on_batch=counts.append)
-    assert [epoch.train_loss for epoch in epochs] == [0.3] * 4  # three sums of 1 over ten images
-    assert counts == [4, 4, 2] * 4
-    assert [eta for _, eta in seen[::3]] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    epochs = run(spy, data, epochs=4, batch=4, eta=0.2, on_batch=counts.append)
+    each = len(calls)
+    assert [epoch.train_loss for epoch in epochs] == [each / 10] * 4  # sums of 1 over ten images
+    assert counts == calls * 4
+    assert [eta for _, eta, _ in spy.seen[::each]] == pytest.approx([0.2, 0.15, 0.1, 0.05])
+    assert {batch for *_, batch in spy.seen} == {4}
     inks = np.sort(data.scaled(data.train_images).sum(axis=(1, 2)))
-    orders = [[ink for batch, _ in seen[i : i + 3] for ink in batch] for i in range(0, 12, 3)]
+    orders = [
+        [ink for images, *_ in spy.seen[i : i + each] for ink in images]
+        for i in range(0, 4 * each, each)
+    ]
     for order in orders:
         np.testing.assert_array_equal(np.sort(order), inks)
     assert orders[0] != orders[1]
 
 
-def test_the_figures_of_an_epoch_belong_to_the_model_it_leaves():
+@both_engines
+def test_the_figures_of_an_epoch_belong_to_the_model_it_leaves(engine):
     data = few_digits()
-    model = classifier(data)
+    engine = ENGINES[engine](classifier(data))
     for epoch in train_epochs(
-        model, data, epochs=2, batch=8, eta=0.1, rng=np.random.default_rng(1)
+        engine, data, epochs=2, batch=8, eta=0.1, rng=np.random.default_rng(1)
     ):
-        assert (epoch.test_loss, epoch.test_accuracy) == evaluate(model, data)
-        predicted = predict_all(model, data)
+        assert (epoch.test_loss, epoch.test_accuracy) == evaluate(engine, data)
+        predicted = predict_all(engine, data)
         assert epoch.test_accuracy == (predicted == data.test_labels).mean()
 
 
-def test_a_loss_that_is_not_finite_ends_the_training(monkeypatch):
+def test_a_loss_that_is_not_finite_ends_the_training():
     data = few_digits()
-    losses = iter([1.0, 1.0, np.nan])
-    monkeypatch.setattr(train, "train_batch", lambda *_: next(losses))
+    spy = Spy(classifier(data), losses=[1.0, 1.0, np.nan])
     with pytest.raises(FloatingPointError, match=r"nan in epoch 1: .*learning rate than 0\.1"):
-        run(classifier(data), data)
+        run(spy, data)
+    assert len(spy.seen) == 3

@@ -77,7 +77,7 @@ def mutations(page: str) -> list[Mutation | str]:
 
 def functions(text: str) -> list[str]:
     """The names of a kernel file's loops; the functions that Python calls only compare sizes and call them."""
-    return re.findall(r"^cdef [^(\n]*?\b(\w+)\(", text, re.MULTILINE)
+    return re.findall(r"^cdef (?!class\b)[^(\n]*?\b(\w+)\(", text, re.MULTILINE)
 
 
 def run(folder: Path, *command: str, **options) -> subprocess.CompletedProcess[str]:

@@ -26,6 +26,7 @@ class Build(NamedTuple):
     concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
+    group: protocols.Group
     pooling: protocols.Pooling
     reduction: protocols.Reduction
 

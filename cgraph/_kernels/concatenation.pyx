@@ -1,18 +1,12 @@
-"""Kernels that join vectors: d = (x_1; x_2; …), and the gradient cut up again, ADDED into each input's."""
+"""Kernels that join vectors: d = (x_1; x_2; …), and the gradient cut up again; on the Node path it is ADDED into each
+input's."""
 from cgraph._kernels.guard cimport require
+from cgraph._kernels.operand cimport data_of, grad_of, gradient, output, place_of
 from cgraph._kernels.simd cimport real
-
-
-cdef void copy(const real[:] x, real[:] d, Py_ssize_t start) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(x.shape[0]):
-        d[start + i] = x[i]
-
-
-cdef void add_part(const real[:] g, Py_ssize_t start, real[:] dx) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(dx.shape[0]):
-        dx[i] += g[start + i]
+from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.strided cimport (
+    Source, Target, added_to, move, overwritten, source, source_from, target_from
+)
 
 
 def concatenation_forward(list xs, real[:] d):
@@ -21,7 +15,7 @@ def concatenation_forward(list xs, real[:] d):
     for x in xs:
         require(start + x.shape[0] <= d.shape[0])
         with nogil:
-            copy(x, d, start)
+            move(source(x), target_from(overwritten(d), start), x.shape[0])
         start += x.shape[0]
 
 
@@ -31,5 +25,43 @@ def concatenation_backward(const real[:] g, list dxs):
     for dx in dxs:
         require(start + dx.shape[0] <= g.shape[0])
         with nogil:
-            add_part(g, start, dx)
+            move(source_from(source(g), start), added_to(dx), dx.shape[0])
         start += dx.shape[0]
+
+
+# The step of a Graph
+
+cdef enum:
+    SIZE = 5    # the column behind those of a Place
+
+
+cdef class ConcatenationStep(Step):
+    """One node; its inputs may be strided, and one of them may occur twice."""
+    cdef const Py_ssize_t[:, ::1] inputs
+    cdef Place d
+
+    def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
+        """inputs: a row for each, of the fields of _places.Place and the size. d: the fields of _places.Place."""
+        self.inputs = inputs
+        self.d = place(d)
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef Target d = output(arena, &self.d)
+        cdef Place x
+        cdef Py_ssize_t k
+        for k in range(self.inputs.shape[0]):
+            x = place_of(&self.inputs[k, 0])
+            move(data_of(arena, &x), d, self.inputs[k, SIZE])
+            d = target_from(d, self.inputs[k, SIZE])
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        cdef Source g = grad_of(arena, &self.d)
+        cdef Place x
+        cdef Target dx
+        cdef Py_ssize_t k
+        for k in range(self.inputs.shape[0]):
+            x = place_of(&self.inputs[k, 0])
+            dx = gradient(arena, &x)
+            if dx.at != NULL:
+                move(g, dx, self.inputs[k, SIZE])
+            g = source_from(g, self.inputs[k, SIZE])

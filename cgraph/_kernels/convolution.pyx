@@ -1,17 +1,21 @@
 """Kernels of Convolution2d: C input channels, one output channel.
 
 xs: the C input channels, m_h × m_w each; w: the C k_h k_w elements of the kernel and behind them the bias; d: the
-output, n_h × n_w; g: the gradient with respect to d; dxs, dw: the gradients of xs and w, which backward ADDS into.
-Views of nodes' data may be strided. Each function copies what it reads more than once into `scratch`, of
+output, n_h × n_w; g: the gradient with respect to d; dxs, dw: the gradients of xs and w, which backward ADDS into on
+the Node path. Nodes' data may be strided. What is read more than once is copied into `scratch`, of
 convolution2d_scratch elements: the channels as frames (window.pyx), in which a tap of the kernel, number t, lies
 taps[t] elements behind the output that it contributes to. So a convolution of any stride and padding is a sum of
 shifted copies of the frame. The positions between two rows of outputs are computed with the rest and dropped.
+Behind the frames of scratch lies room for one plane of outputs.
 """
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from cgraph._kernels.guard cimport require
-from cgraph._kernels.simd cimport (
-    V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
+from cgraph._kernels.operand cimport data_of, grad_of, gradient, output, place_of
+from cgraph._kernels.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
+from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.strided cimport (
+    Source, Target, added_to, descend, move, overwritten, put1, source, source_from, target_from
 )
 from cgraph._kernels.window cimport Window
 
@@ -28,29 +32,11 @@ def convolution2d_scratch(Window window, Py_ssize_t channels):
 # Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on,
 # lie side by side in a row of the frame.
 
-cdef inline void copy_run(const real *x, Py_ssize_t step, Py_ssize_t count, real *row) noexcept nogil:
-    cdef Py_ssize_t j
-    if step == 1:
-        memcpy(row, x, count * sizeof(real))
-    else:
-        for j in range(count):
-            row[j] = x[j * step]
-
-
-cdef inline void add_run(const real *row, Py_ssize_t step, Py_ssize_t count, real *dx) noexcept nogil:
-    cdef Py_ssize_t j
-    if step == 1:       # the same loop, for the compiler to vectorise
-        for j in range(count):
-            dx[j] += row[j]
-    else:
-        for j in range(count):
-            dx[j * step] += row[j]
-
-
-cdef inline void exchange(real *x, Py_ssize_t stride, Window w, real *frame, bint fill) noexcept nogil:
-    """Copies the channel x into its frame, or adds its frame to it; `stride` is that of x, in elements."""
+cdef inline void exchange(real *x, Py_ssize_t step, Window w, real *frame, bint fill, bint add) noexcept nogil:
+    """Writes the channel x into its frame; or its frame to x, or adds it. `step` is that of x."""
     cdef Py_ssize_t phase, column, count, i, y_phase, y
-    cdef real *plane
+    cdef real *run
+    cdef real *row
     for phase in range(w.phases_w):
         column = (phase - w.q % w.s + w.s) % w.s
         count = max(w.m_w - column + w.s - 1, 0) // w.s
@@ -58,26 +44,31 @@ cdef inline void exchange(real *x, Py_ssize_t stride, Window w, real *frame, bin
         y = w.p // w.s
         for i in range(w.m_h):
             if y_phase < w.phases_h:
-                plane = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
+                row = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
+                run = x + (i * w.m_w + column) * step
                 if fill:
-                    copy_run(x + (i * w.m_w + column) * stride, w.s * stride, count, plane)
+                    move(Source(run, w.s * step), Target(row, 1, False), count)
                 else:
-                    add_run(plane, w.s * stride, count, x + (i * w.m_w + column) * stride)
+                    move(Source(row, 1), Target(run, w.s * step, add), count)
             y_phase += 1
             if y_phase == w.s:
                 y_phase = 0
                 y += 1
 
 
-cdef void fill_frame(const real[:] x, Window w, real *frame) noexcept nogil:
+cdef void fill_frame(Source x, Window w, real *frame) noexcept nogil:
     """The frame of one channel: the padding's zeros, and x."""
     memset(frame, 0, w.frame * sizeof(real))
-    exchange(<real *>&x[0], x.strides[0] // <Py_ssize_t>sizeof(real), w, frame, True)
+    exchange(<real *>x.at, x.step, w, frame, True, False)
 
 
-cdef void add_frame(real *frame, Window w, real[:] dx) noexcept nogil:
-    """Adds the gradient of one channel, given as a frame, to dx; what lies in the padding is dropped."""
-    exchange(&dx[0], dx.strides[0] // <Py_ssize_t>sizeof(real), w, frame, False)
+cdef void give_frame(real *frame, Window w, Target dx) noexcept nogil:
+    """The gradient of one channel, given as a frame, to dx; what lies in the padding is dropped."""
+    cdef Py_ssize_t i
+    if not dx.add and (w.phases_h < w.s or w.phases_w < w.s):   # the frame has no place for some elements
+        for i in range(w.m_h * w.m_w):
+            put1(dx, i, 0)
+    exchange(dx.at, dx.step, w, frame, False, dx.add)
 
 
 cdef int fill_frames(list xs, Window w, real *frame) except -1:
@@ -85,7 +76,7 @@ cdef int fill_frames(list xs, Window w, real *frame) except -1:
     for x in xs:
         require(x.shape[0] == w.m_h * w.m_w)
         with nogil:
-            fill_frame(x, w, frame)
+            fill_frame(source(x), w, frame)
         frame += w.frame
     return 0
 
@@ -100,10 +91,10 @@ cdef int require_sizes(
 # D[a, b] = Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q] + bias
 
 cdef inline void output_tile(
-    const real *frame, const Py_ssize_t[::1] taps, const real[::1] w, real *d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d
 ) noexcept nogil:
     """The TILE vectors of outputs whose first taps lie at frame."""
-    cdef Py_ssize_t count = taps.shape[0], t, v
+    cdef Py_ssize_t t, v
     cdef vec total[TILE]
     cdef vec factor = v_set1(w[count])
     cdef const real *x
@@ -119,16 +110,15 @@ cdef inline void output_tile(
 
 
 cdef void outputs(
-    const real *frame, const Py_ssize_t[::1] taps, const real[::1] w, Window o, real *wide, real[:] d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, Window o, real *wide, Target d
 ) noexcept nogil:
     """All outputs; `wide` takes them with the positions between two rows."""
-    cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a, b
+    cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a
     while start < last:
-        output_tile(frame + start, taps, w, wide + start)
+        output_tile(frame + start, taps, count, w, wide + start)
         start += TILE * V_LANES
     for a in range(o.n_h):
-        for b in range(o.n_w):
-            d[a * o.n_w + b] = wide[a * o.pitch + b]
+        move(Source(wide + a * o.pitch, 1), target_from(d, a * o.n_w), o.n_w)
 
 
 def convolution2d_forward(
@@ -140,7 +130,7 @@ def convolution2d_forward(
     cdef real *wide = frame + len(xs) * window.frame + SLACK
     fill_frames(xs, window, frame)
     with nogil:
-        outputs(frame, taps, w, window, wide, d)
+        outputs(frame, &taps[0], taps.shape[0], &w[0], window, wide, overwritten(d))
 
 
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers what its windows' outputs send
@@ -202,49 +192,51 @@ cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
     return True
 
 
-cdef void input_gradients(
-    const real[::1] w, const real[:] g, Py_ssize_t channels, Window o, real *wide, real *frame
-) noexcept nogil:
-    """The frames of all channels' gradients; `wide` takes G with zeros around it."""
-    cdef Py_ssize_t count = o.k_h * o.k_w, a, b, c
+cdef void widen(Source g, Window o, real *wide) noexcept nogil:
+    """G in the rows of the frame, with zeros before it, between its rows and behind it."""
+    cdef Py_ssize_t a
     memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
     for a in range(o.n_h):
-        for b in range(o.n_w):
-            wide[a * o.pitch + b] = g[a * o.n_w + b]
-    for c in range(channels):
-        if all_finite(&w[c * count], count):
-            channel_gradient(wide, &w[c * count], o, frame + c * o.frame)
-        else:
-            channel_gradient_by_terms(wide, &w[c * count], o, frame + c * o.frame)
+        move(source_from(g, a * o.n_w), Target(wide + a * o.pitch, 1, False), o.n_w)
+
+
+cdef void input_gradient(const real *wide, const real *k, Window w, real *frame, Target dx) noexcept nogil:
+    """One channel, by way of `frame`."""
+    if all_finite(k, w.k_h * w.k_w):
+        channel_gradient(wide, k, w, frame)
+    else:
+        channel_gradient_by_terms(wide, k, w, frame)
+    give_frame(frame, w, dx)
 
 
 def convolution2d_backward_input(const real[::1] w, const real[:] g, Window window, real[::1] scratch, list dxs):
-    cdef Py_ssize_t channels = len(dxs)
+    cdef Py_ssize_t start = 0
     cdef real *frame = &scratch[0]
+    cdef real *wide = frame + len(dxs) * window.frame + SLACK + window.reach
     cdef real[:] dx
-    require_sizes(channels, w.shape[0], g.shape[0], scratch.shape[0], window)
+    require_sizes(len(dxs), w.shape[0], g.shape[0], scratch.shape[0], window)
     with nogil:
-        input_gradients(w, g, channels, window, frame + channels * window.frame + SLACK + window.reach, frame)
+        widen(source(g), window, wide)
     for dx in dxs:
         require(dx.shape[0] == window.m_h * window.m_w)
         with nogil:
-            add_frame(frame, window, dx)
-        frame += window.frame
+            input_gradient(wide, &w[start], window, frame, added_to(dx))
+        start += window.k_h * window.k_w
 
 
 # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
 cdef inline void kernel_tile(
-    const real *frame, const Py_ssize_t[::1] taps, Py_ssize_t first, const real *g, Window w, real[::1] dw
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, Window w, Target dw
 ) noexcept nogil:
-    """TILE taps from number `first` on; where there are fewer, the last is computed again and dropped."""
-    cdef Py_ssize_t count = taps.shape[0], rest = w.n_w % V_LANES, full = w.n_w - w.n_w % V_LANES, _a, b, v
+    """The first TILE of `count` taps; where there are fewer, the last is computed again and dropped."""
+    cdef Py_ssize_t rest = w.n_w % V_LANES, full = w.n_w - w.n_w % V_LANES, _a, b, v
     cdef vec total[TILE]
     cdef const real *x[TILE]
     cdef vec factor
     for v in range(TILE):
         total[v] = v_set1(0)
-        x[v] = frame + taps[min(first + v, count - 1)]
+        x[v] = frame + taps[min(v, count - 1)]
     for _a in range(w.n_h):
         b = 0
         while b < full:
@@ -259,24 +251,25 @@ cdef inline void kernel_tile(
         for v in range(TILE):
             x[v] += w.pitch
         g += w.n_w
-    for v in range(min(TILE, count - first)):
-        dw[first + v] += v_hsum(total[v])
+    for v in range(min(TILE, count)):
+        put1(dw, v, v_hsum(total[v]))
 
 
 cdef void kernel_gradient(
-    const real *frame, const real[:] g, const Py_ssize_t[::1] taps, Window o, real *packed, real[::1] dw
+    const real *frame, Source g, const Py_ssize_t *taps, Py_ssize_t count, Window o, real *packed, Target dw
 ) noexcept nogil:
     """The gradients of all kernel elements and, last, of the bias: Σ_a Σ_b G[a, b]; `packed` takes G."""
-    cdef Py_ssize_t count = taps.shape[0], first = 0, a, i
-    cdef real row_sum
+    cdef Py_ssize_t first = 0, a, i
+    cdef real total = 0, row_sum
+    move(g, Target(packed, 1, False), o.n_h * o.n_w)
     for a in range(o.n_h):
         row_sum = 0
         for i in range(a * o.n_w, (a + 1) * o.n_w):
-            packed[i] = g[i]
-            row_sum += g[i]
-        dw[count] += row_sum
+            row_sum += packed[i]
+        total += row_sum
+    put1(dw, count, total)
     while first < count:
-        kernel_tile(frame, taps, first, packed, o, dw)
+        kernel_tile(frame, taps + first, count - first, packed, o, target_from(dw, first))
         first += TILE
 
 
@@ -289,4 +282,70 @@ def convolution2d_backward_kernel(
     cdef real *packed = frame + len(xs) * window.frame + SLACK
     fill_frames(xs, window, frame)
     with nogil:
-        kernel_gradient(frame, g, taps, window, packed, dw)
+        kernel_gradient(frame, source(g), &taps[0], taps.shape[0], window, packed, added_to(dw))
+
+
+# The step of a Graph
+
+cdef class ConvolutionStep(Step):
+    """One node; its scratch holds the frames of its inputs between forward and backward."""
+    cdef Window window
+    cdef const Py_ssize_t[:, ::1] inputs
+    cdef const Py_ssize_t[::1] taps
+    cdef Place d
+    cdef Py_ssize_t channels, count, values_at, scratch_at
+
+    def __init__(
+        self, Window window, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
+        Py_ssize_t values_at, Py_ssize_t scratch_at,
+    ):
+        """inputs: a row for each channel, of the fields of _places.Place; d: those fields; the parameters and the
+        scratch begin at elements values_at and scratch_at of the arena's."""
+        self.window, self.inputs, self.taps = window, inputs, taps
+        self.channels, self.count = inputs.shape[0], taps.shape[0]
+        self.d = place(d)
+        self.values_at, self.scratch_at = values_at, scratch_at
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef real *frame = <real *>arena.scratch + self.scratch_at
+        cdef real *wide = frame + self.channels * self.window.frame + SLACK
+        cdef const real *w = <real *>arena.values + self.values_at
+        self.fill_frames(arena, frame)
+        outputs(frame, &self.taps[0], self.count, w, self.window, wide, output(arena, &self.d))
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        cdef real *frame = <real *>arena.scratch + self.scratch_at
+        cdef real *packed = frame + self.channels * self.window.frame + SLACK
+        cdef real *w = <real *>arena.values + self.values_at
+        cdef real *dw = <real *>arena.sums + self.values_at
+        cdef Source g = grad_of(arena, &self.d)
+        if arena.apart:
+            self.fill_frames(arena, frame)
+        # First what needs the frames of the inputs, which their gradients then overwrite; last what changes w.
+        kernel_gradient(frame, g, &self.taps[0], self.count, self.window, packed, Target(dw, 1, not arena.fresh))
+        self.input_gradients(arena, g, w, frame)
+        if arena.learn:
+            descend(w, dw, <real>arena.eta, self.count + 1)
+
+    cdef void fill_frames(self, Arena *arena, real *frame) noexcept nogil:
+        cdef Place x
+        cdef Py_ssize_t c
+        for c in range(self.channels):
+            x = place_of(&self.inputs[c, 0])
+            fill_frame(data_of(arena, &x), self.window, frame + c * self.window.frame)
+
+    cdef void input_gradients(self, Arena *arena, Source g, const real *w, real *frame) noexcept nogil:
+        cdef real *wide = frame + self.channels * self.window.frame + SLACK + self.window.reach
+        cdef bint widened = False
+        cdef Place x
+        cdef Target dx
+        cdef Py_ssize_t c
+        for c in range(self.channels):
+            x = place_of(&self.inputs[c, 0])
+            dx = gradient(arena, &x)
+            if dx.at == NULL:
+                continue
+            if not widened:
+                widen(g, self.window, wide)
+                widened = True
+            input_gradient(wide, w + c * self.window.k_h * self.window.k_w, self.window, frame, dx)

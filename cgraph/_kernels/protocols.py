@@ -1,15 +1,19 @@
 """What each kernel family offers: the same for every dtype and instruction set, so it is stated once, here."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from cgraph._kernels.step import Step
 from cgraph._kernels.window import Window
 
 Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
 Offsets = npt.NDArray[np.intp]
+# Offset, distance of elements, whether to add to the gradient, whether it is wanted: always, in lean passes.
+Place = tuple[int, int, bool, bool, bool]
 
 
 class Affine(Protocol):
@@ -18,11 +22,15 @@ class Affine(Protocol):
     def affine_backward_weight(
         self, x: Array, b: float, g: Array, packed: Array, dw: Array
     ) -> None: ...
+    def AffineStep(
+        self, x: Place, d: Place, m: int, n: int, values_at: int, bias: float
+    ) -> Step: ...
 
 
 class Concatenation(Protocol):
     def concatenation_forward(self, xs: list[Array], d: Array) -> None: ...
     def concatenation_backward(self, g: Array, dxs: list[Array]) -> None: ...
+    def ConcatenationStep(self, inputs: Offsets, d: Place) -> Step: ...
 
 
 class Convolution(Protocol):
@@ -36,6 +44,15 @@ class Convolution(Protocol):
     def convolution2d_backward_kernel(
         self, xs: list[Array], g: Array, taps: Offsets, window: Window, scratch: Array, dw: Array
     ) -> None: ...
+    def ConvolutionStep(
+        self,
+        window: Window,
+        inputs: Offsets,
+        d: Place,
+        taps: Offsets,
+        values_at: int,
+        scratch_at: int,
+    ) -> Step: ...
 
 
 class Elementwise(Protocol):
@@ -50,6 +67,25 @@ class Elementwise(Protocol):
     def tanh_forward(self, x: Array, d: Array) -> None: ...
     def tanh_backward(self, d: Array, g: Array, dx: Array) -> None: ...
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
+    def ElementwiseStep(self, op: str, n: int, inputs: Sequence[Place], d: Place) -> Step: ...
+    def DescentStep(self, n: int) -> Step: ...
+    def EndStep(self, loss: int, cleared: Offsets) -> Step: ...
+
+
+class Group(Protocol):
+    def convolution_group_scratch(
+        self, window: Window, c_in: int, c_out: int, pitch: int
+    ) -> int: ...
+    def ConvolutionGroupStep(
+        self,
+        window: Window,
+        inputs: Offsets,
+        d: Place,
+        c_out: int,
+        values_at: int,
+        scratch_at: int,
+        connected: npt.NDArray[np.uint8] | None,
+    ) -> Step: ...
 
 
 class Pooling(Protocol):
@@ -61,6 +97,9 @@ class Pooling(Protocol):
     ) -> None: ...
     def average_pooling_forward(self, x: Array, window: Window, d: Array) -> None: ...
     def average_pooling_backward(self, g: Array, window: Window, dx: Array) -> None: ...
+    def PoolingStep(
+        self, window: Window, average: bool, pad_value: float, channels: int, x: Place, d: Place
+    ) -> Step: ...
 
 
 class Reduction(Protocol):
@@ -74,3 +113,4 @@ class Reduction(Protocol):
     def norm2_backward(self, x: Array, d: Array, g: Array, dx: Array) -> None: ...
     def softmax_forward(self, x: Array, d: Array) -> None: ...
     def softmax_backward(self, d: Array, g: Array, dx: Array) -> None: ...
+    def ReductionStep(self, op: str, m: int, inputs: Sequence[Place], d: Place) -> Step: ...

@@ -1,14 +1,22 @@
 """Kernels that reduce over the elements of their inputs: Dots, MSE, CEE, Norm2, Softmax.
 
-x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients, which
-backward ADDS into. Views may be strided, and dx and dy may be one buffer. Scalars come and go as views of one element.
-Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
+x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients. Operands
+may be strided, and dx and dy may be one buffer. Scalars come and go as operands of one element. On the Node path
+backward ADDS into dx and dy.
+Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m; within a block, products
+are summed lane by lane, so that the result is the same for every stride.
 """
 from cgraph._kernels.guard cimport require
-from cgraph._kernels.simd cimport R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, r_abs, r_exp, r_log, r_sqrt, real
+from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
+from cgraph._kernels.simd cimport (
+    R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, V_LANES, r_abs, r_exp, r_log, r_sqrt, real, v_div, v_equal, v_fma, v_hsum,
+    v_less, v_mul, v_select, v_set1, v_sub, vec
+)
+from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.strided cimport Source, Target, added_to, get, get1, overwritten, put, put1, source
 
 cdef enum:
-    BLOCK = 64
+    BLOCK = 64      # whole vectors
 
 
 cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
@@ -18,69 +26,78 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-cdef real dots(const real[:] x, const real[:] y) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], block, i
-    cdef real total = 0, part
+cdef real dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef real total = 0
+    cdef vec part
     for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            part += x[i] * y[i]
-        total += part
+        part = v_set1(0)
+        i = block * BLOCK
+        while i < min((block + 1) * BLOCK, m):
+            part = v_fma(get(x, i, m), get(y, i, m), part)
+            i += V_LANES
+        total += v_hsum(part)
     return total
 
 
-cdef void dots_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(x.shape[0]):
-        dx[i] += y[i] * g
-        dy[i] += x[i] * g
+cdef void dots_gradient(Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+    """dx; and dy, of x."""
+    cdef Py_ssize_t i = 0
+    while i < m:
+        put(dx, i, m, v_mul(get(y, i, m), v_set1(g)))
+        i += V_LANES
 
 
 def dots_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = dots(x, y)
+        d[0] = dots(source(x), source(y), x.shape[0])
 
 
 def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        dots_gradient(x, y, g[0], dx, dy)
+        dots_gradient(source(y), g[0], added_to(dx), x.shape[0])
+        dots_gradient(source(x), g[0], added_to(dy), x.shape[0])
 
 
-# d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i -= the same
+# d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
 
-cdef real mse(const real[:] x, const real[:] y) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], block, i
-    cdef real total = 0, part, difference
+cdef real mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef real total = 0
+    cdef vec part, difference
     for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            difference = x[i] - y[i]
-            part += difference * difference
-        total += part
+        part = v_set1(0)
+        i = block * BLOCK
+        while i < min((block + 1) * BLOCK, m):
+            difference = v_sub(get(x, i, m), get(y, i, m))
+            part = v_fma(difference, difference, part)
+            i += V_LANES
+        total += v_hsum(part)
     return total / <real>m
 
 
-cdef void mse_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], i
-    cdef real scale = 2 * g / <real>m, share
-    for i in range(m):
-        share = (x[i] - y[i]) * scale
-        dx[i] += share
-        dy[i] -= share
+cdef void mse_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+    """dx; and dy, of y and x."""
+    cdef Py_ssize_t i = 0
+    cdef vec scale = v_set1(2 * g / <real>m)
+    while i < m:
+        put(dx, i, m, v_mul(v_sub(get(x, i, m), get(y, i, m)), scale))
+        i += V_LANES
 
 
 def mse_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = mse(x, y)
+        d[0] = mse(source(x), source(y), x.shape[0])
 
 
 def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        mse_gradient(x, y, g[0], dx, dy)
+        mse_gradient(source(x), source(y), g[0], added_to(dx), x.shape[0])
+        mse_gradient(source(y), source(x), g[0], added_to(dy), x.shape[0])
 
 
 # d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept
@@ -90,125 +107,206 @@ cdef inline real clamp(real x) noexcept nogil:
     return R_TINY if x < R_TINY else x
 
 
-cdef real cee(const real[:] x, const real[:] y) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], block, i
+cdef real cee(Source x, Source y, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
     cdef real total = 0, part
     for block in range(blocks(m)):
         part = 0
         for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            if y[i] != 0:
-                part -= y[i] * r_log(clamp(x[i]))
+            if get1(y, i) != 0:
+                part -= get1(y, i) * r_log(clamp(get1(x, i)))
         total += part
     return total
 
 
-cdef void cee_gradient(const real[:] x, const real[:] y, real g, real[:] dx, real[:] dy) noexcept nogil:
+cdef void prediction_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0), prediction, target, share
+    while i < m:
+        prediction, target = get(x, i, m), get(y, i, m)
+        prediction = v_select(v_less(prediction, tiny), tiny, prediction)
+        share = v_div(v_mul(target, v_set1(-g)), prediction)
+        put(dx, i, m, v_select(v_equal(target, zero), zero, share))
+        i += V_LANES
+
+
+cdef void target_gradient(Source x, real g, Target dy, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
-    cdef real prediction, target
-    for i in range(x.shape[0]):
-        prediction = clamp(x[i])
-        target = y[i]
-        if target != 0:
-            dx[i] -= target * g / prediction
-        dy[i] -= r_log(prediction) * g
+    for i in range(m):
+        put1(dy, i, -(r_log(clamp(get1(x, i))) * g))
 
 
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = cee(x, y)
+        d[0] = cee(source(x), source(y), x.shape[0])
 
 
 def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        cee_gradient(x, y, g[0], dx, dy)
+        prediction_gradient(source(x), source(y), g[0], added_to(dx), x.shape[0])
+        target_gradient(source(x), g[0], added_to(dy), x.shape[0])
 
 
 # d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
 # dx_i += (x_i / d) g,  and nothing where d = 0
 
-cdef real sum_of_squares(const real[:] x, real scale) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], block, i
-    cdef real total = 0, part
+cdef inline real sum_of_squares(Source x, real scale, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef real total = 0
+    cdef vec part, scaled
     for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            part += (x[i] / scale) * (x[i] / scale)
-        total += part
+        part = v_set1(0)
+        i = block * BLOCK
+        while i < min((block + 1) * BLOCK, m):
+            scaled = v_div(get(x, i, m), v_set1(scale))
+            part = v_fma(scaled, scaled, part)
+            i += V_LANES
+        total += v_hsum(part)
     return total
 
 
-cdef real largest(const real[:] x) noexcept nogil:
+cdef real largest(Source x, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     cdef real top = 0
-    for i in range(x.shape[0]):
-        if r_abs(x[i]) > top:
-            top = r_abs(x[i])
+    for i in range(m):
+        if r_abs(get1(x, i)) > top:
+            top = r_abs(get1(x, i))
     return top
 
 
-cdef real norm2(const real[:] x) noexcept nogil:
-    cdef real total = sum_of_squares(x, 1), top
+cdef real norm2(Source x, Py_ssize_t m) noexcept nogil:
+    cdef real total = sum_of_squares(x, 1, m), top
     if total > R_SQUARES_LOW and total < R_SQUARES_HIGH or total != total:
         return r_sqrt(total)
-    top = largest(x)
+    top = largest(x, m)
     if top == 0 or top - top != 0:      # all zeros, or an infinite element
         return top
-    return top * r_sqrt(sum_of_squares(x, top))
+    return top * r_sqrt(sum_of_squares(x, top, m))
 
 
-cdef void norm2_gradient(const real[:] x, real d, real g, real[:] dx) noexcept nogil:
-    cdef Py_ssize_t i
-    if d != 0:
-        for i in range(x.shape[0]):
-            dx[i] += x[i] / d * g
+cdef void norm2_gradient(Source x, real d, real g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef vec norm = v_set1(d), share
+    while i < m:
+        share = v_mul(v_div(get(x, i, m), norm), v_set1(g))
+        put(dx, i, m, v_select(v_equal(norm, v_set1(0)), v_set1(0), share))
+        i += V_LANES
 
 
 def norm2_forward(const real[:] x, real[:] d):
     require(d.shape[0] == 1)
     with nogil:
-        d[0] = norm2(x)
+        d[0] = norm2(source(x), x.shape[0])
 
 
 def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx):
     require(x.shape[0] == dx.shape[0] and d.shape[0] == 1 and g.shape[0] == 1)
     with nogil:
-        norm2_gradient(x, d[0], g[0], dx)
+        norm2_gradient(source(x), d[0], g[0], added_to(dx), x.shape[0])
 
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef void softmax(const real[:] x, real[:] d) noexcept nogil:
-    cdef Py_ssize_t m = x.shape[0], block, i
-    cdef real top = x[0], total = 0, part
+cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef real top = x.at[0], total = 0, part, power
     for i in range(1, m):
-        if x[i] > top:
-            top = x[i]
+        if get1(x, i) > top:
+            top = get1(x, i)
     for block in range(blocks(m)):
         part = 0
         for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            d[i] = r_exp(x[i] - top)
-            part += d[i]
+            power = r_exp(get1(x, i) - top)
+            put1(d, i, power)
+            part += power
         total += part
     for i in range(m):
-        d[i] = d[i] / total
+        d.at[i * d.step] /= total
 
 
-cdef void softmax_gradient(const real[:] d, const real[:] g, real[:] dx) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef real mean = dots(d, g)
-    for i in range(d.shape[0]):
-        dx[i] += d[i] * (g[i] - mean)
+cdef void softmax_gradient(Source d, Source g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    cdef vec mean = v_set1(dots(d, g, m))
+    while i < m:
+        put(dx, i, m, v_mul(get(d, i, m), v_sub(get(g, i, m), mean)))
+        i += V_LANES
 
 
 def softmax_forward(const real[:] x, real[:] d):
     require(0 < x.shape[0] == d.shape[0])
     with nogil:
-        softmax(x, d)
+        softmax(source(x), overwritten(d), d.shape[0])
 
 
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        softmax_gradient(d, g, dx)
+        softmax_gradient(source(d), source(g), added_to(dx), d.shape[0])
+
+
+# The steps of a Graph
+
+cdef enum Op:
+    DOTS, MSE, CEE, NORM2, SOFTMAX
+
+OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
+
+
+cdef class ReductionStep(Step):
+    """Any of the above, over one node."""
+    cdef Op op
+    cdef Py_ssize_t m
+    cdef Place x, y, d
+
+    def __init__(self, str op, Py_ssize_t m, inputs, d):
+        """inputs, d: the fields of _places.Place."""
+        self.op = OPS[op]
+        self.m = m
+        self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
+        cdef Target d = output(arena, &self.d)
+        if self.op == SOFTMAX:
+            softmax(x, d, self.m)
+        elif self.op == DOTS:
+            d.at[0] = dots(x, y, self.m)
+        elif self.op == MSE:
+            d.at[0] = mse(x, y, self.m)
+        elif self.op == CEE:
+            d.at[0] = cee(x, y, self.m)
+        else:
+            d.at[0] = norm2(x, self.m)
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        # All of dx before dy: they may be one buffer, which dx then overwrites and dy adds to.
+        if self.x.wanted[arena.lean]:
+            self.first_gradient(arena, gradient(arena, &self.x))
+        if self.y.wanted[arena.lean]:
+            self.second_gradient(arena, gradient(arena, &self.y))
+
+    cdef void first_gradient(self, Arena *arena, Target dx) noexcept nogil:
+        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
+        cdef Source d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
+        if self.op == SOFTMAX:
+            softmax_gradient(d, g, dx, self.m)
+        elif self.op == DOTS:
+            dots_gradient(y, g.at[0], dx, self.m)
+        elif self.op == MSE:
+            mse_gradient(x, y, g.at[0], dx, self.m)
+        elif self.op == CEE:
+            prediction_gradient(x, y, g.at[0], dx, self.m)
+        else:
+            norm2_gradient(x, d.at[0], g.at[0], dx, self.m)
+
+    cdef void second_gradient(self, Arena *arena, Target dy) noexcept nogil:
+        """Of the ops with two inputs."""
+        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y), g = grad_of(arena, &self.d)
+        if self.op == DOTS:
+            dots_gradient(x, g.at[0], dy, self.m)
+        elif self.op == MSE:
+            mse_gradient(y, x, g.at[0], dy, self.m)
+        elif self.op == CEE:
+            target_gradient(x, g.at[0], dy, self.m)

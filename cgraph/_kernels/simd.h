@@ -25,6 +25,10 @@ typedef int32_t r_int;
 #define r_sqrt sqrtf
 #define r_tanh tanhf
 #define r_abs fabsf
+#define r_fma fmaf
+#ifdef FP_FAST_FMAF
+#define R_FAST_FMA
+#endif
 #else
 typedef double real;
 typedef int64_t r_int;
@@ -36,18 +40,32 @@ typedef int64_t r_int;
 #define r_sqrt sqrt
 #define r_tanh tanh
 #define r_abs fabs
+#define r_fma fma
+#ifdef FP_FAST_FMA
+#define R_FAST_FMA
+#endif
 #endif
 
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
 #ifdef __AVX2__
 #define V_BYTES 32
+#include <immintrin.h>
+#ifdef CGRAPH_FLOAT32
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
+#else
+#define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
+#define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
+#endif
 #else
 #define V_BYTES 16
 #endif
 #define V_LANES ((ptrdiff_t)(V_BYTES / sizeof(real)))
 
 typedef real vec __attribute__((vector_size(V_BYTES)));
+/* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
+typedef r_int vmask __attribute__((vector_size(V_BYTES)));
 /* The same register read from or written to any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -55,37 +73,158 @@ static inline vec v_load(const real *p) { return *(const vec_unaligned *)p; }
 static inline void v_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 /* s - 0, not s + 0: only the first is s for s = -0.0 too, so that only it is folded away. */
 static inline vec v_set1(real s) { return s - (vec){0}; }
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 
-/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
-static inline vec v_first(vec v, ptrdiff_t count) {
-    typedef r_int mask __attribute__((vector_size(V_BYTES)));
-    static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
-    mask index;
-    memcpy(&index, lane, sizeof index);
-    return (vec)((mask)v & (index < (r_int)count - (mask){0}));
+static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
+static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
+static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
+/* v where the mask holds, 0 elsewhere, whatever v is there. */
+static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
+static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
+/* The larger of the two; NaN where one of them is. */
+static inline vec v_max(vec a, vec b) { return v_select((vmask)(a >= b) | (vmask)(a != a), a, b); }
+static inline real v_lane0(vec v) { return v[0]; }
+
+#ifdef __clang__
+#define V_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
+#endif
+
+/* a0 b0 a1 b1 …: of the lower, and of the upper halves of a and b. */
+#if V_BYTES == 32 && defined(CGRAPH_FLOAT32)
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
+#elif V_BYTES == 32 || defined(CGRAPH_FLOAT32)
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 4, 1, 5); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 2, 6, 3, 7); }
+#else
+static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 2); }
+static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 1, 3); }
+#endif
+
+/* One of the log2(V_LANES) rounds of a transposition: each row of the first half with its partner in the second. */
+static inline void v_zip_rows(vec *row) {
+    vec zipped[V_LANES];
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES / 2; i++) {
+        zipped[2 * i] = v_zip_low(row[i], row[i + V_LANES / 2]);
+        zipped[2 * i + 1] = v_zip_high(row[i], row[i + V_LANES / 2]);
+    }
+    for (i = 0; i < V_LANES; i++) row[i] = zipped[i];
 }
+
+/* V_LANES rows of as many elements, x_step apart, become columns: rows, t_step apart, of t. */
+static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
+    vec row[V_LANES];
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_step);
+    v_zip_rows(row);
+    if (V_LANES > 2) v_zip_rows(row);
+    if (V_LANES > 4) v_zip_rows(row);
+    for (i = 0; i < V_LANES; i++) v_store(t + i * t_step, row[i]);
+}
+
+/* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
+static inline vec v_opaque(vec v) {
+#if defined(__x86_64__)
+    __asm__("" : "+x"(v));
+#elif defined(__aarch64__)
+    __asm__("" : "+w"(v));
+#endif
+    return v;
+}
+
+static inline vmask v_lanes_below(ptrdiff_t count) {
+    static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
+    vmask index;
+    memcpy(&index, lane, sizeof index);
+    return index < (r_int)count - (vmask){0};
+}
+
+/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
+static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
 
 #else
 
 #define V_LANES ((ptrdiff_t)1)
 typedef real vec;
+typedef int vmask;
 
 static inline vec v_load(const real *p) { return *p; }
 static inline void v_store(real *p, vec v) { *p = v; }
 static inline vec v_set1(real s) { return s; }
+static inline vec v_add(vec a, vec b) { return a + b; }
+static inline vec v_sub(vec a, vec b) { return a - b; }
+static inline vec v_mul(vec a, vec b) { return a * b; }
+static inline vec v_div(vec a, vec b) { return a / b; }
+/* Said explicitly where it is an instruction: else gcc uses it in one copy of a loop and not in another. */
+#ifdef R_FAST_FMA
+static inline vec v_fma(vec a, vec b, vec c) { return r_fma(a, b, c); }
+#else
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
+#endif
+static inline vmask v_less(vec a, vec b) { return a < b; }
+static inline vmask v_at_least(vec a, vec b) { return a >= b; }
+static inline vmask v_equal(vec a, vec b) { return a == b; }
+static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
+static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
+static inline vec v_max(vec a, vec b) { return a >= b || a != a ? a : b; }
+static inline real v_lane0(vec v) { return v; }
+static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
+static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
+    (void)x_step;
+    (void)t_step;
+    *t = *x;
+}
 
 #endif
 
-/* The sum of all lanes. */
-static inline real v_hsum(vec v) {
-    real lane[V_LANES], sum = 0;
+/* What is seldom needed is called, so that the loops around it stay small. */
+#ifdef __GNUC__
+#define SELDOM __attribute__((noinline, cold, unused))
+#else
+#define SELDOM
+#endif
+
+/* `count` elements, `step` apart, and zeros. */
+SELDOM static vec v_gather(const real *p, ptrdiff_t step, ptrdiff_t count) {
+    real lane[V_LANES] = {0};
     ptrdiff_t i;
+#ifdef V_MASKED_LOAD
+    if (step == 1) return V_MASKED_LOAD(p, v_lanes_below(count));
+#endif
+    for (i = 0; i < count && i < V_LANES; i++) lane[i] = p[i * step];
+    return v_load(lane);
+}
+
+/* The first `count` lanes of v to elements that lie `step` apart. */
+SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
+    real lane[V_LANES];
+    ptrdiff_t i;
+#ifdef V_MASKED_STORE
+    if (step == 1) {
+        V_MASKED_STORE(p, v_lanes_below(count), v);
+        return;
+    }
+#endif
     v_store(lane, v);
-    for (i = 0; i < V_LANES; i++) sum += lane[i];
-    return sum;
+    for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
+}
+
+/* The sum of all lanes, pairwise. */
+static inline real v_hsum(vec v) {
+    real lane[V_LANES];
+    ptrdiff_t half, i;
+    v_store(lane, v);
+    for (half = V_LANES / 2; half > 0; half /= 2)
+        for (i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
 }
 
 #endif

@@ -11,10 +11,27 @@ cdef extern from "simd.h" nogil:
 
     ctypedef struct vec:
         pass
+    ctypedef struct vmask:
+        pass
     const Py_ssize_t V_LANES
     vec v_load(const real *p) noexcept
     void v_store(real *p, vec v) noexcept
     vec v_set1(real s) noexcept
+    vec v_add(vec a, vec b) noexcept
+    vec v_sub(vec a, vec b) noexcept
+    vec v_mul(vec a, vec b) noexcept
+    vec v_div(vec a, vec b) noexcept
     vec v_fma(vec a, vec b, vec c) noexcept
+    vmask v_less(vec a, vec b) noexcept
+    vmask v_at_least(vec a, vec b) noexcept
+    vmask v_equal(vec a, vec b) noexcept
+    vec v_keep_where(vmask m, vec v) noexcept
+    vec v_select(vmask m, vec yes, vec no) noexcept
+    vec v_max(vec a, vec b) noexcept
+    real v_lane0(vec v) noexcept
+    vec v_opaque(vec v) noexcept
+    vec v_gather(const real *p, Py_ssize_t step, Py_ssize_t count) noexcept
+    void v_scatter(real *p, Py_ssize_t step, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
     real v_hsum(vec v) noexcept
+    void v_transpose(const real *x, Py_ssize_t x_step, real *t, Py_ssize_t t_step) noexcept

@@ -70,11 +70,19 @@ class Affine(Node):
     @property
     def gradWeight(self) -> Array:
         """The sum of the gradients of W since the last update, shape (m + 1, n). Live, as ``weight``."""
+        if self._graph is not None:
+            self._graph._lend_sums()
         return self._gradWeight
 
     @gradWeight.setter
     def gradWeight(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "gradWeight", value, self._gradWeight)
+        copy_into(type(self).__name__, "gradWeight", value, self.gradWeight)
+
+    def _move_parameters(self, values: Array, sums: Array) -> None:
+        """Moves what learns into two vectors of a Graph's arena."""
+        values[...], sums[...] = self._weight.ravel(), self._gradWeight.ravel()
+        self._weight = values.reshape(self._weight.shape)
+        self._gradWeight = sums.reshape(self._weight.shape)
 
     @property
     def bias(self) -> float:
@@ -90,4 +98,4 @@ class Affine(Node):
         packed = _kernels.scratch(self._data.dtype, self._data.size)
         x, k = self.backward[0], self._kernels.affine
         k.affine_backward_input(self._weight, self._grad, packed, x._grad)
-        k.affine_backward_weight(x._data, self._bias, self._grad, packed, self._gradWeight)
+        k.affine_backward_weight(x._data, self._bias, self._grad, packed, self.gradWeight)

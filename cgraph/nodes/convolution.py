@@ -121,33 +121,66 @@ class Convolution2d(Filter2d):
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
         window = fitted_window(owner, channels, given | sizes)
         # The kernel and, behind it, the bias: one vector that learns.
-        self._w = np.empty(kernel.size + 1, channels[0].dtype)
-        self._dw = np.zeros_like(self._w)
-        self._kernel, self._bias = self._w[:-1].reshape(kernel.shape), self._w[-1:]
-        self._gradKernel, self._gradBias = self._dw[:-1].reshape(kernel.shape), self._dw[-1:]
-        self._kernel[...] = kernel
-        self._bias[0] = bias
+        values = np.empty(kernel.size + 1, channels[0].dtype)
+        values[:-1], values[-1] = kernel.reshape(-1), bias
+        self._house(values, np.zeros_like(values), kernel.shape)
         self._taps = tap_offsets(window, len(channels))
         self._set_up_filter(channels, window)
         self._scratch_size = self._kernels.convolution.convolution2d_scratch(window, len(channels))
 
+    def _house(self, values: Array, sums: Array, shape: tuple[int, ...]) -> None:
+        """Takes two vectors as what learns and as its gradient sum."""
+        self._values, self._sums = values, sums
+        self._kernel, self._offset = values[:-1].reshape(shape), values[-1:]
+        self._gradKernel, self._gradOffset = sums[:-1].reshape(shape), sums[-1:]
+
+    def _move_parameters(self, values: Array, sums: Array) -> None:
+        """Moves what learns into two vectors of a Graph's arena."""
+        values[...], sums[...] = self._values, self._sums
+        self._house(values, sums, self._kernel.shape)
+
+    def _parameter_count(self) -> int:
+        return self._values.size  # without handing out a parameter
+
+    def _lend_values(self) -> None:
+        """Brings the kernel and the bias up to date, where a Graph has a copy of them."""
+        if self._graph is not None:
+            self._graph._lend_values()
+
+    def _lend_sums(self) -> None:
+        """The same for their gradient sums."""
+        if self._graph is not None:
+            self._graph._lend_sums()
+
     @property
     def kernel(self) -> Array:
         """K, shape (C, k_h, k_w). Live: writing into it counts. Assigning copies in."""
+        self._lend_values()
         return self._kernel
 
     @kernel.setter
     def kernel(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "kernel", value, self._kernel)
+        copy_into(type(self).__name__, "kernel", value, self.kernel)
 
     @property
     def gradKernel(self) -> Array:
         """The sum of the gradients of K since the last update, shape (C, k_h, k_w). Live, as ``kernel``."""
+        self._lend_sums()
         return self._gradKernel
 
     @gradKernel.setter
     def gradKernel(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "gradKernel", value, self._gradKernel)
+        copy_into(type(self).__name__, "gradKernel", value, self.gradKernel)
+
+    @property
+    def _bias(self) -> Array:
+        self._lend_values()
+        return self._offset
+
+    @property
+    def _gradBias(self) -> Array:
+        self._lend_sums()
+        return self._gradOffset
 
     @property
     def bias(self) -> float:
@@ -168,9 +201,10 @@ class Convolution2d(Filter2d):
         self._gradBias[0] = as_number(type(self).__name__, "gradBias", value)
 
     def calcData(self) -> None:
+        self._lend_values()
         self._kernels.convolution.convolution2d_forward(
             [x._data for x in self.backward],
-            self._w,
+            self._values,
             self._taps,
             self._window,
             _kernels.scratch(self._data.dtype, self._scratch_size),
@@ -178,11 +212,13 @@ class Convolution2d(Filter2d):
         )
 
     def calcPartialDerivative(self) -> None:
+        self._lend_values()
+        self._lend_sums()
         k, window = self._kernels.convolution, self._window
         scratch = _kernels.scratch(self._data.dtype, self._scratch_size)
         k.convolution2d_backward_input(
-            self._w, self._grad, window, scratch, [x._grad for x in self.backward]
+            self._values, self._grad, window, scratch, [x._grad for x in self.backward]
         )
         k.convolution2d_backward_kernel(
-            [x._data for x in self.backward], self._grad, self._taps, window, scratch, self._dw
+            [x._data for x in self.backward], self._grad, self._taps, window, scratch, self._sums
         )

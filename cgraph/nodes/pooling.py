@@ -6,7 +6,7 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._array import as_number
+from cgraph._array import Array, as_number
 from cgraph._kernels.window import Window
 from cgraph.node import Node, as_node
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
@@ -118,17 +118,23 @@ class MaxPooling2d(Filter2d):
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
         """How many elements within the domain equal the maximum, shape (height, width)."""
+        if self._graph is not None and self.backward:  # whose steps do without
+            self._pool(np.empty_like(self._data))
         return self._maxCount
 
-    def calcData(self) -> None:
+    def _pool(self, target: Array) -> None:
+        x = self.backward[0]
         self._kernels.pooling.max_pooling_forward(
-            self.backward[0]._data, self._window, self._pad_value, self._data, self._maxCount
+            x._data, self._window, self._pad_value, target, self._maxCount
         )
+
+    def calcData(self) -> None:
+        self._pool(self._data)
 
     def calcPartialDerivative(self) -> None:
         x = self.backward[0]
         self._kernels.pooling.max_pooling_backward(
-            x._data, self._data, self._maxCount, self._window, self._grad, x._grad
+            x._data, self._data, self.maxCount, self._window, self._grad, x._grad
         )
 
 

@@ -1,0 +1,115 @@
+"""A convolution layer, one sample: forward, input gradient and kernel gradient, each by itself.
+
+Of cgraph, the compiled step of the layer is driven alone, without a Graph. It computes the kernel gradient always and
+the input gradient where that is wanted: each is what a call takes longer with it.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import one_core
+from timing import Work
+
+import cgraph as CG
+from cgraph import _kernels
+from cgraph._kernels import plan
+from cgraph._places import Operands, Place, place_blocks
+from cgraph._steps import Builder
+from cgraph.lowering import Program
+
+FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
+NO_STEPS = plan.Steps([])
+
+
+class Layer(NamedTuple):
+    """`channels` to as many, square kernels and images, padded by half a kernel."""
+
+    channels: int
+    kernel: int
+    stride: int
+    size: int
+
+    @property
+    def padding(self) -> int:
+        return self.kernel // 2
+
+    @property
+    def output(self) -> int:
+        """As with as much padding on all sides; or one more, where windows would not reach the last element."""
+        symmetric = (self.size + 2 * self.padding - self.kernel) // self.stride
+        reaching = -(-(self.size + self.padding - self.kernel) // self.stride)
+        return max(symmetric, reaching) + 1
+
+    @property
+    def flop(self) -> int:
+        """Of each of the three."""
+        return 2 * (self.output * self.kernel * self.channels) ** 2
+
+    def nodes(self, inputs: list[CG.Node]) -> list[CG.Node]:
+        rng = np.random.default_rng(1)
+        kernels = rng.normal(0, 0.1, (self.channels, self.channels, self.kernel, self.kernel))
+        p, n = self.padding, self.output
+        return [CG.Convolution2d(inputs, k, 0.0, self.stride, p, p, n, n) for k in kernels]
+
+
+class StepAlone:
+    """The step of a layer on another one, many times in a call, with an arena of its own full of random numbers."""
+
+    def __init__(self, layer: Layer, input_gradient: bool) -> None:
+        x = CG.Leaf2(layer.size, layer.size, dtype="float32")
+        below = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(layer.channels)]
+        program = Program(layer.nodes(below))
+        data = place_blocks(program, x.dtype)
+        unit = program.units[-1]
+        places = [
+            Place(block.at, block.pitch, False, wanted, wanted)
+            for block, wanted in ((unit.blocks[0], input_gradient), (unit.block, True))
+        ]
+        builder = Builder(_kernels.build(x.dtype), x.dtype)
+        step = builder.step(unit, Operands(places[:1], places[1]))
+        regions = (data, data, builder.values, builder.values, builder.scratch)
+        self.arrays = [region.allocate() for region in regions]
+        for array in self.arrays[:3]:
+            array[...] = np.random.default_rng(1).normal(size=array.shape)
+        self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
+        self.times = max(FLOP_OF_A_CALL // layer.flop, 1)
+        self.steps = plan.Steps([step] * self.times)
+
+    def work(self, backward: bool) -> Work:
+        """Forward passes, and then as many backward passes that overwrite what they compute."""
+        out = (np.empty(1, np.float32), 0, 4)
+        task = {"backward": backward, "fresh": True}
+        return Work(
+            lambda: plan.run(self.steps, NO_STEPS, self.memory, [], out, 1, 0, **task), self.times
+        )
+
+
+def graph_parts(layer: Layer) -> dict[str, Work]:
+    """Forward; with the kernel gradient; with both gradients."""
+    kernel, both = (StepAlone(layer, input_gradient) for input_gradient in (False, True))
+    return {
+        "forward": both.work(backward=False),
+        "with kernel": kernel.work(backward=True),
+        "with both": both.work(backward=True),
+    }
+
+
+def torch_parts(layer: Layer, channels_last: bool) -> dict[str, Work]:
+    torch = one_core.torch_module()
+    size = max(layer.size, (layer.output - 1) * layer.stride + layer.kernel - 2 * layer.padding)
+    c, k, p, stride = layer.channels, layer.kernel, [layer.padding] * 2, [layer.stride] * 2
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    shapes = [(1, c, size, size), (c, c, k, k), (1, c, layer.output, layer.output)]
+    x, w, g = (torch.randn(shape).to(memory_format=form) for shape in shapes)
+    bias = torch.zeros(c)
+
+    def gradient(*wanted: bool) -> Any:
+        backward = torch.ops.aten.convolution_backward
+        return backward(g, x, w, [c], stride, p, [1, 1], False, [0, 0], 1, wanted)
+
+    calls = {
+        "forward": lambda: torch.nn.functional.conv2d(x, w, bias, stride, p),
+        "input": lambda: gradient(True, False, False),
+        "kernel": lambda: gradient(False, True, True),
+    }
+    return {part: Work(torch.inference_mode()(call)) for part, call in calls.items()}

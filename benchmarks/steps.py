@@ -1,0 +1,72 @@
+"""Where the time of a training step goes: each step of a Graph alone, and what is left for the call.
+
+python benchmarks/steps.py
+"""
+
+import one_core  # noqa: F401  isort: skip
+from collections.abc import Callable
+
+import numpy as np
+import training
+from lenet import LENET
+from mlp import network
+from network import ETA, Network
+from tables import number, table
+from timing import Effort, Work, alternate
+
+import cgraph as CG
+from cgraph._kernels import plan
+
+EFFORT = Effort(20, 0.005)
+MANY = 256
+
+
+class Stretch:
+    """Steps of a graph, run for MANY samples in a call; they learn while they go backward."""
+
+    def __init__(self, graph: CG.Graph, steps: list[object]) -> None:
+        self.graph, self.steps = graph, plan.Steps(steps)
+        self.out = np.empty(MANY, graph.nodes[0].dtype)
+
+    def run(self, backward: bool, learn: bool) -> Callable[[], None]:
+        arena, out = self.graph._arena, (self.out, 0, self.out.itemsize)
+        task = {"backward": backward, "lean": True, "fresh": True, "batch": int(learn), "eta": ETA}
+        return lambda: plan.run(
+            self.steps, self.graph._learners, arena.memory, [], out, MANY, 1000, **task
+        )
+
+
+def steps_table(net: Network, dtype: str) -> str:
+    x, t, _, loss = net.nodes(dtype)
+    graph = CG.Graph(loss)
+    inputs, labels = net.samples(1, dtype)
+    graph.step({x: inputs, t: net.one_hot(labels, dtype)}, ETA)
+    stretches = {"all": Stretch(graph, [*graph._step_of.values(), graph._arena.end_step()])}
+    for unit, step in graph._step_of.items():
+        node = unit.nodes[0]
+        name = f"{len(stretches)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
+        stretches[name] = Stretch(graph, [step])
+    kinds = {"forward": (False, False), "backward": (True, False), "learning": (True, True)}
+    works = {
+        (name, kind): Work(stretch.run(*flags), MANY)
+        for name, stretch in stretches.items()
+        for kind, flags in kinds.items()
+    }
+    works["Graph.train", ""] = training.graph_train(net, dtype)
+    works["Graph.step", ""] = training.graph_step(net, dtype)
+    times = {key: own.fastest for key, own in alternate(works, EFFORT).items()}
+    rows = []
+    for name in stretches:
+        forward, both, learning = (times[name, kind] for kind in kinds)
+        rows.append([name, number(forward), number(both - forward), number(learning - forward)])
+    rows += [[name, "", "", number(times[name, ""])] for name in ("Graph.train", "Graph.step")]
+    return table(["µs", "forward", "backward", "backward with update"], rows)
+
+
+def main() -> None:
+    for name, net in {"LeNet-5": LENET, "MLP": network(784, 64, 64, 10)}.items():
+        print(f"{name}, float32\n\n{steps_table(net, 'float32')}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""The memory of a Graph, and the arrays of its nodes that are views of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cgraph._kernels import Build, plan
+from cgraph._kernels.step import CallStep, Step
+from cgraph._places import Place, Region
+from cgraph._steps import Builder
+from cgraph.lowering import Block, Kind, Program
+
+
+class Arena:
+    """Data and gradients, values and gradient sums, scratch; and which of them hold what counts.
+
+    Parameters that steps keep in an order of their own are copied: the arena's copy counts, until an array is lent to
+    the user. From then on the two are compared at both ends of each call.
+
+    Attributes
+    ----------
+    memory : plan.Memory
+        The addresses.
+    fresh : bool
+        Whether the gradient sums count as 0, whatever stands there.
+    """
+
+    def __init__(self, program: Program, builder: Builder, data: Region) -> None:
+        self.program = program
+        self.learners_of = builder.learners
+        self.kernels: Build = builder.kernels
+        largest = max((u.nodes[0].size for u in program.units if len(u.nodes) > 1), default=0)
+        self.transfer = data.take(largest)  # where the data of one channel can be packed
+        self.data, self.grad = data.allocate(), data.allocate()
+        self.values, self.sums = builder.values.allocate(), builder.values.allocate()
+        self.scratch = builder.scratch.allocate()
+        arrays = (self.data, self.grad, self.values, self.sums, self.scratch)
+        self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in arrays))
+        self.nbytes = sum(array.nbytes for array in arrays)
+        packed = [learner for learner in builder.learners if learner.places is not None]
+        places = [np.empty(0, np.intp), *(x.places for x in packed if x.places is not None)]
+        self.places = np.concatenate(places)
+        self.own_values = np.zeros(self.places.size, builder.dtype)
+        self.own_sums = np.zeros(self.places.size, builder.dtype)
+        self.fresh = False
+        self.values_lent = self.sums_lent = False
+
+    def adopt(self, graph: Any) -> None:
+        """Moves the arrays of all nodes here."""
+        for older in {id(n._graph): n._graph for n in self.program.order if n._graph}.values():
+            older._retire()
+        for unit in self.program.units:
+            block = unit.block
+            end = block.at + unit.nodes[0].size * block.pitch
+            for at, node in enumerate(unit.nodes, block.at):
+                view = slice(at, end, block.pitch)
+                node._move(self.data[view], self.grad[view])
+                node._graph = graph
+        start = 0
+        for node, at, size, places in self.learners_of:
+            values, sums = self.values, self.sums
+            if places is not None:
+                values, sums, at = self.own_values, self.own_sums, start
+                start += size
+            node._move_parameters(values[at : at + size], sums[at : at + size])
+        self.values[self.places] = self.own_values
+        self.sums[self.places] = self.own_sums
+        self.fresh = not self.sums.any()
+
+    def begin(self) -> None:
+        """What the user may have written counts."""
+        if self.values_lent:
+            self.values[self.places] = self.own_values
+        if self.sums_lent:
+            self.sums[self.places] = self.own_sums
+
+    def finish(self) -> None:
+        """The user's arrays read what counts."""
+        if self.values_lent:
+            self.values.take(self.places, out=self.own_values)
+        if self.sums_lent:
+            self.sums.take(self.places, out=self.own_sums)
+
+    def lend_values(self) -> None:
+        """From now on, parameters may be read and written by the user at any time."""
+        if not self.values_lent:
+            self.values_lent = True
+            self.values.take(self.places, out=self.own_values)
+
+    def lend_sums(self) -> None:
+        """The same for gradient sums, which then never count as 0 unseen."""
+        if not self.sums_lent:
+            self.sums_lent = True
+            self.settle_sums()
+            self.sums.take(self.places, out=self.own_sums)
+
+    def settle_sums(self) -> None:
+        """Gradient sums that count as 0 become 0."""
+        if self.fresh:
+            self.sums[...] = 0
+            self.fresh = False
+
+    def end_step(self) -> Step:
+        """The last step, with which a backward pass begins."""
+        blocks = {unit.block: unit.nodes[0].size for unit in self.program.units}
+        cleared = [(b.at, size * b.pitch) for b, size in blocks.items() if b.cleared]
+        block, channel = self.program.where[self.program.outputs[0]]
+        rows = np.array(cleared, np.intp).reshape(-1, 2)
+        return self.kernels.elementwise.EndStep(block.at + channel, rows)
+
+    def learners(self) -> list[Step]:
+        """The steps of an update."""
+        own = (u.nodes[0] for u in reversed(self.program.units) if u.kind is Kind.PYTHON)
+        descent = self.kernels.elementwise.DescentStep(self.values.size)
+        return [descent, *map(CallStep, own)]
+
+    def packing(self, block: Block, channel: int) -> Step:
+        """A step that copies one channel of a group to `transfer`."""
+        size = block.nodes[channel].size
+        row = np.array([[block.at + channel, block.pitch, False, False, False, size]], np.intp)
+        target = Place(self.transfer, 1, False, False, False)
+        return self.kernels.concatenation.ConcatenationStep(row, target)

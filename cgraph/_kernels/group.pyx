@@ -1,0 +1,305 @@
+"""The step of a group of Convolution2d nodes of one geometry: C input channels, one ordered list for all of them.
+
+D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
+
+x, dx: the input and its gradient, a position's channels side by side, in the arena or in a *frame*, a copy with the
+padding's zeros; d, g: the output and its gradient, [a][b][o], `pitch` elements a position; w, dw: the kernels,
+[i][j][c][o], and behind them the biases, in rows of `pitch`. What lies in d, g and w behind channel c_out is computed
+with the rest and never read into a channel. The output and both gradients are products as in product.pxd, which read
+and write through tables of offsets: `taps`, from a window's first element to the others; `windows`, of the first
+elements; `lines`, of the rows of d and of dw; `senders` and `receivers`, of outputs and of the inputs under them.
+"""
+from array import array
+
+from libc.string cimport memset
+
+from cgraph._kernels.channels cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
+from cgraph._kernels.product cimport TALL, TILE, Product, multiply
+from cgraph._kernels.simd cimport V_LANES, real
+from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.strided cimport descend
+from cgraph._kernels.window cimport Window
+
+
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """n elements as whole 32 bytes."""
+    cdef Py_ssize_t unit = 32 // <Py_ssize_t>sizeof(real)
+    return (n + unit - 1) // unit * unit
+
+
+cdef inline Py_ssize_t frame_height(Window o) noexcept:
+    return max((o.n_h - 1) * o.s + o.k_h, o.p + o.m_h)
+
+
+cdef inline Py_ssize_t frame_width(Window o) noexcept:
+    return max((o.n_w - 1) * o.s + o.k_w, o.q + o.m_w)
+
+
+cdef Py_ssize_t frame_size(Window o, Py_ssize_t c_in) noexcept:
+    """A frame, and a vector behind it that tiles may touch."""
+    return padded(frame_height(o) * frame_width(o) * padded(c_in)) + padded(V_LANES)
+
+
+def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
+    """The number of elements of scratch that ConvolutionGroupStep needs."""
+    return 2 * frame_size(window, c_in) + (1 + window.k_h * c_out + padded(1)) * padded(window.k_w * c_in)
+
+
+cdef table(list offsets):
+    """Offsets, and behind them as many more as a tile may read."""
+    return array("q", offsets + [0] * TALL)
+
+
+cdef class ConvolutionGroupStep(Step):
+    """c_in channels to c_out channels. Gradients of the kernels may be applied at once, if the sums are fresh."""
+    cdef Window o
+    cdef const Py_ssize_t[:, ::1] inputs
+    cdef const unsigned char[:, ::1] connected
+    cdef Place x, d             # of the first channels
+    cdef Py_ssize_t c_in, c_out
+    cdef Py_ssize_t runs        # 1 if the input's channels lie side by side, else c_in
+    cdef Py_ssize_t terms       # of an output: k_h k_w c_in
+    cdef Py_ssize_t area        # n_h n_w
+    cdef Py_ssize_t width       # c_out in whole vectors
+    cdef Py_ssize_t frame_h, frame_w, frame_step
+    cdef Py_ssize_t values_at, frame_at, gradient_at, zeros_at, transposed_at, transposed_pitch
+    cdef bint in_place          # the arena's input is a frame
+    cdef bint direct            # and its gradient one that tiles may write to: of whole vectors
+    cdef bint one_to_one        # each element of the gradient has terms of one output alone
+    cdef Py_ssize_t[::1] taps, windows, lines, sent, senders, receivers, bands, missing
+
+    def __init__(
+        self, Window window, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out, Py_ssize_t values_at,
+        Py_ssize_t scratch_at, const unsigned char[:, ::1] connected
+    ):
+        """inputs, d: the fields of _places.Place. connected: None, or which (c_in, c_out) are."""
+        cdef Window o = window
+        self.o, self.inputs, self.connected, self.d = o, inputs, connected, place(d)
+        self.c_in, self.c_out, self.values_at = inputs.shape[0], c_out, values_at
+        self.terms, self.area = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
+        self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
+        self.x = place(tuple(inputs[0]))
+        self.runs = 1 if self.lie_side_by_side() else self.c_in
+        self.frame_h, self.frame_w = frame_height(o), frame_width(o)
+        self.in_place = self.runs == 1 and self.frame_h == o.m_h and self.frame_w == o.m_w
+        self.frame_step = self.c_in
+        if self.in_place or self.runs == 1 and self.x.step == padded(self.c_in):
+            self.frame_step = self.x.step   # whole rows are copied at once
+        self.frame_at = scratch_at
+        self.gradient_at = self.frame_at + frame_size(o, self.c_in)
+        self.zeros_at = self.gradient_at + frame_size(o, self.c_in)
+        self.transposed_pitch = padded(o.k_w * self.c_in)
+        self.transposed_at = self.zeros_at + self.transposed_pitch
+        whole = self.c_in % V_LANES == 0
+        self.direct = whole and self.in_place and self.x.step == self.c_in
+        self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
+        self.make_tables()
+        self.make_bands()
+
+    cdef bint lie_side_by_side(self):
+        """Whether the channels of a position are neighbours, and equal otherwise."""
+        rows = [tuple(row) for row in self.inputs]
+        return all(row == (rows[0][0] + c, *rows[0][1:]) for c, row in enumerate(rows))
+
+    cdef int make_tables(self) except -1:
+        cdef Window o = self.o
+        channels, f, w = range(self.c_in), self.frame_step, self.frame_w
+        self.taps = table([(i * w + j) * f + c for i in range(o.k_h) for j in range(o.k_w) for c in channels])
+        self.windows = table([(a * w + b) * o.s * f for a in range(o.n_h) for b in range(o.n_w)])
+        self.lines = table([i * self.d.step for i in range(max(self.terms, self.area))])
+        self.sent = table([k - i * o.n_w * self.d.step for i in range(o.k_h) for k in range(self.c_out)])
+        self.missing = array("q", self.missing_pairs())
+
+    cdef list missing_pairs(self):
+        """Of each missing connection: its place in the rows of one tap."""
+        cdef Py_ssize_t c, k
+        cdef list pairs = []
+        if self.connected is not None:
+            for c in range(self.c_in):
+                for k in range(self.c_out):
+                    if not self.connected[c, k]:
+                        pairs.append(c * self.d.step + k)
+        return pairs
+
+    cdef int make_bands(self) except -1:
+        """Bands: input rows that get something from the same rows of the kernel, as four numbers: the first row of
+        `senders`, how many, the first row of the transposed kernels, how many."""
+        cdef Window o = self.o
+        groups, senders, receivers, bands = {}, [], [], []
+        for y in range(o.p, o.p + o.m_h):
+            rows = [i for i in range(y % o.s, o.k_h, o.s) if 0 <= y - i <= (o.n_h - 1) * o.s]
+            if rows:
+                groups.setdefault((rows[0], len(rows)), []).append(y)
+        order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
+        # Receivers overlap. A tile's neighbours shall not, for a load has to wait for the stores that it spans.
+        apart = (2 * V_LANES + o.s * self.c_in - 1) // (o.s * self.c_in)
+        columns = [b for first in range(apart) for b in range(first, o.n_w, apart)]
+        for (i, count), ys in groups.items():
+            bands += [len(senders), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
+            for block in range(0, len(ys), TILE):
+                for b in columns:
+                    for y in ys[block:block + TILE]:
+                        senders.append(((y - i) // o.s * o.n_w + b) * self.d.step)
+                        receivers.append((y * self.frame_w + b * o.s) * self.c_in)
+        self.senders, self.receivers, self.bands = table(senders), table(receivers), array("q", bands)
+
+    cdef bint wanted(self, Arena *arena) noexcept nogil:
+        cdef Py_ssize_t c
+        for c in range(self.c_in):
+            if self.inputs[c, 3 + arena.lean]:
+                return True
+        return False
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef real *w = <real *>arena.values + self.values_at
+        cdef real *d = <real *>arena.data + self.d.at
+        cdef const real *x = self.fill_frame(arena)
+        if self.missing.shape[0] and not all_finite(x, self.frame_step, self.frame_h * self.frame_w, self.c_in):
+            self.outputs_by_terms(x, w, d)
+        else:
+            self.outputs(x, w, d)
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        cdef real *w = <real *>arena.values + self.values_at
+        cdef real *dw = <real *>arena.sums + self.values_at
+        cdef const real *g = <const real *>arena.grad + self.d.at
+        if self.wanted(arena):
+            self.input_gradient(g, w, arena)
+        self.kernel_gradient(self.fill_frame(arena) if arena.apart else self.frame(arena), g, dw, arena.fresh)
+        if arena.learn:
+            descend(w, dw, <real>arena.eta, (self.terms + 1) * self.d.step)
+
+    # The frame
+
+    cdef const real *frame(self, Arena *arena) noexcept nogil:
+        if self.in_place:
+            return <real *>arena.data + self.x.at
+        return <real *>arena.scratch + self.frame_at
+
+    cdef const real *fill_frame(self, Arena *arena) noexcept nogil:
+        """Copies the input between the zeros of the frame, unless it needs none."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
+        cdef Py_ssize_t row = self.frame_w * self.frame_step
+        cdef real *frame = <real *>arena.scratch + self.frame_at
+        cdef real *at = frame + (self.o.p * self.frame_w + self.o.q) * self.frame_step
+        cdef const real *x
+        if self.in_place:
+            return self.frame(arena)
+        for c in range(self.runs):
+            x = <real *>arena.data + self.inputs[c, 0]
+            for y in range(self.o.m_h):
+                copy_channels(
+                    x + y * self.o.m_w * self.inputs[c, 1], self.inputs[c, 1], at + y * row + c, self.frame_step,
+                    self.o.m_w, channels
+                )
+        return frame
+
+    # D[a, b] = bias + Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q]
+
+    cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
+        cdef Product p
+        p.a, p.at, p.along = x, &self.windows[0], &self.taps[0]
+        p.b, p.pitch, p.origin = w, self.d.step, w + self.terms * self.d.step
+        p.c, p.to = d, &self.lines[0]
+        p.rows, p.width, p.depth = self.area, self.width, self.terms
+        multiply(&p)
+
+    cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
+        """The same, without the products with missing kernels' zeros, which are NaN where x is not finite."""
+        cdef Py_ssize_t pitch = self.d.step, i, t, o
+        for i in range(self.area):
+            for o in range(self.c_out):
+                d[i * pitch + o] = w[self.terms * pitch + o]
+                for t in range(self.terms):
+                    if self.connected[t % self.c_in, o]:
+                        d[i * pitch + o] += w[t * pitch + o] * x[self.windows[i] + self.taps[t]]
+
+    # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
+
+    cdef void kernel_gradient(self, const real *x, const real *g, real *dw, bint fresh) noexcept nogil:
+        cdef Py_ssize_t t, i
+        cdef Product p
+        if fresh:
+            memset(dw, 0, (self.terms + 1) * self.d.step * sizeof(real))
+        p.a, p.at, p.along = x, &self.taps[0], &self.windows[0]
+        p.b, p.pitch, p.origin = g, self.d.step, NULL
+        p.c, p.to = dw, &self.lines[0]
+        p.rows, p.width, p.depth = self.terms, self.width, self.area
+        multiply(&p)
+        add_row_sums(g, self.d.step, self.area, self.width, dw + self.terms * self.d.step)
+        for t in range(self.o.k_h * self.o.k_w):
+            for i in range(self.missing.shape[0]):
+                dw[t * self.c_in * self.d.step + self.missing[i]] = 0
+
+    # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each output sends to whole rows of its window
+
+    cdef void input_gradient(self, const real *g, const real *w, Arena *arena) noexcept nogil:
+        cdef real *frame = <real *>arena.scratch + self.gradient_at
+        cdef const real *zeros = <real *>arena.scratch + self.zeros_at
+        cdef bint by_terms = self.missing.shape[0] and not all_finite(g, self.d.step, self.area, self.c_out)
+        if self.direct:
+            frame = <real *>arena.grad + self.x.at
+        if self.direct and self.x.add or by_terms or not self.one_to_one:
+            zeros = NULL
+        if zeros == NULL and not (self.direct and self.x.add):
+            memset(frame, 0, self.frame_h * self.frame_w * self.c_in * sizeof(real))
+        if by_terms:
+            self.frame_gradient_by_terms(g, w, frame)
+        else:
+            self.frame_gradient(g, w, <real *>arena.scratch + self.transposed_at, zeros, frame)
+        if not self.direct:
+            self.deliver(frame, arena)
+
+    cdef void frame_gradient(
+        self, const real *g, const real *w, real *transposed, const real *origin, real *frame
+    ) noexcept nogil:
+        """Adds to a frame of c_in elements a position; `transposed` takes the kernels as [i][o][j][c]."""
+        cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i, band
+        cdef real *t = transposed
+        cdef Product p
+        for phase in range(self.o.s):
+            i = phase
+            while i < self.o.k_h:
+                transpose(w + i * row * self.d.step, self.d.step, t, self.transposed_pitch, row, self.c_out)
+                t += self.c_out * self.transposed_pitch
+                i += self.o.s
+        p.a, p.along, p.pitch, p.origin = g, &self.sent[0], self.transposed_pitch, origin
+        p.c, p.width = frame, row
+        for band in range(0, self.bands.shape[0], 4):
+            p.at, p.to = &self.senders[self.bands[band]], &self.receivers[self.bands[band]]
+            p.rows = self.bands[band + 1]
+            p.b = transposed + self.bands[band + 2] * self.transposed_pitch
+            p.depth = self.bands[band + 3]
+            multiply(&p)
+
+    cdef void frame_gradient_by_terms(self, const real *g, const real *w, real *frame) noexcept nogil:
+        """The same, without the products with missing kernels' zeros, which are NaN where g is not finite."""
+        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in
+        cdef real *dx
+        for a in range(self.o.n_h):
+            for b in range(self.o.n_w):
+                for i in range(self.o.k_h):
+                    dx = frame + ((a * self.o.s + i) * self.frame_w + b * self.o.s) * self.c_in
+                    for t in range(row):
+                        for k in range(self.c_out):
+                            if self.connected[t % self.c_in, k]:
+                                dx[t] += w[(i * row + t) * self.d.step + k] * g[(a * self.o.n_w + b) * self.d.step + k]
+
+    cdef void deliver(self, const real *frame, Arena *arena) noexcept nogil:
+        """From the frame to the channels that want their gradient."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
+        cdef const real *x = frame + (self.o.p * self.frame_w + self.o.q) * self.c_in
+        cdef real *dx
+        for c in range(self.runs):
+            if not self.inputs[c, 3 + arena.lean]:
+                continue
+            for y in range(self.o.m_h):
+                dx = <real *>arena.grad + self.inputs[c, 0] + y * self.o.m_w * self.inputs[c, 1]
+                if self.inputs[c, 2]:
+                    add_channels(
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                    )
+                else:
+                    copy_channels(
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                    )

@@ -1,0 +1,43 @@
+# What a Graph is made of. Compiled once, for all dtypes and instruction sets: addresses are those of bytes, whose
+# content the steps know.
+
+
+# Where the numbers of one thread lie, and what a backward pass shall do with them.
+cdef struct Arena:
+    char *data          # the nodes' data
+    char *grad          # their gradients, at the same places
+    char *values        # what learns
+    char *sums          # its gradient sums, at the same places
+    char *scratch       # what steps keep between forward and backward
+    bint lean           # gradients of those leaves alone that `step` wants
+    bint fresh          # the sums count as 0: overwrite them
+    bint learn          # values -= eta * gradient at once, and the sums count as 0 afterwards, too
+    bint apart          # the backward pass is a call of its own: data may have been written since the forward pass
+    bint failed         # a step has raised
+    double eta
+
+
+# An input or the output of a step: where its n elements lie in `data` and in `grad`.
+cdef struct Place:
+    Py_ssize_t at, step     # of the first element, and from one to the next; in elements
+    bint add                # an earlier step of the backward pass has written the gradient: add to it
+    bint wanted[2]          # whether the gradient is computed at all; [1] in a lean pass
+
+
+cdef inline Place place(given) except *:
+    """A Place of the fields of _places.Place."""
+    cdef Place p
+    p.at, p.step, p.add, p.wanted[0], p.wanted[1] = given
+    return p
+
+
+cdef class Step:
+    cdef void forward(self, Arena *arena) noexcept nogil
+    cdef void backward(self, Arena *arena) noexcept nogil
+    cdef void learn(self, Arena *arena) noexcept nogil
+
+
+cdef class CallStep(Step):
+    cdef object node
+    cdef readonly object error
+    cdef void call(self, Arena *arena, str method, tuple args=*) noexcept

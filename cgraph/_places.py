@@ -1,0 +1,103 @@
+"""Where everything that a Graph computes lies, and who writes a gradient first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from cgraph._array import Array, DType
+from cgraph.lowering import VECTOR_BYTES, Block, Kind, Program, Unit
+from cgraph.node import Node
+
+LINE_BYTES = 64  # a cache line
+
+
+class Place(NamedTuple):
+    """What a compiled step knows of one input or of its output; offsets and distances in elements."""
+
+    at: int
+    step: int
+    add: bool
+    wanted: bool
+    wanted_lean: bool
+
+
+class Region:
+    """A part of the arena that grows while places in it are given away; its size and offsets are in elements."""
+
+    def __init__(self, dtype: DType) -> None:
+        self.dtype = dtype
+        self.size = 0
+
+    def take(self, count: int, alignment: int = LINE_BYTES) -> int:
+        """The offset of `count` elements that nobody else has."""
+        unit = alignment // self.dtype.itemsize
+        at = -(-self.size // unit) * unit
+        self.size = at + count
+        return at
+
+    def allocate(self) -> Array:
+        """Zeros, beginning at a cache line; behind them a tile may read, and write, a few lines more."""
+        extra = 4 * LINE_BYTES // self.dtype.itemsize
+        memory = np.zeros(self.size + extra, self.dtype)
+        address = memory.__array_interface__["data"][0]
+        start = -address % LINE_BYTES // self.dtype.itemsize
+        return memory[start : start + self.size]
+
+
+def place_blocks(program: Program, dtype: DType) -> Region:
+    """Gives every block its offset."""
+    region = Region(dtype)
+    for unit in program.units:
+        block = unit.block
+        count = unit.nodes[0].size * block.pitch
+        # Steps work on whole vectors: nothing else lies in the last one.
+        vector = VECTOR_BYTES // dtype.itemsize
+        alignment = VECTOR_BYTES if len(block.nodes) == 1 else LINE_BYTES
+        block.at = region.take(-(-count // vector) * vector, alignment)
+    return region
+
+
+def mark_wanted(program: Program, full: Collection[Node], lean: Collection[Node]) -> None:
+    """A gradient is wanted where it leads to something that learns, or to a leaf whose gradient is wanted."""
+    # A node's own method may do anything with its inputs' gradients.
+    touched = {x for unit in program.units if unit.kind is Kind.PYTHON for x in unit.inputs}
+    for unit in program.units:
+        nodes, block = unit.nodes, unit.block
+        if unit.kind is Kind.PYTHON or nodes[0]._parameters or not touched.isdisjoint(nodes):
+            continue
+        above = [program.where[x][0].wanted for x in unit.inputs]
+        block.wanted = (
+            any(w[0] for w in above) or any(x in full for x in nodes),
+            any(w[1] for w in above) or any(x in lean for x in nodes),
+        )
+
+
+class Operands(NamedTuple):
+    """A unit's inputs and its output as its step sees them."""
+
+    inputs: Sequence[Place]
+    output: Place
+
+
+def operands(program: Program) -> list[Operands]:
+    """For each unit; the flags come from the order of a backward pass."""
+    found = [_operands(program, unit) for unit in reversed(program.units)]
+    return found[::-1]
+
+
+def _operands(program: Program, unit: Unit) -> Operands:
+    if unit.blocks:
+        inputs = [_place(block, 0) for block in unit.blocks]
+    else:
+        inputs = [_place(*program.where[x]) for x in unit.inputs]
+    block = unit.block
+    return Operands(inputs, Place(block.at, block.pitch, False, *block.wanted))
+
+
+def _place(block: Block, channel: int) -> Place:
+    add = block.cleared or block.written
+    block.written = True
+    return Place(block.at + channel, block.pitch, add, *block.wanted)

@@ -1,0 +1,315 @@
+"""Graph: a whole graph of nodes compiled into one call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NoReturn
+
+import numpy as np
+
+from cgraph._array import Array, as_rate, as_size
+from cgraph._compiled import Compiled
+from cgraph._feed import Feed, as_streams
+from cgraph._kernels import plan
+from cgraph._summary import summary
+from cgraph.lowering import Program
+from cgraph.node import Node, as_node, as_nodes
+from cgraph.walk import Parameter, own_parameters
+
+
+class Graph(Compiled):
+    """The ancestors of some nodes, compiled: forward, backward and update in one call each, or all in one.
+
+    All data lie in one arena; sibling convolutions and what sits on their channels are computed together; everything
+    runs without the GIL. The numbers are those of the nodes' own passes, up to rounding.
+
+    Parameters
+    ----------
+    outputs : Node or sequence of Node
+        What is to be computed. Nodes that are added later, and other consumers of these nodes, do not take part.
+    leaf_grads : bool or sequence of Node, optional
+        The leaves whose gradient is computed: all, none, or these. By default all by `backward` and `accumulate`,
+        none by `step` and `train`.
+    threads : int, optional
+        How many threads may share the samples of a batch; as yet one is used, whatever it says.
+
+    Raises
+    ------
+    TypeError
+        `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype.
+    ValueError
+        No outputs; a node in `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
+
+    Notes
+    -----
+    The nodes stay what they are: after each call their ``data``, ``grad`` and parameters can be read, and what is
+    written into them is seen by the next call. Arrays that were fetched before the Graph was built are stale: read the
+    property again. A node belongs to one Graph, the newest; an older one raises when used.
+
+    A parameter array that was handed out is kept up to date at both ends of each later call, which costs time; once a
+    gradient sum was handed out, `step` and `train` no longer learn while they go backward.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, t = CG.Leaf1(2), CG.Leaf1(1)
+    >>> y = CG.Affine(x, [[1.0], [1.0], [0.0]])
+    >>> graph = CG.Graph(CG.MSE(y, t))
+    >>> graph.step({x: [[1, 2]], t: [[4]]}, eta=0.1)
+    array([1.])
+    >>> y.weight.ravel()
+    array([1.2, 1.4, 0.2])
+    """
+
+    def __init__(
+        self,
+        outputs: Node | Iterable[Node],
+        *,
+        leaf_grads: bool | Iterable[Node] | None = None,
+        threads: int | None = None,
+    ) -> None:
+        given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
+        ends = list(dict.fromkeys(given))
+        self._threads = None if threads is None else as_size("Graph", "threads", threads)
+        program = Program(ends)
+        for node in program.order:
+            if node.dtype is not ends[0].dtype:
+                raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")
+        super().__init__(program, *wanted_leaves(program, leaf_grads))
+
+    # What is there
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes, inputs before their consumers."""
+        return list(self._program.order)
+
+    @property
+    def leaves(self) -> list[Node]:
+        """The leaves, in the order of `nodes`."""
+        return list(self._program.leaves)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """Every array that learns, in the order of `nodes`; this hands them all out."""
+        return [p for node in self._program.order for p in own_parameters(node)]
+
+    def summary(self) -> None:
+        """Prints the steps: which nodes each computes, their sizes, parameters and multiply-adds; and the memory."""
+        print(summary(self._program, self._arena.nbytes))
+
+    def __repr__(self) -> str:
+        return f"Graph({len(self._step_of)} steps for {len(self._program.order)} nodes)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "Graph: a graph cannot be copied or pickled; build it anew, and use save_parameters and "
+            "load_parameters for what it has learnt"
+        )
+
+    # The sample that the leaves hold
+
+    def forward(self) -> None:
+        """Computes all nodes from what the leaves hold; afterwards every gradient reads 0.
+
+        Raises
+        ------
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        self._begin("forward")
+        self._ready = False
+        self._gradients = "zero"
+        plan.forward(self._steps, self._arena.memory)
+        self._gradients = "zero"
+        self._ready = True
+        self._has_run()
+
+    def backward(self) -> None:
+        """Computes all gradients, and adds to the gradient sums of what learns.
+
+        Raises
+        ------
+        ValueError
+            The graph has more than one output, or one of more than one element.
+        RuntimeError
+            There was no `forward` since the last `backward`; the nodes belong to a newer Graph.
+        """
+        self._begin("backward")
+        self._require_loss("backward")
+        if not self._ready:
+            raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
+        self._ready = False
+        self._gradients = "live"
+        try:
+            plan.backward(self._steps, self._arena.memory, self._take_fresh())
+        finally:
+            self._arena.finish()
+        self._gradients = "full"
+
+    def update(self, eta: float) -> None:
+        """Parameters -= eta * their gradient sums, then the sums are 0.
+
+        Parameters
+        ----------
+        eta : float
+            Learning rate, for the SUM of the losses since the last update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `eta` is not a number, or not finite in the nodes' dtype.
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        self._begin("update")
+        rate = as_rate("Graph.update", eta, self._dtype)
+        if self._calls_python:  # an own node may do more than to learn from a gradient
+            self._arena.settle_sums()
+        if not self._arena.fresh:
+            try:
+                plan.learn(self._learners, self._arena.memory, rate)
+            finally:
+                self._arena.finish()
+            self._arena.fresh = not self._arena.sums_lent
+
+    # Samples
+
+    def accumulate(self, feed: Feed) -> Array:
+        """Forward and backward of B samples; the gradients are summed, as B passes over the nodes would.
+
+        Parameters
+        ----------
+        feed : mapping of Node to array_like
+            For each leaf its samples, shape (B, size) or (B, height, width). Other leaves keep their data.
+
+        Returns
+        -------
+        ndarray, shape (B,)
+            The losses.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Something in `feed` is not as above; the graph has more than one output, or one of more than one element.
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        return self._train("accumulate", feed, lean=False)
+
+    def step(self, feed: Feed, eta: float) -> Array:
+        """Forward and backward of B samples, then one update.
+
+        Parameters
+        ----------
+        feed : mapping of Node to array_like
+            As for `accumulate`.
+        eta : float
+            Learning rate, for the sum of the losses.
+
+        Returns
+        -------
+        ndarray, shape (B,)
+            The losses before the update.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `accumulate`; `eta` is not a finite number.
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        rate = as_rate("Graph.step", eta, self._dtype)
+        return self._train("step", feed, lean=True, batch=None, eta=rate)
+
+    def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
+        """Forward and backward of B samples in order, with an update after each `batch` of them and after the last.
+
+        Parameters
+        ----------
+        feed : mapping of Node to array_like
+            As for `accumulate`.
+        eta : float
+            Learning rate, for the sum of the losses of a batch.
+        batch : int, optional
+            Samples between two updates; 1 is online gradient descent.
+
+        Returns
+        -------
+        ndarray, shape (B,)
+            The loss of each sample when it came.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As for `accumulate`; `eta` is not a finite number, `batch` not an integer of at least 1.
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        rate = as_rate("Graph.train", eta, self._dtype)
+        return self._train(
+            "train", feed, lean=True, batch=as_size("Graph.train", "batch", batch), eta=rate
+        )
+
+    def predict(self, feed: Feed, node: Node | None = None) -> Array:
+        """Computes one node, and what it needs alone, for B samples.
+
+        Parameters
+        ----------
+        feed : mapping of Node to array_like
+            As for `accumulate`.
+        node : Node, optional
+            A node of the graph; by default its only output.
+
+        Returns
+        -------
+        ndarray, shape (B, node.size)
+            The node's data for each sample.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Something in `feed` is not as above; `node` is not a node of the graph, or missing where there are several
+            outputs.
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        self._begin("predict")
+        target = self._target(node)
+        feeds, count = as_streams("Graph.predict", feed, self._inlets)
+        result = np.empty((count, target.size), self._dtype)
+        steps, outlet = self._part(target)
+        self._run(steps, feeds, (result, *outlet), count, backward=False)
+        self._gradients = "zero"
+        for output in self._program.outputs:
+            output._has_run = output is target
+        return result
+
+    def _target(self, node: Node | None) -> Node:
+        """What predict is to compute."""
+        if node is None:
+            if len(self._program.outputs) > 1:
+                raise ValueError(
+                    "Graph.predict: node must be given where there are several outputs"
+                )
+            return self._program.outputs[0]
+        as_node("Graph.predict", "node", node)
+        if node not in self._program.where:
+            raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
+        return node
+
+
+def wanted_leaves(
+    program: Program, leaf_grads: bool | Iterable[Node] | None
+) -> tuple[Collection[Node], Collection[Node]]:
+    """The leaves whose gradient full and lean passes compute."""
+    every = program.leaves
+    if leaf_grads is None:
+        return every, ()
+    if isinstance(leaf_grads, bool):
+        return (every, every) if leaf_grads else ((), ())
+    listed = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
+    for node in listed:
+        if node not in every:
+            raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
+    return listed, listed

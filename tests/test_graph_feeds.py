@@ -1,0 +1,121 @@
+"""What a Graph may be fed, what it returns, and which gradients it computes."""
+
+import types
+
+import numpy as np
+import pytest
+from graph_networks import nodes_of, strides_of_two
+from graph_small import affine_graph
+from graph_twins import Twins
+
+FEEDS = {
+    "lists": lambda a: a.tolist(),
+    "integers": lambda a: a.astype(np.int8),
+    "another dtype": lambda a: a.astype(np.float16),
+    "byte-swapped": lambda a: a.astype(">f8"),
+    "Fortran order": np.asfortranarray,
+    "strided": lambda a: np.repeat(np.repeat(a, 2, axis=0), 3, axis=1)[::2, ::3],
+    "reversed": lambda a: a[::-1, ::-1].copy()[::-1, ::-1],
+    "read-only": lambda a: np.frombuffer(a.tobytes(), a.dtype).reshape(a.shape),
+    "broadcast": lambda a: np.broadcast_to(a[0], a.shape),
+    "shape (B, height, width)": lambda a: a[:, :, None],
+    "subclass": lambda a: np.ma.masked_array(a),
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("form", FEEDS)
+def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
+    graph, x, _t, y = affine_graph(dtype)
+    rows = np.tile([1.0, -2.0, 3.0], (4, 1))
+    fed = FEEDS[form](rows.astype(dtype) if form != "another dtype" else rows)
+    expected = graph.predict({x: rows.astype(dtype)}, y)
+    np.testing.assert_array_equal(graph.predict({x: fed}, y), expected)
+    np.testing.assert_array_equal(np.asarray(fed).reshape(4, 3), rows)
+    assert x.data.tolist() == [1, -2, 3]
+
+
+def test_a_feed_may_be_any_mapping():
+    graph, x, _t, y = affine_graph()
+    feed = types.MappingProxyType({x: [[1, 2, 3]]})
+    np.testing.assert_array_equal(graph.predict(feed, y), graph.predict(dict(feed), y))
+
+
+def test_a_feed_may_be_the_leafs_own_data():
+    graph, x, _t, y = affine_graph()
+    x.data[...] = [1, 2, 3]
+    first = graph.predict({x: x.data[None]}, y)
+    np.testing.assert_array_equal(graph.predict({x: [[1, 2, 3]]}, y), first)
+
+
+def test_no_samples_are_no_work():
+    graph, x, _t, y = affine_graph()
+    weight = y.weight.copy()
+    empty = {x: np.empty((0, 3))}
+    graph.forward()
+    for losses in (graph.accumulate(empty), graph.step(empty, 1.0), graph.train(empty, 1.0)):
+        assert losses.shape == (0,)
+        assert losses.dtype == np.float64
+    graph.backward()
+    assert graph.predict(empty, y).shape == (0, 2)
+    np.testing.assert_array_equal(y.weight, weight)
+
+
+def test_results_are_arrays_of_their_own():
+    graph, x, t, _y = affine_graph()
+    feed = {x: np.ones((2, 3)), t: np.zeros((2, 2))}
+    losses, rows = graph.step(feed, 0.1), graph.predict(feed, x)
+    before = losses.copy(), rows.copy()
+    graph.step(feed, 0.1)
+    graph.predict({x: np.zeros((2, 3))}, x)
+    np.testing.assert_array_equal(losses, before[0])
+    np.testing.assert_array_equal(rows, before[1])
+
+
+def test_a_huge_rate_gives_inf_and_nan_and_nothing_worse():
+    graph, x, t, y = affine_graph("float32")
+    feed = {x: np.full((3, 3), 1e30), t: np.zeros((3, 2))}
+    losses = graph.train(feed, 3e38)
+    assert not np.isfinite(losses[1:]).any()
+    y.weight[...] = 1
+    assert graph.step({x: np.ones((1, 3)), t: np.zeros((1, 2))}, 0.0).tolist() == [16]
+
+
+# Which gradients
+
+
+def test_a_gradient_that_was_not_computed_cannot_be_read():
+    graph, x, t, y = affine_graph()
+    feed = {x: np.ones((1, 3)), t: np.ones((1, 2))}
+    graph.step(feed, 0.1)
+    for leaf in (x, t):
+        with pytest.raises(RuntimeError, match="Leaf1: grad was not computed"):
+            leaf.grad  # noqa: B018
+    assert y.grad.any()
+    graph.accumulate(feed)
+    assert x.grad.any()
+    assert t.grad.any()
+    graph.step(feed, 0.1)
+    graph.forward()
+    assert not x.grad.any()
+
+
+@pytest.mark.parametrize("network", [strides_of_two], ids=["strides"])
+@pytest.mark.parametrize("wanted", [True, False, "list", "none"])
+def test_the_leaves_that_are_listed_have_their_gradients(network, wanted):
+    count = len(nodes_of(network, "float64"))
+    twins = Twins(lambda: nodes_of(network, "float64"), [count - 1])
+    image, target = twins.ours[0], twins.ours[-2]
+    listed = {"list": [image], "none": []}.get(wanted, wanted)
+    twins.graph = twins.compiled(leaf_grads=listed)
+    samples = twins.draw(np.random.default_rng(0), 2)
+    missing = {True: (), False: (image, target), "list": (target,), "none": (image, target)}[wanted]
+    for work in (twins.graph.accumulate, lambda feed: twins.graph.step(feed, 0.01)):
+        work(twins.feed(samples))
+        twins.nodes_train(samples, 0.01, 0 if work == twins.graph.accumulate else 2)
+        twins.assert_gradients_are_equal(without=missing)
+        for leaf in missing:
+            with pytest.raises(RuntimeError, match="grad was not computed"):
+                leaf.grad  # noqa: B018
+        twins.assert_values_are_equal()

@@ -1,0 +1,113 @@
+"""Graph == Node path on random graphs. The seed of a failing graph is its number in the id.
+
+CGRAPH_RANDOM_GRAPHS=500 runs that many of them; by default every tenth of 500.
+"""
+
+import os
+
+import numpy as np
+import pytest
+from graph_twins import Twins, assert_same
+from op_row import leaf_of
+from random_graphs import Recipe
+
+COUNT = int(os.environ.get("CGRAPH_RANDOM_GRAPHS", "0"))
+ETA = 0.002  # small, so that rounding does not grow from update to update
+SEEDS = range(COUNT) if COUNT else range(0, 500, 10)
+both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+every_seed = pytest.mark.parametrize("seed", SEEDS)
+
+
+def nodes_above(recipe, ends, dtype):
+    """The nodes of the recipe that these ends are computed from, and the ends' numbers among them."""
+    needed, pending = set(), list(ends)
+    while pending:
+        k = pending.pop()
+        if k not in needed:
+            needed.add(k)
+            pending += recipe.steps[k].inputs
+    built = {}
+    for k in sorted(needed):
+        step = recipe.steps[k]
+        inputs = [built[i] for i in step.inputs]
+        built[k] = step.make(inputs, step.params) if step.make else leaf_of(step.shape, dtype)
+    return list(built.values()), [sorted(needed).index(end) for end in ends]
+
+
+def twins_of(seed, dtype, ends=None, **options):
+    recipe = Recipe(seed)
+    ends = recipe.ends[:1] if ends is None else ends
+    numbers = nodes_above(recipe, ends, dtype)[1]
+    return Twins(lambda: nodes_above(recipe, ends, dtype)[0], numbers, **options)
+
+
+def check_passes(twins, rng):
+    """Two samples, summed; an update; and one more of each."""
+    for samples in (2, 1):
+        for _ in range(samples):
+            twins.write(twins.draw(rng))
+            twins.graph.forward()
+            twins.nodes_forward()
+            twins.assert_data_are_equal()
+            assert not any(node.grad.any() for node in twins.ours)
+            twins.graph.backward()
+            twins.nodes_backward()
+            twins.assert_data_are_equal()
+            twins.assert_gradients_are_equal()
+        twins.graph.update(ETA)
+        twins.nodes_update(ETA)
+        twins.assert_values_are_equal()
+
+
+def check_samples(twins, rng):
+    """train, step and accumulate; the sums are looked at last, since that changes how they are computed."""
+    for count, batch in ((2, 1), (3, 2)):
+        samples = twins.draw(rng, count)
+        losses = twins.graph.train(twins.feed(samples), ETA, batch=batch)
+        assert_same(losses, twins.nodes_train(samples, ETA, batch), twins.tolerance, 1.0)
+    for count in (1, 2):
+        samples = twins.draw(rng, count)
+        losses = twins.graph.step(twins.feed(samples), ETA)
+        assert_same(losses, twins.nodes_train(samples, ETA, count), twins.tolerance, 1.0)
+        twins.assert_data_are_equal()
+    samples = twins.draw(rng, 2)
+    losses = twins.graph.accumulate(twins.feed(samples))
+    assert_same(losses, twins.nodes_train(samples, ETA, 0), twins.tolerance, 1.0)
+    twins.assert_equal()
+    samples = twins.draw(rng, 1)
+    twins.graph.step(twins.feed(samples), ETA)
+    twins.nodes_train(samples, ETA, 1)
+    twins.assert_values_are_equal()
+    twins.assert_sums_are_equal()
+
+
+@both_dtypes
+@every_seed
+def test_a_random_graph_equals_its_nodes(seed, dtype):
+    for end in Recipe(seed).ends:
+        rng = np.random.default_rng([seed, end])
+        twins = twins_of(seed, dtype, [end])
+        check_passes(twins, rng)
+        check_samples(twins, rng)
+
+
+@both_dtypes
+@every_seed
+def test_any_node_of_a_random_graph_can_be_predicted_from_several_outputs(seed, dtype):
+    rng = np.random.default_rng([seed, 1])
+    twins = twins_of(seed, dtype, Recipe(seed).ends)
+    twins.write(twins.draw(rng))
+    twins.graph.forward()
+    twins.nodes_forward()
+    twins.assert_data_are_equal()
+    for k in rng.integers(0, len(twins.ours), 5):
+        samples = twins.draw(rng, 2)
+        rows = twins.graph.predict(twins.feed(samples), twins.ours[k])
+        assert_same(rows, twins.nodes_predict(samples, k), twins.tolerance, 1.0)
+
+
+@every_seed
+def test_every_build_runs_a_random_graph(seed, build_name):
+    twins = twins_of(seed, "float64")
+    rng = np.random.default_rng(seed)
+    check_passes(twins, rng)
