@@ -106,9 +106,10 @@ class Arena:
         """The last step, with which a backward pass begins."""
         blocks = {unit.block: unit.nodes[0].size for unit in self.program.units}
         cleared = [(b.at, size * b.pitch) for b, size in blocks.items() if b.cleared]
-        block, channel = self.program.where[self.program.outputs[0]]
+        # A loss has no siblings: what is not above it is not in the graph.
+        loss = self.program.where[self.program.outputs[0]][0].at
         rows = np.array(cleared, np.intp).reshape(-1, 2)
-        return self.kernels.elementwise.EndStep(block.at + channel, rows)
+        return self.kernels.elementwise.EndStep(loss, rows)
 
     def learners(self) -> list[Step]:
         """The steps of an update."""

@@ -24,7 +24,7 @@ from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
 
 class Learner(NamedTuple):
-    """A node's parameters: `count` of them in the arena from offset `at` on; or, one by one, at `places`."""
+    """A node's parameters: `size` of them in the arena from offset `at` on; or, one by one, at `places`."""
 
     node: Any
     at: int

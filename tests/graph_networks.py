@@ -238,6 +238,12 @@ def sum_of_unequal_groups(make):
     make.squared([make.add(CG.Add(x, y)) for x, y in zip(eight, nine[:8], strict=True)] + nine)
 
 
+def one_group_with_two_kernels(make):
+    """The gradient of a group that two steps read in place: the second adds."""
+    first = make.bank([make.image(5, 5)], 8, 2)
+    make.squared([*make.bank(first, 2, 1), *make.bank(first, 3, 3)])
+
+
 def depthwise(make):
     """One connection of eight for each channel: no reason to multiply with the other seven."""
     first = make.bank([make.image(6, 6)], 8, 3)
@@ -299,6 +305,9 @@ NETWORKS = {
     activations_in_another_order: [(3, "Convolution2d"), (3, "Tanh"), *SQUARED],
     sum_of_unequal_groups: [
         (8, "Convolution2d"), (9, "Convolution2d"), *[(1, "Add")] * 8, *SQUARED,
+    ],
+    one_group_with_two_kernels: [
+        (8, "Convolution2d"), (2, "Convolution2d"), (3, "Convolution2d"), *SQUARED,
     ],
     depthwise: [(8, "Convolution2d"), *[(1, "Convolution2d")] * 8, *SQUARED],
     few_connections: [(10, "Convolution2d"), *[(2, "Convolution2d")] * 5, *SQUARED],

@@ -8,6 +8,8 @@ from graph_networks import nodes_of, strides_of_two
 from graph_small import affine_graph
 from graph_twins import Twins
 
+import cgraph as CG
+
 FEEDS = {
     "lists": lambda a: a.tolist(),
     "integers": lambda a: a.astype(np.int8),
@@ -119,3 +121,20 @@ def test_the_leaves_that_are_listed_have_their_gradients(network, wanted):
             with pytest.raises(RuntimeError, match="grad was not computed"):
                 leaf.grad  # noqa: B018
         twins.assert_values_are_equal()
+
+
+def test_of_several_leaves_that_a_group_reads_those_listed_get_their_gradient():
+    colours = [CG.Leaf2(4, 4) for _ in range(3)]
+    kernels = np.random.default_rng(0).normal(size=(2, 3, 2, 2))
+    maps = [CG.Convolution2d(colours, kernel, 0.1) for kernel in kernels]
+    loss = CG.Norm2(CG.Concatenation(maps))
+    feed = {leaf: np.full((1, 4, 4), 0.5) for leaf in colours}
+    CG.Graph(loss).accumulate(feed)
+    wanted = colours[1].grad.copy()
+    graph = CG.Graph(loss, leaf_grads=[colours[1]])
+    colours[1].grad[...] = 0
+    graph.step(feed, 0.0)
+    np.testing.assert_allclose(colours[1].grad, wanted, rtol=1e-12)
+    for leaf in (colours[0], colours[2]):
+        with pytest.raises(RuntimeError, match="was not computed"):
+            _ = leaf.grad

@@ -229,26 +229,32 @@ def test_nodes_in_a_circle_are_refused():
         CG.Graph(b)
 
 
+class Waiting(CG.Node):
+    """Says that it has begun to work, and works on when it may."""
+
+    def __init__(self, x):
+        super().__init__(x.size, x.height, x.width, [x])
+        self.begun, self.may_go_on = threading.Event(), threading.Event()
+
+    def calcData(self):
+        self.begun.set()
+        assert self.may_go_on.wait(60)
+        self.data = self.backward[0].data + 1
+
+
 def test_a_graph_that_runs_in_one_thread_is_refused_to_another():
-    x = CG.Leaf1(400)
-    first = CG.Affine(x, np.zeros((401, 400)))
-    graph = CG.Graph(CG.Norm2(first))
-    samples = np.ones((400, 400))
-    begin = threading.Barrier(2)
-    refused = []
-
-    def work():
-        begin.wait()
-        for _ in range(20):
-            try:
-                graph.predict({x: samples})
-            except RuntimeError as error:
-                refused.append(str(error))
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
+    x = CG.Leaf1(1)
+    node = Waiting(x)
+    graph = CG.Graph(node)
+    results = []
+    thread = threading.Thread(target=lambda: results.append(graph.predict({x: [[1], [2]]})))
+    thread.start()
+    try:
+        assert node.begun.wait(60)
+        with pytest.raises(RuntimeError, match=r"Graph\.predict: is already running"):
+            graph.predict({x: [[5]]})
+    finally:
+        node.may_go_on.set()
         thread.join()
-    assert all("is already running" in message for message in refused)
-    assert graph.predict({x: samples}).tolist() == [[0.0]] * 400
+    assert [result.tolist() for result in results] == [[[2], [3]]]
+    assert graph.predict({x: [[5]]}).tolist() == [[6]]

@@ -152,20 +152,6 @@ def test_what_is_almost_a_group_equals_its_nodes(name):
     twins.assert_equal()
 
 
-def test_a_loss_may_be_a_channel_of_a_group():
-    def make():
-        image = CG.Leaf2(2, 2)
-        a, b = convolved(image, (2, 2), 2)
-        return [image, a, b]
-
-    twins = Twins(make, [2])
-    nodes = twins.ours
-    graph = CG.Graph(nodes[2])
-    graph.forward()
-    graph.backward()
-    np.testing.assert_array_equal(nodes[0].grad, nodes[2].kernel.ravel())
-
-
 def test_leaves_come_in_the_order_of_nodes():
     graph = CG.Graph(CG.Concatenation([CG.Leaf1(1) for _ in range(5)]))
     assert graph.leaves == [node for node in graph.nodes if not node.backward]

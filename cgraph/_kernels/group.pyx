@@ -27,12 +27,14 @@ cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + unit - 1) // unit * unit
 
 
+# The windows of a Filter2d reach the end of its input: so far goes the frame, too.
+
 cdef inline Py_ssize_t frame_height(Window o) noexcept:
-    return max((o.n_h - 1) * o.s + o.k_h, o.p + o.m_h)
+    return (o.n_h - 1) * o.s + o.k_h
 
 
 cdef inline Py_ssize_t frame_width(Window o) noexcept:
-    return max((o.n_w - 1) * o.s + o.k_w, o.q + o.m_w)
+    return (o.n_w - 1) * o.s + o.k_w
 
 
 cdef Py_ssize_t frame_size(Window o, Py_ssize_t c_in) noexcept:
