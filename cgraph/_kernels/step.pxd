@@ -9,6 +9,7 @@ cdef struct Arena:
     char *values        # what learns
     char *sums          # its gradient sums, at the same places
     char *scratch       # what steps keep between forward and backward
+    Py_ssize_t valid    # of the samples that lie side by side: how many there are, the others being anything
     bint lean           # gradients of those leaves alone that `step` wants
     bint fresh          # the sums count as 0: overwrite them
     bint learn          # values -= eta * gradient at once, and the sums count as 0 afterwards, too
@@ -35,6 +36,17 @@ cdef class Step:
     cdef void forward(self, Arena *arena) noexcept nogil
     cdef void backward(self, Arena *arena) noexcept nogil
     cdef void learn(self, Arena *arena) noexcept nogil
+
+
+cdef class Port:
+    cdef readonly Py_ssize_t nbytes     # of one sample
+    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil
+    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil
+    cdef void spread(self, Arena *arena, const char *row) noexcept nogil
+
+
+cdef class RowPort(Port):
+    cdef Py_ssize_t at
 
 
 cdef class CallStep(Step):

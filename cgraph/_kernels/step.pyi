@@ -9,3 +9,11 @@ class Step: ...
 class CallStep(Step):
     error: BaseException | None
     def __init__(self, node: Any) -> None: ...
+
+@disjoint_base
+class Port:
+    nbytes: int
+
+@disjoint_base
+class RowPort(Port):
+    def __init__(self, at: int, nbytes: int) -> None: ...

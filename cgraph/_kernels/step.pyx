@@ -1,4 +1,6 @@
-"""Step: the base class of what a Graph runs, one for a node or for a group of nodes; and the step that calls Python."""
+"""Step: the base class of what a Graph runs, one for a node or for a group of nodes; the step that calls Python; and
+ports, through which samples come in and results go out."""
+from libc.string cimport memcpy
 
 
 cdef class Step:
@@ -10,6 +12,36 @@ cdef class Step:
 
     cdef void learn(self, Arena *arena) noexcept nogil:
         """For steps whose parameters do not lie in the arena: values -= eta * sums, then the sums are 0."""
+
+
+cdef class Port:
+    """Where a node's data lie in the arena, to those who have rows of samples: bytes, one sample behind the other."""
+
+    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
+        """`count` samples into the arena."""
+
+    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
+        """`count` samples out of it."""
+
+    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
+        """One sample, for all that lie side by side."""
+
+
+cdef class RowPort(Port):
+    """Of one sample at a time."""
+
+    def __init__(self, Py_ssize_t at, Py_ssize_t nbytes):
+        """In bytes."""
+        self.at, self.nbytes = at, nbytes
+
+    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
+        memcpy(arena.data + self.at, rows, self.nbytes)
+
+    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
+        memcpy(rows, arena.data + self.at, self.nbytes)
+
+    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
+        self.enter(arena, row, 1)
 
 
 cdef class CallStep(Step):
