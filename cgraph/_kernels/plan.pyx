@@ -92,18 +92,20 @@ cdef class Memory:
         self.busy = False
 
 
-def forward(Steps steps, Memory memory):
-    """A forward pass over the sample that the leaves hold."""
+def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
+    """A forward pass over what the leaves hold: so many samples side by side."""
     memory.occupy()
+    memory.arena.valid = valid
     with nogil:
         steps.forward(&memory.arena)
     memory.release()
     steps.check(&memory.arena)
 
 
-def backward(Steps steps, Memory memory, bint fresh):
+def backward(Steps steps, Memory memory, bint fresh, Py_ssize_t valid=1):
     """A backward pass, which computes all gradients."""
     memory.occupy()
+    memory.arena.valid = valid
     memory.arena.lean, memory.arena.fresh, memory.arena.learn, memory.arena.apart = False, fresh, False, True
     with nogil:
         steps.backward(&memory.arena)
