@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cgraph._array import Array
 from cgraph._kernels import Build, plan
 from cgraph._kernels.step import CallStep, Step
 from cgraph._places import Place, Region
@@ -37,8 +38,10 @@ class Arena:
         self.values, self.sums = builder.values.allocate(), builder.values.allocate()
         self.scratch = builder.scratch.allocate()
         arrays = (self.data, self.grad, self.values, self.sums, self.scratch)
-        self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in arrays))
+        self.memory = plan.Memory(*map(address, arrays))
         self.nbytes = sum(array.nbytes for array in arrays)
+        self._values = builder.values
+        self._sums = [self.sums]  # of each thread
         packed = [learner for learner in builder.learners if learner.places is not None]
         places = [np.empty(0, np.intp), *(x.places for x in packed if x.places is not None)]
         self.places = np.concatenate(places)
@@ -46,6 +49,18 @@ class Arena:
         self.own_sums = np.zeros(self.places.size, builder.dtype)
         self.fresh = False
         self.values_lent = self.sums_lent = False
+
+    def memory_of(self, thread: int, data: Array, grad: Array, scratch: Array) -> plan.Memory:
+        """More memory for the same parameters; each thread has gradient sums of its own."""
+        while len(self._sums) <= thread:
+            self._sums.append(self._values.allocate())
+        arrays = data, grad, self.values, self._sums[thread], scratch
+        return plan.Memory(*map(address, arrays))
+
+    def add_sums(self, threads: int) -> None:
+        """Adds up the sums of so many threads, always in the same order."""
+        for sums in self._sums[1:threads]:
+            self.sums += sums
 
     def adopt(self, graph: Any) -> None:
         """Moves the arrays of all nodes here."""
@@ -123,3 +138,9 @@ class Arena:
         row = np.array([[block.at + channel, block.pitch, False, False, False, size]], np.intp)
         target = Place(self.transfer, 1, False, False, False)
         return self.kernels.concatenation.ConcatenationStep(row, target)
+
+
+def address(array: Array) -> int:
+    """Of its first element."""
+    at: int = array.__array_interface__["data"][0]
+    return at

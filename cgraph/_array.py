@@ -50,19 +50,32 @@ def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:
     raise TypeError(f"{owner}: dtype must be float64 or float32, got {describe(dtype)}")
 
 
-def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
-    """An integer from `minimum` up to MAX_SIZE; bool and float are not sizes."""
+def as_integer(owner: str, argument: str, value: object) -> int:
+    """An integer; bool and float are none."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{owner}: {argument} must be an integer, got {value}")
     try:
-        size = operator.index(value)  # type: ignore[arg-type]
+        return operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         raise TypeError(f"{owner}: {argument} must be an integer, got {describe(value)}") from None
+
+
+def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
+    """An integer from `minimum` up to MAX_SIZE."""
+    size = as_integer(owner, argument, value)
     if not minimum <= size <= MAX_SIZE:
         raise ValueError(
             f"{owner}: {argument} must be from {minimum} to {MAX_SIZE}, got {describe(size)}"
         )
     return size
+
+
+def as_index(owner: str, value: object, count: int) -> int:
+    """The number of one of `count` things."""
+    index = as_integer(owner, "index", value)
+    if not 0 <= index < count:
+        raise IndexError(f"{owner}: index must be in [0, {count}), got {describe(index)}")
+    return index
 
 
 def as_real(owner: str, argument: str, value: object) -> npt.NDArray[Any]:

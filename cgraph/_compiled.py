@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from cgraph import _kernels
 from cgraph._arena import Arena
 from cgraph._array import Array
-from cgraph._feed import Feed, Stream, as_streams, inlet
+from cgraph._batches import Batches, Task
+from cgraph._feed import Feed, Feeds, as_feeds, inlets_of
 from cgraph._kernels import plan
-from cgraph._places import mark_wanted, operands, place_blocks
-from cgraph._steps import Builder, multiply_adds
+from cgraph._layout import LayoutName, choose
+from cgraph._places import accesses, mark_wanted, place_blocks
+from cgraph._steps import Builder
+from cgraph._ways import Lanes, Samples
 from cgraph.lowering import Kind, Program
 from cgraph.node import Node
+from cgraph.walk import own_parameters
 
-# What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed.
-Gradients = Literal["live", "zero", "full", "lean"]
-
-MOST_PARTS = 16  # of a graph that are remembered, for one node each
+# What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
+# none: nothing, since the samples of a batch do not pass through it.
+Gradients = Literal["live", "zero", "full", "lean", "none"]
 
 
 class Compiled:
@@ -32,26 +35,44 @@ class Compiled:
         The units.
     full, lean : collection of Node
         The leaves whose gradient full and lean passes compute.
+    layout : str
+        How the samples of a batch lie: see `Graph`.
+    threads : int
+        The most that may share a batch.
     """
 
-    def __init__(self, program: Program, full: Collection[Node], lean: Collection[Node]) -> None:
+    def __init__(
+        self,
+        program: Program,
+        full: Collection[Node],
+        lean: Collection[Node],
+        layout: LayoutName,
+        threads: int,
+    ) -> None:
         ends, dtype = program.outputs, program.outputs[0].dtype
+        kernels = _kernels.build(dtype)
         mark_wanted(program, full, lean)
         data = place_blocks(program, dtype)
-        builder = Builder(_kernels.build(dtype), dtype)
-        pairs = zip(program.units, operands(program), strict=True)
+        builder = Builder(kernels, dtype)
+        inputs = accesses(program)
+        steps = {u: builder.step(u, inputs[u]) for u in program.units if u.kind is not Kind.LEAF}
         self._program = program
         self._dtype = dtype
-        self._step_of = {u: builder.step(u, o) for u, o in pairs if u.kind is not Kind.LEAF}
-        self._cost = sum(map(multiply_adds, program.units))
         self._arena = Arena(program, builder, data)
+        self._samples = Samples(program, self._arena, builder, data, steps)
+        self._whole = self._samples.whole()
         self._calls_python = any(u.kind is Kind.PYTHON for u in program.units)
-        self._steps = plan.Steps([*self._step_of.values(), self._arena.end_step()])
+        self._choice = choose(program, layout, self._calls_python)
+        self._batches = Batches(
+            self._samples,
+            lambda: Lanes(program, self._arena, kernels, inputs, builder.values_at, self._choice.lanes),
+            self._choice,
+            1 if self._calls_python else threads,
+        )
         self._learners = plan.Steps(self._arena.learners())
-        self._inlets = {leaf: inlet(leaf, program.where[leaf][0].at) for leaf in program.leaves}
         self._is_loss = len(ends) == 1 and ends[0].size == 1
-        self._outlet = program.where[ends[0]][0].at * dtype.itemsize, dtype.itemsize
-        self._parts: dict[Node, tuple[plan.Steps, tuple[int, int]]] = {}
+        self._inlets = inlets_of(program.leaves)
+        self._last: Feeds | None = None
         self._stale = False
         self._gradients: Gradients = "live"
         self._ready = False
@@ -75,24 +96,6 @@ class Compiled:
                 f"{[node.size for node in outputs]}"
             )
 
-    def _part(self, target: Node) -> tuple[plan.Steps, tuple[int, int]]:
-        """The steps that lead to a node, and where, in bytes, they leave its data in one piece."""
-        known = self._parts.get(target)
-        if known is None:
-            block, channel = self._program.where[target]
-            steps = [
-                self._step_of[u] for u in self._program.units_above(block) if u in self._step_of
-            ]
-            at = block.at
-            if block.pitch > 1:
-                steps.append(self._arena.packing(block, channel))
-                at = self._arena.transfer
-            item = self._dtype.itemsize
-            if len(self._parts) == MOST_PARTS:
-                self._parts.clear()
-            known = self._parts[target] = plan.Steps(steps), (at * item, target.size * item)
-        return known
-
     def _train(
         self, method: str, feed: Feed, lean: bool, batch: int | None = 0, eta: float = 0.0
     ) -> Array:
@@ -100,40 +103,39 @@ class Compiled:
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        streams, count = as_streams(f"Graph.{method}", feed, self._inlets)
-        losses = np.empty(count, self._dtype)
-        if count == 0:
+        feeds = as_feeds(f"Graph.{method}", feed, self._inlets)
+        losses = np.empty(feeds.count, self._dtype)
+        if feeds.count == 0:
             return losses
         if batch is None:
-            batch = count
+            batch = feeds.count
         fresh = self._take_fresh()
         # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
         self._arena.fresh = fresh and batch == 1
-        self._run(
-            self._steps, streams, (losses, *self._outlet), count,
-            backward=True, lean=lean, fresh=fresh, batch=batch, eta=eta,
-        )  # fmt: skip
-        self._gradients = "lean" if lean else "full"
-        self._has_run()
+        self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
+        if self._gradients == "live":
+            self._gradients = "lean" if lean else "full"
+            self._has_run()
         if batch:
             self._arena.fresh = not self._arena.sums_lent
         self._arena.finish()
         return losses
 
-    def _run(
-        self, steps: plan.Steps, feeds: list[Stream], out: Stream, count: int, **task: Any
-    ) -> None:
-        """All samples, each of which leaves a row in the array of `out`."""
+    def _run(self, task: Task) -> None:
+        """All samples; where they pass side by side, or in several threads, no node shows one of them afterwards."""
         self._ready = False
+        self._last = task.feeds
         self._gradients = "live"  # for nodes that run their own methods
         try:
-            plan.run(
-                steps, self._learners, self._arena.memory, feeds, out, count, self._cost, **task
-            )
+            one_by_one = self._batches.run(task, self._learners)
         except BaseException:
             self._gradients = "zero"
             self._arena.finish()
             raise
+        if not one_by_one:
+            self._gradients = "none"
+            for node in self._program.outputs:
+                node._has_run = False
 
     def _has_run(self) -> None:
         """The nodes' own backward pass may follow."""
@@ -147,6 +149,28 @@ class Compiled:
         fresh, self._arena.fresh = self._arena.fresh, False
         return fresh
 
+    def _show(self, feeds: Feeds, number: int) -> None:
+        """One sample in the nodes' own arrays, and its gradients."""
+        self._ready = False
+        self._gradients = "live"
+        for leaf, array in zip(feeds.leaves, feeds.arrays, strict=True):
+            leaf._data[...] = array[number].ravel()
+        plan.forward(self._whole, self._arena.memory)
+        self._gradients = "zero"
+        self._has_run()
+        if self._is_loss:
+            nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
+            sums = [self._arena.sums, *(p.grad for node in nodes for p in own_parameters(node))]
+            kept = [array.copy() for array in sums]
+            self._gradients = "live"
+            try:
+                plan.backward(self._whole, self._arena.memory, fresh=True)
+            finally:
+                for array, was in zip(sums, kept, strict=True):
+                    array[...] = was
+                self._arena.finish()
+            self._gradients = "full"
+
     # What the nodes ask for
 
     def _settle_gradient(self, node: Node) -> None:
@@ -154,6 +178,10 @@ class Compiled:
         if self._gradients == "zero":
             self._arena.grad[...] = 0
             self._gradients = "live"
+        elif self._gradients == "none":
+            raise RuntimeError(
+                f"{type(node).__name__}: grad is not kept for a batch; Graph.sample(i) computes that of one sample"
+            )
         elif self._gradients != "live":
             wanted = self._program.where[node][0].wanted[self._gradients == "lean"]
             if not wanted:
@@ -178,7 +206,7 @@ class Compiled:
 
     def _give_way(self) -> None:
         """Before a pass of the nodes themselves."""
-        if self._gradients == "zero":
+        if self._gradients in ("zero", "none"):
             self._arena.grad[...] = 0
         self._gradients = "live"
         self._ready = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,35 +14,33 @@ from cgraph.node import Node
 Feed = Mapping[Node, npt.ArrayLike]
 
 
-class Inlet(NamedTuple):
-    """Where a leaf takes a sample: its offset and its size in bytes; and what a sample may look like."""
+class Feeds(NamedTuple):
+    """What came: for each leaf an array of samples, one contiguous row each; and how many."""
 
-    at: int
-    nbytes: int
-    dtype: DType
-    shapes: tuple[tuple[int, ...], ...]
-
-
-# An array of samples, one contiguous row each; where a row goes, and its size, in bytes.
-Stream = tuple[Array, int, int]
+    leaves: list[Node]
+    arrays: list[Array]
+    count: int
 
 
-def inlet(leaf: Node, at: int) -> Inlet:
-    """The inlet of a leaf whose data begin at element `at`."""
-    item = leaf.dtype.itemsize
-    return Inlet(at * item, leaf.size * item, leaf.dtype, ((leaf.size,), (leaf.height, leaf.width)))
+# For each leaf its dtype, and what a sample of it may look like.
+Inlets = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
 
 
-def as_streams(owner: str, feed: Feed, inlets: Mapping[Node, Inlet]) -> tuple[list[Stream], int]:
-    """The samples of each fed leaf, and how many there are."""
+def inlets_of(leaves: Iterable[Node]) -> Inlets:
+    """What leaves take."""
+    return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
+
+
+def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
+    """The samples of each fed leaf."""
     if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
-    streams = []
+    arrays = []
     counts = set()
     for leaf, value in feed.items():
         if leaf not in inlets:
             raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
-        at, nbytes, dtype, shapes = inlets[leaf]
+        dtype, shapes = inlets[leaf]
         array: Any = value
         fits = type(array) is np.ndarray and array.dtype is dtype and array.flags.c_contiguous
         if not fits:
@@ -52,7 +50,7 @@ def as_streams(owner: str, feed: Feed, inlets: Mapping[Node, Inlet]) -> tuple[li
                 f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
                 f"(B, {leaf.height}, {leaf.width}), got {array.shape}"
             )
-        streams.append((array if fits else np.ascontiguousarray(array, dtype), at, nbytes))
+        arrays.append(array if fits else np.ascontiguousarray(array, dtype))
         counts.add(len(array))
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
@@ -60,4 +58,4 @@ def as_streams(owner: str, feed: Feed, inlets: Mapping[Node, Inlet]) -> tuple[li
         raise ValueError(
             f"{owner}: feed must hold the same number of samples for each leaf, got {sorted(counts)}"
         )
-    return streams, counts.pop()
+    return Feeds(list(feed), arrays, counts.pop())

@@ -75,29 +75,34 @@ def mark_wanted(program: Program, full: Collection[Node], lean: Collection[Node]
         )
 
 
-class Operands(NamedTuple):
-    """A unit's inputs and its output as its step sees them."""
+class Access(NamedTuple):
+    """What a unit reads: a node's place in its block, and whether its gradient has been written before."""
 
-    inputs: Sequence[Place]
-    output: Place
-
-
-def operands(program: Program) -> list[Operands]:
-    """For each unit; the flags come from the order of a backward pass."""
-    found = [_operands(program, unit) for unit in reversed(program.units)]
-    return found[::-1]
+    block: Block
+    channel: int
+    add: bool
 
 
-def _operands(program: Program, unit: Unit) -> Operands:
-    if unit.blocks:
-        inputs = [_place(block, 0) for block in unit.blocks]
-    else:
-        inputs = [_place(*program.where[x]) for x in unit.inputs]
-    block = unit.block
-    return Operands(inputs, Place(block.at, block.pitch, False, *block.wanted))
+def accesses(program: Program) -> dict[Unit, list[Access]]:
+    """For each unit, its inputs: blocks, or node by node; the flags come from the order of a backward pass."""
+    return {unit: _accesses(program, unit) for unit in reversed(program.units)}
 
 
-def _place(block: Block, channel: int) -> Place:
-    add = block.cleared or block.written
-    block.written = True
-    return Place(block.at + channel, block.pitch, add, *block.wanted)
+def _accesses(program: Program, unit: Unit) -> list[Access]:
+    channels = [(b, 0) for b in unit.blocks] or [program.where[x] for x in unit.inputs]
+    found = []
+    for block, channel in channels:
+        found.append(Access(block, channel, block.cleared or block.written))
+        block.written = True
+    return found
+
+
+def place(access: Access) -> Place:
+    """An input's place, one sample at a time."""
+    block = access.block
+    return Place(block.at + access.channel, block.pitch, access.add, *block.wanted)
+
+
+def output_place(block: Block) -> Place:
+    """The place of what a unit computes."""
+    return place(Access(block, 0, False))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,9 +10,9 @@ import numpy as np
 
 from cgraph._array import DType
 from cgraph._kernels import Build
-from cgraph._kernels.protocols import Offsets
+from cgraph._kernels.protocols import Connected, Offsets
 from cgraph._kernels.step import CallStep, Step
-from cgraph._places import Operands, Region
+from cgraph._places import Access, Place, Region, output_place, place
 from cgraph.lowering import Kind, Unit
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
@@ -41,117 +41,125 @@ class Builder:
     values: Region = field(init=False)
     scratch: Region = field(init=False)
     learners: list[Learner] = field(default_factory=list)
+    values_at: dict[Unit, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.values = Region(self.dtype)
         self.scratch = Region(self.dtype)
 
-    def step(self, unit: Unit, operands: Operands) -> Step:
+    def step(self, unit: Unit, inputs: Sequence[Access]) -> Step:
         """The step that computes a unit."""
         if unit.kind is Kind.PYTHON:
             return CallStep(unit.nodes[0])
-        return MAKERS[type(unit.nodes[0])](self, unit, operands)
+        maker = MAKERS[type(unit.nodes[0])]
+        return maker(self, unit, [place(x) for x in inputs], output_place(unit.block))
 
-    def packed(self, node: Node, count: int) -> int:
-        """A place for parameters that keep their order."""
-        at = self.values.take(count)
-        self.learners.append(Learner(node, at, count))
+    def take_values(self, unit: Unit, count: int) -> int:
+        """A place for the parameters of a unit."""
+        at = self.values_at[unit] = self.values.take(count)
+        return at
+
+    def take_packed(self, unit: Unit, count: int) -> int:
+        """The same for parameters that keep the order that they have in their node."""
+        at = self.take_values(unit, count)
+        self.learners.append(Learner(unit.nodes[0], at, count))
         return at
 
 
-Maker = Callable[[Builder, Unit, Operands], Step]
+Maker = Callable[[Builder, Unit, list[Place], Place], Step]
 
 
-def elementwise(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def elementwise(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     """A block is one long vector: its padding is computed with the rest."""
-    inputs, output = operands
     size = unit.nodes[0].size
     if len(unit.nodes) > 1:
         size *= output.step
-        inputs = [place._replace(step=1) for place in inputs]
+        inputs = [x._replace(step=1) for x in inputs]
         output = output._replace(step=1)
     name = type(unit.nodes[0]).__name__
-    return builder.kernels.elementwise.ElementwiseStep(name, size, list(inputs), output)
+    return builder.kernels.elementwise.ElementwiseStep(name, size, inputs, output)
 
 
-def reduction(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def reduction(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     name, size = type(unit.nodes[0]).__name__, unit.inputs[0].size
     make = builder.kernels.reduction.ReductionStep
-    return make(name, size, list(operands.inputs), operands.output)
+    return make(name, size, inputs, output)
 
 
-def pooling(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def pooling(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     node: Any = unit.nodes[0]
     average = isinstance(node, AveragePooling2d)
     pad_value = 0.0 if average else node._pad_value
-    channels = 1 if len(unit.nodes) == 1 else operands.output.step
+    channels = 1 if len(unit.nodes) == 1 else output.step
     make = builder.kernels.pooling.PoolingStep
-    return make(node._window, average, pad_value, channels, operands.inputs[0], operands.output)
+    return make(node._window, average, pad_value, channels, inputs[0], output)
 
 
-def concatenation(builder: Builder, unit: Unit, operands: Operands) -> Step:
-    rows = [(*place, x.size) for place, x in zip(operands.inputs, unit.inputs, strict=True)]
+def concatenation(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
+    rows = [(*at, x.size) for at, x in zip(inputs, unit.inputs, strict=True)]
     make = builder.kernels.concatenation.ConcatenationStep
-    return make(np.array(rows, np.intp), operands.output)
+    return make(np.array(rows, np.intp), output)
 
 
-def affine(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def affine(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     node: Any = unit.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
-    at = builder.packed(node, node._weight.size)
+    at = builder.take_packed(unit, node._weight.size)
     make = builder.kernels.affine.AffineStep
-    return make(operands.inputs[0], operands.output, m, n, at, node._bias)
+    return make(inputs[0], output, m, n, at, node._bias)
 
 
-def convolution(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def convolution(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     if len(unit.nodes) > 1:
-        return convolution_group(builder, unit, operands)
+        return convolution_group(builder, unit, inputs, output)
     node: Any = unit.nodes[0]
     kernels = builder.kernels.convolution
-    scratch = builder.scratch.take(
-        kernels.convolution2d_scratch(node._window, len(operands.inputs))
-    )
-    at = builder.packed(node, node._values.size)
-    rows = np.array(operands.inputs, np.intp)
-    return kernels.ConvolutionStep(node._window, rows, operands.output, node._taps, at, scratch)
+    scratch = builder.scratch.take(kernels.convolution2d_scratch(node._window, len(inputs)))
+    at = builder.take_packed(unit, node._values.size)
+    rows = np.array(inputs, np.intp)
+    return kernels.ConvolutionStep(node._window, rows, output, node._taps, at, scratch)
 
 
-def convolution_group(builder: Builder, unit: Unit, operands: Operands) -> Step:
+def convolution_group(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
     """Sibling convolutions; a missing connection between an input and an output is a kernel of zeros."""
     nodes: Any = unit.nodes
-    window, pitch, count = nodes[0]._window, operands.output.step, len(unit.inputs)
-    places = operands.inputs
+    window, pitch, count = nodes[0]._window, output.step, len(unit.inputs)
     if unit.blocks:
-        first = places[0]
-        places = [first._replace(at=first.at + channel) for channel in range(count)]
+        inputs = [inputs[0]._replace(at=inputs[0].at + channel) for channel in range(count)]
     taps = window.k_h * window.k_w
-    at = builder.values.take((taps * count + 1) * pitch)
-    connected = np.zeros((count, len(nodes)), np.uint8)
-    index = {x: channel for channel, x in enumerate(unit.inputs)}
-    for output, node in enumerate(nodes):
-        # One node may stand for several channels, which are then those of all siblings.
-        channels = (
-            np.arange(count)
-            if len(node.backward) == count and not unit.blocks
-            else np.array([index[x] for x in node.backward])
-        )
-        connected[channels, output] = 1
-        rows = np.arange(taps) * count + channels[:, None]
-        elements = np.append(rows.ravel(), taps * count) * pitch + output
+    at = builder.take_values(unit, (taps * count + 1) * pitch)
+    for channel, (node, read) in enumerate(zip(nodes, connections(unit), strict=True)):
+        rows = np.arange(taps) * count + read[:, None]
+        elements = np.append(rows.ravel(), taps * count) * pitch + channel
         builder.learners.append(Learner(node, at, elements.size, at + elements))
     kernels = builder.kernels.group
     scratch = builder.scratch.take(
         kernels.convolution_group_scratch(window, count, len(nodes), pitch)
     )
     return kernels.ConvolutionGroupStep(
-        window,
-        np.array(places, np.intp),
-        operands.output,
-        len(nodes),
-        at,
-        scratch,
-        None if connected.all() else connected,
+        window, np.array(inputs, np.intp), output, len(nodes), at, scratch, connected(unit)
     )
+
+
+def connections(unit: Unit) -> list[Offsets]:
+    """Of each convolution of a group: the numbers of the unit's inputs that it reads, in its own order."""
+    index = {x: channel for channel, x in enumerate(unit.inputs)}
+    every = np.arange(len(unit.inputs))
+    return [
+        # One node may stand for several channels, which are then those of all siblings.
+        every
+        if len(node.backward) == len(every) and not unit.blocks
+        else np.array([index[x] for x in node.backward])
+        for node in unit.nodes
+    ]
+
+
+def connected(unit: Unit) -> Connected | None:
+    """Which pairs of an input and an output of a group belong together; None, if all do."""
+    table = np.zeros((len(unit.inputs), len(unit.nodes)), np.uint8)
+    for channel, read in enumerate(connections(unit)):
+        table[read, channel] = 1
+    return None if table.all() else table
 
 
 MAKERS: dict[type[Node], Maker] = {

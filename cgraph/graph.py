@@ -7,10 +7,13 @@ from typing import NoReturn
 
 import numpy as np
 
-from cgraph._array import Array, as_rate, as_size
+from cgraph._array import Array, as_index, as_rate, as_size, describe
 from cgraph._compiled import Compiled
-from cgraph._feed import Feed, as_streams
+from cgraph._batches import Task
+from cgraph._feed import Feed, as_feeds
+from cgraph._crew import default_threads
 from cgraph._kernels import plan
+from cgraph._layout import LayoutName
 from cgraph._summary import summary
 from cgraph.lowering import Program
 from cgraph.node import Node, as_node, as_nodes
@@ -31,14 +34,18 @@ class Graph(Compiled):
         The leaves whose gradient is computed: all, none, or these. By default all by `backward` and `accumulate`,
         none by `step` and `train`.
     threads : int, optional
-        How many threads may share the samples of a batch; as yet one is used, whatever it says.
+        How many threads may share the samples of a batch. By default what the environment variable CGRAPH_NUM_THREADS
+        says, or as many as there are cores that the process may use. Small batches stay on one thread.
+    layout : {"auto", "lanes", "samples"}, optional
+        How the samples of a batch are computed: many side by side, in the lanes of the CPU's vectors; one after the
+        other, which is better for convolutions with many channels; or whichever is estimated to be faster.
 
     Raises
     ------
     TypeError
-        `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype.
+        `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype; `threads` is not an integer.
     ValueError
-        No outputs; a node in `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
+        No outputs; `threads` is less than 1, or `layout` not one of the three; a node in `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
 
     Notes
     -----
@@ -67,15 +74,20 @@ class Graph(Compiled):
         *,
         leaf_grads: bool | Iterable[Node] | None = None,
         threads: int | None = None,
+        layout: LayoutName = "auto",
     ) -> None:
         given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
         ends = list(dict.fromkeys(given))
-        self._threads = None if threads is None else as_size("Graph", "threads", threads)
+        workers = default_threads() if threads is None else as_size("Graph", "threads", threads)
+        if layout not in ("auto", "lanes", "samples"):
+            raise ValueError(
+                f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
+            )
         program = Program(ends)
         for node in program.order:
             if node.dtype is not ends[0].dtype:
                 raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")
-        super().__init__(program, *wanted_leaves(program, leaf_grads))
+        super().__init__(program, *wanted_leaves(program, leaf_grads), layout, workers)
 
     # What is there
 
@@ -99,7 +111,7 @@ class Graph(Compiled):
         print(summary(self._program, self._arena.nbytes))
 
     def __repr__(self) -> str:
-        return f"Graph({len(self._step_of)} steps for {len(self._program.order)} nodes)"
+        return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -120,7 +132,7 @@ class Graph(Compiled):
         self._begin("forward")
         self._ready = False
         self._gradients = "zero"
-        plan.forward(self._steps, self._arena.memory)
+        plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._ready = True
         self._has_run()
@@ -142,7 +154,7 @@ class Graph(Compiled):
         self._ready = False
         self._gradients = "live"
         try:
-            plan.backward(self._steps, self._arena.memory, self._take_fresh())
+            plan.backward(self._whole, self._arena.memory, self._take_fresh())
         finally:
             self._arena.finish()
         self._gradients = "full"
@@ -251,7 +263,7 @@ class Graph(Compiled):
             "train", feed, lean=True, batch=as_size("Graph.train", "batch", batch), eta=rate
         )
 
-    def predict(self, feed: Feed, node: Node | None = None) -> Array:
+    def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
         """Computes one node, and what it needs alone, for B samples.
 
         Parameters
@@ -260,6 +272,8 @@ class Graph(Compiled):
             As for `accumulate`.
         node : Node, optional
             A node of the graph; by default its only output.
+        out : ndarray, shape (B, node.size), optional
+            Where the result goes: contiguous and of the nodes' dtype. Without it, a new array.
 
         Returns
         -------
@@ -269,21 +283,64 @@ class Graph(Compiled):
         Raises
         ------
         TypeError, ValueError
-            Something in `feed` is not as above; `node` is not a node of the graph, or missing where there are several
-            outputs.
+            Something in `feed` or `out` is not as above; `node` is not a node of the graph, or missing where there are
+            several outputs.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         self._begin("predict")
         target = self._target(node)
-        feeds, count = as_streams("Graph.predict", feed, self._inlets)
-        result = np.empty((count, target.size), self._dtype)
-        steps, outlet = self._part(target)
-        self._run(steps, feeds, (result, *outlet), count, backward=False)
-        self._gradients = "zero"
-        for output in self._program.outputs:
-            output._has_run = output is target
-        return result
+        feeds = as_feeds("Graph.predict", feed, self._inlets)
+        if out is None:
+            out = np.empty((feeds.count, target.size), self._dtype)
+        else:
+            self._require_room(out, feeds.count, target)
+        if feeds.count == 0:
+            return out
+        self._run(Task(target, feeds, out))
+        if self._gradients == "live":
+            self._gradients = "zero"
+            for output in self._program.outputs:
+                output._has_run = output is target
+        return out
+
+    def _require_room(self, out: object, count: int, target: Node) -> None:
+        """Refuses an array that does not take the results of predict."""
+        if not isinstance(out, np.ndarray) or out.dtype is not self._dtype:
+            raise TypeError(f"Graph.predict: out must be a {self._dtype} array, got {describe(out)}")
+        if out.shape != (count, target.size):
+            raise ValueError(
+                f"Graph.predict: out must have shape {(count, target.size)}, got {out.shape}"
+            )
+        if not (out.flags.c_contiguous and out.flags.writeable):
+            raise ValueError("Graph.predict: out must be C-contiguous and writable")
+
+    def sample(self, i: int) -> None:
+        """Runs one sample of the last feed again, so that each node shows its data and, where there is a loss, its grad.
+
+        Parameters and gradient sums are left as they are. The feed itself is kept, not a copy of it: an array that has
+        been written to since then counts as it is now, and so do parameters that have learnt.
+
+        Parameters
+        ----------
+        i : int
+            Its number in the arrays that `accumulate`, `step`, `train` or `predict` was called with last.
+
+        Raises
+        ------
+        TypeError
+            `i` is not an integer.
+        IndexError
+            There is no such sample.
+        RuntimeError
+            Nothing has been fed; the nodes belong to a newer Graph.
+        """
+        self._begin("sample")
+        feeds = self._last
+        if feeds is None:
+            raise RuntimeError("Graph.sample: needs samples that were fed before")
+        number = as_index("Graph.sample", i, feeds.count)
+        self._show(feeds, number)
 
     def _target(self, node: Node | None) -> Node:
         """What predict is to compute."""

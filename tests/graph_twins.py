@@ -51,7 +51,8 @@ class Twins:
         self.ends = ends
         dtype = self.ours[0].dtype.name
         self.tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
-        self.options = options
+        # One after the other, so that the nodes hold the last sample of each call.
+        self.options = {"layout": "samples", "threads": 1} | options
         self.graph = self.compiled()
 
     def compiled(self, **options):

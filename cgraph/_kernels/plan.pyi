@@ -1,7 +1,7 @@
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.protocols import Array
-from cgraph._kernels.step import Step
+from cgraph._kernels.step import Port, Step
 
 @disjoint_base
 class Steps:
@@ -12,22 +12,38 @@ class Steps:
 class Memory:
     busy: bool
     def __init__(self, data: int, grad: int, values: int, sums: int, scratch: int) -> None: ...
+    def stop(self) -> None: ...
 
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, fresh: bool, valid: int = 1) -> None: ...
 def learn(learners: Steps, memory: Memory, eta: float) -> None: ...
+@disjoint_base
+class Route:
+    steps: Steps
+    memory: Memory
+    def __init__(
+        self,
+        steps: Steps,
+        memory: Memory,
+        lanes: int,
+        inlets: list[Port],
+        outlet: Port,
+        kept: list[tuple[Port, int]],
+        origin: Memory,
+    ) -> None: ...
+
 def run(
-    steps: Steps,
+    main: Route,
+    rest: Route,
+    least: int,
     learners: Steps,
-    memory: Memory,
-    feeds: list[tuple[Array, int, int]],
-    out: tuple[Array, int, int],
+    arrays: list[Array],
+    out: Array,
     samples: int,
-    cost: int,
-    *,
+    patience: int,
     backward: bool,
-    lean: bool = False,
-    fresh: bool = False,
-    batch: int = 0,
-    eta: float = 0.0,
+    lean: bool,
+    fresh: bool,
+    batch: int,
+    eta: float,
 ) -> None: ...

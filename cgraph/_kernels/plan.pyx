@@ -2,19 +2,8 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
-from cgraph._kernels.step cimport Arena, CallStep, Step
-
-cdef enum:
-    PATIENCE = 100_000_000      # multiply-adds until Ctrl-C is listened to again
-
-
-# Samples, one after the other, and the place of one of them in the arena.
-cdef struct Stream:
-    Py_buffer array
-    char *place
-    Py_ssize_t size
+from cgraph._kernels.step cimport Arena, CallStep, Port, Step
 
 
 cdef class Steps:
@@ -65,7 +54,6 @@ cdef class Steps:
         if arena.failed:
             for step in self.steps:
                 if isinstance(step, CallStep) and (<CallStep>step).error is not None:
-                    arena.failed = False
                     error = (<CallStep>step).error
                     (<CallStep>step).error = None
                     raise error
@@ -86,10 +74,16 @@ cdef class Memory:
         if self.busy:
             raise RuntimeError("Graph: is already running, in another thread or in a node's own method")
         self.busy = True
+        self.arena.failed = False
         return 0
 
     cdef void release(self) noexcept:
         self.busy = False
+
+    def stop(self):
+        """Ends the pass that is running, in another thread, after the step that it is at."""
+        if self.busy:
+            self.arena.failed = True
 
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
@@ -123,7 +117,54 @@ def learn(Steps learners, Memory memory, double eta):
     learners.check(&memory.arena)
 
 
+# An array of samples, one after the other, and where they go, or come from, on each of two routes.
+cdef struct Stream:
+    Py_buffer array
+    Py_ssize_t nbytes
+    void *port[2]
+
+
+cdef class Route:
+    """A way for samples through steps, so many side by side.
+
+    inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
+    kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
+    """
+    cdef readonly Steps steps
+    cdef readonly Memory memory
+    cdef Py_ssize_t lanes
+    cdef list inlets, kept
+    cdef Port outlet
+    cdef Memory origin
+
+    def __init__(
+        self, Steps steps, Memory memory, Py_ssize_t lanes, list inlets, Port outlet, list kept, Memory origin
+    ):
+        self.steps, self.memory, self.lanes = steps, memory, lanes
+        self.inlets, self.outlet, self.kept, self.origin = inlets, outlet, kept, origin
+
+    cdef int begin(self, bint lean, bint fresh, bint learn, double eta) except -1:
+        """Before the first sample: how gradients are computed, and what the leaves hold that are not fed."""
+        cdef Arena *arena = &self.memory.arena
+        cdef Port port
+        cdef Py_ssize_t at
+        arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, learn, eta
+        arena.apart = False
+        for port, at in self.kept:
+            port.spread(arena, self.origin.arena.data + at)
+        return 0
+
+    cdef int connect(self, Stream *stream, Py_ssize_t number, int way) except -1:
+        """The array of that number with its port, that of the results being -1."""
+        cdef Port port = self.inlets[number] if number >= 0 else self.outlet
+        stream.nbytes = port.nbytes
+        stream.port[way] = <void *>port
+        return 0
+
+
 cdef struct Task:
+    Py_ssize_t lanes[2]     # samples that a route takes at a time
+    Py_ssize_t least        # fewer take the second route
     Py_ssize_t samples      # how many
     bint backward           # whether gradients are computed
     bint fresh              # whether steps may overwrite gradient sums that are 0
@@ -131,70 +172,99 @@ cdef struct Task:
     Py_ssize_t patience     # samples until Ctrl-C is listened to again
 
 
+cdef int occupy(Route main, Route rest) except -1:
+    main.memory.occupy()
+    if rest.memory is not main.memory:
+        try:
+            rest.memory.occupy()
+        except BaseException:
+            main.memory.release()
+            raise
+    return 0
+
+
+cdef int release(Route main, Route rest) except -1:
+    main.memory.release()
+    rest.memory.release()
+    return 0
+
+
 cdef int work(
-    Steps steps, Steps learners, Arena *arena, Stream *feeds, Py_ssize_t count, Stream *out, Task *task
+    void **steps, Steps learners, Arena **arenas, Stream *feeds, Py_ssize_t count, Stream *out, Task *task
 ) except -1 nogil:
     """All samples. The last update may be for fewer of them than the others."""
-    cdef Py_ssize_t sample, i
-    for sample in range(task.samples):
+    cdef Py_ssize_t sample = 0, end = task.samples, heard = 0, n, i
+    cdef bint fresh = arenas[0].fresh
+    cdef int way
+    cdef Arena *arena
+    while sample < task.samples:
+        if task.batch and sample % task.batch == 0:
+            end = min(sample + task.batch, task.samples)
+        n = end - sample
+        way = n < task.least
+        n = min(n, task.lanes[way])
+        arena = arenas[way]
+        arena.valid = n
         for i in range(count):
-            memcpy(feeds[i].place, <char *>feeds[i].array.buf + sample * feeds[i].size, feeds[i].size)
-        steps.forward(arena)
-        memcpy(<char *>out.array.buf + sample * out.size, out.place, out.size)
+            (<Port>feeds[i].port[way]).enter(arena, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
+        (<Steps>steps[way]).forward(arena)
+        (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
         if task.backward and not arena.failed:
-            steps.backward(arena)
-            arena.fresh = arena.learn
-        if task.batch and not arena.failed and ((sample + 1) % task.batch == 0 or sample + 1 == task.samples):
-            if not arena.learn:
-                learners.learn(arena)
-                arena.fresh = task.fresh
+            arena.fresh = fresh
+            (<Steps>steps[way]).backward(arena)
+            fresh = arena.learn
+        sample += n
+        if task.batch and not arena.failed and sample == end and not arena.learn:
+            learners.learn(arena)
+            fresh = task.fresh
         if arena.failed:
             return 0
-        if (sample + 1) % task.patience == 0:
+        if sample - heard >= task.patience:
+            heard = sample
             with gil:
                 PyErr_CheckSignals()
     return 0
 
 
-cdef int open_stream(Stream *stream, Memory memory, tuple given, int flags) except -1:
-    """(array, offset, size): a contiguous array; where one sample lies in the arena's data, and its size, in bytes."""
-    array, at, stream.size = given
-    stream.place = memory.arena.data + <Py_ssize_t>at
-    return PyObject_GetBuffer(array, &stream.array, flags)
-
-
 def run(
-    Steps steps, Steps learners, Memory memory, list feeds, tuple out, Py_ssize_t samples, Py_ssize_t cost, *,
-    bint backward, bint lean=False, bint fresh=False, Py_ssize_t batch=0, double eta=0
+    Route main, Route rest, Py_ssize_t least, Steps learners, list arrays, out, Py_ssize_t samples,
+    Py_ssize_t patience, bint backward, bint lean, bint fresh, Py_ssize_t batch, double eta
 ):
-    """Each sample of the feeds forward, and backward if asked for; `out` takes what each leaves at one place.
+    """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
 
-    feeds, out: see open_stream; cost: multiply-adds of a sample. Where one sample is a batch and the sums count as 0
-    (fresh), each step learns while it goes backward.
+    least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
+    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch and the sums
+    count as 0 (fresh), each step learns while it goes backward.
     """
-    cdef Py_ssize_t count = len(feeds), opened = 0
-    cdef Arena *arena = &memory.arena
-    cdef Task task = Task(samples, backward, fresh, batch, max(PATIENCE // (cost + 1), 1))
-    memory.occupy()
+    cdef Py_ssize_t count = len(arrays), opened = 0
+    cdef Arena *arenas[2]
+    cdef void *steps[2]
+    cdef Task task = Task([main.lanes, rest.lanes], least, samples, backward, fresh, batch, patience)
+    cdef Route route
+    cdef int way
+    occupy(main, rest)
     cdef Stream *streams = <Stream *>calloc(count + 1, sizeof(Stream))
-    if streams == NULL:
-        memory.release()
-        raise MemoryError()
-    arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, fresh and batch == 1, eta
-    arena.apart = False
     try:
-        open_stream(&streams[0], memory, out, PyBUF_WRITABLE)
-        opened = 1
-        for given in feeds:
-            open_stream(&streams[opened], memory, given, PyBUF_SIMPLE)
+        if streams == NULL:
+            raise MemoryError()
+        for way in range(2):
+            route = rest if way else main
+            arenas[way], steps[way] = &route.memory.arena, <void *>route.steps
+            route.begin(lean, fresh, fresh and batch == 1, eta)
+        while opened <= count:
+            array = arrays[opened - 1] if opened else out
+            PyObject_GetBuffer(array, &streams[opened].array, PyBUF_SIMPLE if opened else PyBUF_WRITABLE)
             opened += 1
+            main.connect(&streams[opened - 1], opened - 2, 0)
+            rest.connect(&streams[opened - 1], opened - 2, 1)
         with nogil:
-            work(steps, learners, arena, streams + 1, count, streams, &task)
-        steps.check(arena)
-        learners.check(arena)
+            work(steps, learners, arenas, streams + 1, count, streams, &task)
+        for route in (main, rest):
+            route.steps.check(&route.memory.arena)
+            learners.check(&route.memory.arena)
     finally:
         while opened > 0:
             opened -= 1
             PyBuffer_Release(&streams[opened].array)
         free(streams)
-        memory.release()
+        release(main, rest)

@@ -12,6 +12,7 @@ from cgraph._kernels.window import Window
 Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
 Offsets = npt.NDArray[np.intp]
+Connected = npt.NDArray[np.uint8]
 # Offset, distance of elements, whether to add to the gradient, whether it is wanted: always, in lean passes.
 Place = tuple[int, int, bool, bool, bool]
 
@@ -84,7 +85,26 @@ class Group(Protocol):
         c_out: int,
         values_at: int,
         scratch_at: int,
-        connected: npt.NDArray[np.uint8] | None,
+        connected: Connected | None,
+    ) -> Step: ...
+
+
+class LaneLayer(Protocol):
+    def lane_layer_scratch(self, window: Window, lanes: int, c_in: int, c_out: int) -> int: ...
+    def LaneLayerStep(
+        self,
+        window: Window,
+        lanes: int,
+        inputs: Offsets,
+        d: Place,
+        c_out: int,
+        values_at: int,
+        scratch_at: int,
+        tap_step: int,
+        channel_step: int,
+        pitch: int,
+        bias: float,
+        connected: Connected | None,
     ) -> Step: ...
 
 

@@ -1,0 +1,154 @@
+"""How a Graph takes many samples: which way they go, and which thread takes which of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+from cgraph._array import Array
+from cgraph._crew import run_together
+from cgraph._feed import Feeds
+from cgraph._kernels import plan
+from cgraph._layout import Choice
+from cgraph._ways import Samples, Way
+from cgraph.node import Node
+
+SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
+PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
+
+NOTHING = plan.Steps([])
+
+
+class Task(NamedTuple):
+    """Samples on their way to a node, or to the loss (None), and what they leave there, a row each."""
+
+    target: Node | None
+    feeds: Feeds
+    out: Array
+    backward: bool = False
+    lean: bool = False
+    fresh: bool = False
+    batch: int = 0  # samples until the next update; none, if 0
+    eta: float = 0.0
+
+    def part(self, first: int, last: int, fresh: bool) -> Task:
+        """Some of the samples, without an update."""
+        arrays = [array[first:last] for array in self.feeds.arrays]
+        feeds = Feeds(self.feeds.leaves, arrays, last - first)
+        return self._replace(feeds=feeds, out=self.out[first:last], fresh=fresh, batch=0)
+
+
+class Batches:
+    """Runs a plan over many samples.
+
+    Parameters
+    ----------
+    samples : Samples
+        The way of one sample at a time.
+    make_lanes : callable
+        Makes the other way, when it is first needed.
+    choice : Choice
+        Which of them is taken.
+    threads : int
+        The most that may work.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        make_lanes: Callable[[], Way],
+        choice: Choice,
+        threads: int,
+    ) -> None:
+        self._samples = samples
+        self._make_lanes = make_lanes
+        self._lanes: Way | None = None
+        self._choice = choice
+        self._threads = threads
+
+    def run(self, task: Task, learners: plan.Steps) -> bool:
+        """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
+
+        Returns whether all have passed through the nodes' own arrays, which hold the last one.
+        """
+        count = task.feeds.count
+        together = min(task.batch or count, count)
+        if together == 1 or self._worth(task, together) == 1:
+            self._run(task, self._routes(task, together), learners)
+            return together < self._choice.least
+        fresh = task.fresh
+        for first in range(0, count, together):
+            self._share(task.part(first, min(first + together, count), fresh))
+            if task.batch:
+                plan.learn(learners, self._samples.arena.memory, task.eta)
+                fresh = task.fresh
+        return False
+
+    def _share(self, task: Task) -> None:
+        """Samples without an update, by several threads, each with gradient sums of its own."""
+        count = task.feeds.count
+        threads = self._worth(task, count)
+        work = []
+        for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
+            part = task.part(first, last, task.fresh or thread > 0)
+            work.append(partial(self._run, part, self._routes(part, count, thread), NOTHING))
+        run_together(work, self._stop)
+        if task.backward:
+            self._samples.arena.add_sums(threads)
+
+    def _worth(self, task: Task, count: int) -> int:
+        """How many threads so many samples are worth."""
+        lanes = self._lanes_for(count)
+        blocks = -(-count // lanes.lanes) if lanes else count
+        return max(1, min(self._threads, blocks, int(count * self._time(task) / SHARE)))
+
+    def _time(self, task: Task) -> float:
+        """Nanoseconds, about, of one sample."""
+        return self._choice.cost * (3 if task.backward else 1)
+
+    def _bounds(self, count: int, threads: int) -> list[int]:
+        """Where the shares begin and end; whole blocks as far as possible."""
+        lanes = self._lanes_for(count)
+        size = lanes.lanes if lanes else 1
+        blocks = -(-count // size)
+        return [min(blocks * i // threads * size, count) for i in range(threads + 1)]
+
+    def _lanes_for(self, count: int) -> Way | None:
+        """The way side by side, if so many samples take it."""
+        if count < self._choice.least:
+            return None
+        if self._lanes is None:
+            self._lanes = self._make_lanes()
+        return self._lanes
+
+    def _routes(
+        self, task: Task, together: int, thread: int = 0
+    ) -> tuple[plan.Route, plan.Route]:
+        """The routes of whole blocks and of what is left over, in the memory of a thread."""
+        leaves = task.feeds.leaves
+        lanes = self._lanes_for(together)
+        if lanes is None or self._choice.least == 1:
+            only = (lanes or self._samples).route(task.target, leaves, thread)
+            return only, only
+        return (
+            lanes.route(task.target, leaves, thread),
+            self._samples.route(task.target, leaves, thread),
+        )
+
+    def _run(
+        self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
+    ) -> None:
+        _, feeds, out, backward, lean, fresh, batch, eta = task
+        patience = int(PATIENCE / (self._time(task) + 1)) + 1
+        plan.run(
+            *routes, self._choice.least, learners, feeds.arrays, out, feeds.count, patience,
+            backward, lean, fresh, batch, eta,
+        )  # fmt: skip
+
+    def _stop(self) -> None:
+        """Ends what is running."""
+        self._samples.stop()
+        if self._lanes is not None:
+            self._lanes.stop()
