@@ -31,6 +31,7 @@ FAMILIES = (
     "convolution",
     "elementwise",
     "group",
+    "lane_layer",
     "pooling",
     "reduction",
 )

@@ -27,6 +27,7 @@ class Build(NamedTuple):
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     group: protocols.Group
+    lane_layer: protocols.LaneLayer
     pooling: protocols.Pooling
     reduction: protocols.Reduction
 

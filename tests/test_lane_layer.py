@@ -1,0 +1,239 @@
+"""The step of Affine and Convolution2d over samples side by side, against plain NumPy loops.
+
+All numbers are small integers, so that every sum is exact in whatever order; what must not be read, or
+must be overwritten, is NaN.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import reference_filters
+from numpy.testing import assert_array_equal
+
+from cgraph._kernels import build
+from cgraph._kernels.plan import Memory, Steps, backward, forward
+from cgraph._kernels.window import Window
+
+SLACK = 64  # elements behind each array that a tile may touch
+
+
+class Layer(NamedTuple):
+    """channels: the number of the block that each input channel is; a number may occur twice."""
+
+    window: reference_filters.Window
+    channels: tuple[int, ...]
+    c_out: int
+    layout: str = "group"
+    bias: float = 1.0
+    connected: np.ndarray | None = None
+    columns: int = 1  # lanes, in 64 bytes
+
+
+def affine(m, n, bias=1.0, columns=1):
+    one = reference_filters.Window.of((1, 1), (1, 1))
+    return Layer(one, tuple(range(m)), n, "affine", bias, columns=columns)
+
+
+def group(m, k, c_in, c_out, missing=None, columns=1, channels=None, **geometry):
+    window = reference_filters.Window.of(m, k, **geometry)
+    channels = tuple(range(c_in)) if channels is None else channels
+    connected = None if missing is None else np.ones((c_in, c_out), np.uint8)
+    for pair in missing or ():
+        connected[pair] = 0
+    return Layer(window, channels, c_out, connected=connected, columns=columns)
+
+
+def lone(m, k, c_in, **geometry):
+    return group(m, k, c_in, 1, **geometry)._replace(layout="lone")
+
+
+LENET = [(c, o) for o in range(16) for c in range(6) if not (o == 15 or (c - o) % 6 < 3 + o // 6)]
+LAYERS = {
+    "affine-1-1": affine(1, 1),
+    "affine-7-3": affine(7, 3, bias=2.0),
+    "affine-5-13": affine(5, 13, bias=-1.0),
+    "affine-13-16": affine(13, 16),
+    "affine-70-33": affine(70, 33, bias=3.0),
+    "affine-300-9": affine(300, 9),
+    "affine-9-300": affine(9, 300, columns=4),
+    "affine-20-17-wide": affine(20, 17, columns=3),
+    "1x1": group((3, 4), (1, 1), 3, 5),
+    "1x1-stride": group((5, 5), (1, 1), 2, 4, stride=2),
+    "one-output": group((5, 5), (5, 5), 4, 12),
+    "padded": group((6, 5), (3, 3), 3, 7, height=6, width=5),
+    "padded-even": group((4, 4), (2, 2), 2, 6, height=4, width=4),
+    "larger-than-input": group((2, 2), (3, 3), 2, 3, height=2, width=2),
+    "outside": group((2, 2), (2, 2), 2, 3, top=3, left=3, height=6, width=6),
+    "stride": group((7, 7), (3, 3), 2, 8, stride=2),
+    "stride-padded": group((7, 8), (3, 2), 2, 5, stride=2, height=4, width=5),
+    "stride-beyond-kernel": group((7, 7), (2, 2), 2, 2, stride=3, height=3, width=3),
+    "deep": group((3, 3), (3, 3), 130, 2, height=3, width=3),
+    "wide": group((4, 9), (2, 3), 3, 17, columns=2),
+    "scattered": group((4, 4), (3, 3), 3, 6, channels=(5, 0, 3)),
+    "repeated": group((4, 4), (3, 3), 4, 6, channels=(1, 0, 1, 2)),
+    "repeated-sparse": group(
+        (4, 4), (2, 2), 4, 3, channels=(0, 1, 1, 0), missing=[(0, 0), (3, 1), (3, 2)]
+    ),
+    "sparse": group((5, 5), (3, 3), 3, 4, missing=[(0, 1), (2, 1), (1, 3)], height=5, width=5),
+    "sparse-lenet": group((7, 7), (5, 5), 6, 16, missing=LENET),
+    "unconnected": group((3, 3), (2, 2), 2, 3, missing=[(0, 1), (1, 1), (0, 0), (0, 2)]),
+    "lone": lone((6, 6), (3, 3), 3, height=6, width=6),
+    "lone-large": lone((12, 12), (5, 5), 1),
+    **{f"outputs-{n}": group((4, 4), (3, 3), 2, n) for n in range(1, 18)},
+}
+
+
+class Bench:
+    """A layer in an arena of its own, and what its step must compute, sample by sample."""
+
+    def __init__(self, layer, dtype, add=False):
+        o = layer.window
+        self.layer, self.dtype, self.o = layer, np.dtype(dtype), o
+        self.lanes = 64 // self.dtype.itemsize * layer.columns
+        self.size, self.area = o.m_h * o.m_w, o.n_h * o.n_w
+        self.blocks = max(layer.channels) + 1
+        self.d_at = (self.blocks + 1) * self.size  # a block that is nobody's lies between
+        self.lay_out()
+        self.data, self.grad = (self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12")
+        self.values, self.sums = (self.array(self.length) for _ in "12")
+        kernels = build(self.dtype).lane_layer
+        geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
+        window, c_in = Window(*geometry), len(layer.channels)
+        scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out)
+        self.scratch = self.array(scratch + 8)
+        self.scratch[:] = 0
+        self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
+        inputs = [
+            (c * self.size * self.lanes, self.lanes, adds, True, True)
+            for c, adds in zip(layer.channels, self.adds, strict=True)
+        ]
+        step = kernels.LaneLayerStep(
+            window,
+            self.lanes,
+            np.array(inputs, np.intp),
+            (self.d_at * self.lanes, self.lanes, False, True, True),
+            layer.c_out,
+            4,
+            8,
+            *self.steps,
+            layer.bias,
+            layer.connected,
+        )
+        arrays = self.data, self.grad, self.values, self.sums, self.scratch
+        self.steps = Steps([step])
+        self.memory = Memory(*(a.ctypes.data for a in arrays))
+
+    def lay_out(self):
+        """Where the weights lie: [tap, c, o], and the biases."""
+        k, c_in, c_out = self.o.k_h * self.o.k_w, len(self.layer.channels), self.layer.c_out
+        unit = 32 // self.dtype.itemsize
+        pitch = -(-c_out // unit) * unit if self.layer.layout == "group" else c_out
+        self.steps = (c_in * pitch, pitch, pitch) if self.layer.layout != "lone" else (1, k, 1)
+        tap, c, o = np.ogrid[:k, :c_in, :c_out]
+        self.places = 4 + tap * self.steps[0] + c * self.steps[1] + o
+        self.bias_places = 4 + k * c_in * pitch + np.arange(c_out)
+        self.length = 4 + (k * c_in + 1) * pitch
+
+    def array(self, size):
+        """NaN, beginning at a cache line."""
+        memory = np.full(size + SLACK + 16, np.nan, self.dtype)
+        start = -memory.ctypes.data % 64 // self.dtype.itemsize
+        return memory[start : start + size]
+
+    def fill(self, valid, seed=0):
+        """Small integers, for all that is read of the valid samples."""
+        rng, c_out = np.random.default_rng(seed), self.layer.c_out
+        self.valid = valid
+        self.w = rng.integers(-3, 4, self.places.shape).astype(float)
+        if self.layer.connected is not None:
+            self.w *= self.layer.connected
+        self.b = rng.integers(-3, 4, c_out).astype(float)
+        self.values[:] = 0
+        self.values[self.places], self.values[self.bias_places] = self.w, self.b
+        self.x = rng.integers(-3, 4, (self.blocks, self.size, valid)).astype(float)
+        self.g = rng.integers(-3, 4, (c_out, self.area, valid)).astype(float)
+        self.inputs(self.data)[:, :, :valid] = self.x
+        self.outputs(self.grad)[:, :, :valid] = self.g
+
+    def inputs(self, arena):
+        return arena[: self.blocks * self.size * self.lanes].reshape(self.blocks, self.size, self.lanes)
+
+    def outputs(self, arena):
+        return arena[self.d_at * self.lanes :].reshape(self.layer.c_out, self.area, self.lanes)
+
+    def forward(self):
+        forward(self.steps, self.memory, self.valid)
+        return self.outputs(self.data)[:, :, : self.valid]
+
+    def backward(self, fresh):
+        backward(self.steps, self.memory, fresh, self.valid)
+        return self.inputs(self.grad)[:, :, : self.valid]
+
+    def pairs(self):
+        """(c, block, o, tap, rows of the output, rows of the input) for each product."""
+        for i, j, out, domain in self.o.taps():
+            tap = i * self.o.k_w + j
+            positions = np.arange(self.area).reshape(self.o.n_h, self.o.n_w)[out].ravel()
+            under = np.arange(self.size).reshape(self.o.m_h, self.o.m_w)[domain].ravel()
+            for c, block in enumerate(self.layer.channels):
+                for k in range(self.layer.c_out):
+                    if self.layer.connected is None or self.layer.connected[c, k]:
+                        yield tap, c, block, k, positions, under
+
+    def reference(self):
+        """Output, gradients of the inputs, of the weights and of the biases."""
+        d = np.empty(self.g.shape)
+        d[:] = self.layer.bias * self.b[:, None, None]
+        dx, dw = np.zeros(self.x.shape), np.zeros(self.w.shape)
+        for tap, c, block, k, positions, under in self.pairs():
+            d[k, positions] += self.w[tap, c, k] * self.x[block, under]
+            dx[block, under] += self.w[tap, c, k] * self.g[k, positions]
+            dw[tap, c, k] += np.sum(self.x[block, under] * self.g[k, positions])
+        return d, dx, dw, self.layer.bias * self.g.sum((1, 2))
+
+
+def valid_counts(dtype):
+    lanes = 64 // np.dtype(dtype).itemsize
+    return [1, lanes - 1, lanes]
+
+
+CASES = [
+    pytest.param(layer, dtype, valid, id=f"{name}-{dtype}-{valid}")
+    for name, layer in LAYERS.items()
+    for dtype in ("float32", "float64")
+    for valid in valid_counts(dtype)
+]
+
+
+@pytest.mark.parametrize(("layer", "dtype", "valid"), CASES)
+def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid):
+    bench = Bench(layer, dtype)
+    bench.fill(bench.lanes - (64 // bench.dtype.itemsize - valid))
+    d, dx, dw, db = bench.reference()
+    assert_array_equal(bench.forward(), d)
+    found = bench.backward(True)
+    read = sorted(set(layer.channels))
+    assert_array_equal(found[read], dx[read])
+    assert_array_equal(bench.sums[bench.places], dw)
+    assert_array_equal(bench.sums[bench.bias_places], db)
+    before = bench.sums[bench.places], bench.sums[bench.bias_places], np.array(found)
+    bench.backward(True)
+    after = bench.sums[bench.places], bench.sums[bench.bias_places], found
+    for once, again in zip(before, after, strict=True):
+        assert once.tobytes() == np.array(again).tobytes()
+
+
+@pytest.mark.parametrize(("layer", "dtype", "valid"), CASES)
+def test_a_layer_adds_to_gradients(layer, dtype, valid):
+    bench = Bench(layer, dtype, add=True)
+    bench.fill(valid)
+    _, dx, dw, db = bench.reference()
+    bench.inputs(bench.grad)[:] = 5
+    bench.sums[:] = 3
+    bench.forward()
+    found = bench.backward(False)
+    read = sorted(set(layer.channels))
+    assert_array_equal(found[read], 5 + dx[read])
+    assert_array_equal(bench.sums[bench.places], 3 + dw)
+    assert_array_equal(bench.sums[bench.bias_places], 3 + db)
