@@ -108,25 +108,6 @@ class LaneLayer(Protocol):
     ) -> Step: ...
 
 
-class LaneLayer(Protocol):
-    def lane_layer_scratch(self, window: Window, lanes: int, c_in: int, c_out: int) -> int: ...
-    def LaneLayerStep(
-        self,
-        window: Window,
-        lanes: int,
-        inputs: Offsets,
-        d: Place,
-        c_out: int,
-        values_at: int,
-        scratch_at: int,
-        tap_step: int,
-        channel_step: int,
-        pitch: int,
-        bias: float,
-        connected: npt.NDArray[np.uint8] | None,
-    ) -> Step: ...
-
-
 class Pooling(Protocol):
     def max_pooling_forward(
         self, x: Array, window: Window, pad_value: float, d: Array, count: Counts
