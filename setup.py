@@ -91,7 +91,7 @@ def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Exte
         define_macros=[*macros, *ABI3_MACROS],
         py_limited_api=ABI3,
         include_dirs=[KERNELS],
-        depends=[f"{KERNELS}/cpu.h", f"{KERNELS}/simd.h"],
+        depends=[f"{KERNELS}/{name}.h" for name in ("cpu", "lane_tile", "simd")],
     )
 
 

@@ -11,9 +11,7 @@ the same sources are a *group*: nor are missing connections.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from cgraph._kernels.lane_tile cimport (
-    SUMS, Patch, Row, Spot, Strip, Term, all_sums, slopes_of, tall
-)
+from cgraph._kernels.lane_tile cimport Patch, Spot, Strip, Term, all_sums, some_slopes
 from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.window cimport Window
@@ -22,6 +20,7 @@ cdef enum:
     PACKED = 8      # from the weights of one term to those of the next, where they are packed
     DEPTH = 384     # terms summed at a time, so that they stay in the nearest cache with their weights
     NARROW = 128    # the same where weights are read in place
+    MOST = 6        # rows of a strip
     CHUNK = 768     # of a channel's gradient: what slopes read again and again
 
 
@@ -160,10 +159,10 @@ cdef class LaneSums:
         """All of a group's targets, for some of its sources; in strips of sizes as equal as can be."""
         cdef const Target *target = <const Target *>self.targets.at + group.target
         cdef Py_ssize_t wanted = 0, done = 0, size, strips, i
-        cdef const Target *member[SUMS]
+        cdef const Target *member[MOST]
         for i in range(group.targets):
             wanted += target[i].wanted[p.lean]
-        strips = (wanted + SUMS - 1) // SUMS
+        strips = (wanted + MOST - 1) // MOST
         while done < wanted:
             size = (wanted - done + strips - 1) // strips
             strips -= 1
@@ -356,7 +355,7 @@ cdef class LaneLayerStep(Step):
         cdef Py_ssize_t whole = arena.valid // V_LANES, rest = arena.valid % V_LANES
         cdef real *totals = <real *>arena.scratch + self.totals_at
         cdef Patch p
-        p.x, p.g, p.out, p.stride = self.frame(arena, target.to), <const real *>arena.grad, &out.x, 2
+        p.x, p.g, p.out = self.frame(arena, target.to), <const real *>arena.grad, out
         p.pitch = group.sources * V_LANES
         if whole > 0:
             p.vectors = whole
@@ -387,31 +386,30 @@ cdef class LaneLayerStep(Step):
         """Totals of all taps and outputs, sample by sample; a chunk of spots after the other."""
         cdef const Spot *spot = <const Spot *>self.windows.at
         cdef Py_ssize_t chunks = (self.area * self.lanes + CHUNK - 1) // CHUNK, number, tiles, o, width
-        cdef const Py_ssize_t *out = p.out
+        cdef const Term *out = p.out
         memset(totals, 0, self.tap_count * p.pitch * sizeof(real))
         chunks = min(chunks, self.area)
         for number in range(chunks):
             p.spot = spot + self.area * number // chunks
             p.end = spot + self.area * (number + 1) // chunks
-            tiles = (outs + 5) // 6
+            tiles = (outs + MOST - 1) // MOST
             o = 0
             while o < outs:
                 width = (outs - o + tiles - 1) // tiles
                 tiles -= 1
-                p.out, p.total = out + o * p.stride, totals + o * V_LANES
+                p.out, p.total = out + o, totals + o * V_LANES
                 self.slope_column(p, width)
                 o += width
         p.out = out
 
     cdef void slope_column(self, Patch *p, Py_ssize_t width) noexcept nogil:
         """All taps of some outputs."""
-        cdef Py_ssize_t t = 0, height
+        cdef Py_ssize_t t = 0, taps
         while t < self.tap_count:
-            height = tall(self.tap_count - t, width)
             p.under = self.taps.at + t
-            slopes_of(height, width)(p)
-            p.total += height * p.pitch
-            t += height
+            taps = some_slopes(p, self.tap_count - t, width)
+            p.total += taps * p.pitch
+            t += taps
 
     cdef void deliver(
         self, const real *totals, Py_ssize_t samples, const Term *out, Py_ssize_t outs, real *dw, bint fresh
