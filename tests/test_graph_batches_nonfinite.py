@@ -120,9 +120,7 @@ def test_a_special_sample_of_a_random_graph(seed, special, dtype):
 
 
 @pytest.mark.full
-@both_dtypes
-@every_special
-@pytest.mark.parametrize("seed", range(300))
+@in_turn(["seed", "special"], range(300), SPECIAL)
 def test_a_special_sample_of_every_random_graph(seed, special, dtype):
     check(twins_of(*of_seed(seed, dtype), special, seed), WAYS)
 
