@@ -5,12 +5,16 @@ import itertools
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import WAYS
+from batch_ways import WAYS, Way
 from graph_networks import nodes_of
 from graph_twins import parameters_of
+from op_row import positive
 from random_graphs import CompiledRecipe
 from test_graph_nonfinite import SOME
 from test_graph_random import nodes_above
+from test_ties import EDGES
+
+import cgraph as CG
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 COUNT = 19  # more than a block of float32, and neither of its parts is whole
@@ -123,6 +127,40 @@ def test_a_special_sample_of_a_random_graph(seed, special, dtype):
 @in_turn(["seed", "special"], range(300), SPECIAL)
 def test_a_special_sample_of_every_random_graph(seed, special, dtype):
     check(twins_of(*of_seed(seed, dtype), special, seed), WAYS)
+
+
+def of_edge(edge, dtype):
+    """Twice the edge's node, each on convolutions that pass their leaf on and whose sums show what comes back."""
+
+    def make():
+        leaves = [CG.Leaf2(*np.shape(x), dtype=dtype) for x in edge.xs]
+        passed = [[CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(2)] for x in leaves]
+        ends = [edge.op(*inputs) for inputs in zip(*passed, strict=True)]
+        slopes = CG.Leaf2(ends[0].height, ends[0].width, dtype=dtype)
+        losses = [CG.Dots(end, slopes) for end in ends]
+        return [*leaves, slopes, *itertools.chain(*passed), *ends, *losses, CG.Add(*losses)]
+
+    return make
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+@in_turn(["edge"], EDGES)
+def test_an_edge_within_a_batch_is_as_the_nodes_have_it(edge, layout, dtype):
+    """Ties, zeros and saturation of test_ties.py, in two samples among others, and in all of them."""
+    edge = EDGES[edge]
+    make = of_edge(edge, dtype)
+    nodes = make()
+    special = dict(enumerate(np.ravel(x).astype(dtype) for x in (*edge.xs, edge.g)))
+
+    def draw(rng):
+        return {k: positive(rng, nodes[k].size) for k in special}
+
+    for at in (AT, range(COUNT)):
+        specials = dict.fromkeys(at, special)
+        twins = BatchTwins(make, len(nodes) - 1, draw, COUNT, specials=specials)
+        twins.check_added_sums(Way(layout, 1), COUNT)
+        twins.check_predictions(Way(layout, 2), COUNT, range(len(nodes)))
+        twins.check_samples(Way(layout, 1), COUNT, AT)
 
 
 @in_turn(["network", "value"], SOME, [np.nan, np.inf])

@@ -79,6 +79,17 @@ def test_a_graph_may_be_used_in_one_thread_after_the_other():
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_there_may_be_more_threads_than_samples(layout):
+    """Or than blocks of samples: who has nothing to do adds nothing."""
+    nodes = nodes_of(wide, "float64")
+    twins = BatchTwins(lambda: nodes_of(wide, "float64"), len(nodes) - 1, uniform(nodes), 40)
+    for count in (1, 2, 3, 9, 17, 40):
+        twins.check_sums(Way(layout, 5), count, 40)
+        twins.check_sums(Way(layout, 5), 40, count)
+        twins.check_predictions(Way(layout, 5), count, [4, len(nodes) - 1])
+
+
 class Where(Square):
     """Notes the thread in which it is computed."""
 
