@@ -27,3 +27,11 @@ def ctrl_c():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
+
+
+def pytest_collection_modifyitems(config, items):
+    """Tests with the marker `full` run where a -m expression names it."""
+    if "full" not in config.getoption("markexpr"):
+        full = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+        items[:] = [item for item in items if not item.get_closest_marker("full")]

@@ -116,16 +116,18 @@ class Recipe:
     def add_unary(self):
         k = self.source()
         bound = self.steps[k].bound
-        op, reference, bound = self.pick(
-            [
-                (CG.ReLU, ref.ReLU(), bound),
-                (CG.Softmax, ref.Softmax(), 1.0),
-                (CG.Sigmoid, ref.Sigmoid(), 1.0),
-                (CG.Tanh, ref.Tanh(), 1.0),
-                (SquareNode, Square(), bound**2),
-            ]
-        )
+        op, reference, bound = self.pick(self.unary_ops(bound))
         return self.append(Step(plain(op), reference, [k], self.steps[k].shape, bound))
+
+    def unary_ops(self, bound):
+        """(class, reference, bound of what it makes of data within `bound`) of ops to pick from."""
+        return [
+            (CG.ReLU, ref.ReLU(), bound),
+            (CG.Softmax, ref.Softmax(), 1.0),
+            (CG.Sigmoid, ref.Sigmoid(), 1.0),
+            (CG.Tanh, ref.Tanh(), 1.0),
+            (SquareNode, Square(), bound**2),
+        ]
 
     def add_binary(self):
         first = self.source()
@@ -236,3 +238,10 @@ class Recipe:
         prediction = self.append(Step(plain(CG.Softmax), ref.Softmax(), [squashed], shape, 1.0))
         inputs = [prediction, squashed]
         return self.append(Step(plain(CG.CEE), ref.CEE(), inputs, (1, 1), 1.0))
+
+
+class CompiledRecipe(Recipe):
+    """Without nodes of a user's own, for which a Graph takes samples one by one."""
+
+    def unary_ops(self, bound):
+        return super().unary_ops(bound)[:-1]

@@ -1,0 +1,161 @@
+"""What the nodes' own passes say about each sample of a batch: computed once, summed for any number of samples."""
+
+from typing import NamedTuple
+
+import numpy as np
+from graph_twins import TOLERANCE, largest, parameters_of
+
+import cgraph as CG
+
+TRIES = 50  # for a sample that is steady
+
+
+class Pass(NamedTuple):
+    """A run with updates: samples by number of leaf, losses, the largest magnitude of data; parameters at the end."""
+
+    samples: dict
+    losses: np.ndarray
+    scale: float
+    values: list
+
+
+def is_steady(nodes):
+    """Whether rounding cannot move an element across a kink: neither ReLUs nor maxima are close to a decision.
+
+    What is exactly at the kink is there for a reason, and stays.
+    """
+    return not any(
+        ((gap > 0) & (gap < TOLERANCE[node.dtype.name] * scale)).any()
+        for node in nodes
+        for gap, scale in gaps(node)
+    )
+
+
+def gaps(node):
+    """How far each element of a node is from a decision, and the scale of its input."""
+    if type(node) not in (CG.ReLU, CG.MaxPooling2d):
+        return
+    x = node.backward[0].data
+    if type(node) is CG.ReLU:
+        yield np.abs(x), largest([x])
+    else:
+        windows = windows_of(node)
+        with np.errstate(invalid="ignore"):
+            yield windows.max(axis=(2, 3), keepdims=True) - windows, largest([x])
+
+
+def windows_of(node):
+    """The elements of each window, padding included; shape (n_h, n_w, k_h, k_w)."""
+    w = node._window
+    x = node.backward[0].data.reshape(w.m_h, w.m_w)
+    after = [
+        max(w.s * (n - 1) + k - m - p, 0)
+        for n, k, m, p in ((w.n_h, w.k_h, w.m_h, w.p), (w.n_w, w.k_w, w.m_w, w.q))
+    ]
+    padding = (w.p, after[0]), (w.q, after[1])
+    padded = np.pad(x, padding, constant_values=max(node._pad_value, np.finfo(x.dtype).min))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (w.k_h, w.k_w))
+    return windows[:: w.s, :: w.s][: w.n_h, : w.n_w]
+
+
+class Reference:
+    """Passes over `nodes`, of which number `end` is the loss, for `count` samples that `draw` draws.
+
+    Attributes
+    ----------
+    samples : dict
+        Arrays of samples by number of leaf; the other leaves keep what they hold.
+    losses : ndarray, shape (count,)
+    data, grads : list of ndarray, shape (count, size)
+        Of each node.
+    scales : ndarray, shape (count,)
+        The largest finite magnitude in each sample's data, at least 1.
+    maxima : dict
+        Arrays of maxCount by number of node.
+    totals : list of ndarray, shape (count + 1, ...)
+        For each parameter the sums of its gradients over the first samples.
+    spreads : ndarray, shape (count + 1,)
+        The largest sums of their magnitudes, which is what rounding is relative to.
+    """
+
+    def __init__(self, nodes, end, draw, count, specials=None, seed=0):
+        self.nodes, self.end, self.draw = nodes, end, draw
+        self.rng = np.random.default_rng(seed)
+        self.values = [value.copy() for value, _ in parameters_of(nodes)]
+        self.updated = {}
+        self.run(count, specials or {})
+
+    def run(self, count, specials):
+        """Each sample alone; those of `specials`, by their index, are given."""
+        samples, data, grads, maxima, shares = [], [], [], [], []
+        for i in range(count):
+            samples.append(self.forward(specials.get(i)))
+            data.append([node.data.copy() for node in self.nodes])
+            maxima.append({k: np.array(node.maxCount) for k, node in enumerate(self.nodes)
+                           if type(node) is CG.MaxPooling2d})  # fmt: skip
+            self.nodes[self.end].backwardPropagation()
+            grads.append([node.grad.copy() for node in self.nodes])
+            shares.append([total.copy() for _, total in parameters_of(self.nodes)])
+            self.clear()
+        self.samples, self.maxima = by_number(samples), by_number(maxima)
+        self.data = [np.array(rows) for rows in zip(*data, strict=True)]
+        self.grads = [np.array(rows) for rows in zip(*grads, strict=True)]
+        self.losses = self.data[self.end][:, 0]
+        finite = (np.where(np.isfinite(rows), np.abs(rows), 1) for rows in self.data)
+        self.scales = np.maximum.reduce([rows.max(axis=1, initial=1.0) for rows in finite])
+        self.sum_up(count, [np.array(rows, np.float64) for rows in zip(*shares, strict=True)])
+
+    def sum_up(self, count, shares):
+        """Sums over the first samples, for every number of them."""
+        self.totals, self.spreads = [], np.ones(count + 1)
+        for rows in shares:
+            total, magnitude = np.zeros((2, count + 1, *rows.shape[1:]))
+            with np.errstate(invalid="ignore"):
+                np.cumsum(rows, axis=0, out=total[1:])
+            np.cumsum(np.where(np.isfinite(rows), np.abs(rows), 0), axis=0, out=magnitude[1:])
+            self.totals.append(total)
+            largest = magnitude.reshape(count + 1, -1).max(axis=1)
+            self.spreads = np.maximum(self.spreads, largest)
+
+    def forward(self, given=None):
+        """Draws a sample, unless one is given, and computes all nodes from it; the sample is returned."""
+        for _ in range(TRIES):
+            sample = self.draw(self.rng) if given is None else given
+            for k, value in sample.items():
+                self.nodes[k].data[...] = np.ravel(value)
+            for node in self.nodes:
+                if not node.backward:
+                    node.forwardPropagation()
+            if given is not None or is_steady(self.nodes):
+                break
+        return {k: self.nodes[k].data.copy() for k in sample}
+
+    def clear(self):
+        """All gradient sums are 0."""
+        for node in self.nodes:
+            node.zero_grad()
+
+    def train(self, count, batch, eta):
+        """A Pass with updates, from the parameters that the nodes had at first and have afterwards."""
+        if (count, batch) not in self.updated:
+            self.updated[count, batch] = self.run_updated(count, batch, eta)
+            for (value, _), first in zip(parameters_of(self.nodes), self.values, strict=True):
+                value[...] = first
+        return self.updated[count, batch]
+
+    def run_updated(self, count, batch, eta):
+        samples, losses, scale = [], [], 1.0
+        for i in range(count):
+            samples.append(self.forward())
+            scale = max(scale, largest([node.data for node in self.nodes]))
+            losses.append(self.nodes[self.end].data[0])
+            self.nodes[self.end].backwardPropagation()
+            if (i + 1) % batch == 0 or i + 1 == count:
+                self.nodes[self.end].update(eta)
+        values = [value.copy() for value, _ in parameters_of(self.nodes)]
+        return Pass(by_number(samples), np.array(losses), scale, values)
+
+
+def by_number(rows):
+    """One array for each number, of a list of dicts."""
+    return {k: np.array([row[k] for row in rows]) for k in rows[0]}

@@ -1,0 +1,41 @@
+"""The ways in which a Graph can go through a batch, and which of them a test takes."""
+
+import inspect
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+
+import cgraph as CG
+
+# Around whole blocks of samples: 8 float64 or 16 float32 lie side by side.
+COUNTS = (1, 2, 7, 8, 15, 16, 17, 64, 100)
+MOST = max(COUNTS)
+
+
+class Way(NamedTuple):
+    """Options of a Graph."""
+
+    layout: str
+    threads: int
+
+
+WAYS = [Way(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
+EVERY = list(itertools.product(WAYS, COUNTS))
+OPTIONS = set(inspect.signature(CG.Graph).parameters)
+HAS_LAYOUT = "layout" in OPTIONS
+HAS_OUT = "out" in inspect.signature(CG.Graph.predict).parameters
+HAS_SAMPLE = hasattr(CG.Graph, "sample")
+
+
+def build(ends, **options):
+    """A Graph; options that it does not know yet are left out."""
+    return CG.Graph(ends, **{name: value for name, value in options.items() if name in OPTIONS})
+
+
+def some_batches(seed, most=MOST):
+    """Every way with one number of samples."""
+    rng = np.random.default_rng(seed)
+    counts = [count for count in COUNTS if count <= most]
+    drawn = rng.permutation(counts * 2)[: len(WAYS)]
+    return list(zip(WAYS, map(int, drawn), strict=True))

@@ -1,0 +1,307 @@
+"""What a batch leaves behind, how one of its samples is looked at, where predictions go, and what is refused."""
+
+import os
+import sys
+import tracemalloc
+
+import numpy as np
+import pytest
+from batch_problems import COUNT, small_problem
+from batch_twins import BatchTwins, uniform
+from batch_ways import HAS_LAYOUT, HAS_OUT, HAS_SAMPLE, WAYS, build
+from graph_networks import (
+    convolution_of_several_groups,
+    different_poolings,
+    nodes_of,
+    sparse_lenet,
+    strides_of_two,
+)
+from graph_small import affine_graph
+from graph_twins import parameters_of
+from test_graph_own_nodes import mixed
+
+import cgraph as CG
+
+needs_sample = pytest.mark.skipif(not HAS_SAMPLE, reason="there is no sample() yet")
+needs_out = pytest.mark.skipif(not HAS_OUT, reason="there is no out= yet")
+needs_layout = pytest.mark.skipif(not HAS_LAYOUT, reason="there is no layout= yet")
+every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
+SOME = (strides_of_two, convolution_of_several_groups, different_poolings)
+every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
+
+
+def twins_of(network, dtype="float32", count=20):
+    nodes = nodes_of(network, dtype)
+    return BatchTwins(lambda: nodes_of(network, dtype), len(nodes) - 1, uniform(nodes), count)
+
+
+def learnt(nodes):
+    """Parameters and gradient sums, as bytes; this hands them out."""
+    return [array.tobytes() for pair in parameters_of(nodes) for array in pair]
+
+
+# One sample of the last batch
+
+
+@needs_sample
+@every_way
+@every_network
+def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, way):
+    twins = twins_of(network)
+    graph = twins.compile(way)
+    feed = twins.feed(twins.reference.samples, 20)
+    calls = [
+        lambda: graph.accumulate(feed),
+        lambda: graph.step(feed, 0.0),
+        lambda: graph.train(feed, 0.0, batch=3),
+        lambda: graph.predict(feed),
+        lambda: graph.predict(feed, twins.ours[3]),
+    ]
+    for k, call in enumerate(calls):
+        call()
+        for i in (k, 19, k):
+            graph.sample(i)
+            twins.assert_sample(i)
+
+
+@needs_sample
+@every_way
+def test_looking_at_a_sample_changes_nothing_that_is_learnt(way):
+    """Whether sums are overwritten or added to by what follows."""
+    twins = twins_of(strides_of_two)
+    graph = twins.compile(way)
+    twins.accumulate(20)
+    graph.sample(7)
+    graph.update(0.0)
+    graph.sample(8)
+    twins.accumulate(7)
+    graph.sample(6)
+    twins.accumulate(20)
+    graph.sample(19)
+    twins.assert_sums(7, 20)
+    before = learnt(twins.ours)
+    for i in range(20):
+        graph.sample(i)
+        assert learnt(twins.ours) == before
+    twins.accumulate(1)
+    twins.assert_sums(7, 20, 1)
+
+
+@needs_sample
+def test_a_sample_is_computed_with_the_parameters_that_there_are_now():
+    graph, x, t, y = affine_graph()
+    graph.train({x: [[1, 2, 3]] * 3, t: np.zeros((3, 2))}, 0.01)
+    y.weight[...] = 1
+    graph.sample(2)
+    assert y.data.tolist() == [7, 7]
+    assert y.grad.tolist() == [7, 7]
+
+
+@needs_sample
+def test_samples_of_a_graph_without_a_loss_have_their_data():
+    x = CG.Leaf1(2)
+    a, b = CG.ReLU(x), CG.Tanh(x)
+    graph = CG.Graph([a, b])
+    graph.predict({x: [[1, -1], [-2, 3]]}, a)
+    for i, data in enumerate([[1, 0], [0, 3]]):
+        graph.sample(i)
+        assert a.data.tolist() == data
+        np.testing.assert_allclose(b.data, np.tanh(x.data), rtol=1e-14)
+
+
+@needs_sample
+@every_way
+def test_samples_of_a_graph_with_nodes_of_the_users_own(way):
+    twins = BatchTwins(lambda: mixed("float64"), 9, uniform(mixed("float64")[:1]), 20)
+    twins.check_samples(way, 20, range(0, 20, 3))
+
+
+@needs_sample
+def test_leaves_that_were_not_fed_keep_their_data_in_samples():
+    graph, x, t, _y = affine_graph()
+    t.getInput([3, 4])
+    graph.accumulate({x: np.ones((5, 3))})
+    for i in range(5):
+        graph.sample(i)
+        assert (x.data.tolist(), t.data.tolist()) == ([1, 1, 1], [3, 4])
+
+
+@needs_sample
+@every_way
+def test_after_a_batch_gradients_are_those_of_a_sample_or_of_a_pass_and_else_none(way):
+    nodes = nodes_of(strides_of_two, "float64")
+    graph = build(nodes[-1], **way._asdict())
+    feed = {leaf: np.ones((20, leaf.size)) for leaf in graph.leaves}
+    after = {
+        "sample": lambda: graph.sample(3),
+        "forward": lambda: (graph.forward(), graph.backward()),
+    }
+    for call in (lambda: graph.accumulate(feed), lambda: graph.train(feed, 0.1, batch=7)):
+        for look in after.values():
+            call()
+            for node in nodes:
+                with pytest.raises(RuntimeError, match=type(node).__name__):
+                    node.grad  # noqa: B018
+            look()
+            assert all(np.isfinite(node.grad).all() for node in nodes)
+            assert nodes[-1].grad.tolist() == [1]
+
+
+@needs_sample
+def test_samples_that_are_none_are_refused():
+    graph, x, t, _y = affine_graph()
+    with pytest.raises(RuntimeError) as refused:
+        graph.sample(0)
+    assert str(refused.value) == "Graph.sample: needs samples that were fed before"
+    graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
+    before = learnt(graph.nodes)
+    for index in (3, -1, 10**30):
+        with pytest.raises(IndexError) as refused:
+            graph.sample(index)
+        assert str(refused.value) == f"Graph.sample: index must be in [0, 3), got {index}"
+    for index in (1.0, "1", None, [1]):
+        with pytest.raises(TypeError, match=r"Graph\.sample: index"):
+            graph.sample(index)
+    assert learnt(graph.nodes) == before
+    graph.sample(np.int64(2))
+
+
+@needs_sample
+def test_what_is_refused_leaves_the_samples_of_the_last_batch():
+    graph, x, t, y = affine_graph()
+    graph.predict({x: np.array([[1.0, 2, 3], [4, 5, 6]])}, y)
+    for call in (
+        lambda: graph.predict({x: np.ones((9, 4))}, y),
+        lambda: graph.accumulate({x: np.ones((9, 3)), t: np.ones((8, 2))}),
+        lambda: graph.sample(2),
+    ):
+        with pytest.raises((ValueError, IndexError)):
+            call()
+    graph.sample(1)
+    assert x.data.tolist() == [4, 5, 6]
+
+
+# Where predictions go
+
+
+@needs_out
+@every_way
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_predictions_may_go_into_an_array_of_the_users(way, dtype):
+    twins = twins_of(convolution_of_several_groups, dtype)
+    graph = twins.compile(way)
+    feed = twins.feed(twins.reference.samples, 17)
+    for node in twins.ours:
+        rows = graph.predict(feed, node)
+        around = np.full((20, node.size), 7, dtype)
+        inside = around[2:19]
+        assert graph.predict(feed, node, out=inside) is inside
+        np.testing.assert_array_equal(inside, rows)
+        assert (around[:2] == 7).all()
+        assert (around[19:] == 7).all()
+
+
+@needs_out
+def test_no_samples_need_no_rows():
+    graph, x, _t, y = affine_graph()
+    out = np.empty((0, 2))
+    assert graph.predict({x: np.empty((0, 3))}, y, out=out) is out
+
+
+@needs_out
+@pytest.mark.parametrize(
+    "out",
+    [
+        np.zeros((2, 2)), np.zeros((3, 3)), np.zeros((3, 2, 1)), np.zeros(6), np.zeros((3, 2), "f4"),
+        np.zeros((3, 2), ">f8"), np.zeros((3, 2), int), np.zeros((2, 3)).T, np.zeros((3, 4))[:, ::2],
+        np.broadcast_to(0.0, (3, 2)), [[0.0] * 2] * 3, "out",
+    ],
+    ids=range(12),
+)  # fmt: skip
+def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
+    graph, x, _t, y = affine_graph()
+    graph.forward()
+    before, content = learnt(graph.nodes), np.array(out)
+    with pytest.raises((TypeError, ValueError), match=r"Graph\.predict: out must ") as refused:
+        graph.predict({x: np.ones((3, 3))}, y, out=out)
+    if np.shape(out) == (2, 2):
+        message = "Graph.predict: out must have shape (B, size) = (3, 2), got (2, 2)"
+        assert str(refused.value) == message
+    if np.shape(out) == (3, 2):
+        start = "Graph.predict: out must be a C-contiguous, writable float64 array, got "
+        assert str(refused.value).startswith(start)
+    np.testing.assert_array_equal(np.array(out), content)
+    assert learnt(graph.nodes) == before
+    np.testing.assert_allclose(graph.predict({x: np.ones((1, 3))}, y)[0], y.weight.sum(axis=0))
+
+
+# Options
+
+
+@needs_layout
+@pytest.mark.parametrize("layout", ["x", "LANES", "", None, 1, ["lanes"]])
+def test_a_layout_that_is_none_is_refused_and_leaves_the_nodes_where_they_are(layout):
+    graph, x, t, _y = affine_graph()
+    with pytest.raises((TypeError, ValueError)) as refused:
+        CG.Graph(graph.nodes[-1], layout=layout)
+    start = 'Graph: layout must be "auto", "lanes" or "samples", got '
+    assert str(refused.value).startswith(start)
+    if layout == "x":
+        assert str(refused.value) == f"{start}'x'"
+    graph.step({x: np.ones((1, 3)), t: np.ones((1, 2))}, 0.1)
+
+
+# Memory
+
+
+def resident():
+    """In bytes; 0 where the system does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+@needs_out
+@pytest.mark.thread_unsafe(reason="watches the memory of the process")
+@every_way
+def test_memory_does_not_grow_with_the_number_of_samples(way):
+    """Of Python and NumPy, and of the process: blocks of samples are as many as threads, however many samples."""
+    nodes = nodes_of(sparse_lenet, "float32")
+    graph = build(nodes[-1], **way._asdict())
+    most = 5000
+    rng = np.random.default_rng(0)
+    feed = {x: rng.uniform(-1, 1, (most, x.size)).astype("float32") for x in graph.leaves}
+    few = {leaf: rows[:64] for leaf, rows in feed.items()}
+    out = np.empty((most, 1), "float32")
+    graph.predict(few, out=out[:64])
+    before, graph_bytes = resident(), graph._arena.nbytes
+    tracemalloc.start()
+    try:
+        graph.predict(feed, out=out)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 100_000
+    assert resident() - before < 2_000_000
+    assert graph._arena.nbytes == graph_bytes
+
+
+@pytest.mark.thread_unsafe(reason="watches the memory of the process")
+def test_batches_leave_nothing_behind():
+    graph, feed = small_problem()
+    few = {leaf: rows[: COUNT // 3] for leaf, rows in feed.items()}
+
+    def work():
+        for _ in range(20):
+            graph.accumulate(feed)
+            graph.train(few, 1e-3, batch=16)
+            graph.predict(feed)
+
+    work()
+    blocks, before = sys.getallocatedblocks(), resident()
+    for _ in range(5):
+        work()
+    assert sys.getallocatedblocks() - blocks < 100
+    assert resident() - before < 1_000_000

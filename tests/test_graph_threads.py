@@ -1,0 +1,345 @@
+"""Batches in several threads: the library's, the user's, in forked processes, at the end of a process, under Ctrl-C."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import numpy as np
+import pytest
+from batch_problems import COUNT, long_problem, small_problem, trained
+from batch_twins import BatchTwins, uniform
+from batch_ways import HAS_LAYOUT, Way
+from graph_networks import nodes_of, wide
+from own_nodes import Square
+
+import cgraph as CG
+
+pytestmark = pytest.mark.thread_unsafe(reason="starts threads and processes, sends signals")
+SECONDS = 60  # until something that does not end has failed
+
+
+def in_threads(*works):
+    """Runs all at once; what each returned."""
+    results = [None] * len(works)
+
+    def run(k):
+        results[k] = works[k]()
+
+    threads = [threading.Thread(target=run, args=(k,), daemon=True) for k in range(len(works))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(SECONDS)
+        assert not thread.is_alive()
+    return results
+
+
+# The user's threads
+
+
+def test_graphs_that_run_at_once_give_what_they_give_alone():
+    expected = trained(*small_problem())
+    problems = [small_problem() for _ in range(4)]
+    for results in in_threads(*(lambda p=p: trained(*p) for p in problems)):
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_graph_that_is_running_is_refused_to_another_thread_and_goes_on():
+    graph, feed = long_problem()
+    expected, refused, results = graph.predict(feed), [], []
+
+    def attempt():
+        try:
+            results.append(graph.predict(feed))
+        except RuntimeError as error:
+            refused.append(str(error))
+
+    for _ in range(20):
+        in_threads(attempt, attempt)
+        if refused:
+            break
+    assert refused
+    assert set(refused) <= {"Graph.predict: is already running, in another thread or in a node's own method",
+                            "Graph: is already running, in another thread or in a node's own method"}  # fmt: skip
+    assert results
+    for rows in (*results, graph.predict(feed)):
+        np.testing.assert_array_equal(rows, expected)
+
+
+def test_a_graph_may_be_used_in_one_thread_after_the_other():
+    expected = trained(*small_problem(), rounds=2)
+    graph, feed = small_problem()
+    found = [in_threads(lambda: trained(graph, feed, rounds=1))[0] for _ in range(2)]
+    for ours, theirs in zip([*found[0][:3], *found[1]], expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_there_may_be_more_threads_than_samples(layout):
+    """Or than blocks of samples: who has nothing to do adds nothing."""
+    nodes = nodes_of(wide, "float64")
+    twins = BatchTwins(lambda: nodes_of(wide, "float64"), len(nodes) - 1, uniform(nodes), 40)
+    for count in (1, 2, 3, 9, 17, 40):
+        twins.check_sums(Way(layout, 5), count, 40)
+        twins.check_sums(Way(layout, 5), 40, count)
+        twins.check_predictions(Way(layout, 5), count, [4, len(nodes) - 1])
+
+
+class Where(Square):
+    """Notes the thread in which it is computed."""
+
+    def __init__(self, node):
+        super().__init__(node)
+        self.threads = []
+
+    def calcData(self):
+        self.threads.append(threading.get_ident())
+        super().calcData()
+
+    def calcPartialDerivative(self):
+        self.threads.append(threading.get_ident())
+        super().calcPartialDerivative()
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples", "auto"])
+def test_a_node_of_the_users_own_is_computed_in_the_callers_thread(layout):
+    def make():
+        x = CG.Leaf1(3)
+        own = Where(CG.Affine(x, np.linspace(-1, 1, 12).reshape(4, 3)))
+        return [x, own.backward[0], own, CG.Norm2(own)]
+
+    nodes = make()
+    twins = BatchTwins(make, 3, uniform(nodes), COUNT)
+    for way in (Way(layout, 2), Way(layout, 1)):
+        twins.check_added_sums(way, COUNT)
+        twins.check_step(way, COUNT)
+        twins.check_predictions(way, COUNT, range(4))
+    assert len(twins.ours[2].threads) > 8 * COUNT
+    assert set(twins.ours[2].threads) == {threading.get_ident()}
+
+
+# Ctrl-C
+
+
+def repeat(work):
+    while True:
+        work()
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+@pytest.mark.parametrize("call", ["predict", "train", "accumulate"])
+def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ctrl_c):
+    nodes = nodes_of(wide, "float32")
+    twins = BatchTwins(lambda: nodes_of(wide, "float32"), len(nodes) - 1, uniform(nodes), 20)
+    graph = twins.compile(Way(layout, 2))
+    rows = {leaf: np.zeros((100_000, leaf.size), "float32") for leaf in graph.leaves}
+    work = {
+        "predict": lambda: graph.predict(rows),
+        "train": lambda: graph.train(rows, 1e-6, batch=50_000),
+        "accumulate": lambda: graph.accumulate(rows),
+    }[call]
+    sent = []
+
+    def interrupt():
+        sent.append(time.monotonic())
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    timer = threading.Timer(0.1, interrupt)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        repeat(work)
+    assert time.monotonic() - sent[0] < 2
+    timer.join()
+    for node in twins.ours:
+        node.zero_grad()
+    twins.restore()
+    twins.accumulate(20)
+    twins.assert_sums(20)
+    twins.check_step(Way(layout, 2), 20)
+    twins.check_predictions(Way(layout, 2), 20, [len(nodes) - 1])
+
+
+# Processes of their own
+
+BEGINNING = """
+import os, signal, sys, threading, time
+import numpy as np
+sys.path.insert(0, {tests!r})
+from batch_problems import long_problem, small_problem
+from batch_ways import build
+"""
+
+
+def run(script, **environment):
+    """A process that runs this; what it printed, when it has ended well."""
+    done = finished(script, **environment)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    return done.stdout
+
+
+def finished(script, **environment):
+    beginning = BEGINNING.format(tests=os.path.dirname(__file__))
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", beginning + textwrap.dedent(script)],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_forked_process_has_threads_of_its_own():
+    """Also a child of the child, one that is forked in another thread, and the parent afterwards."""
+    out = run("""
+        graph, feed = small_problem()
+        expected = graph.predict(feed)
+
+        def same():
+            return all((graph.predict(feed) == expected).all() for _ in range(3))
+
+        def in_child(work):
+            child = os.fork()
+            if child == 0:
+                signal.alarm(20)
+                os._exit(0 if work() else 1)
+            return os.waitpid(child, 0)[1] == 0
+
+        found = [in_child(same), in_child(lambda: same() and in_child(same)), same()]
+        thread = threading.Thread(target=lambda: found.append(in_child(same)))
+        thread.start()
+        thread.join()
+        print(found + [same()])
+    """)
+    assert out == "[True, True, True, True, True]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_process_forked_in_the_middle_of_a_batch_can_build_a_graph_of_its_own():
+    """The graph that another thread was running is lost to it; a new one is not."""
+    out = run("""
+        graph, feed = long_problem()
+        small, few = small_problem()
+        expected = small.predict(few)
+        thread = threading.Thread(target=lambda: [graph.predict(feed) for _ in range(3)])
+        thread.start()
+        time.sleep(0.05)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(20)
+            fresh, rows = small_problem()
+            same = (fresh.predict(rows) == expected).all() and (small.predict(few) == expected).all()
+            os._exit(0 if same else 1)
+        print(os.waitpid(child, 0)[1])
+        thread.join()
+        print((small.predict(few) == expected).all())
+    """)
+    assert out == "0\nTrue\n"
+
+
+ENDINGS = {
+    "after": "graph.predict(feed)",
+    "after_by_exit": "graph.predict(feed); sys.exit(0)",
+    "in_a_thread": "threading.Thread(target=graph.predict, args=(feed,)).start()",
+    "in_a_daemon": """
+        def work():
+            while True:
+                graph.predict(feed)
+                graph.accumulate(feed)
+
+        threading.Thread(target=work, daemon=True).start()
+        time.sleep(0.1)
+    """,
+    "in_two_daemons": """
+        others = long_problem()
+        for one, rows in ((graph, feed), others):
+            threading.Thread(target=one.predict, args=(rows,), daemon=True).start()
+        time.sleep(0.05)
+    """,
+    "with_an_exception_of_atexit": """
+        import atexit
+        atexit.register(lambda: graph.predict({leaf: rows[:100] for leaf, rows in feed.items()}))
+        graph.predict(feed)
+    """,
+}
+
+
+@pytest.mark.parametrize("name", ENDINGS)
+def test_a_process_ends_within_seconds_whatever_its_threads_do(name):
+    start = time.monotonic()
+    assert run("graph, feed = long_problem()\n" + textwrap.dedent(ENDINGS[name])) == ""
+    assert time.monotonic() - start < 20
+
+
+# How many threads
+
+COUNT_TASKS = """
+most = [0]
+
+def watch():
+    while not most[1:]:
+        most[0] = max(most[0], len(os.listdir("/proc/self/task")))
+        time.sleep(0.001)
+
+graph, feed = long_problem(2000)
+graph = build(graph.nodes[-1], **OPTIONS)
+before = len(os.listdir("/proc/self/task"))
+watcher = threading.Thread(target=watch)
+watcher.start()
+for _ in range(5):
+    graph.predict(feed)
+most.append(None)
+watcher.join()
+print(most[0] - before)
+"""
+on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts tasks of Linux")
+
+
+unless_ignored = pytest.mark.skipif(not HAS_LAYOUT, reason="threads are ignored as yet")
+
+
+def threads_of(options, **environment):
+    """How many threads a Graph with these options uses."""
+    return int(run(f"OPTIONS = {options}\n{COUNT_TASKS}", OPENBLAS_NUM_THREADS="1", **environment))
+
+
+@on_linux
+@unless_ignored
+@pytest.mark.parametrize(
+    ("threads", "environment", "expected"),
+    [(None, "1", 1), (None, "3", 3), (2, "1", 2), (1, "3", 1), (4, "3", 4)],
+)
+def test_a_graph_has_as_many_threads_as_it_was_asked_for(threads, environment, expected):
+    options = {} if threads is None else {"threads": threads}
+    assert threads_of(options, CGRAPH_NUM_THREADS=environment) == expected
+
+
+@on_linux
+def test_by_default_a_graph_has_a_thread_for_each_core_that_the_process_may_use():
+    out = run(
+        f"""
+        os.environ.pop("CGRAPH_NUM_THREADS", None)
+        os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
+        OPTIONS = {{}}
+        {textwrap.indent(COUNT_TASKS, " " * 8).lstrip()}
+        """,
+        OPENBLAS_NUM_THREADS="1",
+    )
+    assert out == "1\n"
+
+
+@unless_ignored
+@pytest.mark.parametrize("value", ["0", "two", "1.5"])
+def test_a_number_of_threads_that_is_none_is_refused(value):
+    done = finished("build(small_problem()[0].nodes[-1])", CGRAPH_NUM_THREADS=value)
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ValueError: ")
+    assert "CGRAPH_NUM_THREADS" in last
+    assert value in last
