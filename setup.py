@@ -31,6 +31,7 @@ FAMILIES = (
     "convolution",
     "elementwise",
     "group",
+    "lanes",
     "pooling",
     "reduction",
 )

@@ -27,6 +27,7 @@ class Build(NamedTuple):
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     group: protocols.Group
+    lanes: protocols.Lanes
     pooling: protocols.Pooling
     reduction: protocols.Reduction
 
