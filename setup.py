@@ -32,6 +32,7 @@ FAMILIES = (
     "elementwise",
     "group",
     "lane_layer",
+    "lanes",
     "pooling",
     "reduction",
 )
