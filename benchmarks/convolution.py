@@ -1,7 +1,8 @@
-"""A convolution layer, one sample: forward, input gradient and kernel gradient, each by itself.
+"""A convolution layer: forward, input gradient and kernel gradient, each by itself.
 
 Of cgraph, the compiled step of the layer is driven alone, without a Graph. It computes the kernel gradient always and
-the input gradient where that is wanted: each is what a call takes longer with it.
+the input gradient where that is wanted: each is what a call takes longer with it. In a Graph, forward and both
+gradients are what its calls take longer with the layer.
 """
 
 from typing import Any, NamedTuple
@@ -94,12 +95,31 @@ def graph_parts(layer: Layer) -> dict[str, Work]:
     }
 
 
-def torch_parts(layer: Layer, channels_last: bool) -> dict[str, Work]:
+def graph_calls(layer: Layer, batch: int, included: bool) -> dict[str, Work]:
+    """Forward, and all of a training step but the update, of a Graph with the layer or of the same one without it."""
+    size = layer.size
+    x, t = CG.Leaf2(size, size, dtype="float32"), CG.Leaf1(layer.channels, dtype="float32")
+    h: list[CG.Node] = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(layer.channels)]
+    if included:
+        h = layer.nodes(h)
+    ends = [CG.AveragePooling2d(channel, channel.height, channel.width, 1) for channel in h]
+    loss = CG.MSE(CG.Concatenation(ends), t)
+    graph = CG.Graph(loss, leaf_grads=False, threads=1)
+    rng = np.random.default_rng(1)
+    shapes = {x: (batch, size, size), t: (batch, layer.channels)}
+    feed = {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in shapes.items()}
+    return {
+        "forward": Work(lambda: graph.predict(feed), batch),
+        "all": Work(lambda: graph.accumulate(feed), batch),
+    }
+
+
+def torch_parts(layer: Layer, channels_last: bool, batch: int = 1) -> dict[str, Work]:
     torch = one_core.torch_module()
     size = max(layer.size, (layer.output - 1) * layer.stride + layer.kernel - 2 * layer.padding)
     c, k, p, stride = layer.channels, layer.kernel, [layer.padding] * 2, [layer.stride] * 2
     form = torch.channels_last if channels_last else torch.contiguous_format
-    shapes = [(1, c, size, size), (c, c, k, k), (1, c, layer.output, layer.output)]
+    shapes = [(batch, c, size, size), (c, c, k, k), (batch, c, layer.output, layer.output)]
     x, w, g = (torch.randn(shape).to(memory_format=form) for shape in shapes)
     bias = torch.zeros(c)
 
@@ -112,4 +132,4 @@ def torch_parts(layer: Layer, channels_last: bool) -> dict[str, Work]:
         "input": lambda: gradient(True, False, False),
         "kernel": lambda: gradient(False, True, True),
     }
-    return {part: Work(torch.inference_mode()(call)) for part, call in calls.items()}
+    return {part: Work(torch.inference_mode()(call), batch) for part, call in calls.items()}

@@ -37,10 +37,8 @@ class Stretch:
 
 
 def steps_table(net: Network, dtype: str) -> str:
-    x, t, _, loss = net.nodes(dtype)
-    graph = CG.Graph(loss)
-    inputs, labels = net.samples(1, dtype)
-    graph.step({x: inputs, t: net.one_hot(labels, dtype)}, ETA)
+    graph, feed = training.graph_and_feed(net, dtype, 1)
+    graph.step(feed, ETA)
     stretches = {"all": Stretch(graph, [*graph._step_of.values(), graph._arena.end_step()])}
     for unit, step in graph._step_of.items():
         node = unit.nodes[0]
