@@ -14,12 +14,11 @@ from timing import Work
 import cgraph as CG
 from cgraph import _kernels
 from cgraph._kernels import plan
-from cgraph._places import Operands, Place, place_blocks
+from cgraph._places import Access, place_blocks
 from cgraph._steps import Builder
 from cgraph.lowering import Program
 
 FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
-NO_STEPS = plan.Steps([])
 
 
 class Layer(NamedTuple):
@@ -62,12 +61,10 @@ class StepAlone:
         program = Program(layer.nodes(below))
         data = place_blocks(program, x.dtype)
         unit = program.units[-1]
-        places = [
-            Place(block.at, block.pitch, False, wanted, wanted)
-            for block, wanted in ((unit.blocks[0], input_gradient), (unit.block, True))
-        ]
+        inputs, unit.block.wanted = unit.blocks[0], (True, True)
+        inputs.wanted = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(x.dtype), x.dtype)
-        step = builder.step(unit, Operands(places[:1], places[1]))
+        step = builder.step(unit, [Access(inputs, 0, add=False)])
         regions = (data, data, builder.values, builder.values, builder.scratch)
         self.arrays = [region.allocate() for region in regions]
         for array in self.arrays[:3]:
@@ -78,11 +75,13 @@ class StepAlone:
 
     def work(self, backward: bool) -> Work:
         """Forward passes, and then as many backward passes that overwrite what they compute."""
-        out = (np.empty(1, np.float32), 0, 4)
-        task = {"backward": backward, "fresh": True}
-        return Work(
-            lambda: plan.run(self.steps, NO_STEPS, self.memory, [], out, 1, 0, **task), self.times
-        )
+
+        def passes() -> None:
+            plan.forward(self.steps, self.memory)
+            if backward:
+                plan.backward(self.steps, self.memory, True)
+
+        return Work(passes, self.times)
 
 
 def graph_parts(layer: Layer) -> dict[str, Work]:
