@@ -1,6 +1,7 @@
 """How the time per sample falls as batches grow: LeNet-5 and an MLP."""
 
 from pathlib import Path
+from typing import Any
 
 from batch_contenders import CGRAPH, CGRAPH_MANY, PYTORCH, image_contenders, mlp_contenders
 from lenet import LENET
@@ -41,4 +42,14 @@ def plot(path: Path, effort: Effort) -> None:
     with two_panels(path, "Training on batches, float32, one thread", sharey=False) as axes:
         for own, (label, by_batch) in zip(axes, rows.items(), strict=True):
             curves(own, BATCHES, by_batch, label)
+            round_ticks(own.yaxis)
             own.legend(frameon=False)
+
+
+def round_ticks(axis: Any) -> None:
+    """Where a panel spans hardly more than one power of ten, these alone say too little."""
+    from matplotlib.ticker import LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:,.0f}")
+    axis.set_minor_locator(NullLocator())
