@@ -139,7 +139,8 @@ def test_after_a_batch_gradients_are_those_of_a_sample_or_of_a_pass_and_else_non
     for call in (lambda: graph.accumulate(feed), lambda: graph.train(feed, 0.1, batch=7)):
         for look in after.values():
             call()
-            for node in nodes:
+            # One by one, the last sample is left.
+            for node in nodes if way.layout == "lanes" else ():
                 with pytest.raises(RuntimeError, match=type(node).__name__):
                     node.grad  # noqa: B018
             look()
