@@ -95,7 +95,9 @@ class Bench:
         self.blocks = max(layer.channels) + 1
         self.d_at = (self.blocks + 1) * self.size  # a block that is nobody's lies between
         self.lay_out()
-        self.data, self.grad = (self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12")
+        self.data, self.grad = (
+            self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12"
+        )
         self.values, self.sums = (self.array(self.length) for _ in "12")
         kernels = build(self.dtype).lane_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
@@ -157,7 +159,9 @@ class Bench:
         self.outputs(self.grad)[:, :, :valid] = self.g
 
     def inputs(self, arena):
-        return arena[: self.blocks * self.size * self.lanes].reshape(self.blocks, self.size, self.lanes)
+        return arena[: self.blocks * self.size * self.lanes].reshape(
+            self.blocks, self.size, self.lanes
+        )
 
     def outputs(self, arena):
         return arena[self.d_at * self.lanes :].reshape(self.layer.c_out, self.area, self.lanes)

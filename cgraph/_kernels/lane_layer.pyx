@@ -11,15 +11,17 @@ the same sources are a *group*: nor are missing connections.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Strip, Term, all_sums, product_rows, some_slopes
+from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
 from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_transpose, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.window cimport Window
 
 cdef enum:
     PACKED = 8      # from the weights of one term to those of the next, where they are packed
-    DEPTH = 384     # terms summed at a time, so that they stay in the nearest cache with their weights
-    NARROW = 128    # the same where weights are read in place
+    DEPTH = 384     # terms summed at a time, so that their weights stay in the nearest cache
+    NEAR = 16384    # bytes of x that stay there, too, where there is but one spot and all strips read them
+    NARROW = 128    # terms whose weights stay there, in rows that lie apart
+    FAR = 1024      # bytes from one term's weights to the next, from which on they are fetched ahead
     MOST = 6        # rows of a strip
     TURNED = 4096   # of the gradient, which a product reads again and again
     CHUNK = 768     # of a channel's gradient: what slopes read again and again
@@ -120,7 +122,9 @@ cdef class LaneSums:
     """Target channels, each the sum of its source channels' taps."""
     cdef Table targets, sources, groups, areas, spots, terms, taps
     cdef bint packs
+    cdef bint far               # the weights of a term from those of the next
     cdef Py_ssize_t group_count, area_count, tap_count
+    cdef Py_ssize_t depth       # terms summed at a time
 
     def __init__(self, lanes, sources, targets, links, taps, areas, packs):
         """sources: (w, x); targets: (w, to, add, wanted, wanted_lean); links: the sources' numbers of each target;
@@ -146,10 +150,14 @@ cdef class LaneSums:
         self.areas, self.spots, self.terms = Table(found), Table(spots), Table(terms)
         self.taps, self.packs = Table([taps]), packs
         self.group_count, self.area_count, self.tap_count = len(groups), len(found), len(taps)
+        self.far = not packs and len(sources) > 1 and (sources[1][0] - sources[0][0]) * sizeof(real) >= FAR
+        self.depth = DEPTH
+        if len(areas) == len(areas[0][1]) == 1:
+            self.depth = min(NEAR // (lanes * sizeof(real)), NARROW)
 
     cdef void run(self, Pass *p) noexcept nogil:
         cdef const Group *group = <const Group *>self.groups.at
-        cdef Py_ssize_t most = max((DEPTH if self.packs else NARROW) // self.tap_count, 1), g, blocks, number, first
+        cdef Py_ssize_t most = max(self.depth // self.tap_count, 1), g, blocks, number, first
         for g in range(self.group_count):
             blocks = max((group[g].sources + most - 1) // most, 1)
             for number in range(blocks):
@@ -195,6 +203,8 @@ cdef class LaneSums:
         for i in range(self.area_count):
             term = <const Term *>self.terms.at + group.term + area[i].tap * group.sources
             strip.term, strip.end = term + first * area[i].taps, term + last * area[i].taps
+            if self.far:
+                fetch_ahead(&strip)
             if first == 0 or strip.term < strip.end:
                 all_sums(&strip, <const Spot *>self.spots.at + area[i].spot, area[i].spots * p.columns)
 
@@ -369,36 +379,26 @@ cdef class LaneLayerStep(Step):
         """The weight gradient where each weight has one term of a sample; the biases have an input of their own."""
         cdef real *turned = <real *>arena.scratch + self.turned_at
         cdef real *biases = <real *>arena.scratch + self.biases_at
-        cdef Py_ssize_t column = 2 * V_LANES, step = self.lanes * column, first = 0, last, i
-        cdef Py_ssize_t chunk = max(TURNED // step, 1) * column
+        cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (self.rows + MOST - 1) // MOST, i, at
+        # Columns whose part of the gradient stays in the nearest cache.
+        cdef Py_ssize_t chunk = max(TURNED // (self.lanes * column), 1) * column
         cdef Product p
         cdef Term bias_row
         turn(<const real *>arena.grad + self.d.at, self.lanes, self.c_out, turned)
         bias_row.w, bias_row.x = self.rows * self.pitch, 0
         for i in range(self.lanes):
             biases[i] = self.bias
-        p.depth, p.add = arena.valid, add
+        p.depth, p.step, p.add = arena.valid, self.lanes * column, add
         while first < self.c_out:
-            last = min(first + chunk, self.c_out)
+            p.width = min(chunk, self.c_out - first)
+            p.g, p.to = turned + first * self.lanes, dw + first
             p.x = <const real *>arena.data
-            self.product_columns(p, <const Term *>self.products.at, self.rows, turned, dw, first, last)
+            for i in range(tiles):
+                at = self.rows * i // tiles
+                product_rows(&p, <const Term *>self.products.at + at, self.rows * (i + 1) // tiles - at)
             p.x = biases
-            self.product_columns(p, &bias_row, 1, turned, dw, first, last)
-            first = last
-
-    cdef void product_columns(
-        self, Product p, const Term *row, Py_ssize_t rows, const real *turned, real *dw, Py_ssize_t first,
-        Py_ssize_t last
-    ) noexcept nogil:
-        """Columns whose part of the gradient stays in the nearest cache."""
-        cdef Py_ssize_t tiles = (rows + MOST - 1) // MOST, number, o, at
-        for number in range(tiles):
-            at = rows * number // tiles
-            o = first
-            while o < last:
-                p.g, p.to, p.width = turned + o * self.lanes, dw + o, last - o
-                product_rows(&p, row + at, rows * (number + 1) // tiles - at)
-                o += 2 * V_LANES
+            product_rows(&p, &bias_row, 1)
+            first += chunk
 
     cdef void bias_gradient(self, Arena *arena, real *db, bint fresh) noexcept nogil:
         cdef const real *g = <const real *>arena.grad + self.d.at
@@ -504,13 +504,17 @@ cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) 
 
 
 cdef real sample_sum(const real *g, Py_ssize_t area, Py_ssize_t lanes, Py_ssize_t valid) noexcept nogil:
-    """Σ of the first samples of each element."""
-    cdef vec total = v_set1(0)
-    cdef Py_ssize_t i, v
+    """Σ of the first samples of each element; in two sums, since each addition waits for the one before it."""
+    cdef vec even = v_set1(0), odd = v_set1(0)
+    cdef Py_ssize_t column = 2 * V_LANES, i, v
     for i in range(area):
         v = 0
-        while v < valid:
-            total = v_add(total, v_first(v_load(g + v), valid - v))
-            v += V_LANES
+        while v + column <= valid:
+            even = v_add(even, v_load(g + v))
+            odd = v_add(odd, v_load(g + v + V_LANES))
+            v += column
+        if v < valid:
+            even = v_add(even, v_first(v_load(g + v), valid - v))
+            odd = v_add(odd, v_first(v_load(g + v + V_LANES), valid - v - V_LANES))
         g += lanes
-    return v_hsum(total)
+    return v_hsum(v_add(even, odd))
