@@ -24,7 +24,7 @@ from setuptools.command.build_ext import build_ext
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels._cyutility"
-SINGLE = ("cpu", "plan", "step", "window")
+SINGLE = ("cpu", "plan", "prefix", "step", "window")
 FAMILIES = (
     "affine",
     "concatenation",
@@ -32,6 +32,7 @@ FAMILIES = (
     "elementwise",
     "group",
     "lane_layer",
+    "lanes",
     "pooling",
     "reduction",
 )

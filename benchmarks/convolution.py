@@ -1,7 +1,8 @@
-"""A convolution layer, one sample: forward, input gradient and kernel gradient, each by itself.
+"""A convolution layer: forward, input gradient and kernel gradient, each by itself.
 
 Of cgraph, the compiled step of the layer is driven alone, without a Graph. It computes the kernel gradient always and
-the input gradient where that is wanted: each is what a call takes longer with it.
+the input gradient where that is wanted: each is what a call takes longer with it. In a Graph, forward and both
+gradients are what its calls take longer with the layer.
 """
 
 from typing import Any, NamedTuple
@@ -13,12 +14,11 @@ from timing import Work
 import cgraph as CG
 from cgraph import _kernels
 from cgraph._kernels import plan
-from cgraph._places import Operands, Place, place_blocks
+from cgraph._places import Access, place_blocks
 from cgraph._steps import Builder
 from cgraph.lowering import Program
 
 FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
-NO_STEPS = plan.Steps([])
 
 
 class Layer(NamedTuple):
@@ -61,12 +61,10 @@ class StepAlone:
         program = Program(layer.nodes(below))
         data = place_blocks(program, x.dtype)
         unit = program.units[-1]
-        places = [
-            Place(block.at, block.pitch, False, wanted, wanted)
-            for block, wanted in ((unit.blocks[0], input_gradient), (unit.block, True))
-        ]
+        inputs, unit.block.wanted = unit.blocks[0], (True, True)
+        inputs.wanted = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(x.dtype), x.dtype)
-        step = builder.step(unit, Operands(places[:1], places[1]))
+        step = builder.step(unit, [Access(inputs, 0, add=False)])
         regions = (data, data, builder.values, builder.values, builder.scratch)
         self.arrays = [region.allocate() for region in regions]
         for array in self.arrays[:3]:
@@ -77,11 +75,13 @@ class StepAlone:
 
     def work(self, backward: bool) -> Work:
         """Forward passes, and then as many backward passes that overwrite what they compute."""
-        out = (np.empty(1, np.float32), 0, 4)
-        task = {"backward": backward, "fresh": True}
-        return Work(
-            lambda: plan.run(self.steps, NO_STEPS, self.memory, [], out, 1, 0, **task), self.times
-        )
+
+        def passes() -> None:
+            plan.forward(self.steps, self.memory)
+            if backward:
+                plan.backward(self.steps, self.memory, True)
+
+        return Work(passes, self.times)
 
 
 def graph_parts(layer: Layer) -> dict[str, Work]:
@@ -94,12 +94,31 @@ def graph_parts(layer: Layer) -> dict[str, Work]:
     }
 
 
-def torch_parts(layer: Layer, channels_last: bool) -> dict[str, Work]:
+def graph_calls(layer: Layer, batch: int, included: bool) -> dict[str, Work]:
+    """Forward, and all of a training step but the update, of a Graph with the layer or of the same one without it."""
+    size = layer.size
+    x, t = CG.Leaf2(size, size, dtype="float32"), CG.Leaf1(layer.channels, dtype="float32")
+    h: list[CG.Node] = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(layer.channels)]
+    if included:
+        h = layer.nodes(h)
+    ends = [CG.AveragePooling2d(channel, channel.height, channel.width, 1) for channel in h]
+    loss = CG.MSE(CG.Concatenation(ends), t)
+    graph = CG.Graph(loss, leaf_grads=False, threads=1)
+    rng = np.random.default_rng(1)
+    shapes = {x: (batch, size, size), t: (batch, layer.channels)}
+    feed = {leaf: rng.normal(size=shape).astype(np.float32) for leaf, shape in shapes.items()}
+    return {
+        "forward": Work(lambda: graph.predict(feed), batch),
+        "all": Work(lambda: graph.accumulate(feed), batch),
+    }
+
+
+def torch_parts(layer: Layer, channels_last: bool, batch: int = 1) -> dict[str, Work]:
     torch = one_core.torch_module()
     size = max(layer.size, (layer.output - 1) * layer.stride + layer.kernel - 2 * layer.padding)
     c, k, p, stride = layer.channels, layer.kernel, [layer.padding] * 2, [layer.stride] * 2
     form = torch.channels_last if channels_last else torch.contiguous_format
-    shapes = [(1, c, size, size), (c, c, k, k), (1, c, layer.output, layer.output)]
+    shapes = [(batch, c, size, size), (c, c, k, k), (batch, c, layer.output, layer.output)]
     x, w, g = (torch.randn(shape).to(memory_format=form) for shape in shapes)
     bias = torch.zeros(c)
 
@@ -112,4 +131,4 @@ def torch_parts(layer: Layer, channels_last: bool) -> dict[str, Work]:
         "input": lambda: gradient(True, False, False),
         "kernel": lambda: gradient(False, True, True),
     }
-    return {part: Work(torch.inference_mode()(call)) for part, call in calls.items()}
+    return {part: Work(torch.inference_mode()(call), batch) for part, call in calls.items()}

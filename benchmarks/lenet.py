@@ -28,7 +28,7 @@ def nodes(dtype: str) -> Nodes:
         return outputs
 
     h = CG.Concatenation(channels(channels([x], 6, 28), 16, 10))
-    return mlp.classifier_nodes(x, h, AFFINES, dtype)
+    return mlp.classifier_nodes([x], h, AFFINES, dtype)
 
 
 def torch_model() -> Any:
@@ -52,21 +52,28 @@ def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
 
     def apply(parameters: Any, x: Any) -> Any:
         h = x.reshape(1, 28, 28, 1)
-        for (kernel, bias), padding in zip(parameters[0], PADDINGS, strict=True):
-            form = ("NHWC", "OIHW", "NHWC")
-            h = jax.lax.conv_general_dilated(
-                h, kernel, (1, 1), [(padding, padding)] * 2, dimension_numbers=form
-            )
-            _, height, width, channels = h.shape
-            h = jax.nn.relu(h + bias).reshape(height // 2, 2, width // 2, 2, channels)
-            h = h.max((1, 3))[None]
+        for layer, padding in zip(parameters[0], PADDINGS, strict=True):
+            h = jax_pooling(jax_convolution(h, *layer, padding))
         return apply_affines(parameters[1], h)
 
     return jax.tree.map(jax.numpy.asarray, (filters, affines)), apply
 
 
-def onnx_model() -> bytes:
-    """For inference, with Softmax, from shape (1, 1, 28, 28)."""
+def jax_convolution(h: Any, kernel: Any, bias: Any, padding: int) -> Any:
+    """With ReLU."""
+    jax = one_core.jax_module()
+    form, paddings = ("NHWC", "OIHW", "NHWC"), [(padding, padding)] * 2
+    h = jax.lax.conv_general_dilated(h, kernel, (1, 1), paddings, dimension_numbers=form)
+    return jax.nn.relu(h + bias)
+
+
+def jax_pooling(h: Any) -> Any:
+    _, height, width, channels = h.shape
+    return h.reshape(height // 2, 2, width // 2, 2, channels).max((1, 3))[None]
+
+
+def onnx_model(batch: int) -> bytes:
+    """For inference, with Softmax, from shape (batch, 1, 28, 28)."""
     from onnx import TensorProto, helper, numpy_helper
 
     state = {name: value.numpy() for name, value in torch_model().state_dict().items()}
@@ -89,11 +96,11 @@ def onnx_model() -> bytes:
     kind = TensorProto.FLOAT
     ends = [
         [helper.make_tensor_value_info(name, kind, shape)]
-        for name, shape in (("x", (1, 1, 28, 28)), (at, (1, 10)))
+        for name, shape in (("x", (batch, 1, 28, 28)), (at, (batch, 10)))
     ]
     made = helper.make_graph(graph, "LeNet-5", *ends, constants)
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return model.SerializeToString()
 
 
-LENET = Network((28, 28), 10, nodes, torch_model, jax_model)
+LENET = Network((1, 28, 28), 10, nodes, torch_model, jax_model)

@@ -21,7 +21,7 @@ def weights(sizes: Sequence[int], dtype: str) -> list[tuple[np.ndarray, np.ndarr
     ]
 
 
-def classifier_nodes(x: CG.Node, h: CG.Node, sizes: Sequence[int], dtype: str) -> Nodes:
+def classifier_nodes(x: list[CG.Node], h: CG.Node, sizes: Sequence[int], dtype: str) -> Nodes:
     """From h, which x leads to, to the loss."""
     t = CG.Leaf1(sizes[-1], dtype=dtype)
     *hidden, last = map(np.vstack, weights(sizes, dtype))
@@ -33,7 +33,7 @@ def classifier_nodes(x: CG.Node, h: CG.Node, sizes: Sequence[int], dtype: str) -
 
 def nodes(sizes: Sequence[int], dtype: str) -> Nodes:
     x = CG.Leaf1(sizes[0], dtype=dtype)
-    return classifier_nodes(x, x, sizes, dtype)
+    return classifier_nodes([x], x, sizes, dtype)
 
 
 def torch_model(sizes: Sequence[int]) -> Any:
@@ -57,7 +57,7 @@ def jax_model(sizes: Sequence[int], dtype: str) -> tuple[Any, Callable[[Any, Any
 
 def network(*sizes: int) -> Network:
     return Network(
-        (sizes[0],),
+        (1, sizes[0]),
         sizes[-1],
         partial(nodes, sizes),
         partial(torch_model, sizes),

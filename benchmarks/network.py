@@ -13,20 +13,25 @@ ETA = 0.01
 class Nodes(NamedTuple):
     """The nodes that the outside needs."""
 
-    x: CG.Node
+    x: list[CG.Node]  # one for each channel
     t: CG.Node
     y: CG.Node  # Softmax
     loss: CG.Node
+
+    def feed(self, inputs: np.ndarray) -> dict[CG.Node, np.ndarray]:
+        """What a Graph is given, without the targets: for each channel its samples."""
+        return {x: np.ascontiguousarray(inputs[:, c]) for c, x in enumerate(self.x)}
 
 
 class Network(NamedTuple):
     """Random parameters each time; the models of PyTorch and JAX end with the input of Softmax."""
 
-    shape: tuple[int, ...]  # of one input
+    shape: tuple[int, ...]  # of one input, channels first
     classes: int
     nodes: Callable[[str], Nodes]
-    torch_model: Callable[[], Any]  # for inputs of shape (1, 1, *shape)
-    jax_model: Callable[[str], tuple[Any, Callable[[Any, Any], Any]]]  # parameters, apply
+    torch_model: Callable[[], Any]
+    # The parameters; and the function of them and of one input, channels last
+    jax_model: Callable[[str], tuple[Any, Callable[[Any, Any], Any]]]
 
     def samples(self, count: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and their classes."""
@@ -38,9 +43,9 @@ class Network(NamedTuple):
         return np.eye(self.classes, dtype=dtype)[labels]
 
 
-def training_flop(network: Network) -> int:
-    """2 for each multiply-add of forward, of weight gradients, of the input gradients that lead to what learns, and
-    of the update."""
+def training_flop(network: Network, batch: int = 1) -> float:
+    """Of one sample: 2 for each multiply-add of forward, of weight gradients, of the input gradients that lead to what
+    learns, and its share of the update."""
     learns: dict[CG.Node, bool] = {}
     count = 0
     for node in CG.ancestors(network.nodes("float32").loss):
@@ -48,7 +53,7 @@ def training_flop(network: Network) -> int:
         own = forward_multiply_adds(node)
         learns[node] = own > 0 or inputs_learn
         count += own * (2 + inputs_learn)
-    return 2 * (count + sum(p.value.size for p in CG.parameters(node)))
+    return 2 * (count + sum(p.value.size for p in CG.parameters(node)) / batch)
 
 
 def forward_flop(network: Network) -> int:

@@ -1,22 +1,30 @@
-"""Import this before NumPy: everything runs on one thread, the process on one core, so that comparisons are fair."""
+"""Import this before NumPy: everything runs on one thread, the process on one core, so that comparisons are fair.
+
+In a process that two_threads.py has started, everything runs on as many threads as it gives cores, and none is chosen.
+"""
 
 import os
 from typing import Any
 
-for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ[name] = "1"
-os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-os.environ["JAX_PLATFORMS"] = "cpu"
+PASSED_ON = "CGRAPH_BENCHMARK_CORES"  # to a process of its own: its cores
 PINNED = hasattr(os, "sched_setaffinity")
+CORES = sorted(os.sched_getaffinity(0)) if PINNED else list(range(os.cpu_count() or 1))
+USED = [int(core) for core in os.environ.get(PASSED_ON, str(CORES[-1])).split(",")]
+
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = str(len(USED))
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+os.environ["XLA_FLAGS"] = ONE_THREAD if len(USED) == 1 else ""
+os.environ["JAX_PLATFORMS"] = "cpu"
 if PINNED:
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    os.sched_setaffinity(0, USED)
 
 
 def torch_module() -> Any:
     """PyTorch."""
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(len(USED))
     return torch
 
 

@@ -2,7 +2,7 @@
 
 python benchmarks/performance.py [--quick] [--rows lenet,conv]
 
-It needs `pip install -e ".[bench]"` and a C compiler, and takes about five minutes. With --quick or --rows it only
+It needs `pip install -e ".[bench]"` and a C compiler, and takes about ten minutes. With --quick or --rows it only
 prints what it measures.
 """
 
@@ -14,16 +14,20 @@ import os
 import re
 from pathlib import Path
 
+import batch_scaling
+import batch_sections
+import scaling
+import sections
 from peak import TYPES, gflops, peak_loop
-from scaling import plot
-from sections import SECTIONS
 from tables import ASKS, Section, table
-from timing import Effort, alternate, machine
+from timing import Effort, alternate, load, machine
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, PLOT = DOCS / "performance.md", DOCS / "pictures" / "performance_scaling.svg"
+PAGE, PICTURES = DOCS / "performance.md", DOCS / "pictures"
+PLOTS = {"performance_scaling.svg": scaling.plot, "performance_batches.svg": batch_scaling.plot}
+SECTIONS = {**sections.SECTIONS, **batch_sections.SECTIONS}
 MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
-PACKAGES = ("numpy", "torch", "jax", "onnxruntime")
+PACKAGES = ("numpy", "torch", "jax", "onnxruntime", "scikit-learn")
 THOROUGH, QUICK = Effort(40, 0.01), Effort(5, 0.003)
 
 
@@ -33,25 +37,21 @@ def circumstances(effort: Effort) -> str:
     peaks = ", ".join(f"{gflops(times):.1f} GFLOP/s in {dtype}" for dtype, times in loops.items())
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in PACKAGES)
     return (
-        f"Measured on {datetime.date.today()}: {machine()}, {os.cpu_count()} cores, of which one is used"
+        f"Measured on {datetime.date.today()}: {machine()}, {os.cpu_count()} cores, of which one is used "
+        "unless a table says otherwise"
         f"{'' if one_core.PINNED else ', though the process could not be pinned to it'}; {versions}. "
         f"FMA peak: {peaks}. {effort.rounds} rounds."
     )
 
 
-def load() -> str:
-    """How busy the machine has been."""
-    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
-
-
 def measure(names: list[str], effort: Effort) -> list[Section]:
     """Prints each section when it is done."""
-    sections = []
+    measured = []
     for name in names:
         for section in SECTIONS[name](effort):
             print(section.markdown(), end="\n\n", flush=True)
-            sections.append(section)
-    return sections
+            measured.append(section)
+    return measured
 
 
 def main() -> None:
@@ -62,14 +62,15 @@ def main() -> None:
     effort = QUICK if options.quick else THOROUGH
     start = load()
     parts = [circumstances(effort)]
-    sections = measure(options.rows.split(",") if options.rows else list(SECTIONS), effort)
-    asks = table(ASKS, [ask for section in sections for ask in section.asks])
+    found = measure(options.rows.split(",") if options.rows else list(SECTIONS), effort)
+    asks = table(ASKS, [ask for section in found for ask in section.asks])
     parts[0] += f" Load average: {start} at the start, {load()} at the end."
     print(parts[0], asks, sep="\n\n")
     if options.quick or options.rows:
         return
-    plot(PLOT, effort)
-    parts += ["## Asked and measured", asks, *(section.markdown() for section in sections)]
+    for name, plot in PLOTS.items():
+        plot(PICTURES / name, effort)
+    parts += ["## Asked and measured", asks, *(section.markdown() for section in found)]
     page = PAGE.read_text(encoding="utf-8")
     measured = "\n\n".join(parts).replace("\\", "") + "\n"
     PAGE.write_text(MEASURED.sub(lambda _: measured, page), encoding="utf-8")

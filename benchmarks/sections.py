@@ -46,7 +46,7 @@ def lenet_step(effort: Effort, dtype: str) -> Section:
     floor = flop / 1000 * peak.fastest
     section = Section(
         work,
-        f"{flop:,} FLOP; at the peak of {gflops(peak):.1f} GFLOP/s, that takes {floor:.1f} µs. For Graph.train and "
+        f"{flop:,.0f} FLOP; at the peak of {gflops(peak):.1f} GFLOP/s, that takes {floor:.1f} µs. For Graph.train and "
         "for the peak, the time is that of one sample in a call with many.",
         times_table(times, flop, peak),
     )
@@ -203,12 +203,15 @@ def convolutions(effort: Effort) -> list[Section]:
 
 
 def parts_of(
-    layer: Layer, effort: Effort
+    layer: Layer, effort: Effort, batch: int = 1
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """By part: the shares of the peak, of cgraph and PyTorch; and how many times faster cgraph is."""
+    """By part: the shares of the peak, of cgraph and PyTorch; and how many times faster cgraph is.
+
+    batch: of PyTorch; the step of cgraph is the same for each sample.
+    """
     contenders = {f"cgraph {part}": work for part, work in convolution.graph_parts(layer).items()}
     for last in (False, True):
-        for part, work in convolution.torch_parts(layer, last).items():
+        for part, work in convolution.torch_parts(layer, last, batch).items():
             contenders[f"{last} {part}"] = work
     times, peak = with_peak(contenders, effort)
     shares, torch_shares, ratios = {}, {}, {}

@@ -16,6 +16,7 @@ from timing import Effort, Work, alternate
 
 import cgraph as CG
 from cgraph._kernels import plan
+from cgraph._kernels.step import RowPort
 
 EFFORT = Effort(20, 0.005)
 MANY = 256
@@ -25,24 +26,22 @@ class Stretch:
     """Steps of a graph, run for MANY samples in a call; they learn while they go backward."""
 
     def __init__(self, graph: CG.Graph, steps: list[object]) -> None:
-        self.graph, self.steps = graph, plan.Steps(steps)
+        self.graph, memory = graph, graph._arena.memory
+        outlet = RowPort(0, graph.nodes[0].dtype.itemsize)
+        self.route = plan.Route(plan.Steps(steps), memory, 1, [], outlet, [], memory)
         self.out = np.empty(MANY, graph.nodes[0].dtype)
 
     def run(self, backward: bool, learn: bool) -> Callable[[], None]:
-        arena, out = self.graph._arena, (self.out, 0, self.out.itemsize)
         task = {"backward": backward, "lean": True, "fresh": True, "batch": int(learn), "eta": ETA}
-        return lambda: plan.run(
-            self.steps, self.graph._learners, arena.memory, [], out, MANY, 1000, **task
-        )
+        route, learners = self.route, self.graph._learners
+        return lambda: plan.run(route, route, 1, learners, [], self.out, MANY, MANY, **task)
 
 
 def steps_table(net: Network, dtype: str) -> str:
-    x, t, _, loss = net.nodes(dtype)
-    graph = CG.Graph(loss)
-    inputs, labels = net.samples(1, dtype)
-    graph.step({x: inputs, t: net.one_hot(labels, dtype)}, ETA)
-    stretches = {"all": Stretch(graph, [*graph._step_of.values(), graph._arena.end_step()])}
-    for unit, step in graph._step_of.items():
+    graph, feed = training.graph_and_feed(net, dtype, 1)
+    graph.step(feed, ETA)
+    stretches = {"all": Stretch(graph, [*graph._samples.steps.values(), graph._arena.end_step()])}
+    for unit, step in graph._samples.steps.items():
         node = unit.nodes[0]
         name = f"{len(stretches)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
         stretches[name] = Stretch(graph, [step])

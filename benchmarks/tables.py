@@ -41,7 +41,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def times_table(times: Mapping[str, Times], flop: int = 0, peak: Times | None = None) -> str:
+def times_table(times: Mapping[str, Times], flop: float = 0, peak: Times | None = None) -> str:
     """Each contender's time; and, with the FLOP of a unit of work, how much of the peak that is."""
     first = next(iter(times.values())).median
     header = ["", "µs, median", "times the first", *(["of the FMA peak"] if peak else [])]
@@ -54,7 +54,7 @@ def times_table(times: Mapping[str, Times], flop: int = 0, peak: Times | None = 
     return table(header, rows)
 
 
-def share(flop: int, times: Times, peak: Times) -> float:
+def share(flop: float, times: Times, peak: Times) -> float:
     """Of the peak, by the fastest third of the chunks of both."""
     return flop / 1000 * peak.fastest / times.fastest
 

@@ -1,15 +1,16 @@
 """Alternating measurements: every contender in turn, many rounds in one process.
 
-Times are CPU times of the process, since all contenders run on one thread: other work on the machine disturbs them less
-than it does the clock.
+Times are CPU times of the process where all contenders run on one thread: other work on the machine disturbs them less
+than it does the clock. With more threads it is the clock that counts.
 """
 
+import os
 import platform
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import mean, median
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Effort(NamedTuple):
@@ -17,6 +18,11 @@ class Effort(NamedTuple):
 
     rounds: int
     seconds: float
+    clock: Callable[[], float] = time.process_time
+
+    def fewer(self, divisor: int) -> Self:
+        """For contenders of which a single call takes longer than a chunk should."""
+        return self._replace(rounds=max(self.rounds // divisor, 3))
 
 
 class Work(NamedTuple):
@@ -45,21 +51,21 @@ class Times(NamedTuple):
 Contenders = Mapping[str, Work]
 
 
-def microseconds(work: Callable[[], object], repeat: int) -> float:
-    """CPU time of one call, the mean over `repeat` calls."""
-    start = time.process_time()
+def microseconds(work: Callable[[], object], repeat: int, clock: Callable[[], float]) -> float:
+    """Time of one call, the mean over `repeat` calls."""
+    start = clock()
     for _ in range(repeat):
         work()
-    return (time.process_time() - start) / repeat * 1e6
+    return (clock() - start) / repeat * 1e6
 
 
-def calls_in(seconds: float, work: Callable[[], object]) -> int:
+def calls_in(effort: Effort, work: Callable[[], object]) -> int:
     """How many calls fill a chunk; this also warms up."""
     repeat = 1
     while True:
-        taken = microseconds(work, repeat) * repeat * 1e-6
-        if taken > seconds / 4:
-            return max(round(repeat * seconds / taken), 1)
+        taken = microseconds(work, repeat, effort.clock) * repeat * 1e-6
+        if taken > effort.seconds / 4:
+            return max(round(repeat * effort.seconds / taken), 1)
         repeat *= 2
 
 
@@ -67,12 +73,25 @@ def alternate(contenders: Contenders, effort: Effort) -> dict[str, Times]:
     """The times of each contender; they take turns."""
     for work in contenders.values():
         work.call()
-    repeats = {name: calls_in(effort.seconds, work.call) for name, work in contenders.items()}
+    repeats = {name: calls_in(effort, work.call) for name, work in contenders.items()}
     times = {name: Times([]) for name in contenders}
     for _ in range(effort.rounds):
         for name, (call, units) in contenders.items():
-            times[name].chunks.append(microseconds(call, repeats[name]) / units)
+            if effort.clock is not time.process_time:
+                settle(call)
+            times[name].chunks.append(microseconds(call, repeats[name], effort.clock) / units)
     return times
+
+
+def settle(call: Callable[[], object]) -> None:
+    """The threads of the contender before go to sleep, those of this one wake up."""
+    time.sleep(0.01)
+    call()
+
+
+def load() -> str:
+    """How busy the machine has been."""
+    return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
 def machine() -> str:

@@ -1,8 +1,12 @@
-"""A training step on one sample: forward, backward, update. A contender for each way to run it."""
+"""A training step on one sample or on a batch: forward, backward, update. A contender for each way to run it.
+
+The peers take the mean of the losses of a batch; cgraph takes their sum, and divides the rate.
+"""
 
 from functools import partial
 from typing import Any
 
+import numpy as np
 import one_core
 from network import ETA, Network
 from timing import Work
@@ -10,13 +14,14 @@ from timing import Work
 import cgraph as CG
 
 SAMPLES = 256  # of a call that trains on many, one after the other
+BATCHES = 8  # of such a call, at least
 
 
 def node_path(network: Network, dtype: str) -> Work:
     """The Node API."""
-    x, t, _, loss = network.nodes(dtype)
+    (x,), t, _, loss = network.nodes(dtype)
     inputs, labels = network.samples(1, dtype)
-    sample, target = inputs[0], network.one_hot(labels, dtype)[0]
+    sample, target = inputs[0, 0], network.one_hot(labels, dtype)[0]
 
     def step() -> None:
         x.getInput(sample)
@@ -29,30 +34,41 @@ def node_path(network: Network, dtype: str) -> Work:
     return Work(step)
 
 
-def graph_step(network: Network, dtype: str) -> Work:
-    """A call of Graph.step for each sample."""
-    x, t, _, loss = network.nodes(dtype)
-    graph = CG.Graph(loss)
-    inputs, labels = network.samples(1, dtype)
-    feed = {x: inputs, t: network.one_hot(labels, dtype)}
-    return Work(lambda: graph.step(feed, ETA))
-
-
-def graph_train(network: Network, dtype: str, samples: int = SAMPLES) -> Work:
-    """One call of Graph.train for many samples."""
-    x, t, _, loss = network.nodes(dtype)
-    graph = CG.Graph(loss)
+def graph_and_feed(
+    network: Network, dtype: str, samples: int, threads: int = 1
+) -> tuple[CG.Graph, dict[CG.Node, np.ndarray]]:
+    """A Graph, and what it is to learn from."""
+    nodes = network.nodes(dtype)
     inputs, labels = network.samples(samples, dtype)
-    feed = {x: inputs, t: network.one_hot(labels, dtype)}
-    return Work(lambda: graph.train(feed, ETA), samples)
+    feed = {**nodes.feed(inputs), nodes.t: network.one_hot(labels, dtype)}
+    return CG.Graph(nodes.loss, threads=threads), feed
 
 
-def torch_step(network: Network, dtype: str, compiled: bool = False) -> Work:
+def graph_step(network: Network, dtype: str, batch: int = 1, threads: int = 1) -> Work:
+    """A call of Graph.step for each batch."""
+    graph, feed = graph_and_feed(network, dtype, batch, threads)
+    return Work(lambda: graph.step(feed, ETA / batch), batch)
+
+
+def graph_train(network: Network, dtype: str, samples: int = SAMPLES, batch: int = 1) -> Work:
+    """One call of Graph.train for many samples."""
+    graph, feed = graph_and_feed(network, dtype, samples)
+    return Work(lambda: graph.train(feed, ETA / batch, batch), samples)
+
+
+def torch_step(
+    network: Network,
+    dtype: str,
+    batch: int = 1,
+    channels_last: bool = False,
+    compiled: bool = False,
+) -> Work:
     """Eager; or what computes the loss and the update compiled."""
     torch = one_core.torch_module()
-    model = network.torch_model().to(getattr(torch, dtype))
-    inputs, labels = network.samples(1, dtype)
-    x, t = torch.from_numpy(inputs)[None], torch.from_numpy(labels)
+    form = torch.channels_last if channels_last else torch.contiguous_format
+    model = network.torch_model().to(getattr(torch, dtype)).to(memory_format=form)
+    inputs, labels = network.samples(batch, dtype)
+    x, t = torch.from_numpy(inputs).to(memory_format=form), torch.from_numpy(labels)
     optimiser = torch.optim.SGD(model.parameters(), lr=ETA)
     criterion = torch.nn.CrossEntropyLoss()
 
@@ -61,26 +77,42 @@ def torch_step(network: Network, dtype: str, compiled: bool = False) -> Work:
 
     update = optimiser.step
     if compiled:
-        forward, update = torch.compile(forward), torch.compile(update)
+        forward = torch.compile(forward, dynamic=False)
+        update = torch.compile(update, dynamic=False)
 
     def step() -> None:
         optimiser.zero_grad()
         forward().backward()
         update()
 
-    return Work(step)
+    return Work(step, batch)
 
 
-def jax_functions(network: Network, dtype: str) -> tuple[Any, Any]:
-    """The parameters, and the function (parameters, (x, label)) -> (new parameters, loss)."""
+def jax_samples(network: Network, dtype: str, *shape: int) -> tuple[Any, Any]:
+    """Inputs, channels last, and their classes; `shape` says how many, and in which rows."""
+    jnp = one_core.jax_module().numpy
+    inputs, labels = network.samples(int(np.prod(shape)), dtype)
+    inputs = np.moveaxis(inputs, 1, -1)
+    return jnp.asarray(inputs.reshape(*shape, *inputs.shape[1:])), jnp.asarray(
+        labels.reshape(shape)
+    )
+
+
+def jax_functions(network: Network, dtype: str, batches: bool) -> tuple[Any, Any]:
+    """The parameters, and the function (parameters, (x, label)) -> (new parameters, loss), of a sample or a batch."""
     jax = one_core.jax_module()
     parameters, apply = network.jax_model(dtype)
 
-    def loss(parameters: Any, x: Any, label: Any) -> Any:
+    def sample_loss(parameters: Any, x: Any, label: Any) -> Any:
         return -jax.nn.log_softmax(apply(parameters, x))[label]
 
-    def step(parameters: Any, sample: Any) -> tuple[Any, Any]:
-        value, gradients = jax.value_and_grad(loss)(parameters, *sample)
+    def batch_loss(parameters: Any, x: Any, label: Any) -> Any:
+        return jax.vmap(sample_loss, (None, 0, 0))(parameters, x, label).mean()
+
+    loss = batch_loss if batches else sample_loss
+
+    def step(parameters: Any, samples: Any) -> tuple[Any, Any]:
+        value, gradients = jax.value_and_grad(loss)(parameters, *samples)
         return jax.tree.map(lambda p, g: p - ETA * g, parameters, gradients), value
 
     return parameters, step
@@ -98,16 +130,16 @@ def jax_work(parameters: Any, function: Any, feed: Any, samples: int) -> Work:
     return Work(call, samples)
 
 
-def jax_step(network: Network, dtype: str) -> Work:
-    """jax.jit, a call for each sample."""
-    inputs, labels = map(one_core.jax_module().numpy.asarray, network.samples(1, dtype))
-    parameters, step = jax_functions(network, dtype)
-    return jax_work(parameters, step, (inputs[0], labels[0]), 1)
+def jax_step(network: Network, dtype: str, batch: int = 1) -> Work:
+    """jax.jit, a call for each sample or batch."""
+    feed = jax_samples(network, dtype, *([batch] if batch > 1 else []))
+    parameters, step = jax_functions(network, dtype, batch > 1)
+    return jax_work(parameters, step, feed, batch)
 
 
-def jax_scan(network: Network, dtype: str, samples: int = SAMPLES) -> Work:
-    """jax.lax.scan: one call for many samples."""
-    jax = one_core.jax_module()
-    feed = tuple(map(jax.numpy.asarray, network.samples(samples, dtype)))
-    parameters, step = jax_functions(network, dtype)
-    return jax_work(parameters, partial(jax.lax.scan, step), feed, samples)
+def jax_scan(network: Network, dtype: str, samples: int = SAMPLES, batch: int = 1) -> Work:
+    """jax.lax.scan: one call for many samples or batches."""
+    shape = (samples // batch, batch) if batch > 1 else (samples,)
+    feed = jax_samples(network, dtype, *shape)
+    parameters, step = jax_functions(network, dtype, batch > 1)
+    return jax_work(parameters, partial(one_core.jax_module().lax.scan, step), feed, samples)

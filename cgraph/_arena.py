@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -117,10 +118,11 @@ class Arena:
             self.sums[...] = 0
             self.fresh = False
 
-    def end_step(self) -> Step:
-        """The last step, with which a backward pass begins."""
-        blocks = {unit.block: unit.nodes[0].size for unit in self.program.units}
-        cleared = [(b.at, size * b.pitch) for b, size in blocks.items() if b.cleared]
+    def end_step(self, blocks: Iterable[Block] | None = None) -> Step:
+        """The last step, with which a backward pass begins: through all blocks, or through these."""
+        if blocks is None:
+            blocks = dict.fromkeys(unit.block for unit in self.program.units)
+        cleared = [(b.at, b.nodes[0].size * b.pitch) for b in blocks if b.cleared]
         # A loss has no siblings: what is not above it is not in the graph.
         loss = self.program.where[self.program.outputs[0]][0].at
         rows = np.array(cleared, np.intp).reshape(-1, 2)

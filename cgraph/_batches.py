@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -18,6 +19,7 @@ from cgraph.node import Node
 SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
 PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
 
+RUNNING = "Graph: is already running, in another thread or in a node's own method"
 NOTHING = plan.Steps([])
 
 
@@ -67,6 +69,12 @@ class Batches:
         self._lanes: Way | None = None
         self._choice = choice
         self._threads = threads
+        self._sharing = threading.Lock()
+
+    @property
+    def busy(self) -> bool:
+        """Whether several threads are at work."""
+        return self._sharing.locked()
 
     def run(self, task: Task, learners: plan.Steps) -> bool:
         """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
@@ -78,13 +86,22 @@ class Batches:
         if together == 1 or self._worth(task, together) == 1:
             self._run(task, self._routes(task, together), learners)
             return together < self._choice.least
-        fresh = task.fresh
+        if not self._sharing.acquire(blocking=False):
+            raise RuntimeError(RUNNING)
+        try:
+            self._run_together(task, learners, together)
+        finally:
+            self._sharing.release()
+        return False
+
+    def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
+        """In several threads, with an update after each batch."""
+        count, fresh = task.feeds.count, task.fresh
         for first in range(0, count, together):
             self._share(task.part(first, min(first + together, count), fresh))
             if task.batch:
                 plan.learn(learners, self._samples.arena.memory, task.eta)
                 fresh = task.fresh
-        return False
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from cgraph._kernels import plan
 from cgraph._layout import LayoutName, choose
 from cgraph._places import accesses, mark_wanted, place_blocks
 from cgraph._steps import Builder
-from cgraph._ways import Lanes, Samples
+from cgraph._ways import Lanes, Lowered, Samples
 from cgraph.lowering import Kind, Program
 from cgraph.node import Node
 from cgraph.walk import own_parameters
@@ -62,10 +63,11 @@ class Compiled:
         self._samples = Samples(program, self._arena, builder, data, steps)
         self._whole = self._samples.whole()
         self._calls_python = any(u.kind is Kind.PYTHON for u in program.units)
+        lowered = Lowered(inputs, builder.values_at)
         self._choice = choose(program, layout, self._calls_python)
         self._batches = Batches(
             self._samples,
-            lambda: Lanes(program, self._arena, kernels, inputs, builder.values_at, self._choice.lanes),
+            partial(Lanes, self._samples, kernels, lowered, self._choice.lanes, self._choice.first),
             self._choice,
             1 if self._calls_python else threads,
         )
@@ -81,7 +83,7 @@ class Compiled:
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
-        if self._arena.memory.busy:
+        if self._arena.memory.busy or self._batches.busy:
             raise RuntimeError(
                 f"Graph.{method}: is already running, in another thread or in a node's own method"
             )
@@ -111,7 +113,7 @@ class Compiled:
             batch = feeds.count
         fresh = self._take_fresh()
         # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
-        self._arena.fresh = fresh and batch == 1
+        self._arena.fresh = fresh and batch == 1 < self._choice.least
         self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
         if self._gradients == "live":
             self._gradients = "lean" if lean else "full"
@@ -215,7 +217,7 @@ class Compiled:
 
     def _retire(self) -> None:
         """Before the nodes go to a newer Graph."""
-        if self._arena.memory.busy:
+        if self._arena.memory.busy or self._batches.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
         self._give_way()
         self._stale = True

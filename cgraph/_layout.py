@@ -1,50 +1,125 @@
-"""How the samples of a batch lie: one at a time, or side by side; the rule, and what it estimates."""
+"""How the samples of a batch lie: one at a time, or many side by side; the rule, and what it estimates."""
 
 from __future__ import annotations
 
 import sys
-from typing import Literal, NamedTuple
+from itertools import accumulate
+from typing import Any, Literal, NamedTuple
 
-from cgraph._array import DType
 from cgraph._steps import multiply_adds
 from cgraph.lowering import Kind, Program, Unit
+from cgraph.nodes.affine import Affine
+from cgraph.nodes.elementwise import Sigmoid, Tanh
+from cgraph.nodes.reduction import CEE, Softmax
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
 BLOCK_BYTES = 64  # of samples side by side
 
+# Nanoseconds, about, on a core with 32-byte vectors that does 57 multiply-adds a nanosecond in float32; of elements of
+# four bytes, twice as many for eight.
+MULTIPLY_ADD = 0.0195
+ALONE = 2.0  # a convolution without siblings: how much slower one sample is
+WEIGHT = 0.04  # an element of a matrix that is read for one sample
+ELEMENT = 0.06  # an element that is written, and so on
+ELEMENT_IN_LANES = 0.12
+LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
+STEP = 12.0  # to begin a step
+CROSSING = 2.0  # an element on its way from one layout into the other
+APART = 1.1  # how much slower steps are whose samples each have a memory of their own
+
 
 class Choice(NamedTuple):
     """What a Graph does with batches.
 
-    lanes: samples side by side, 1 for one at a time; least: fewer samples than these go one at a time;
-    cost: nanoseconds, about, that a sample takes forward.
+    Attributes
+    ----------
+    lanes : int
+        How many samples lie side by side.
+    least : int
+        Fewer samples than these go one at a time.
+    first : int
+        How many units, in order, take one sample at a time even then.
+    cost : float
+        Nanoseconds, about, of a sample forward.
     """
 
     lanes: int
     least: int
+    first: int
     cost: float
 
 
 def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
-    dtype = program.outputs[0].dtype
-    lanes = BLOCK_BYTES // dtype.itemsize
-    units = [unit for unit in program.units if unit.kind is not Kind.LEAF]
-    one_by_one = sum(sample_cost(unit, dtype) for unit in units)
-    side_by_side = sum(lane_cost(unit, dtype) for unit in units)
-    if calls_python or layout == "samples" or layout == "auto" and one_by_one < side_by_side:
-        return Choice(1, sys.maxsize, one_by_one)
+    units = program.units
+    lanes = BLOCK_BYTES // program.outputs[0].dtype.itemsize
+    alone = [sample_cost(unit) for unit in units]
+    together = [lane_cost(unit, lanes) for unit in units]
+    by_sample = Choice(1, sys.maxsize, len(units), sum(alone))
+    if calls_python or layout == "samples":
+        return by_sample
+    if layout == "lanes":
+        return Choice(lanes, 1, 0, sum(together))
+    # Some units in front by sample, the others over lanes, and what lies between them crosses over.
+    before = [APART * cost for cost in accumulate(alone, initial=0.0)]
+    behind = [sum(together) - cost for cost in accumulate(together, initial=0.0)]
+    costs = list(map(sum, zip(before, behind, crossings(program), strict=True)))[:-1]
+    cost = min(costs)
+    if cost >= by_sample.cost:
+        return by_sample
     # A block takes the same time however many samples there are in it.
-    least = 1 if layout == "lanes" else int(lanes * side_by_side / (one_by_one + 1)) + 2
-    return Choice(lanes, least, side_by_side)
+    least = int(lanes * cost / by_sample.cost) + 2
+    return Choice(lanes, least, costs.index(cost), cost)
 
 
-def sample_cost(unit: Unit, dtype: DType) -> float:
-    """Nanoseconds, about, of a forward pass of one sample, on a core with 32-byte vectors."""
-    return multiply_adds(unit) * dtype.itemsize * 0.006
+def sample_cost(unit: Unit) -> float:
+    """Nanoseconds, about, of a unit's forward pass, one sample at a time."""
+    nodes: Any = unit.nodes
+    scale = nodes[0].dtype.itemsize / 4
+    work = multiply_adds(unit)
+    if unit.kind is Kind.LEAF:
+        return 0.0
+    if isinstance(nodes[0], Affine):
+        return STEP + work * scale * WEIGHT
+    if unit.kind is Kind.CONVOLUTION:
+        filled = unit.block.pitch / len(nodes) if len(nodes) > 1 else ALONE
+        return STEP + work * scale * MULTIPLY_ADD * filled
+    return STEP + elements(unit) * scale * ELEMENT + library_calls(unit)
 
 
-def lane_cost(unit: Unit, dtype: DType) -> float:
-    """The same where samples lie side by side."""
-    return multiply_adds(unit) * dtype.itemsize * 0.007 + 1
+def lane_cost(unit: Unit, lanes: int) -> float:
+    """The same over lanes."""
+    scale = unit.nodes[0].dtype.itemsize / 4
+    if unit.kind is Kind.LEAF:
+        return 0.0
+    moved = elements(unit) * scale * ELEMENT_IN_LANES + library_calls(unit)
+    return STEP / lanes + multiply_adds(unit) * scale * MULTIPLY_ADD + moved
+
+
+def elements(unit: Unit) -> int:
+    """How many a unit writes."""
+    return len(unit.nodes) * unit.nodes[0].size
+
+
+def library_calls(unit: Unit) -> float:
+    """Nanoseconds of them."""
+    calls = isinstance(unit.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
+    return LIBRARY_CALL * len(unit.nodes) * unit.inputs[0].size if calls else 0.0
+
+
+def crossings(program: Program) -> list[float]:
+    """For each number of units in front: nanoseconds to hand over what they read and what they leave."""
+    count = len(program.units)
+    number = {unit.block: i for i, unit in enumerate(program.units)}
+    first, last = dict.fromkeys(range(count), count), dict.fromkeys(range(count), count)
+    for i, unit in enumerate(program.units):
+        for above in {number[program.where[x][0]] for x in unit.inputs}:
+            first[above], last[above] = min(first[above], i), i
+    change = [0.0] * (count + 1)
+    for i, unit in enumerate(program.units):
+        # Leaves lie side by side, and cross where a unit in front reads them; others, where one behind does.
+        start, end = (first[i] + 1, count) if unit.kind is Kind.LEAF else (i + 1, last[i] + 1)
+        change[min(start, count)] += CROSSING * elements(unit)
+        change[min(end, count)] -= CROSSING * elements(unit)
+    return list(accumulate(change))

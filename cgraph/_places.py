@@ -12,6 +12,7 @@ from cgraph.lowering import VECTOR_BYTES, Block, Kind, Program, Unit
 from cgraph.node import Node
 
 LINE_BYTES = 64  # a cache line
+BEHIND = 4  # lines behind a region that tiles may read and write
 
 
 class Place(NamedTuple):
@@ -38,9 +39,14 @@ class Region:
         self.size = at + count
         return at
 
+    def padded(self) -> int:
+        """Its size where another one follows: in whole lines, and what tiles may touch behind it."""
+        line = LINE_BYTES // self.dtype.itemsize
+        return (-(-self.size // line) + BEHIND) * line
+
     def allocate(self) -> Array:
         """Zeros, beginning at a cache line; behind them a tile may read, and write, a few lines more."""
-        extra = 4 * LINE_BYTES // self.dtype.itemsize
+        extra = BEHIND * LINE_BYTES // self.dtype.itemsize
         memory = np.zeros(self.size + extra, self.dtype)
         address = memory.__array_interface__["data"][0]
         start = -address % LINE_BYTES // self.dtype.itemsize

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from cgraph._arena import Arena
 from cgraph._array import Array
 from cgraph._kernels import Build, plan
+from cgraph._kernels.prefix import Bridge, PrefixStep
 from cgraph._kernels.step import Port, RowPort, Step
 from cgraph._lane_steps import LaneBuilder, block_size
 from cgraph._places import Access, Region
 from cgraph._steps import Builder
-from cgraph.lowering import Kind, Program, Unit
+from cgraph.lowering import Block, Kind, Program, Unit
 from cgraph.node import Node
 
 MOST_PARTS = 16  # of a graph that are remembered, for one node each
@@ -42,7 +43,7 @@ class Way(ABC):
         self.program = program
         self.arena = arena
         self.steps: dict[Unit, Step] = {}
-        self._regions = data, data, scratch
+        self.regions = data, data, scratch
         self._parts: dict[Node | None, Part] = {}
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
@@ -64,16 +65,17 @@ class Way(ABC):
     @property
     def nbytes(self) -> int:
         """What the memory of one more thread takes."""
-        return sum(region.size for region in self._regions) * self._regions[0].dtype.itemsize
+        return sum(region.size for region in self.regions) * self.regions[0].dtype.itemsize
 
     def _find(self, target: Node | None) -> Part:
         if len(self._parts) == MOST_PARTS:
             self._parts.clear()
         if target is None:
-            steps, port = [*self.steps.values(), self._end()], self._port(self.program.outputs[0])
+            steps = [*distinct(self.steps.values()), self._end()]
+            port = self._port(self.program.outputs[0])
         else:
             above = self.program.units_above(self.program.where[target][0])
-            steps = [self.steps[unit] for unit in above if unit in self.steps]
+            steps = distinct(self.steps[unit] for unit in above if unit in self.steps)
             port = self._outlet(target, steps)
         part = self._parts[target] = plan.Steps(steps), port
         return part
@@ -92,7 +94,7 @@ class Way(ABC):
         ]
 
     def _add_memory(self, thread: int) -> plan.Memory:
-        arrays = [region.allocate() for region in self._regions]
+        arrays = [region.allocate() for region in self.regions]
         self._arrays += arrays
         memory = self._memories[thread] = self.arena.memory_of(thread, *arrays)
         return memory
@@ -145,24 +147,31 @@ class Samples(Way):
 
 
 class Lanes(Way):
-    """Many samples side by side."""
+    """Many samples side by side; the first units may go one sample at a time all the same."""
 
-    def __init__(
-        self,
-        program: Program,
-        arena: Arena,
-        kernels: Build,
-        accesses: dict[Unit, list[Access]],
-        values_at: dict[Unit, int],
-        lanes: int,
-    ) -> None:
-        builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, values_at)
+    def __init__(self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int) -> None:
+        """first: how many units, in order, take the steps of `samples`."""
+        program, arena = samples.program, samples.arena
+        builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, layout.values_at)
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
+        prefix, suffix = program.units[:first], program.units[first:]
+        inside = {unit.block for unit in prefix if unit.kind is not Kind.LEAF}
+        read = {program.where[x][0] for unit in suffix for x in unit.inputs}
         for unit in program.units:
-            builder.take(unit.block)
+            if unit.block not in inside or unit.block in read:
+                builder.take(unit.block)
+        self._hidden = inside - read
+        if inside:
+            step = prefix_step(samples, builder, prefix, read)
+            self.steps.update(dict.fromkeys(prefix, step))
+        for unit in suffix:
             if unit.kind is not Kind.LEAF:
-                self.steps[unit] = builder.step(unit, accesses[unit])
+                self.steps[unit] = builder.step(unit, layout.accesses[unit])
+
+    def reaches(self, target: Node | None) -> bool:
+        """Whether the data of a node lie side by side."""
+        return target is None or self.program.where[target][0] not in self._hidden
 
     def _end(self) -> Step:
         at, size = self._builder.at, self.lanes
@@ -174,8 +183,55 @@ class Lanes(Way):
     def _port(self, node: Node) -> Port:
         block, channel = self.program.where[node]
         at = self._builder.place(Access(block, channel, False)).at
-        port: Any = self._builder.kernels.lanes.LanePort(at, node.size, self.lanes)
-        return port
+        return self._builder.kernels.lanes.LanePort(at, node.size, self.lanes)
 
     def _outlet(self, node: Node, steps: list[Step]) -> Port:
         return self._port(node)
+
+
+class Lowered(NamedTuple):
+    """What steps over lanes share with those of one sample."""
+
+    accesses: dict[Unit, list[Access]]
+    values_at: dict[Unit, int]
+
+
+def distinct(steps: Iterable[Step]) -> list[Step]:
+    """Each step once, in order."""
+    return list(dict.fromkeys(steps))
+
+
+def prefix_step(
+    samples: Samples, builder: LaneBuilder, units: Sequence[Unit], read: Collection[Block]
+) -> Step:
+    """The step that runs units one sample at a time; read: blocks that others read, too."""
+    item = builder.dtype.itemsize
+    data, _, scratch = samples.regions
+    size = data.padded() * 2 + scratch.padded()
+    own = {unit.block for unit in units if unit.kind is not Kind.LEAF}
+    inner = {block for block in own if block.cleared and block not in read}
+    steps = [samples.steps[unit] for unit in units if unit in samples.steps]
+    steps.append(samples.arena.end_step(inner))
+    needed = {samples.program.where[x][0] for unit in units for x in unit.inputs} - own
+    ends = [block for block in own if block in read]
+
+    def bridges(blocks: Iterable[Block]) -> list[Bridge]:
+        return [
+            (builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks
+        ]
+
+    return PrefixStep(
+        plan.Steps(steps),
+        builder.lanes,
+        item,
+        builder.scratch.take(size * builder.lanes) * item,
+        size * item,
+        data.padded() * item,
+        data.padded() * 2 * item,
+        bridges(sorted(needed, key=at_of)),
+        bridges(sorted(ends, key=at_of)),
+    )
+
+
+def at_of(block: Block) -> int:
+    return block.at

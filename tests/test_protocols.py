@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cgraph import _kernels
-from cgraph._kernels.step import Step
+from cgraph._kernels.step import Port, Step
 
 
 def functions(holder):
@@ -22,13 +22,13 @@ def functions(holder):
     return found
 
 
-def own_steps(module):
-    """The names of the steps that a module defines."""
+def own_types(module):
+    """The names of the steps and ports that a module defines."""
     return {
         name
         for name, value in vars(module).items()
         if inspect.isclass(value)
-        and issubclass(value, Step)
+        and issubclass(value, Step | Port)
         and value.__module__ == module.__name__
     }
 
@@ -39,7 +39,7 @@ def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_
     module = getattr(_kernels.build(np.dtype(dtype)), family)
     assert module.__name__ == f"cgraph._kernels.{family}_{dtype}_{build_name}"
     protocol = functions(get_type_hints(_kernels.Build)[family])
-    steps = {name for name in protocol if name.endswith("Step")}
+    types = {name for name in protocol if name.endswith(("Step", "Port"))}
     # What an extension type's constructor is called with, Python cannot tell.
-    assert functions(module) == {name: protocol[name] for name in protocol.keys() - steps}
-    assert own_steps(module) == steps
+    assert functions(module) == {name: protocol[name] for name in protocol.keys() - types}
+    assert own_types(module) == types

@@ -28,6 +28,7 @@ class Build(NamedTuple):
     elementwise: protocols.Elementwise
     group: protocols.Group
     lane_layer: protocols.LaneLayer
+    lanes: protocols.Lanes
     pooling: protocols.Pooling
     reduction: protocols.Reduction
 

@@ -254,16 +254,18 @@ cdef class DescentStep(Step):
 
 cdef class EndStep(Step):
     """The loss, whose gradient is 1; and the gradients that begin at 0, since no step writes all of them first."""
-    cdef Py_ssize_t loss
+    cdef Py_ssize_t loss, lanes
     cdef const Py_ssize_t[:, ::1] cleared
 
-    def __init__(self, Py_ssize_t loss, const Py_ssize_t[:, ::1] cleared):
-        """cleared: rows of an offset and a number of elements."""
-        self.loss, self.cleared = loss, cleared
+    def __init__(self, Py_ssize_t loss, const Py_ssize_t[:, ::1] cleared, Py_ssize_t lanes=1):
+        """cleared: rows of an offset and a number of elements; lanes: how many samples, each with its loss, lie side
+        by side."""
+        self.loss, self.cleared, self.lanes = loss, cleared, lanes
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         cdef real *grad = <real *>arena.grad
         cdef Py_ssize_t i
         for i in range(self.cleared.shape[0]):
             memset(grad + self.cleared[i, 0], 0, self.cleared[i, 1] * sizeof(real))
-        grad[self.loss] = 1
+        for i in range(self.lanes):
+            grad[self.loss + i] = 1

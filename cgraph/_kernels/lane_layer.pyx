@@ -11,8 +11,8 @@ the same sources are a *group*: nor are missing connections.
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from cgraph._kernels.lane_tile cimport Patch, Spot, Strip, Term, all_sums, some_slopes
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, vec
+from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Strip, Term, all_sums, product_rows, some_slopes
+from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_transpose, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.window cimport Window
 
@@ -21,6 +21,7 @@ cdef enum:
     DEPTH = 384     # terms summed at a time, so that they stay in the nearest cache with their weights
     NARROW = 128    # the same where weights are read in place
     MOST = 6        # rows of a strip
+    TURNED = 4096   # of the gradient, which a product reads again and again
     CHUNK = 768     # of a channel's gradient: what slopes read again and again
 
 
@@ -242,8 +243,20 @@ cdef Py_ssize_t total_size(Window o, Py_ssize_t c_out) noexcept:
     return aligned(o.k_h * o.k_w * c_out * V_LANES)
 
 
+cdef bint is_product(Window o) noexcept:
+    """Whether the weight gradient is a product of matrices: few terms for each weight."""
+    return o.n_h * o.n_w == 1 and o.m_h == o.k_h and o.m_w == o.k_w
+
+
+cdef Py_ssize_t turned_size(Py_ssize_t lanes, Py_ssize_t c_out) noexcept:
+    cdef Py_ssize_t column = 2 * V_LANES
+    return (c_out + column - 1) // column * column * lanes
+
+
 def lane_layer_scratch(Window window, Py_ssize_t lanes, Py_ssize_t c_in, Py_ssize_t c_out):
     """The number of elements of scratch that LaneLayerStep needs."""
+    if is_product(window):
+        return packed_size(window) + turned_size(lanes, c_out) + lanes
     return packed_size(window) + frame_size(window, lanes) + total_size(window, c_out)
 
 
@@ -252,14 +265,16 @@ cdef class LaneLayerStep(Step):
     cdef Window o
     cdef LaneSums outputs, gradients
     cdef Table taps, windows    # of the frame
+    cdef Table products         # of each weight's row: where it lies, and x
     cdef Place d
     cdef Py_ssize_t lanes, c_in, c_out, area, tap_count
-    cdef Py_ssize_t values_at, biases_at, rows, pitch
-    cdef Py_ssize_t packed_at, frame_at, totals_at
+    cdef Py_ssize_t values_at, rows, pitch
+    cdef Py_ssize_t packed_at, frame_at, totals_at, turned_at, biases_at
     cdef Py_ssize_t frame_width
     cdef real bias
     cdef bint in_place          # the input is a frame
     cdef bint gaps              # between the weights
+    cdef bint one_product       # the weight gradient is one
 
     def __init__(
         self, Window window, Py_ssize_t lanes, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out,
@@ -278,12 +293,20 @@ cdef class LaneLayerStep(Step):
         self.packed_at = scratch_at
         self.frame_at = self.packed_at + packed_size(o)
         self.totals_at = self.frame_at + frame_size(o, lanes)
+        self.one_product = connected is None and is_product(o)
+        self.turned_at = self.packed_at + packed_size(o)
+        self.biases_at = self.turned_at + turned_size(lanes, c_out)
         self.in_place = frame_height(o) == o.m_h and frame_width(o) == o.m_w
         self.make_sums([tuple(row) for row in inputs], tap_step, channel_step, connected)
         self.frame_width = width = frame_width(o)
         self.taps = Table([[(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]])
         self.windows = Table(
             ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes) for a in range(o.n_h) for b in range(o.n_w)
+        )
+
+        self.products = Table(
+            (t * tap_step + c * channel_step, inputs[c, 0] + t * lanes)
+            for c in range(self.c_in if self.one_product else 0) for t in range(self.tap_count)
         )
 
     cdef int make_sums(self, list inputs, tap_step, channel_step, const unsigned char[:, ::1] connected) except -1:
@@ -334,10 +357,48 @@ cdef class LaneLayerStep(Step):
         if fresh and self.gaps:
             memset(dw, 0, (self.rows + 1) * self.pitch * sizeof(real))
             fresh = False
+        if self.one_product:
+            self.product(arena, dw, not fresh)
+            return
         for i in range(self.gradients.group_count):
             for c in range(group[i].target, group[i].target + group[i].targets):
                 self.channel_slopes(arena, &group[i], &target[c], dw + target[c].w, fresh)
         self.bias_gradient(arena, dw + self.rows * self.pitch, fresh)
+
+    cdef void product(self, Arena *arena, real *dw, bint add) noexcept nogil:
+        """The weight gradient where each weight has one term of a sample; the biases have an input of their own."""
+        cdef real *turned = <real *>arena.scratch + self.turned_at
+        cdef real *biases = <real *>arena.scratch + self.biases_at
+        cdef Py_ssize_t column = 2 * V_LANES, step = self.lanes * column, first = 0, last, i
+        cdef Py_ssize_t chunk = max(TURNED // step, 1) * column
+        cdef Product p
+        cdef Term bias_row
+        turn(<const real *>arena.grad + self.d.at, self.lanes, self.c_out, turned)
+        bias_row.w, bias_row.x = self.rows * self.pitch, 0
+        for i in range(self.lanes):
+            biases[i] = self.bias
+        p.depth, p.add = arena.valid, add
+        while first < self.c_out:
+            last = min(first + chunk, self.c_out)
+            p.x = <const real *>arena.data
+            self.product_columns(p, <const Term *>self.products.at, self.rows, turned, dw, first, last)
+            p.x = biases
+            self.product_columns(p, &bias_row, 1, turned, dw, first, last)
+            first = last
+
+    cdef void product_columns(
+        self, Product p, const Term *row, Py_ssize_t rows, const real *turned, real *dw, Py_ssize_t first,
+        Py_ssize_t last
+    ) noexcept nogil:
+        """Columns whose part of the gradient stays in the nearest cache."""
+        cdef Py_ssize_t tiles = (rows + MOST - 1) // MOST, number, o, at
+        for number in range(tiles):
+            at = rows * number // tiles
+            o = first
+            while o < last:
+                p.g, p.to, p.width = turned + o * self.lanes, dw + o, last - o
+                product_rows(&p, row + at, rows * (number + 1) // tiles - at)
+                o += 2 * V_LANES
 
     cdef void bias_gradient(self, Arena *arena, real *db, bint fresh) noexcept nogil:
         cdef const real *g = <const real *>arena.grad + self.d.at
@@ -392,7 +453,7 @@ cdef class LaneLayerStep(Step):
         for number in range(chunks):
             p.spot = spot + self.area * number // chunks
             p.end = spot + self.area * (number + 1) // chunks
-            tiles = (outs + MOST - 1) // MOST
+            tiles = 1 if outs <= MOST else (outs + 3) // 4      # twelve sums are four times three
             o = 0
             while o < outs:
                 width = (outs - o + tiles - 1) // tiles
@@ -424,6 +485,22 @@ cdef class LaneLayerStep(Step):
                 totals += V_LANES
                 to = dw + self.gradients.taps.at[t] + out[k].w
                 to[0] = total if fresh else to[0] + total
+
+
+cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) noexcept nogil:
+    """Outputs beside each other instead of samples, in columns of two vectors."""
+    cdef Py_ssize_t column = 2 * V_LANES, o = 0, l
+    cdef real *to
+    while o < c_out:
+        to = turned + o // column * column * lanes + o % column
+        if o + V_LANES <= c_out:
+            for l in range(lanes // V_LANES):
+                v_transpose(g + o * lanes + l * V_LANES, lanes, to + l * V_LANES * column, column)
+            o += V_LANES
+        else:
+            for l in range(lanes):
+                to[l * column] = g[o * lanes + l]
+            o += 1
 
 
 cdef real sample_sum(const real *g, Py_ssize_t area, Py_ssize_t lanes, Py_ssize_t valid) noexcept nogil:

@@ -255,4 +255,72 @@ static inline ptrdiff_t some_slopes(const Patch *p, ptrdiff_t taps, ptrdiff_t ou
     return tile->taps;
 }
 
+/* Products of two matrices of which the first is read in place, as many terms as there are samples
+ *
+ * to[row.w + o] += Σ_l x[row.x + l] g[l][o]   for o < width, or = where it does not add; g: two vectors for each l
+ */
+
+typedef struct {
+    const real *x, *g;
+    real *to;
+    ptrdiff_t depth, width;
+    int add;
+} Product;
+
+/* All that is wanted of a row of a tile which is cut off. */
+static inline void finish_edge(const Product *p, vec left, vec right, real *to) {
+    real row[2 * V_LANES];
+    ptrdiff_t i;
+    v_store(row, left);
+    v_store(row + V_LANES, right);
+    for (i = 0; i < p->width; i++) to[i] = p->add ? to[i] + row[i] : row[i];
+}
+
+/* So many rows, and two vectors of columns. */
+COPIED void product_tile(const Product *p, const Term *row, int rows) {
+    const real *x[SUMS], *g = p->g, *end = g + p->depth * 2 * V_LANES;
+    vec left[SUMS], right[SUMS], factor, g0, g1;
+    ptrdiff_t l = 0;
+    real *to;
+    int i;
+    for (i = 0; i < rows; i++) {
+        x[i] = p->x + row[i].x;
+        left[i] = right[i] = v_set1(0);
+    }
+    do {
+        g0 = v_opaque(v_load(g));
+        g1 = v_opaque(v_load(g + V_LANES));
+        for (i = 0; i < rows; i++) {
+            factor = v_set1(x[i][l]);
+            left[i] = v_fma(factor, g0, left[i]);
+            right[i] = v_fma(factor, g1, right[i]);
+        }
+        g += 2 * V_LANES;
+        l++;
+    } while (g != end);
+    for (i = 0; i < rows; i++) {
+        to = p->to + row[i].w;
+        if (p->width < 2 * V_LANES) {
+            finish_edge(p, left[i], right[i], to);
+        } else {
+            v_store(to, p->add ? v_add(v_load(to), left[i]) : left[i]);
+            v_store(to + V_LANES, p->add ? v_add(v_load(to + V_LANES), right[i]) : right[i]);
+        }
+    }
+}
+
+static void product_1(const Product *p, const Term *row) { product_tile(p, row, 1); }
+static void product_2(const Product *p, const Term *row) { product_tile(p, row, 2); }
+static void product_3(const Product *p, const Term *row) { product_tile(p, row, 3); }
+static void product_4(const Product *p, const Term *row) { product_tile(p, row, 4); }
+static void product_5(const Product *p, const Term *row) { product_tile(p, row, 5); }
+static void product_6(const Product *p, const Term *row) { product_tile(p, row, 6); }
+
+static inline void product_rows(const Product *p, const Term *row, ptrdiff_t rows) {
+    static void (*const tile[SUMS])(const Product *, const Term *) = {
+        product_1, product_2, product_3, product_4, product_5, product_6,
+    };
+    tile[rows - 1](p, row);
+}
+
 #endif

@@ -32,3 +32,11 @@ cdef extern from "lane_tile.h" nogil:
         real *total
         Py_ssize_t pitch
     Py_ssize_t some_slopes(const Patch *p, Py_ssize_t taps, Py_ssize_t outs) noexcept
+
+    ctypedef struct Product:
+        const real *x
+        const real *g
+        real *to
+        Py_ssize_t depth, width
+        bint add
+    void product_rows(const Product *p, const Term *row, Py_ssize_t rows) noexcept

@@ -8,9 +8,6 @@ from cgraph._kernels.step cimport Arena, CallStep, Port, Step
 
 cdef class Steps:
     """Steps in the order of a forward pass."""
-    cdef list steps
-    cdef void **order
-    cdef readonly Py_ssize_t count
 
     def __cinit__(self, list steps):
         self.order = <void **>calloc(max(len(steps), 1), sizeof(void *))
@@ -233,8 +230,8 @@ def run(
     """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
 
     least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
-    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch and the sums
-    count as 0 (fresh), each step learns while it goes backward.
+    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch, goes alone, and
+    the sums count as 0 (fresh), each step learns while it goes backward.
     """
     cdef Py_ssize_t count = len(arrays), opened = 0
     cdef Arena *arenas[2]
@@ -250,7 +247,7 @@ def run(
         for way in range(2):
             route = rest if way else main
             arenas[way], steps[way] = &route.memory.arena, <void *>route.steps
-            route.begin(lean, fresh, fresh and batch == 1, eta)
+            route.begin(lean, fresh, fresh and batch == main.lanes == 1, eta)
         while opened <= count:
             array = arrays[opened - 1] if opened else out
             PyObject_GetBuffer(array, &streams[opened].array, PyBUF_SIMPLE if opened else PyBUF_WRITABLE)

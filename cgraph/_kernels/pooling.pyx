@@ -11,10 +11,13 @@ from libc.math cimport INFINITY
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
 from cgraph._kernels.simd cimport (
-    V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_load, v_max, v_set1, v_store, vec
+    V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_set1, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
-from cgraph._kernels.strided cimport Source, Target, added_to, overwritten, source
+from cgraph._kernels.strided cimport (
+    Source, Target, added_to, get_lanes, overwritten, put1, put_lanes, source, source_beside, source_from,
+    target_beside, target_from
+)
 from cgraph._kernels.window cimport Window
 
 
@@ -45,25 +48,15 @@ cdef inline Part part(Window w, Py_ssize_t a, Py_ssize_t b, bint pairs) noexcept
 
 cdef inline vec fetch(Source x, Py_ssize_t i, bint block) noexcept nogil:
     """The channels of element i; one channel fills the vector."""
-    return v_load(x.at + i * x.step) if block else v_set1(x.at[i * x.step])
+    return get_lanes(x, i) if block else v_set1(x.at[i * x.step])
 
 
 cdef inline void store(Target d, Py_ssize_t i, vec v, bint block) noexcept nogil:
     """Writes, or adds, the channels of element i."""
-    cdef real *at = d.at + i * d.step
     if block:
-        v_store(at, v_add(v_load(at), v) if d.add else v)
+        put_lanes(d, i, v)
     else:
-        at[0] = at[0] + v_lane0(v) if d.add else v_lane0(v)
-
-
-cdef inline Source source_from(Source x, Py_ssize_t c) noexcept nogil:
-    """The channels from number c on."""
-    return Source(x.at + c, x.step)
-
-
-cdef inline Target target_from(Target d, Py_ssize_t c) noexcept nogil:
-    return Target(d.at + c, d.step, d.add)
+        put1(d, i, v_lane0(v))
 
 
 cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, Window w) except -1:
@@ -104,8 +97,8 @@ cdef inline void max_pooling(
         for b in range(w.n_w):
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                top = window_maximum(source_from(x, c), seen, pad_value, block)
-                store(target_from(d, c), at, top, block)
+                top = window_maximum(source_beside(x, c), seen, pad_value, block)
+                store(target_beside(d, c), at, top, block)
                 if counts != NULL:
                     counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block))
                 c += V_LANES
@@ -129,14 +122,15 @@ cdef inline void max_pooling_gradient(
     cdef Py_ssize_t a, b, c, at
     cdef Part seen
     cdef Source xc
-    cdef vec top, count
+    cdef vec top, share, count
     for a in range(w.n_h):
         for b in range(w.n_w):
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                xc, top = source_from(x, c), fetch(source_from(d, c), at, block)
+                xc, top = source_beside(x, c), fetch(source_beside(d, c), at, block)
                 count = v_set1(<real>counts[at]) if counts != NULL else window_count(xc, seen, top, block)
-                share_out(xc, seen, top, v_div(fetch(source_from(g, c), at, block), count), target_from(dx, c), block)
+                share = v_div(fetch(source_beside(g, c), at, block), count)
+                share_out(xc, seen, top, share, target_beside(dx, c), block)
                 c += V_LANES
 
 
@@ -182,8 +176,8 @@ cdef inline void average_pooling(
             seen, c = part(w, a, b, pairs), 0
             while c < channels:
                 store(
-                    target_from(d, c), a * w.n_w + b,
-                    v_div(window_sum(source_from(x, c), seen, block), size), block
+                    target_beside(d, c), a * w.n_w + b,
+                    v_div(window_sum(source_beside(x, c), seen, block), size), block
                 )
                 c += V_LANES
 
@@ -207,8 +201,8 @@ cdef inline void average_pooling_gradient(
         for b in range(w.n_w):
             seen, c = part(w, a, b, pairs), 0
             while c < channels:
-                value = fetch(source_from(g, c), a * w.n_w + b, block)
-                share_equally(v_div(value, size), seen, target_from(dx, c), block)
+                value = fetch(source_beside(g, c), a * w.n_w + b, block)
+                share_equally(v_div(value, size), seen, target_beside(dx, c), block)
                 c += V_LANES
 
 
@@ -234,19 +228,23 @@ cdef void clear(Target d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
 
 
 cdef class PoolingStep(Step):
-    """One channel, or a block of channels that lie together at each position."""
+    """One channel, or a block of channels that lie together at each position; or several such images, one behind the
+    other. Samples side by side count as channels."""
     cdef Window window
     cdef bint average, tiled, pairs
     cdef real pad_value
-    cdef Py_ssize_t channels
+    cdef Py_ssize_t channels, images, m, n
     cdef Place x, d
 
-    def __init__(self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d):
+    def __init__(
+        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1
+    ):
         """x, d: the fields of _places.Place."""
         cdef Window w = window
         cdef bint inside
         self.window, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
-        self.x, self.d = place(x), place(d)
+        self.x, self.d, self.images = place(x), place(d), images
+        self.m, self.n = w.m_h * w.m_w, w.n_h * w.n_w
         # Whether every window lies within the domain; and then, whether every element lies in exactly one
         inside = w.p == w.q == 0 and (w.n_h - 1) * w.s + w.k_h <= w.m_h and (w.n_w - 1) * w.s + w.k_w <= w.m_w
         self.pairs = inside and w.k_h == w.k_w == 2
@@ -264,17 +262,20 @@ cdef class PoolingStep(Step):
             self.pool(x, d, True, False)
 
     cdef inline void pool(self, Source x, Target d, bint block, bint pairs) noexcept nogil:
-        if self.average:
-            average_pooling(x, self.window, self.channels, d, block, pairs)
-        else:
-            max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs)
+        cdef Py_ssize_t _image
+        for _image in range(self.images):
+            if self.average:
+                average_pooling(x, self.window, self.channels, d, block, pairs)
+            else:
+                max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs)
+            x, d = source_from(x, self.m), target_from(d, self.n)
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         cdef Target dx = gradient(arena, &self.x)
         if dx.at == NULL:
             return
         if not (dx.add or self.tiled):
-            clear(dx, self.window.m_h * self.window.m_w, self.channels)
+            clear(dx, self.images * self.m, self.channels)
             dx.add = True
         if self.channels == 1:
             self.share(arena, dx, False, False)
@@ -285,7 +286,11 @@ cdef class PoolingStep(Step):
 
     cdef inline void share(self, Arena *arena, Target dx, bint block, bint pairs) noexcept nogil:
         cdef Source x = data_of(arena, &self.x), d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
-        if self.average:
-            average_pooling_gradient(g, self.window, self.channels, dx, block, pairs)
-        else:
-            max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs)
+        cdef Py_ssize_t _image
+        for _image in range(self.images):
+            if self.average:
+                average_pooling_gradient(g, self.window, self.channels, dx, block, pairs)
+            else:
+                max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs)
+            x, dx = source_from(x, self.m), target_from(dx, self.m)
+            d, g = source_from(d, self.n), source_from(g, self.n)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.step import Step
+from cgraph._kernels.step import Port, Step
 from cgraph._kernels.window import Window
 
 Array = npt.NDArray[np.floating[Any]]
@@ -70,7 +70,7 @@ class Elementwise(Protocol):
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
     def ElementwiseStep(self, op: str, n: int, inputs: Sequence[Place], d: Place) -> Step: ...
     def DescentStep(self, n: int) -> Step: ...
-    def EndStep(self, loss: int, cleared: Offsets) -> Step: ...
+    def EndStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
 
 
 class Group(Protocol):
@@ -108,6 +108,13 @@ class LaneLayer(Protocol):
     ) -> Step: ...
 
 
+class Lanes(Protocol):
+    def LanePort(self, at: int, size: int, lanes: int) -> Port: ...
+    def LaneReductionStep(
+        self, op: str, m: int, lanes: int, inputs: Sequence[Place], d: Place
+    ) -> Step: ...
+
+
 class Pooling(Protocol):
     def max_pooling_forward(
         self, x: Array, window: Window, pad_value: float, d: Array, count: Counts
@@ -118,7 +125,14 @@ class Pooling(Protocol):
     def average_pooling_forward(self, x: Array, window: Window, d: Array) -> None: ...
     def average_pooling_backward(self, g: Array, window: Window, dx: Array) -> None: ...
     def PoolingStep(
-        self, window: Window, average: bool, pad_value: float, channels: int, x: Place, d: Place
+        self,
+        window: Window,
+        average: bool,
+        pad_value: float,
+        channels: int,
+        x: Place,
+        d: Place,
+        images: int = 1,
     ) -> Step: ...
 
 

@@ -3,25 +3,14 @@
 x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients. Operands
 may be strided, and dx and dy may be one buffer. Scalars come and go as operands of one element. On the Node path
 backward ADDS into dx and dy.
-Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m; within a block, products
-are summed lane by lane, so that the result is the same for every stride.
+Within a block of a sum, products are summed lane by lane, so that the result is the same for every stride.
 """
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
-from cgraph._kernels.simd cimport (
-    R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, V_LANES, r_abs, r_exp, r_log, r_sqrt, real, v_div, v_equal, v_fma, v_hsum,
-    v_less, v_mul, v_select, v_set1, v_sub, vec
-)
+from cgraph._kernels.simd cimport V_LANES, r_exp, real, v_fma, v_hsum, v_mul, v_set1, v_sub, vec
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport Source, Target, added_to, get, get1, overwritten, put, put1, source
-
-cdef enum:
-    BLOCK = 64      # whole vectors
-
-
-cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
-    """How many blocks m elements fill."""
-    return (m + BLOCK - 1) // BLOCK
+from cgraph._kernels.sums cimport BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
@@ -100,40 +89,13 @@ def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, 
         mse_gradient(source(y), source(x), g[0], added_to(dy), x.shape[0])
 
 
-# d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept
-# dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g.   (y g) / x̂ and not (y / x̂) g: finite where |y g| ≤ 1.
-
-cdef inline real clamp(real x) noexcept nogil:
-    return R_TINY if x < R_TINY else x
-
-
-cdef real cee(Source x, Source y, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t block, i
-    cdef real total = 0, part
-    for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            if get1(y, i) != 0:
-                part -= get1(y, i) * r_log(clamp(get1(x, i)))
-        total += part
-    return total
-
+# d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny);   dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g
 
 cdef void prediction_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i = 0
-    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0), prediction, target, share
     while i < m:
-        prediction, target = get(x, i, m), get(y, i, m)
-        prediction = v_select(v_less(prediction, tiny), tiny, prediction)
-        share = v_div(v_mul(target, v_set1(-g)), prediction)
-        put(dx, i, m, v_select(v_equal(target, zero), zero, share))
+        put(dx, i, m, prediction_share(get(x, i, m), get(y, i, m), v_set1(-g)))
         i += V_LANES
-
-
-cdef void target_gradient(Source x, real g, Target dy, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(m):
-        put1(dy, i, -(r_log(clamp(get1(x, i))) * g))
 
 
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
@@ -149,49 +111,16 @@ def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, 
         target_gradient(source(x), g[0], added_to(dy), x.shape[0])
 
 
-# d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
-# dx_i += (x_i / d) g,  and nothing where d = 0
-
-cdef inline real sum_of_squares(Source x, real scale, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t block, i
-    cdef real total = 0
-    cdef vec part, scaled
-    for block in range(blocks(m)):
-        part = v_set1(0)
-        i = block * BLOCK
-        while i < min((block + 1) * BLOCK, m):
-            scaled = v_div(get(x, i, m), v_set1(scale))
-            part = v_fma(scaled, scaled, part)
-            i += V_LANES
-        total += v_hsum(part)
-    return total
-
-
-cdef real largest(Source x, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i
-    cdef real top = 0
-    for i in range(m):
-        if r_abs(get1(x, i)) > top:
-            top = r_abs(get1(x, i))
-    return top
-
+# d = sqrt(Σ x_i²);   dx_i += (x_i / d) g,  and nothing where d = 0
 
 cdef real norm2(Source x, Py_ssize_t m) noexcept nogil:
-    cdef real total = sum_of_squares(x, 1, m), top
-    if total > R_SQUARES_LOW and total < R_SQUARES_HIGH or total != total:
-        return r_sqrt(total)
-    top = largest(x, m)
-    if top == 0 or top - top != 0:      # all zeros, or an infinite element
-        return top
-    return top * r_sqrt(sum_of_squares(x, top, m))
+    return norm_of(dots(x, x, m), x, m)
 
 
 cdef void norm2_gradient(Source x, real d, real g, Target dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i = 0
-    cdef vec norm = v_set1(d), share
     while i < m:
-        share = v_mul(v_div(get(x, i, m), norm), v_set1(g))
-        put(dx, i, m, v_select(v_equal(norm, v_set1(0)), v_set1(0), share))
+        put(dx, i, m, norm_share(get(x, i, m), v_set1(d), v_set1(g)))
         i += V_LANES
 
 

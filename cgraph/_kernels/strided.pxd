@@ -79,6 +79,28 @@ cdef inline void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexce
         w[i] -= eta * dw[i]
 
 
+# Samples or channels side by side: a vector of them at each element.
+
+cdef inline vec get_lanes(Source x, Py_ssize_t i) noexcept nogil:
+    """What lies at element i."""
+    return v_load(x.at + i * x.step)
+
+
+cdef inline void put_lanes(Target d, Py_ssize_t i, vec v) noexcept nogil:
+    """Writes, or adds, what lies at element i."""
+    cdef real *at = d.at + i * d.step
+    v_store(at, v_add(v_load(at), v) if d.add else v)
+
+
+cdef inline Source source_beside(Source x, Py_ssize_t lane) noexcept nogil:
+    """The samples or channels from number `lane` on."""
+    return Source(x.at + lane, x.step)
+
+
+cdef inline Target target_beside(Target d, Py_ssize_t lane) noexcept nogil:
+    return Target(d.at + lane, d.step, d.add)
+
+
 cdef inline Source source_from(Source x, Py_ssize_t i) noexcept nogil:
     """x without its first i elements."""
     return Source(x.at + i * x.step, x.step)

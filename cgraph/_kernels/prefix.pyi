@@ -1,0 +1,21 @@
+from typing_extensions import disjoint_base
+
+from cgraph._kernels.plan import Steps
+from cgraph._kernels.step import Step
+
+Bridge = tuple[int, int, int, int, int]
+
+@disjoint_base
+class PrefixStep(Step):
+    def __init__(
+        self,
+        steps: Steps,
+        lanes: int,
+        item: int,
+        scratch_at: int,
+        stride: int,
+        grad_at: int,
+        own_scratch_at: int,
+        inputs: list[Bridge],
+        outputs: list[Bridge],
+    ) -> None: ...

@@ -1,0 +1,52 @@
+"""Arenas in which samples lie side by side, and passes of one step over them."""
+
+import numpy as np
+
+from cgraph import _kernels
+from cgraph._kernels import plan
+
+LINE_BYTES = 64
+SLACK = 4 * LINE_BYTES  # behind an arena; steps may read and write it
+
+
+def lanes_of(dtype):
+    """The least number of samples that lie side by side."""
+    return LINE_BYTES // np.dtype(dtype).itemsize
+
+
+def aligned(values):
+    """A copy that begins at a cache line, with slack behind."""
+    size = values.nbytes
+    memory = np.zeros(size + LINE_BYTES + SLACK, np.uint8)
+    start = -memory.__array_interface__["data"][0] % LINE_BYTES
+    copy = memory[start : start + size].view(values.dtype)
+    copy[:] = values
+    return copy
+
+
+class Arena:
+    """Data and gradients; there are no parameters."""
+
+    def __init__(self, data, grad):
+        self.data, self.grad = aligned(data), aligned(grad)
+        addresses = [x.__array_interface__["data"][0] for x in (self.data, self.grad)]
+        self.memory = plan.Memory(*addresses, *addresses, addresses[0])
+
+    def run(self, step, valid=1):
+        """Forward and backward; returns data and gradients."""
+        steps = plan.Steps([step])
+        plan.forward(steps, self.memory, valid)
+        plan.backward(steps, self.memory, False, valid)
+        return self.data, self.grad
+
+
+def kernels(dtype):
+    return _kernels.build(np.dtype(dtype))
+
+
+def poisoned(rows, valid):
+    """Rows of lanes, those behind the valid ones being anything."""
+    rows = rows.copy()
+    anything = [np.nan, np.inf, -np.inf, 0, np.finfo(rows.dtype).max, np.finfo(rows.dtype).tiny]
+    rows[:, valid:] = np.resize(anything, rows[:, valid:].shape)
+    return rows

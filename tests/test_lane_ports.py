@@ -1,0 +1,82 @@
+"""Ports: samples, one behind the other, become lanes and come back; nothing else is written."""
+
+import numpy as np
+import pytest
+from lane_arena import Arena, kernels, lanes_of
+
+from cgraph._kernels import plan
+
+pytestmark = [
+    pytest.mark.usefixtures("build_name"),
+    pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
+]
+
+NOBODY, OUTSIDE = -7, -8  # what an arena holds, and what lies around samples
+NOTHING = plan.Steps([])
+SIZES = [*range(1, 41), 84]
+AT = 64  # where the node lies
+
+
+def arena(size, lanes, dtype):
+    return Arena(np.full(AT + size * lanes + 64, NOBODY, dtype), np.zeros(1, dtype))
+
+
+def rows_of(count, size, dtype):
+    """Samples whose elements all differ, and the array in which nobody else's numbers surround them."""
+    around = np.full(count * size + 128, OUTSIDE, dtype)
+    rows = around[64:-64].reshape(count, size)
+    rows[:] = np.arange(1, rows.size + 1).reshape(rows.shape)
+    return rows, around
+
+
+def run(arena, lanes, inlets, outlet, arrays, out, count, kept=(), origin=None):
+    """A pass without steps."""
+    origin = origin or arena
+    route = plan.Route(NOTHING, arena.memory, lanes, inlets, outlet, list(kept), origin.memory)
+    plan.run(route, route, 0, NOTHING, arrays, out, count, 1000, False, True, False, 0, 0.0)
+
+
+def node_lanes(arena, size, lanes):
+    """The node's lanes; what lies around them must be nobody's still."""
+    assert (arena.data[:AT] == NOBODY).all()
+    assert (arena.data[AT + size * lanes :] == NOBODY).all()
+    return arena.data[AT : AT + size * lanes].reshape(size, lanes)
+
+
+def counts(lanes):
+    return range(1, lanes + 1) if lanes <= 16 else (1, 17, lanes - 1, lanes)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_samples_go_into_lanes_and_come_back(dtype, multiple):
+    lanes = lanes_of(dtype) * multiple
+    for size in SIZES:
+        port = kernels(dtype).lanes.LanePort(AT, size, lanes)
+        assert port.nbytes == size * np.dtype(dtype).itemsize
+        for count in counts(lanes):
+            rows, _ = rows_of(count, size, dtype)
+            back, around = rows_of(count, size, dtype)
+            back[:] = 0
+            inside = arena(size, lanes, dtype)
+            run(inside, lanes, [port], port, [rows], back, count)
+            node = node_lanes(inside, size, lanes)
+            assert (node[:, :count] == rows.T).all()
+            assert (node[:, count:] == NOBODY).all()
+            assert (back == rows).all()
+            assert (around[:64] == OUTSIDE).all()
+            assert (around[-64:] == OUTSIDE).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_one_sample_may_stand_in_all_lanes(dtype):
+    origin = Arena(np.arange(100, dtype=dtype), np.zeros(1, dtype))
+    for lanes in (lanes_of(dtype), 4 * lanes_of(dtype)):
+        for size in SIZES:
+            port = kernels(dtype).lanes.LanePort(AT, size, lanes)
+            inside, (back, _) = arena(size, lanes, dtype), rows_of(1, size, dtype)
+            kept = [(port, 3 * np.dtype(dtype).itemsize)]
+            run(inside, lanes, [], port, [], back, 1, kept, origin)
+            expected = np.arange(3, 3 + size)
+            assert (node_lanes(inside, size, lanes) == expected[:, None]).all()
+            assert (back == expected).all()

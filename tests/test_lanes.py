@@ -1,0 +1,173 @@
+"""Steps over samples side by side compute for each sample what the steps for one sample do."""
+
+import itertools
+
+import numpy as np
+import pytest
+from lane_arena import Arena, kernels, lanes_of, poisoned
+
+from cgraph._kernels.window import Window
+
+pytestmark = [
+    pytest.mark.usefixtures("build_name"),
+    pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
+]
+
+REDUCTIONS = {"Dots": 2, "MSE": 2, "CEE": 2, "Norm2": 1, "Softmax": 1}  # how many inputs
+WINDOWS = {
+    "pairs": Window(6, 4, 2, 2, 3, 2, 2, 0, 0),
+    "pairs, a column left over": Window(4, 5, 2, 2, 2, 2, 2, 0, 0),
+    "overlapping": Window(5, 6, 3, 3, 3, 4, 1, 0, 0),
+    "padded": Window(5, 4, 3, 2, 3, 3, 2, 1, 1),
+    "gaps": Window(7, 7, 2, 2, 2, 2, 4, 0, 0),
+}
+
+
+def dtypes(test):
+    return pytest.mark.parametrize("dtype", [np.float32, np.float64])(test)
+
+
+def valid_counts(lanes):
+    return (1, lanes - 1, lanes)
+
+
+def samples(m, lanes, dtype, rng):
+    """Rows of lanes, two operands; what is special about a lane stands in its row of the table."""
+    x, y = rng.uniform(-2, 2, (2, m, lanes)).astype(dtype)
+    limits = np.finfo(dtype)
+    x[:, 1] = np.abs(x[:, 1])
+    x[0, 2] = np.nan
+    x[-1, 3] = np.inf
+    x[:, 4], y[:, 4] = 0, 0
+    x[:, 5] *= limits.max / 4
+    y[:, 5] /= limits.max
+    x[:, 6] *= limits.tiny
+    x[0, 7], y[0, 7] = np.nan, 0
+    return x, y
+
+
+def one_sample(op, x, y, grads, places):
+    """Output, gradients of both inputs: of the step for one sample, its operands behind each other."""
+    m, size = len(x), len(grads[2])
+    step = kernels(x.dtype).reduction.ReductionStep(
+        op, m, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
+    )
+    data = np.concatenate([x, y, np.zeros(size, x.dtype)])
+    data, grad = Arena(data, np.concatenate(grads)).run(step)
+    return data[2 * m :], grad[:m], grad[m : 2 * m]
+
+
+def all_lanes(op, x, y, grads, places, valid):
+    """The same of the step for all lanes."""
+    (m, lanes), size = x.shape, len(grads[2])
+    inputs = [(0, lanes, *places[0]), (m * lanes, lanes, *places[1])][: REDUCTIONS[op]]
+    output = (2 * m * lanes, lanes, 0, 1, 1)
+    step = kernels(x.dtype).lanes.LaneReductionStep(op, m, lanes, inputs, output)
+    rows = [poisoned(r, valid) for r in (x, y, np.zeros((size, lanes), x.dtype))]
+    arena = Arena(np.concatenate(rows).ravel(), np.concatenate(grads).ravel())
+    data, grad = (v.reshape(-1, lanes) for v in arena.run(step, valid))
+    return data[2 * m :], grad[:m], grad[m : 2 * m]
+
+
+@dtypes
+@pytest.mark.parametrize("op", REDUCTIONS)
+@pytest.mark.parametrize("m", [1, 10, 150])
+def test_each_lane_of_a_reduction_equals_one_sample(op, m, dtype):
+    rng = np.random.default_rng(m)
+    size = m if op == "Softmax" else 1
+    flags = [(True, True, True), (False, True, True), (True, False, False)]
+    for lanes in (lanes_of(dtype), 4 * lanes_of(dtype)):
+        x, y = samples(m, lanes, dtype, rng)
+        grads = [rng.uniform(-1, 1, (rows, lanes)).astype(dtype) for rows in (m, m, size)]
+        for valid, *places in itertools.product(valid_counts(lanes), flags, flags):
+            found = all_lanes(op, x, y, grads, places, valid)
+            for lane in range(min(valid, 8)):
+                one = one_sample(op, x[:, lane], y[:, lane], [g[:, lane] for g in grads], places)
+                for ours, theirs in zip(found, one, strict=True):
+                    close = 32 * np.finfo(dtype).eps
+                    np.testing.assert_allclose(ours[:, lane], theirs, close, 4 * m * close)
+
+
+@dtypes
+@pytest.mark.parametrize("op", ["Dots", "MSE", "CEE"])
+def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
+    lanes, m = lanes_of(dtype), 3
+    x = np.random.default_rng(0).uniform(0.5, 1, (m, lanes)).astype(dtype)
+    data = np.concatenate([x, np.zeros((1, lanes), dtype)])
+    grad = np.full_like(data, 2)
+    place = (0, lanes)
+    step = kernels(dtype).lanes.LaneReductionStep(
+        op, m, lanes, [(*place, 0, 1, 1), (*place, 1, 1, 1)], (m * lanes, lanes, 0, 1, 1)
+    )
+    _, grad = Arena(data.ravel(), grad.ravel()).run(step, lanes)
+    slopes = {"Dots": 2 * x, "MSE": 0 * x, "CEE": -1 - np.log(x)}
+    np.testing.assert_allclose(grad.reshape(-1, lanes)[:m], 2 * slopes[op], 1e-5, 1e-6)
+
+
+def pooled(make, x, g, grad, window, lanes, add, images):
+    """Output and input gradient of images of rows of lanes."""
+    m, n = window.m_h * window.m_w * images, window.n_h * window.n_w * images
+    step = make((0, lanes, add, 1, 1), (m * lanes, lanes, 0, 1, 1), images)
+    data = np.concatenate([x.ravel(), np.zeros(n * lanes, x.dtype)])
+    arena = Arena(data, np.concatenate([grad.ravel(), g.ravel()]))
+    data, grad = (v.reshape(-1, lanes) for v in arena.run(step, lanes))
+    return data[m:], grad[:m]
+
+
+@dtypes
+@pytest.mark.parametrize("average", [False, True])
+@pytest.mark.parametrize("name", WINDOWS)
+def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, dtype):
+    window, images, rng = WINDOWS[name], 3, np.random.default_rng(1)
+    m, n = window.m_h * window.m_w, window.n_h * window.n_w
+    make = kernels(dtype).pooling.PoolingStep
+    for lanes, add in itertools.product((lanes_of(dtype), 4 * lanes_of(dtype)), (False, True)):
+        x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)  # with many ties
+        g = rng.uniform(-1, 1, (images * n, lanes)).astype(dtype)
+        grad = rng.uniform(-1, 1, x.shape).astype(dtype)
+        x[m, 1], x[m // 2, 2], x[-1, 3] = np.nan, np.inf, -np.inf
+        x[:m, 4], x[m:, 5] = np.nan, -np.inf
+
+        def block(x, d, images, lanes=lanes):
+            return make(window, average, -1.0, lanes, x, d, images)
+
+        def channel(x, d, images):
+            return make(window, average, -1.0, 1, x, d)
+
+        found = pooled(block, x, g, grad, window, lanes, add, images)
+        for image, lane in itertools.product(range(images), range(8)):
+            mine, theirs = slice(image * m, image * m + m), slice(image * n, image * n + n)
+            one = pooled(
+                channel, x[mine, lane], g[theirs, lane], grad[mine, lane], window, 1, add, 1
+            )
+            np.testing.assert_array_equal(found[0][theirs, lane], one[0][:, 0])
+            np.testing.assert_array_equal(found[1][mine, lane], one[1][:, 0])
+
+
+@dtypes
+def test_ties_share_the_gradient_in_each_lane_alone(dtype):
+    lanes, window = lanes_of(dtype), Window(2, 2, 2, 2, 1, 1, 2, 0, 0)
+    x = np.zeros((4, lanes), dtype)
+    x[0, 0], x[1:3, 1], x[:3, 2] = 1, 1, 1
+    step = kernels(dtype).pooling.PoolingStep(
+        window, False, 0.0, lanes, (0, lanes, 0, 1, 1), (4 * lanes, lanes, 0, 1, 1)
+    )
+    data = np.append(x.ravel(), np.zeros(lanes, dtype))
+    _, grad = Arena(data, np.full(5 * lanes, 12, dtype)).run(step, 3)
+    assert grad.reshape(-1, lanes)[:4, :4].T.tolist() == [
+        [12, 0, 0, 0],
+        [0, 6, 6, 0],
+        [4, 4, 4, 0],
+        [3, 3, 3, 3],
+    ]
+
+
+@dtypes
+def test_each_lane_has_a_loss(dtype):
+    lanes = lanes_of(dtype)
+    cleared = np.array([[4 * lanes, 3]], np.intp)
+    step = kernels(dtype).elementwise.EndStep(lanes, cleared, lanes)
+    _, grad = Arena(np.zeros(5 * lanes, dtype), np.full(5 * lanes, 7, dtype)).run(step, lanes)
+    expected = np.full(5 * lanes, 7)
+    expected[lanes : 2 * lanes], expected[4 * lanes : 4 * lanes + 3] = 1, 0
+    assert grad.tolist() == expected.tolist()
