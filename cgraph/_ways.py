@@ -11,7 +11,7 @@ import numpy as np
 from cgraph._arena import Arena
 from cgraph._array import Array
 from cgraph._kernels import Build, plan
-from cgraph._kernels.prefix import Bridge, PrefixStep
+from cgraph._kernels.prefix import PrefixStep
 from cgraph._kernels.step import Port, RowPort, Step
 from cgraph._lane_steps import LaneBuilder, block_size
 from cgraph._places import Access, Region
@@ -215,7 +215,7 @@ def prefix_step(
     needed = {samples.program.where[x][0] for unit in units for x in unit.inputs} - own
     ends = [block for block in own if block in read]
 
-    def bridges(blocks: Iterable[Block]) -> list[Bridge]:
+    def bridges(blocks: Iterable[Block]) -> list[tuple[int, int, int, int, int]]:
         return [
             (builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks
         ]
