@@ -1,8 +1,9 @@
 """Graphs with two threads and batches for them, for tests that run in processes of their own, too."""
 
 import numpy as np
-from batch_ways import build
 from graph_networks import nodes_of, strides_of_two
+
+import cgraph as CG
 
 COUNT = 100
 
@@ -18,7 +19,7 @@ def trained(graph, feed, rounds=5):
 def small_problem(dtype="float32"):
     """A graph with two threads, and a batch for it."""
     nodes = nodes_of(strides_of_two, dtype)
-    graph, rng = build(nodes[-1], threads=2), np.random.default_rng(0)
+    graph, rng = CG.Graph(nodes[-1], threads=2), np.random.default_rng(0)
     return graph, {x: rng.uniform(-1, 1, (COUNT, x.size)).astype(dtype) for x in graph.leaves}
 
 

@@ -1,12 +1,9 @@
 """The ways in which a Graph can go through a batch, and which of them a test takes."""
 
-import inspect
 import itertools
 from typing import NamedTuple
 
 import numpy as np
-
-import cgraph as CG
 
 # Around whole blocks of samples: 8 float64 or 16 float32 lie side by side.
 COUNTS = (1, 2, 7, 8, 15, 16, 17, 64, 100)
@@ -22,15 +19,6 @@ class Way(NamedTuple):
 
 WAYS = [Way(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
 EVERY = list(itertools.product(WAYS, COUNTS))
-OPTIONS = set(inspect.signature(CG.Graph).parameters)
-HAS_LAYOUT = "layout" in OPTIONS
-HAS_OUT = "out" in inspect.signature(CG.Graph.predict).parameters
-HAS_SAMPLE = hasattr(CG.Graph, "sample")
-
-
-def build(ends, **options):
-    """A Graph; options that it does not know yet are left out."""
-    return CG.Graph(ends, **{name: value for name, value in options.items() if name in OPTIONS})
 
 
 def some_batches(seed, most=MOST):

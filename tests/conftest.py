@@ -5,7 +5,7 @@ import signal
 import pytest
 from hypothesis import settings
 
-from cgraph import _kernels
+from cgraph import _batches, _kernels
 
 # The same examples in every run; `--hypothesis-profile=thorough` draws new ones, and many more.
 settings.register_profile("usual", derandomize=True, deadline=None, database=None)
@@ -27,6 +27,14 @@ def ctrl_c():
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
+
+
+@pytest.fixture(scope="module")
+def eager_threads():
+    """However small a batch is, threads share it."""
+    previous, _batches.SHARE = _batches.SHARE, 1e-9
+    yield
+    _batches.SHARE = previous
 
 
 def pytest_collection_modifyitems(config, items):

@@ -20,6 +20,7 @@ from test_graph_random import nodes_above
 
 from cgraph import _kernels
 
+pytestmark = pytest.mark.usefixtures("eager_threads")
 KINDS = list(itertools.product(DTYPES, _kernels.available()))
 CASES = list(cases())
 SEEDS = range(int(os.environ.get("CGRAPH_RANDOM_GRAPHS", "300")))

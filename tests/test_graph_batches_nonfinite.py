@@ -16,7 +16,10 @@ from test_ties import EDGES
 
 import cgraph as CG
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("eager_threads"),
+]
 COUNT = 19  # more than a block of float32, and neither of its parts is whole
 AT = (3, 17)
 DTYPES = ("float64", "float32")

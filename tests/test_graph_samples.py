@@ -1,14 +1,16 @@
 """What a batch leaves behind, how one of its samples is looked at, where predictions go, and what is refused."""
 
+import gc
 import os
+import pickle
 import sys
 import tracemalloc
 
 import numpy as np
 import pytest
-from batch_problems import COUNT, small_problem
+from batch_problems import small_problem
 from batch_twins import BatchTwins, uniform
-from batch_ways import HAS_LAYOUT, HAS_OUT, HAS_SAMPLE, WAYS, build
+from batch_ways import WAYS
 from graph_networks import (
     convolution_of_several_groups,
     different_poolings,
@@ -22,9 +24,7 @@ from test_graph_own_nodes import mixed
 
 import cgraph as CG
 
-needs_sample = pytest.mark.skipif(not HAS_SAMPLE, reason="there is no sample() yet")
-needs_out = pytest.mark.skipif(not HAS_OUT, reason="there is no out= yet")
-needs_layout = pytest.mark.skipif(not HAS_LAYOUT, reason="there is no layout= yet")
+pytestmark = pytest.mark.usefixtures("eager_threads")
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
 SOME = (strides_of_two, convolution_of_several_groups, different_poolings)
 every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
@@ -43,7 +43,6 @@ def learnt(nodes):
 # One sample of the last batch
 
 
-@needs_sample
 @every_way
 @every_network
 def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, way):
@@ -64,7 +63,6 @@ def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, way):
             twins.assert_sample(i)
 
 
-@needs_sample
 @every_way
 def test_looking_at_a_sample_changes_nothing_that_is_learnt(way):
     """Whether sums are overwritten or added to by what follows."""
@@ -87,7 +85,6 @@ def test_looking_at_a_sample_changes_nothing_that_is_learnt(way):
     twins.assert_sums(7, 20, 1)
 
 
-@needs_sample
 def test_a_sample_is_computed_with_the_parameters_that_there_are_now():
     graph, x, t, y = affine_graph()
     graph.train({x: [[1, 2, 3]] * 3, t: np.zeros((3, 2))}, 0.01)
@@ -97,7 +94,6 @@ def test_a_sample_is_computed_with_the_parameters_that_there_are_now():
     assert y.grad.tolist() == [7, 7]
 
 
-@needs_sample
 def test_samples_of_a_graph_without_a_loss_have_their_data():
     x = CG.Leaf1(2)
     a, b = CG.ReLU(x), CG.Tanh(x)
@@ -109,14 +105,12 @@ def test_samples_of_a_graph_without_a_loss_have_their_data():
         np.testing.assert_allclose(b.data, np.tanh(x.data), rtol=1e-14)
 
 
-@needs_sample
 @every_way
 def test_samples_of_a_graph_with_nodes_of_the_users_own(way):
     twins = BatchTwins(lambda: mixed("float64"), 9, uniform(mixed("float64")[:1]), 20)
     twins.check_samples(way, 20, range(0, 20, 3))
 
 
-@needs_sample
 def test_leaves_that_were_not_fed_keep_their_data_in_samples():
     graph, x, t, _y = affine_graph()
     t.getInput([3, 4])
@@ -126,29 +120,29 @@ def test_leaves_that_were_not_fed_keep_their_data_in_samples():
         assert (x.data.tolist(), t.data.tolist()) == ([1, 1, 1], [3, 4])
 
 
-@needs_sample
 @every_way
-def test_after_a_batch_gradients_are_those_of_a_sample_or_of_a_pass_and_else_none(way):
-    nodes = nodes_of(strides_of_two, "float64")
-    graph = build(nodes[-1], **way._asdict())
-    feed = {leaf: np.ones((20, leaf.size)) for leaf in graph.leaves}
-    after = {
-        "sample": lambda: graph.sample(3),
-        "forward": lambda: (graph.forward(), graph.backward()),
-    }
-    for call in (lambda: graph.accumulate(feed), lambda: graph.train(feed, 0.1, batch=7)):
-        for look in after.values():
-            call()
-            # One by one, the last sample is left.
-            for node in nodes if way.layout == "lanes" else ():
-                with pytest.raises(RuntimeError, match=type(node).__name__):
+def test_after_a_batch_gradients_are_those_of_its_last_sample_or_none(way):
+    """None where samples do not pass through the nodes' own arrays; a sample and a pass bring them back."""
+    twins = twins_of(strides_of_two)
+    graph = twins.compile(way)
+    after = [lambda: graph.sample(3), lambda: (graph.forward(), graph.backward())]
+    for look in after:
+        twins.accumulate(20)
+        try:
+            twins.ours[1].grad  # noqa: B018
+        except RuntimeError:
+            for node in twins.ours:
+                with pytest.raises(RuntimeError, match=f"{type(node).__name__}: grad is not kept"):
                     node.grad  # noqa: B018
-            look()
-            assert all(np.isfinite(node.grad).all() for node in nodes)
-            assert nodes[-1].grad.tolist() == [1]
+        else:
+            assert way.layout != "lanes"
+            twins.assert_sample(19)
+        look()
+        assert twins.ours[-1].grad.tolist() == [1]
+    graph.sample(3)
+    twins.assert_sample(3)
 
 
-@needs_sample
 def test_samples_that_are_none_are_refused():
     graph, x, t, _y = affine_graph()
     with pytest.raises(RuntimeError) as refused:
@@ -167,7 +161,6 @@ def test_samples_that_are_none_are_refused():
     graph.sample(np.int64(2))
 
 
-@needs_sample
 def test_what_is_refused_leaves_the_samples_of_the_last_batch():
     graph, x, t, y = affine_graph()
     graph.predict({x: np.array([[1.0, 2, 3], [4, 5, 6]])}, y)
@@ -185,7 +178,6 @@ def test_what_is_refused_leaves_the_samples_of_the_last_batch():
 # Where predictions go
 
 
-@needs_out
 @every_way
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_predictions_may_go_into_an_array_of_the_users(way, dtype):
@@ -202,14 +194,20 @@ def test_predictions_may_go_into_an_array_of_the_users(way, dtype):
         assert (around[19:] == 7).all()
 
 
-@needs_out
 def test_no_samples_need_no_rows():
     graph, x, _t, y = affine_graph()
     out = np.empty((0, 2))
     assert graph.predict({x: np.empty((0, 3))}, y, out=out) is out
 
 
-@needs_out
+def test_out_may_have_been_pickled():
+    """NumPy then makes it a dtype of its own."""
+    graph, x, _t, y = affine_graph()
+    out = pickle.loads(pickle.dumps(np.zeros((3, 2))))
+    expected = graph.predict({x: np.ones((3, 3))}, y)
+    np.testing.assert_array_equal(graph.predict({x: np.ones((3, 3))}, y, out=out), expected)
+
+
 @pytest.mark.parametrize(
     "out",
     [
@@ -223,14 +221,8 @@ def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
     graph, x, _t, y = affine_graph()
     graph.forward()
     before, content = learnt(graph.nodes), np.array(out)
-    with pytest.raises((TypeError, ValueError), match=r"Graph\.predict: out must ") as refused:
+    with pytest.raises((TypeError, ValueError), match=r"Graph\.predict: out must "):
         graph.predict({x: np.ones((3, 3))}, y, out=out)
-    if np.shape(out) == (2, 2):
-        message = "Graph.predict: out must have shape (B, size) = (3, 2), got (2, 2)"
-        assert str(refused.value) == message
-    if np.shape(out) == (3, 2):
-        start = "Graph.predict: out must be a C-contiguous, writable float64 array, got "
-        assert str(refused.value).startswith(start)
     np.testing.assert_array_equal(np.array(out), content)
     assert learnt(graph.nodes) == before
     np.testing.assert_allclose(graph.predict({x: np.ones((1, 3))}, y)[0], y.weight.sum(axis=0))
@@ -239,7 +231,6 @@ def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
 # Options
 
 
-@needs_layout
 @pytest.mark.parametrize("layout", ["x", "LANES", "", None, 1, ["lanes"]])
 def test_a_layout_that_is_none_is_refused_and_leaves_the_nodes_where_they_are(layout):
     graph, x, t, _y = affine_graph()
@@ -264,13 +255,12 @@ def resident():
         return 0
 
 
-@needs_out
 @pytest.mark.thread_unsafe(reason="watches the memory of the process")
 @every_way
 def test_memory_does_not_grow_with_the_number_of_samples(way):
     """Of Python and NumPy, and of the process: blocks of samples are as many as threads, however many samples."""
     nodes = nodes_of(sparse_lenet, "float32")
-    graph = build(nodes[-1], **way._asdict())
+    graph = CG.Graph(nodes[-1], **way._asdict())
     most = 5000
     rng = np.random.default_rng(0)
     feed = {x: rng.uniform(-1, 1, (most, x.size)).astype("float32") for x in graph.leaves}
@@ -292,17 +282,18 @@ def test_memory_does_not_grow_with_the_number_of_samples(way):
 @pytest.mark.thread_unsafe(reason="watches the memory of the process")
 def test_batches_leave_nothing_behind():
     graph, feed = small_problem()
-    few = {leaf: rows[: COUNT // 3] for leaf, rows in feed.items()}
+    few = {leaf: rows[:34] for leaf, rows in feed.items()}
 
-    def work():
-        for _ in range(20):
-            graph.accumulate(feed)
+    def work(rounds):
+        for _ in range(rounds):
+            graph.accumulate(few)
             graph.train(few, 1e-3, batch=16)
-            graph.predict(feed)
+            graph.predict(few)
+        gc.collect()
+        return sys.getallocatedblocks(), resident()
 
-    work()
-    blocks, before = sys.getallocatedblocks(), resident()
-    for _ in range(5):
-        work()
-    assert sys.getallocatedblocks() - blocks < 100
-    assert resident() - before < 1_000_000
+    work(500)  # until Python's own stores of freed objects are full
+    blocks, before = work(10)
+    blocks_after, after = work(200)
+    assert blocks_after - blocks < 100
+    assert after - before < 1_000_000
