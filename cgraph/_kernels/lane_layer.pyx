@@ -26,8 +26,8 @@ cdef enum:
     NARROW = 128    # terms whose weights stay there, in rows that lie apart
     FAR = 1024      # bytes from one term's weights to the next, from which on they are fetched ahead
     MOST = 6        # rows of a strip
-    TURNED = 4096   # of the gradient, which a product reads again and again
-    CHUNK = 768     # of a channel's gradient: what slopes read again and again
+    TURNED = 16384  # bytes of the gradient, which a product reads again and again
+    CHUNK = 3072    # bytes of a channel's gradient, which slopes read again and again
 
 
 cdef class Table:
@@ -292,7 +292,7 @@ cdef class LaneLayerStep(Step):
         cdef real *biases = <real *>arena.scratch + self.biases_at
         cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (self.rows + MOST - 1) // MOST, i, at
         # Columns whose part of the gradient stays in the nearest cache.
-        cdef Py_ssize_t chunk = max(TURNED // (self.lanes * column), 1) * column
+        cdef Py_ssize_t chunk = max(TURNED // (self.lanes * column * <Py_ssize_t>sizeof(real)), 1) * column
         cdef Product p
         cdef Term bias_row
         turn(<const real *>arena.grad + self.d_at, self.lanes, self.c_out, turned)
@@ -357,10 +357,10 @@ cdef class LaneLayerStep(Step):
     cdef void slopes(self, Patch *p, Py_ssize_t outs, real *totals) noexcept nogil:
         """Totals of all taps and outputs, sample by sample; a chunk of spots after the other."""
         cdef const Spot *spot = <const Spot *>self.windows.at
-        cdef Py_ssize_t chunks = (self.area * self.lanes + CHUNK - 1) // CHUNK, number, tiles, o, width
+        cdef Py_ssize_t chunks, number, tiles, o, width
         cdef const Term *out = p.out
         memset(totals, 0, self.tap_count * p.pitch * sizeof(real))
-        chunks = min(chunks, self.area)
+        chunks = min((self.area * self.lanes * <Py_ssize_t>sizeof(real) + CHUNK - 1) // CHUNK, self.area)
         for number in range(chunks):
             p.spot = spot + self.area * number // chunks
             p.end = spot + self.area * (number + 1) // chunks
