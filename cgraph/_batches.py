@@ -117,20 +117,22 @@ class Batches:
 
     def _worth(self, task: Task, count: int) -> int:
         """How many threads so many samples are worth."""
-        lanes = self._lanes_for(count)
-        blocks = -(-count // lanes.lanes) if lanes else count
-        return max(1, min(self._threads, blocks, int(count * self._time(task) / SHARE)))
+        lines = -(-count // self._line_for(count))
+        return max(1, min(self._threads, lines, int(count * self._time(task) / SHARE)))
 
     def _time(self, task: Task) -> float:
         """Nanoseconds, about, of one sample."""
         return self._choice.cost * (3 if task.backward else 1)
 
     def _bounds(self, count: int, threads: int) -> list[int]:
-        """Where the shares begin and end; whole blocks as far as possible."""
-        lanes = self._lanes_for(count)
-        size = lanes.lanes if lanes else 1
-        blocks = -(-count // size)
-        return [min(blocks * i // threads * size, count) for i in range(threads + 1)]
+        """Where the shares begin and end; whole lines as far as possible."""
+        line = self._line_for(count)
+        lines = -(-count // line)
+        return [min(lines * i // threads * line, count) for i in range(threads + 1)]
+
+    def _line_for(self, count: int) -> int:
+        """How many samples take no longer than one."""
+        return self._choice.line if count >= self._choice.least else 1
 
     def _lanes_for(self, count: int) -> Way | None:
         """The way side by side, if so many samples take it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
@@ -14,7 +15,9 @@ from cgraph.nodes.reduction import CEE, Softmax
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-BLOCK_BYTES = 64  # of samples side by side
+LINE_BYTES = 64  # a cache line of samples: steps take as many as there are, in whole lines
+WIDE = 4  # lines side by side where matrices outweigh all else: so often is a weight used that has been fetched
+OUTWEIGHED = 8  # elements by weights, so that wide blocks of them still fit into the cache
 
 # Nanoseconds, about, on a core with 32-byte vectors that does 57 multiply-adds a nanosecond in float32; of elements of
 # four bytes, twice as many for eight.
@@ -36,6 +39,8 @@ class Choice(NamedTuple):
     ----------
     lanes : int
         How many samples lie side by side.
+    line : int
+        How many of them fill a cache line.
     least : int
         Fewer samples than these go one at a time.
     first : int
@@ -45,6 +50,7 @@ class Choice(NamedTuple):
     """
 
     lanes: int
+    line: int
     least: int
     first: int
     cost: float
@@ -53,14 +59,15 @@ class Choice(NamedTuple):
 def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
     units = program.units
-    lanes = BLOCK_BYTES // program.outputs[0].dtype.itemsize
+    line = LINE_BYTES // program.outputs[0].dtype.itemsize
+    lanes = line * (WIDE if is_wide(units) else 1)
     alone = [sample_cost(unit) for unit in units]
-    together = [lane_cost(unit, lanes) for unit in units]
-    by_sample = Choice(1, sys.maxsize, len(units), sum(alone))
+    together = [lane_cost(unit, line) for unit in units]
+    by_sample = Choice(1, 1, sys.maxsize, len(units), sum(alone))
     if calls_python or layout == "samples":
         return by_sample
     if layout == "lanes":
-        return Choice(lanes, 1, 0, sum(together))
+        return Choice(lanes, line, 1, 0, sum(together))
     # Some units in front by sample, the others over lanes, and what lies between them crosses over.
     before = [APART * cost for cost in accumulate(alone, initial=0.0)]
     behind = [sum(together) - cost for cost in accumulate(together, initial=0.0)]
@@ -68,9 +75,15 @@ def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     cost = min(costs)
     if cost >= by_sample.cost:
         return by_sample
-    # A block takes the same time however many samples there are in it.
-    least = int(lanes * cost / by_sample.cost) + 2
-    return Choice(lanes, least, costs.index(cost), cost)
+    # A line takes the same time however many samples there are in it.
+    least = int(line * cost / by_sample.cost) + 2
+    return Choice(lanes, line, least, costs.index(cost), cost)
+
+
+def is_wide(units: Sequence[Unit]) -> bool:
+    """Whether matrices have many more elements than all nodes."""
+    weights = sum(multiply_adds(unit) for unit in units if isinstance(unit.nodes[0], Affine))
+    return weights >= OUTWEIGHED * sum(map(elements, units))
 
 
 def sample_cost(unit: Unit) -> float:
