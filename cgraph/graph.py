@@ -107,8 +107,12 @@ class Graph(Compiled):
         return [p for node in self._program.order for p in own_parameters(node)]
 
     def summary(self) -> None:
-        """Prints the steps: which nodes each computes, their sizes, parameters and multiply-adds; and the memory."""
-        print(summary(self._program, self._arena.nbytes))
+        """Prints the steps and the memory.
+
+        For each step the nodes that it computes, their shape and parameters, the multiply-adds of a sample forward,
+        and how it takes the samples of a batch: side by side ("lanes") or one after the other ("samples").
+        """
+        print(summary(self._program, self._arena.nbytes, self._batches))
 
     def __repr__(self) -> str:
         return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"
