@@ -13,7 +13,7 @@ from cgraph._crew import run_together
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
 from cgraph._layout import NEVER, Choice
-from cgraph._ways import Samples, Way
+from cgraph._ways import Lanes, Samples
 from cgraph.node import Node
 
 SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
@@ -60,13 +60,13 @@ class Batches:
     def __init__(
         self,
         samples: Samples,
-        make_lanes: Callable[[], Way],
+        make_lanes: Callable[[], Lanes],
         choice: Choice,
         threads: int,
     ) -> None:
         self._samples = samples
         self._make_lanes = make_lanes
-        self._lanes: Way | None = None
+        self._lanes: Lanes | None = None
         self.choice = choice
         self.threads = threads
         self._sharing = threading.Lock()
@@ -140,7 +140,7 @@ class Batches:
         """How many samples take no longer than one."""
         return self.choice.line if count >= self.choice.least else 1
 
-    def _lanes_for(self, count: int) -> Way | None:
+    def _lanes_for(self, count: int) -> Lanes | None:
         """The way side by side, if so many samples take it."""
         if count < self.choice.least:
             return None
@@ -154,6 +154,8 @@ class Batches:
         """The routes of whole blocks and of what is left over, in the memory of a thread."""
         leaves = task.feeds.leaves
         lanes = self._lanes_for(together)
+        if lanes and not lanes.reaches(task.target):
+            lanes = None
         if lanes is None or self.choice.least == 1:
             only = (lanes or self._samples).route(task.target, leaves, thread)
             return only, only
