@@ -87,11 +87,16 @@ class Batches:
 
         Returns whether all have passed through the nodes' own arrays, which hold the last one.
         """
-        count = task.feeds.count
+        count = task.feeds.size
         together = min(task.batch or count, count)
-        if together == 1 or self._worth(task, together) == 1:
+        alone = together == 1 or self._worth(task, together) == 1
+        if alone and together < self.choice.least:
             self._run(task, self._routes(task, together), learners)
-            return together < self.choice.least
+            return True
+        task = task._replace(lean=True)  # the gradients of leaves could not be seen
+        if alone:
+            self._run(task, self._routes(task, together), learners)
+            return False
         if not self._sharing.acquire(blocking=False):
             raise RuntimeError(RUNNING)
         try:
@@ -102,7 +107,7 @@ class Batches:
 
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
         """In several threads, with an update after each batch."""
-        count, fresh = task.feeds.count, task.fresh
+        count, fresh = task.feeds.size, task.fresh
         for first in range(0, count, together):
             self._share(task.part(first, min(first + together, count), fresh))
             if task.batch:
@@ -111,7 +116,7 @@ class Batches:
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""
-        count = task.feeds.count
+        count = task.feeds.size
         threads = self._worth(task, count)
         work = []
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
@@ -148,9 +153,7 @@ class Batches:
             self._lanes = self._make_lanes()
         return self._lanes
 
-    def _routes(
-        self, task: Task, together: int, thread: int = 0
-    ) -> tuple[plan.Route, plan.Route]:
+    def _routes(self, task: Task, together: int, thread: int = 0) -> tuple[plan.Route, plan.Route]:
         """The routes of whole blocks and of what is left over, in the memory of a thread."""
         leaves = task.feeds.leaves
         lanes = self._lanes_for(together)
@@ -164,13 +167,11 @@ class Batches:
             self._samples.route(task.target, leaves, thread),
         )
 
-    def _run(
-        self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
-    ) -> None:
+    def _run(self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps) -> None:
         _, feeds, out, backward, lean, fresh, batch, eta = task
         patience = int(PATIENCE / (self._time(task) + 1)) + 1
         plan.run(
-            *routes, self.choice.least, learners, feeds.arrays, out, feeds.count, patience,
+            *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, patience,
             backward, lean, fresh, batch, eta,
         )  # fmt: skip
 

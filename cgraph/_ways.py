@@ -149,7 +149,9 @@ class Samples(Way):
 class Lanes(Way):
     """Many samples side by side; the first units may go one sample at a time all the same."""
 
-    def __init__(self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int) -> None:
+    def __init__(
+        self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int
+    ) -> None:
         """first: how many units, in order, take the steps of `samples`."""
         program, arena = samples.program, samples.arena
         builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, layout.values_at)
@@ -216,9 +218,7 @@ def prefix_step(
     ends = [block for block in own if block in read]
 
     def bridges(blocks: Iterable[Block]) -> list[tuple[int, int, int, int, int]]:
-        return [
-            (builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks
-        ]
+        return [(builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks]
 
     return PrefixStep(
         plan.Steps(steps),
