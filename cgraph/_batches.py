@@ -12,7 +12,7 @@ from cgraph._array import Array
 from cgraph._crew import run_together
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
-from cgraph._layout import Choice
+from cgraph._layout import NEVER, Choice
 from cgraph._ways import Samples, Way
 from cgraph.node import Node
 
@@ -67,9 +67,15 @@ class Batches:
         self._samples = samples
         self._make_lanes = make_lanes
         self._lanes: Way | None = None
-        self._choice = choice
-        self._threads = threads
+        self.choice = choice
+        self.threads = threads
         self._sharing = threading.Lock()
+
+    @property
+    def nbytes(self) -> int:
+        """What a thread needs, whatever the number of samples."""
+        lanes = self._lanes_for(NEVER - 1)
+        return (lanes or self._samples).nbytes
 
     @property
     def busy(self) -> bool:
@@ -85,7 +91,7 @@ class Batches:
         together = min(task.batch or count, count)
         if together == 1 or self._worth(task, together) == 1:
             self._run(task, self._routes(task, together), learners)
-            return together < self._choice.least
+            return together < self.choice.least
         if not self._sharing.acquire(blocking=False):
             raise RuntimeError(RUNNING)
         try:
@@ -117,24 +123,26 @@ class Batches:
 
     def _worth(self, task: Task, count: int) -> int:
         """How many threads so many samples are worth."""
-        lanes = self._lanes_for(count)
-        blocks = -(-count // lanes.lanes) if lanes else count
-        return max(1, min(self._threads, blocks, int(count * self._time(task) / SHARE)))
+        lines = -(-count // self._line_for(count))
+        return max(1, min(self.threads, lines, int(count * self._time(task) / SHARE)))
 
     def _time(self, task: Task) -> float:
         """Nanoseconds, about, of one sample."""
-        return self._choice.cost * (3 if task.backward else 1)
+        return self.choice.cost * (3 if task.backward else 1)
 
     def _bounds(self, count: int, threads: int) -> list[int]:
-        """Where the shares begin and end; whole blocks as far as possible."""
-        lanes = self._lanes_for(count)
-        size = lanes.lanes if lanes else 1
-        blocks = -(-count // size)
-        return [min(blocks * i // threads * size, count) for i in range(threads + 1)]
+        """Where the shares begin and end; whole lines as far as possible."""
+        line = self._line_for(count)
+        lines = -(-count // line)
+        return [min(lines * i // threads * line, count) for i in range(threads + 1)]
+
+    def _line_for(self, count: int) -> int:
+        """How many samples take no longer than one."""
+        return self.choice.line if count >= self.choice.least else 1
 
     def _lanes_for(self, count: int) -> Way | None:
         """The way side by side, if so many samples take it."""
-        if count < self._choice.least:
+        if count < self.choice.least:
             return None
         if self._lanes is None:
             self._lanes = self._make_lanes()
@@ -146,7 +154,7 @@ class Batches:
         """The routes of whole blocks and of what is left over, in the memory of a thread."""
         leaves = task.feeds.leaves
         lanes = self._lanes_for(together)
-        if lanes is None or self._choice.least == 1:
+        if lanes is None or self.choice.least == 1:
             only = (lanes or self._samples).route(task.target, leaves, thread)
             return only, only
         return (
@@ -160,7 +168,7 @@ class Batches:
         _, feeds, out, backward, lean, fresh, batch, eta = task
         patience = int(PATIENCE / (self._time(task) + 1)) + 1
         plan.run(
-            *routes, self._choice.least, learners, feeds.arrays, out, feeds.count, patience,
+            *routes, self.choice.least, learners, feeds.arrays, out, feeds.count, patience,
             backward, lean, fresh, batch, eta,
         )  # fmt: skip
 

@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from cgraph._steps import multiply_adds
-from cgraph.lowering import Kind, Program, Unit
+from cgraph.lowering import VECTOR_BYTES, Kind, Program, Unit
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.elementwise import Sigmoid, Tanh
 from cgraph.nodes.reduction import CEE, Softmax
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-BLOCK_BYTES = 64  # of samples side by side
+LINE_BYTES = 64  # a cache line of samples: steps take as many as there are, in whole lines
+WIDE = 4  # lines side by side where matrices outweigh all else: so often is a weight used that has been fetched
+OUTWEIGHED = 24  # elements by weights, so that wide blocks of them still fit into the cache
 
 # Nanoseconds, about, on a core with 32-byte vectors that does 57 multiply-adds a nanosecond in float32; of elements of
 # four bytes, twice as many for eight.
 MULTIPLY_ADD = 0.0195
-ALONE = 2.0  # a convolution without siblings: how much slower one sample is
-WEIGHT = 0.04  # an element of a matrix that is read for one sample
-ELEMENT = 0.06  # an element that is written, and so on
-ELEMENT_IN_LANES = 0.12
+NARROW = 1.28  # how much slower a multiply-add is for one sample in groups of one vector of channels
+ALONE = 2.0  # and in a convolution without siblings
+WEIGHT, FAR_WEIGHT = 0.04, 0.1  # an element of a matrix that is read for one sample; where it is out of the caches
+FAR_BYTES = 1 << 22
+ELEMENT = 0.06  # an element that is written, read again, and so on, of one sample
+LANE_ELEMENT, FAR_LANE_ELEMENT = 0.12, 0.35  # over lanes; where the data of all nodes are out of the nearer caches
 LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
 STEP = 12.0  # to begin a step
 CROSSING = 2.0  # an element on its way from one layout into the other
 APART = 1.1  # how much slower steps are whose samples each have a memory of their own
+
+
+NEVER = sys.maxsize
 
 
 class Choice(NamedTuple):
@@ -36,6 +44,8 @@ class Choice(NamedTuple):
     ----------
     lanes : int
         How many samples lie side by side.
+    line : int
+        How many of them fill a cache line.
     least : int
         Fewer samples than these go one at a time.
     first : int
@@ -45,6 +55,7 @@ class Choice(NamedTuple):
     """
 
     lanes: int
+    line: int
     least: int
     first: int
     cost: float
@@ -53,14 +64,16 @@ class Choice(NamedTuple):
 def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
     units = program.units
-    lanes = BLOCK_BYTES // program.outputs[0].dtype.itemsize
+    line = LINE_BYTES // program.outputs[0].dtype.itemsize
+    far = 2 * LINE_BYTES * sum(map(elements, units)) > FAR_BYTES  # data and gradients
     alone = [sample_cost(unit) for unit in units]
-    together = [lane_cost(unit, lanes) for unit in units]
-    by_sample = Choice(1, sys.maxsize, len(units), sum(alone))
+    together = [lane_cost(unit, line, far) for unit in units]
+    by_sample = Choice(1, 1, NEVER, len(units), sum(alone))
     if calls_python or layout == "samples":
         return by_sample
+    wide = line * (WIDE if is_wide(units) else 1)
     if layout == "lanes":
-        return Choice(lanes, 1, 0, sum(together))
+        return Choice(wide, line, 1, 0, sum(together))
     # Some units in front by sample, the others over lanes, and what lies between them crosses over.
     before = [APART * cost for cost in accumulate(alone, initial=0.0)]
     behind = [sum(together) - cost for cost in accumulate(together, initial=0.0)]
@@ -68,9 +81,16 @@ def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     cost = min(costs)
     if cost >= by_sample.cost:
         return by_sample
-    # A block takes the same time however many samples there are in it.
-    least = int(lanes * cost / by_sample.cost) + 2
-    return Choice(lanes, least, costs.index(cost), cost)
+    first = costs.index(cost)
+    # A line takes the same time however many samples there are in it.
+    least = int(line * cost / by_sample.cost) + 1
+    return Choice(line if first else wide, line, least, first, cost)
+
+
+def is_wide(units: Sequence[Unit]) -> bool:
+    """Whether matrices have many more elements than all nodes."""
+    weights = sum(multiply_adds(unit) for unit in units if isinstance(unit.nodes[0], Affine))
+    return weights >= OUTWEIGHED * sum(map(elements, units))
 
 
 def sample_cost(unit: Unit) -> float:
@@ -81,19 +101,29 @@ def sample_cost(unit: Unit) -> float:
     if unit.kind is Kind.LEAF:
         return 0.0
     if isinstance(nodes[0], Affine):
-        return STEP + work * scale * WEIGHT
+        far = work * nodes[0].dtype.itemsize > FAR_BYTES
+        return STEP + work * scale * (FAR_WEIGHT if far else WEIGHT)
     if unit.kind is Kind.CONVOLUTION:
-        filled = unit.block.pitch / len(nodes) if len(nodes) > 1 else ALONE
-        return STEP + work * scale * MULTIPLY_ADD * filled
+        return STEP + work * scale * MULTIPLY_ADD * slowness(unit)
     return STEP + elements(unit) * scale * ELEMENT + library_calls(unit)
 
 
-def lane_cost(unit: Unit, lanes: int) -> float:
-    """The same over lanes."""
+def slowness(unit: Unit) -> float:
+    """How much slower a multiply-add of convolutions is for one sample."""
+    count, pitch = len(unit.nodes), unit.block.pitch
+    if count == 1:
+        return ALONE
+    narrow = pitch * unit.nodes[0].dtype.itemsize <= VECTOR_BYTES
+    return pitch / count * (NARROW if narrow else 1)
+
+
+def lane_cost(unit: Unit, lanes: int, far: bool) -> float:
+    """The same over lanes; far: whether the data of all nodes are out of the nearer caches."""
     scale = unit.nodes[0].dtype.itemsize / 4
     if unit.kind is Kind.LEAF:
         return 0.0
-    moved = elements(unit) * scale * ELEMENT_IN_LANES + library_calls(unit)
+    element = FAR_LANE_ELEMENT if far else LANE_ELEMENT
+    moved = elements(unit) * scale * element + library_calls(unit)
     return STEP / lanes + multiply_adds(unit) * scale * MULTIPLY_ADD + moved
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from cgraph._batches import Batches
 from cgraph._steps import multiply_adds
 from cgraph.lowering import Kind, Program, Unit
 
-HEADER = ("step", "computes", "shape", "reads", "parameters", "multiply-adds")
+HEADER = ("step", "computes", "shape", "reads", "parameters", "multiply-adds", "batches")
 
 
-def summary(program: Program, nbytes: int) -> str:
-    """A line for each step, and one for the whole."""
+def summary(program: Program, nbytes: int, batches: Batches) -> str:
+    """A line for each step, one for the whole, and one for batches."""
     units = [unit for unit in program.units if unit.kind is not Kind.LEAF]
     learnt = [sum(node._parameter_count() for node in unit.nodes) for unit in units]
     rows: list[tuple[str, ...]] = [HEADER]
-    rows += [_row(i, u, n) for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)]
+    apart = set(program.units[: batches.choice.first])
+    rows += [
+        (*_row(i, u, n), "samples" if u in apart else "lanes")
+        for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(
-            cell.ljust(width) if column in (1, 2, 3) else cell.rjust(width)
+            cell.ljust(width) if column in (1, 2, 3, 6) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
@@ -27,7 +32,20 @@ def summary(program: Program, nbytes: int) -> str:
         f"{sum(learnt):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, units)):,} multiply-adds"
     )
+    lines.append(_batches(batches))
     return "\n".join(lines)
+
+
+def _batches(batches: Batches) -> str:
+    """What becomes of batches."""
+    choice, threads = batches.choice, batches.threads
+    way = "one sample at a time"
+    if choice.lanes > 1:
+        way = f"{choice.lanes} samples at a time"
+        if choice.least > 1:
+            way += f", if there are {choice.least} or more"
+    each = f"{threads} threads with" if threads > 1 else "1 thread with"
+    return f"batches: {way}; {each} {batches.nbytes:,} bytes{' each' if threads > 1 else ''}"
 
 
 def _row(number: int, unit: Unit, learnt: int) -> tuple[str, ...]:

@@ -107,8 +107,12 @@ class Graph(Compiled):
         return [p for node in self._program.order for p in own_parameters(node)]
 
     def summary(self) -> None:
-        """Prints the steps: which nodes each computes, their sizes, parameters and multiply-adds; and the memory."""
-        print(summary(self._program, self._arena.nbytes))
+        """Prints the steps and the memory.
+
+        For each step the nodes that it computes, their shape and parameters, the multiply-adds of a sample forward,
+        and how it takes the samples of a batch: side by side ("lanes") or one after the other ("samples").
+        """
+        print(summary(self._program, self._arena.nbytes, self._batches))
 
     def __repr__(self) -> str:
         return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"
@@ -306,14 +310,16 @@ class Graph(Compiled):
 
     def _require_room(self, out: object, count: int, target: Node) -> None:
         """Refuses an array that does not take the results of predict."""
-        if not isinstance(out, np.ndarray) or out.dtype is not self._dtype:
-            raise TypeError(f"Graph.predict: out must be a {self._dtype} array, got {describe(out)}")
-        if out.shape != (count, target.size):
+        if isinstance(out, np.ndarray) and out.shape != (count, target.size):
             raise ValueError(
-                f"Graph.predict: out must have shape {(count, target.size)}, got {out.shape}"
+                f"Graph.predict: out must have shape (B, size) = {(count, target.size)}, got {out.shape}"
             )
-        if not (out.flags.c_contiguous and out.flags.writeable):
-            raise ValueError("Graph.predict: out must be C-contiguous and writable")
+        fits = isinstance(out, np.ndarray) and out.dtype == self._dtype and out.flags.carray
+        if not fits:
+            came = f"an array of dtype {out.dtype}" if isinstance(out, np.ndarray) else describe(out)
+            raise TypeError(
+                f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
+            )
 
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, where there is a loss, its grad.

@@ -35,6 +35,7 @@ def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
     expected = graph.predict({x: rows.astype(dtype)}, y)
     np.testing.assert_array_equal(graph.predict({x: fed}, y), expected)
     np.testing.assert_array_equal(np.asarray(fed).reshape(4, 3), rows)
+    graph.sample(3)
     assert x.data.tolist() == [1, -2, 3]
 
 

@@ -153,6 +153,7 @@ def test_a_leaf_that_is_not_fed_keeps_its_data():
     y.getInput([3, 4])
     graph = CG.Graph(CG.Dots(x, y))
     assert graph.accumulate({x: [[1, 0], [0, 1], [1, 1]]}).tolist() == [3, 4, 7]
+    graph.sample(2)
     assert y.data.tolist() == [3, 4]
     assert x.data.tolist() == [1, 1]
     y.data[...] = 0

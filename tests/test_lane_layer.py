@@ -95,7 +95,9 @@ class Bench:
         self.blocks = max(layer.channels) + 1
         self.d_at = (self.blocks + 1) * self.size  # a block that is nobody's lies between
         self.lay_out()
-        self.data, self.grad = (self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12")
+        self.data, self.grad = (
+            self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12"
+        )
         self.values, self.sums = (self.array(self.length) for _ in "12")
         kernels = build(self.dtype).lane_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
@@ -157,7 +159,9 @@ class Bench:
         self.outputs(self.grad)[:, :, :valid] = self.g
 
     def inputs(self, arena):
-        return arena[: self.blocks * self.size * self.lanes].reshape(self.blocks, self.size, self.lanes)
+        return arena[: self.blocks * self.size * self.lanes].reshape(
+            self.blocks, self.size, self.lanes
+        )
 
     def outputs(self, arena):
         return arena[self.d_at * self.lanes :].reshape(self.layer.c_out, self.area, self.lanes)
@@ -237,3 +241,28 @@ def test_a_layer_adds_to_gradients(layer, dtype, valid):
     assert_array_equal(found[read], 5 + dx[read])
     assert_array_equal(bench.sums[bench.places], 3 + dw)
     assert_array_equal(bench.sums[bench.bias_places], 3 + db)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["sparse", "padded", "sparse-lenet", "affine-13-16"])
+def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, value):
+    layer = LAYERS[name]
+    bench = Bench(layer, "float64")
+    bench.fill(bench.lanes)
+    linked = np.ones(bench.w.shape[1:]) if layer.connected is None else layer.connected
+    bench.values[bench.places[:, linked > 0]] = (
+        1  # no weight is 0 but where a connection is missing
+    )
+    bench.inputs(bench.data)[0, :, 2] = value
+    bench.outputs(bench.grad)[1, :, 3] = value
+    reached = ~np.isfinite(bench.forward())
+    assert reached.any((0, 1)).tolist() == [lane == 2 for lane in range(bench.lanes)]
+    assert reached[:, :, 2].any(1).tolist() == (linked[0] > 0).tolist()
+    reached = ~np.isfinite(bench.backward(True))
+    assert reached.any((0, 1)).tolist() == [lane == 3 for lane in range(bench.lanes)]
+    assert reached[:, :, 3].any(1).tolist() == (linked[:, 1] > 0).tolist()
+    slopes = bench.sums[bench.places]
+    spoilt = np.zeros(linked.shape, bool)
+    spoilt[0], spoilt[:, 1] = True, True
+    assert np.array_equal(~np.isfinite(slopes).all(0), spoilt & (linked > 0))
+    assert not slopes[:, linked == 0].any()

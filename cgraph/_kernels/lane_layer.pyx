@@ -4,25 +4,30 @@ D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
 
 An element is a row of `lanes` samples; an Affine is a window of 1×1 on a domain of 1×1, whose channels are the elements
 of x. x, dx: the input and its gradient; d, g: the output and its gradient; w, dw: the weights and their gradient sums,
-and behind them the biases. The output and the input's gradient are sums as in lane_tile.pxd, of shifted channels.
+and behind them the biases. The output and the input's gradient are sums as in lane_tile.h, of shifted channels.
 Elements with equal taps, those that lie within the source, are an *area*: padding is not multiplied. Channels that read
 the same sources are a *group*: nor are missing connections.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Strip, Term, all_sums, product_rows, some_slopes
+from cgraph._kernels import lane_tables
+from cgraph._kernels.lane_tile cimport (
+    Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
+)
 from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_transpose, vec
-from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.step cimport Arena, Step
 from cgraph._kernels.window cimport Window
 
 cdef enum:
-    PACKED = 8      # from the weights of one term to those of the next, where they are packed
-    DEPTH = 384     # terms summed at a time, so that they stay in the nearest cache with their weights
-    NARROW = 128    # the same where weights are read in place
+    PACKED = 8      # as in lane_tables
+    DEPTH = 384     # terms summed at a time, so that their weights stay in the nearest cache
+    NEAR = 16384    # bytes of x that stay there, too, where there is but one spot and all strips read them
+    NARROW = 128    # terms whose weights stay there, in rows that lie apart
+    FAR = 1024      # bytes from one term's weights to the next, from which on they are fetched ahead
     MOST = 6        # rows of a strip
-    TURNED = 4096   # of the gradient, which a product reads again and again
-    CHUNK = 768     # of a channel's gradient: what slopes read again and again
+    TURNED = 16384  # bytes of the gradient, which a product reads again and again
+    CHUNK = 3072    # bytes of a channel's gradient, which slopes read again and again
 
 
 cdef class Table:
@@ -30,8 +35,7 @@ cdef class Table:
     cdef Py_ssize_t *at
     cdef Py_ssize_t size
 
-    def __cinit__(self, rows):
-        cdef list numbers = [number for row in rows for number in row]
+    def __cinit__(self, list numbers):
         cdef Py_ssize_t i
         self.size = len(numbers)
         self.at = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
@@ -69,87 +73,27 @@ cdef struct Pass:
     bint lean
 
 
-cdef list spread(list spots, Py_ssize_t lanes):
-    """The spots of all columns, column after column."""
-    return [(x + v, to + v) for v in range(0, lanes, 2 * V_LANES) for x, to in spots]
-
-
-cdef list reading_areas(Window o, Py_ssize_t lanes):
-    """Of outputs: pairs of taps, as (number, shift), and spots."""
-    areas = {}
-    for a in range(o.n_h):
-        rows = tuple([i for i in range(o.k_h) if 0 <= a * o.s + i - o.p < o.m_h])
-        for b in range(o.n_w):
-            columns = tuple([j for j in range(o.k_w) if 0 <= b * o.s + j - o.q < o.m_w])
-            spot = ((a * o.s - o.p) * o.m_w + b * o.s - o.q) * lanes, (a * o.n_w + b) * lanes
-            areas.setdefault((rows, columns), []).append(spot)
-    return [
-        ([(i * o.k_w + j, (i * o.m_w + j) * lanes) for i in rows for j in columns], spots)
-        for (rows, columns), spots in areas.items()
-    ]
-
-
-cdef list sending_areas(Window o, Py_ssize_t lanes):
-    """Of inputs, which get something from the outputs whose windows they lie in."""
-    areas = {}
-    for y in range(o.m_h):
-        rows = tuple([i for i in range((y + o.p) % o.s, o.k_h, o.s) if 0 <= (y + o.p - i) // o.s < o.n_h])
-        for x in range(o.m_w):
-            columns = tuple([j for j in range((x + o.q) % o.s, o.k_w, o.s) if 0 <= (x + o.q - j) // o.s < o.n_w])
-            spot = ((y + o.p) // o.s * o.n_w + (x + o.q) // o.s) * lanes, (y * o.m_w + x) * lanes
-            areas.setdefault((rows, columns), []).append(spot)
-    return [
-        ([(i * o.k_w + j, -(i // o.s * o.n_w + j // o.s) * lanes) for i in rows for j in columns], spots)
-        for (rows, columns), spots in areas.items()
-    ]
-
-
-cdef list grouped(list targets, list links):
-    """Pairs of linked sources and the targets that have them; of equal targets, all but the first add."""
-    groups, seen = {}, {}
-    for target, linked in zip(targets, links):
-        groups.setdefault(linked, []).append(target)
-        seen[target[1]] = seen.get(target[1], True) and target[2]
-    return [
-        (linked, [(w, to, seen.pop(to, True), *wanted) for w, to, _, *wanted in members])
-        for linked, members in groups.items()
-    ]
-
-
 cdef class LaneSums:
     """Target channels, each the sum of its source channels' taps."""
     cdef Table targets, sources, groups, areas, spots, terms, taps
     cdef bint packs
+    cdef bint far               # the weights of a term from those of the next
     cdef Py_ssize_t group_count, area_count, tap_count
+    cdef Py_ssize_t depth       # terms summed at a time
 
-    def __init__(self, lanes, sources, targets, links, taps, areas, packs):
-        """sources: (w, x); targets: (w, to, add, wanted, wanted_lean); links: the sources' numbers of each target;
-        taps: the weights' offsets; areas: as found above; packs: copy weights to where they are read again."""
-        groups, targets_, sources_, terms, found, spots = [], [], [], [], [], []
-        for linked, members in grouped(targets, links):
-            groups.append((len(targets_), len(members), len(sources_), len(linked), len(terms)))
-            targets_ += members
-            sources_ += [sources[c] for c in linked]
-            for shifts, _ in areas:
-                for number, c in enumerate(linked):
-                    w, x = sources[c]
-                    terms += [
-                        ((number * len(taps) + tap) * PACKED if packs else w + taps[tap], x + shift)
-                        for tap, shift in shifts
-                    ]
-        tap = 0
-        for shifts, where in areas:
-            found.append((len(spots), len(where), tap, len(shifts)))
-            spots += spread(where, lanes)
-            tap += len(shifts)
-        self.targets, self.sources, self.groups = Table(targets_), Table(sources_), Table(groups)
-        self.areas, self.spots, self.terms = Table(found), Table(spots), Table(terms)
-        self.taps, self.packs = Table([taps]), packs
-        self.group_count, self.area_count, self.tap_count = len(groups), len(found), len(taps)
+    def __init__(self, tables, Py_ssize_t lanes, Py_ssize_t source_step, bint packs):
+        """tables: lane_tables.Sums; source_step: from one source's weights to the next; packs: as in the tables."""
+        self.targets, self.sources, self.groups = Table(tables[0]), Table(tables[1]), Table(tables[2])
+        self.areas, self.spots, self.terms, self.taps = map(Table, tables[3:])
+        self.packs = packs
+        self.group_count, self.area_count = self.groups.size // 5, self.areas.size // 4
+        self.tap_count = self.taps.size
+        self.far = not packs and source_step * <Py_ssize_t>sizeof(real) >= FAR
+        self.depth = DEPTH if packs else min(NEAR // (lanes * <Py_ssize_t>sizeof(real)), NARROW)
 
     cdef void run(self, Pass *p) noexcept nogil:
         cdef const Group *group = <const Group *>self.groups.at
-        cdef Py_ssize_t most = max((DEPTH if self.packs else NARROW) // self.tap_count, 1), g, blocks, number, first
+        cdef Py_ssize_t most = max(self.depth // self.tap_count, 1), g, blocks, number, first
         for g in range(self.group_count):
             blocks = max((group[g].sources + most - 1) // most, 1)
             for number in range(blocks):
@@ -195,6 +139,8 @@ cdef class LaneSums:
         for i in range(self.area_count):
             term = <const Term *>self.terms.at + group.term + area[i].tap * group.sources
             strip.term, strip.end = term + first * area[i].taps, term + last * area[i].taps
+            if self.far:
+                fetch_ahead(&strip)
             if first == 0 or strip.term < strip.end:
                 all_sums(&strip, <const Spot *>self.spots.at + area[i].spot, area[i].spots * p.columns)
 
@@ -266,8 +212,7 @@ cdef class LaneLayerStep(Step):
     cdef LaneSums outputs, gradients
     cdef Table taps, windows    # of the frame
     cdef Table products         # of each weight's row: where it lies, and x
-    cdef Place d
-    cdef Py_ssize_t lanes, c_in, c_out, area, tap_count
+    cdef Py_ssize_t d_at, lanes, c_in, c_out, area, tap_count
     cdef Py_ssize_t values_at, rows, pitch
     cdef Py_ssize_t packed_at, frame_at, totals_at, turned_at, biases_at
     cdef Py_ssize_t frame_width
@@ -277,16 +222,16 @@ cdef class LaneLayerStep(Step):
     cdef bint one_product       # the weight gradient is one
 
     def __init__(
-        self, Window window, Py_ssize_t lanes, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out,
+        self, Window window, Py_ssize_t lanes, inputs, d, Py_ssize_t c_out,
         Py_ssize_t values_at, Py_ssize_t scratch_at, Py_ssize_t tap_step, Py_ssize_t channel_step, Py_ssize_t pitch,
-        double bias, const unsigned char[:, ::1] connected
+        double bias, connected
     ):
         """inputs, d: the fields of _places.Place. Weight (tap, c, o) lies at `values_at` + tap `tap_step` +
         c `channel_step` + o, the biases, which count `bias` times, behind k_h k_w c_in rows of `pitch`. connected:
         None, or which (c_in, c_out) are."""
         cdef Window o = window
-        self.o, self.lanes, self.d = o, lanes, place(d)
-        self.c_in, self.c_out, self.area, self.tap_count = inputs.shape[0], c_out, o.n_h * o.n_w, o.k_h * o.k_w
+        self.o, self.lanes, self.d_at = o, lanes, d[0]
+        self.c_in, self.c_out, self.area, self.tap_count = len(inputs), c_out, o.n_h * o.n_w, o.k_h * o.k_w
         self.values_at, self.pitch, self.bias = values_at, pitch, <real>bias
         self.rows = self.tap_count * self.c_in
         self.gaps = connected is not None or channel_step == pitch > c_out
@@ -297,37 +242,13 @@ cdef class LaneLayerStep(Step):
         self.turned_at = self.packed_at + packed_size(o)
         self.biases_at = self.turned_at + turned_size(lanes, c_out)
         self.in_place = frame_height(o) == o.m_h and frame_width(o) == o.m_w
-        self.make_sums([tuple(row) for row in inputs], tap_step, channel_step, connected)
-        self.frame_width = width = frame_width(o)
-        self.taps = Table([[(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]])
-        self.windows = Table(
-            ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes) for a in range(o.n_h) for b in range(o.n_w)
+        self.frame_width = frame_width(o)
+        outputs, gradients, taps, windows, products = lane_tables.layer(
+            o, lanes, 2 * V_LANES, inputs, self.d_at, c_out, (tap_step, channel_step), connected
         )
-
-        self.products = Table(
-            (t * tap_step + c * channel_step, inputs[c, 0] + t * lanes)
-            for c in range(self.c_in if self.one_product else 0) for t in range(self.tap_count)
-        )
-
-    cdef int make_sums(self, list inputs, tap_step, channel_step, const unsigned char[:, ::1] connected) except -1:
-        cdef Py_ssize_t c, k
-        ins, outs = range(self.c_in), range(self.c_out)
-        readers, senders = [tuple(ins)] * self.c_out, [tuple(outs)] * self.c_in
-        if connected is not None:
-            readers = [tuple([c for c in ins if connected[c, k]]) for k in outs]
-            senders = [tuple([k for k in outs if connected[c, k]]) for c in ins]
-        taps = [t * tap_step for t in range(self.tap_count)]
-        size = self.area * self.lanes
-        self.outputs = LaneSums(
-            self.lanes, [(c * channel_step, inputs[c][0]) for c in ins],
-            [(k, self.d.at + k * size, False, True, True) for k in outs], readers, taps,
-            reading_areas(self.o, self.lanes), self.area > 1
-        )
-        self.gradients = LaneSums(
-            self.lanes, [(k, self.d.at + k * size) for k in outs],
-            [(c * channel_step, inputs[c][0], *inputs[c][2:]) for c in ins], senders, taps,
-            sending_areas(self.o, self.lanes), self.o.m_h * self.o.m_w > 1
-        )
+        self.outputs = LaneSums(outputs, lanes, channel_step, self.area > 1)
+        self.gradients = LaneSums(gradients, lanes, 1, o.m_h * o.m_w > 1)
+        self.taps, self.windows, self.products = Table(taps), Table(windows), Table(products)
 
     cdef void run(self, LaneSums sums, Arena *arena, char *numbers, const real *bias, bint lean) noexcept nogil:
         cdef Pass p
@@ -369,39 +290,29 @@ cdef class LaneLayerStep(Step):
         """The weight gradient where each weight has one term of a sample; the biases have an input of their own."""
         cdef real *turned = <real *>arena.scratch + self.turned_at
         cdef real *biases = <real *>arena.scratch + self.biases_at
-        cdef Py_ssize_t column = 2 * V_LANES, step = self.lanes * column, first = 0, last, i
-        cdef Py_ssize_t chunk = max(TURNED // step, 1) * column
+        cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (self.rows + MOST - 1) // MOST, i, at
+        # Columns whose part of the gradient stays in the nearest cache.
+        cdef Py_ssize_t chunk = max(TURNED // (self.lanes * column * <Py_ssize_t>sizeof(real)), 1) * column
         cdef Product p
         cdef Term bias_row
-        turn(<const real *>arena.grad + self.d.at, self.lanes, self.c_out, turned)
+        turn(<const real *>arena.grad + self.d_at, self.lanes, self.c_out, turned)
         bias_row.w, bias_row.x = self.rows * self.pitch, 0
         for i in range(self.lanes):
             biases[i] = self.bias
-        p.depth, p.add = arena.valid, add
+        p.depth, p.step, p.add = arena.valid, self.lanes * column, add
         while first < self.c_out:
-            last = min(first + chunk, self.c_out)
+            p.width = min(chunk, self.c_out - first)
+            p.g, p.to = turned + first * self.lanes, dw + first
             p.x = <const real *>arena.data
-            self.product_columns(p, <const Term *>self.products.at, self.rows, turned, dw, first, last)
+            for i in range(tiles):
+                at = self.rows * i // tiles
+                product_rows(&p, <const Term *>self.products.at + at, self.rows * (i + 1) // tiles - at)
             p.x = biases
-            self.product_columns(p, &bias_row, 1, turned, dw, first, last)
-            first = last
-
-    cdef void product_columns(
-        self, Product p, const Term *row, Py_ssize_t rows, const real *turned, real *dw, Py_ssize_t first,
-        Py_ssize_t last
-    ) noexcept nogil:
-        """Columns whose part of the gradient stays in the nearest cache."""
-        cdef Py_ssize_t tiles = (rows + MOST - 1) // MOST, number, o, at
-        for number in range(tiles):
-            at = rows * number // tiles
-            o = first
-            while o < last:
-                p.g, p.to, p.width = turned + o * self.lanes, dw + o, last - o
-                product_rows(&p, row + at, rows * (number + 1) // tiles - at)
-                o += 2 * V_LANES
+            product_rows(&p, &bias_row, 1)
+            first += chunk
 
     cdef void bias_gradient(self, Arena *arena, real *db, bint fresh) noexcept nogil:
-        cdef const real *g = <const real *>arena.grad + self.d.at
+        cdef const real *g = <const real *>arena.grad + self.d_at
         cdef Py_ssize_t k
         cdef real total
         for k in range(self.c_out):
@@ -446,10 +357,10 @@ cdef class LaneLayerStep(Step):
     cdef void slopes(self, Patch *p, Py_ssize_t outs, real *totals) noexcept nogil:
         """Totals of all taps and outputs, sample by sample; a chunk of spots after the other."""
         cdef const Spot *spot = <const Spot *>self.windows.at
-        cdef Py_ssize_t chunks = (self.area * self.lanes + CHUNK - 1) // CHUNK, number, tiles, o, width
+        cdef Py_ssize_t chunks, number, tiles, o, width
         cdef const Term *out = p.out
         memset(totals, 0, self.tap_count * p.pitch * sizeof(real))
-        chunks = min(chunks, self.area)
+        chunks = min((self.area * self.lanes * <Py_ssize_t>sizeof(real) + CHUNK - 1) // CHUNK, self.area)
         for number in range(chunks):
             p.spot = spot + self.area * number // chunks
             p.end = spot + self.area * (number + 1) // chunks
@@ -504,13 +415,17 @@ cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) 
 
 
 cdef real sample_sum(const real *g, Py_ssize_t area, Py_ssize_t lanes, Py_ssize_t valid) noexcept nogil:
-    """Σ of the first samples of each element."""
-    cdef vec total = v_set1(0)
-    cdef Py_ssize_t i, v
-    for i in range(area):
+    """Σ of the first samples of each element; in two sums, since each addition waits for the one before it."""
+    cdef vec even = v_set1(0), odd = v_set1(0)
+    cdef Py_ssize_t column = 2 * V_LANES, _i, v
+    for _i in range(area):
         v = 0
-        while v < valid:
-            total = v_add(total, v_first(v_load(g + v), valid - v))
-            v += V_LANES
+        while v + column <= valid:
+            even = v_add(even, v_load(g + v))
+            odd = v_add(odd, v_load(g + v + V_LANES))
+            v += column
+        if v < valid:
+            even = v_add(even, v_first(v_load(g + v), valid - v))
+            odd = v_add(odd, v_first(v_load(g + v + V_LANES), valid - v - V_LANES))
         g += lanes
-    return v_hsum(total)
+    return v_hsum(v_add(even, odd))

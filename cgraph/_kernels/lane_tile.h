@@ -16,6 +16,7 @@
 #endif
 
 #define SUMS 6     /* rows * spots of a tile of sums */
+#define AHEAD 128  /* bytes */
 #define SLOPES 12  /* taps * outputs of a tile of slopes */
 
 typedef struct {
@@ -162,6 +163,17 @@ static inline void all_sums(const Strip *strip, const Spot *spot, ptrdiff_t spot
     if (larger < tiles) some_sums(strip, spot + larger * size, tiles - larger, size - 1);
 }
 
+/* Brings the weights near that the strips behind this one will read: of rows that lie pages apart, no processor guesses. */
+static inline void fetch_ahead(const Strip *strip) {
+#ifdef __GNUC__
+    const Term *term;
+    for (term = strip->term; term != strip->end; term++)
+        __builtin_prefetch((const char *)(strip->row[0].w + term->w) + AHEAD, 0, 2);
+#else
+    (void)strip;
+#endif
+}
+
 /* Slopes: sums over spots of products of two vectors, sample by sample
  *
  * total[t][o] += Σ_spot x[under_t + spot.x] g[out_o + spot.to]
@@ -257,54 +269,64 @@ static inline ptrdiff_t some_slopes(const Patch *p, ptrdiff_t taps, ptrdiff_t ou
 
 /* Products of two matrices of which the first is read in place, as many terms as there are samples
  *
- * to[row.w + o] += Σ_l x[row.x + l] g[l][o]   for o < width, or = where it does not add; g: two vectors for each l
+ * to[row.w + o] += Σ_l x[row.x + l] g[o][l]   for o < width, or = where it does not add
+ *
+ * g: columns of two vectors, `step` apart; two vectors for each l.
  */
 
 typedef struct {
     const real *x, *g;
     real *to;
-    ptrdiff_t depth, width;
+    ptrdiff_t depth, width, step;
     int add;
 } Product;
 
-/* All that is wanted of a row of a tile which is cut off. */
-static inline void finish_edge(const Product *p, vec left, vec right, real *to) {
+/* The first columns of a row, where it does not have all of them. */
+static inline void finish_edge(vec left, vec right, real *to, ptrdiff_t width, int add) {
     real row[2 * V_LANES];
     ptrdiff_t i;
     v_store(row, left);
     v_store(row + V_LANES, right);
-    for (i = 0; i < p->width; i++) to[i] = p->add ? to[i] + row[i] : row[i];
+    for (i = 0; i < width; i++) to[i] = add ? to[i] + row[i] : row[i];
 }
 
-/* So many rows, and two vectors of columns. */
+/* So many rows, column after column. */
 COPIED void product_tile(const Product *p, const Term *row, int rows) {
-    const real *x[SUMS], *g = p->g, *end = g + p->depth * 2 * V_LANES;
+    const real *x[SUMS], *g, *block = p->g;
+    real *to[SUMS];
     vec left[SUMS], right[SUMS], factor, g0, g1;
-    ptrdiff_t l = 0;
-    real *to;
-    int i;
+    ptrdiff_t depth = p->depth, width = p->width, step = p->step, l;
+    int add = p->add, i;
     for (i = 0; i < rows; i++) {
         x[i] = p->x + row[i].x;
-        left[i] = right[i] = v_set1(0);
+        to[i] = p->to + row[i].w;
     }
-    do {
-        g0 = v_opaque(v_load(g));
-        g1 = v_opaque(v_load(g + V_LANES));
+    for (; width > 0; width -= 2 * V_LANES, block += step) {
+        g = block;
+        for (i = 0; i < rows; i++) left[i] = right[i] = v_set1(0);
+        l = 0;
+        do {
+            g0 = v_opaque(v_load(g));
+            g1 = v_opaque(v_load(g + V_LANES));
+            for (i = 0; i < rows; i++) {
+                factor = v_set1(x[i][l]);
+                left[i] = v_fma(factor, g0, left[i]);
+                right[i] = v_fma(factor, g1, right[i]);
+            }
+            g += 2 * V_LANES;
+        } while (++l != depth);
         for (i = 0; i < rows; i++) {
-            factor = v_set1(x[i][l]);
-            left[i] = v_fma(factor, g0, left[i]);
-            right[i] = v_fma(factor, g1, right[i]);
-        }
-        g += 2 * V_LANES;
-        l++;
-    } while (g != end);
-    for (i = 0; i < rows; i++) {
-        to = p->to + row[i].w;
-        if (p->width < 2 * V_LANES) {
-            finish_edge(p, left[i], right[i], to);
-        } else {
-            v_store(to, p->add ? v_add(v_load(to), left[i]) : left[i]);
-            v_store(to + V_LANES, p->add ? v_add(v_load(to + V_LANES), right[i]) : right[i]);
+            if (width < 2 * V_LANES) {
+                finish_edge(left[i], right[i], to[i], width, add);
+                continue;
+            }
+            if (add) {
+                left[i] = v_add(v_load(to[i]), left[i]);
+                right[i] = v_add(v_load(to[i] + V_LANES), right[i]);
+            }
+            v_store(to[i], left[i]);
+            v_store(to[i] + V_LANES, right[i]);
+            to[i] += 2 * V_LANES;
         }
     }
 }

@@ -19,6 +19,7 @@ cdef extern from "lane_tile.h" nogil:
         const real *x
         const Term *term
         const Term *end
+    void fetch_ahead(const Strip *strip) noexcept
     void all_sums(const Strip *strip, const Spot *spot, Py_ssize_t spots) noexcept
 
     ctypedef struct Patch:
@@ -37,6 +38,6 @@ cdef extern from "lane_tile.h" nogil:
         const real *x
         const real *g
         real *to
-        Py_ssize_t depth, width
+        Py_ssize_t depth, width, step
         bint add
     void product_rows(const Product *p, const Term *row, Py_ssize_t rows) noexcept
