@@ -1,7 +1,7 @@
 """A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
 
 By default each graph goes every way with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
-graphs, in both dtypes and every build of the kernels.
+graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes about 25 minutes on one core.
 """
 
 import itertools
@@ -21,25 +21,33 @@ from test_graph_random import nodes_above
 from cgraph import _kernels
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
-KINDS = list(itertools.product(DTYPES, _kernels.available()))
+BUILDS = _kernels.available()
+KINDS = list(itertools.product(DTYPES, BUILDS))
 CASES = list(cases())
 SEEDS = range(int(os.environ.get("CGRAPH_RANDOM_GRAPHS", "300")))
 SOME_SEEDS = range(0, 300, 14)
 
 
+def in_kind(name, row, kind):
+    return pytest.param(*row, *kind, id=f"{name}-{'-'.join(kind)}")
+
+
 def in_turn(rows):
     """Each row (id, ...) with one dtype and one build."""
+    return [in_kind(name, row, KINDS[k % len(KINDS)]) for k, (name, *row) in enumerate(rows)]
+
+
+def in_both_dtypes(rows):
+    """Each with one build."""
     return [
-        pytest.param(*row, *KINDS[k % len(KINDS)], id=f"{name}-{'-'.join(KINDS[k % len(KINDS)])}")
+        in_kind(name, row, (dtype, BUILDS[k % len(BUILDS)]))
         for k, (name, *row) in enumerate(rows)
+        for dtype in DTYPES
     ]
 
 
 def in_every_kind(rows):
-    return [
-        pytest.param(*row, *kind, id=f"{name}-{'-'.join(kind)}")
-        for (name, *row), kind in itertools.product(rows, KINDS)
-    ]
+    return [in_kind(name, row, kind) for (name, *row), kind in itertools.product(rows, KINDS)]
 
 
 def over(rows, names, choose=in_turn):
@@ -53,7 +61,7 @@ SEED_ROWS = [(str(seed), seed) for seed in SEEDS]
 some_cases, all_cases = (over(CASES, ["row", "case"], c) for c in (in_turn, in_every_kind))
 some_networks, all_networks = (over(NETWORK_ROWS, ["network"], c) for c in (in_turn, in_every_kind))
 some_seeds = over([(str(seed), seed) for seed in SOME_SEEDS], ["seed"])
-all_seeds = over(SEED_ROWS, ["seed"], in_every_kind)
+all_seeds = over(SEED_ROWS, ["seed"], in_both_dtypes)
 
 
 def twins_of_case(row, case, dtype, count=MOST):
