@@ -70,6 +70,7 @@ class Batches:
         self.choice = choice
         self.threads = threads
         self._sharing = threading.Lock()
+        self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
 
     @property
     def nbytes(self) -> int:
@@ -129,11 +130,11 @@ class Batches:
     def _worth(self, task: Task, count: int) -> int:
         """How many threads so many samples are worth."""
         lines = -(-count // self._line_for(count))
-        return max(1, min(self.threads, lines, int(count * self._time(task) / SHARE)))
+        return max(1, min(self.threads, lines, int(count * self._time(task.backward) / SHARE)))
 
-    def _time(self, task: Task) -> float:
+    def _time(self, backward: bool) -> float:
         """Nanoseconds, about, of one sample."""
-        return self.choice.cost * (3 if task.backward else 1)
+        return 1 + self.choice.cost * (3 if backward else 1)
 
     def _bounds(self, count: int, threads: int) -> list[int]:
         """Where the shares begin and end; whole lines as far as possible."""
@@ -169,9 +170,8 @@ class Batches:
 
     def _run(self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps) -> None:
         _, feeds, out, backward, lean, fresh, batch, eta = task
-        patience = int(PATIENCE / (self._time(task) + 1)) + 1
         plan.run(
-            *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, patience,
+            *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
             backward, lean, fresh, batch, eta,
         )  # fmt: skip
 
