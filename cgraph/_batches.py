@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from cgraph._array import Array
-from cgraph._crew import run_together
+from cgraph._crew import Job, run_together
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
 from cgraph._layout import NEVER, Choice
@@ -19,7 +18,6 @@ from cgraph.node import Node
 SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
 PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
 
-RUNNING = "Graph: is already running, in another thread or in a node's own method"
 NOTHING = plan.Steps([])
 
 
@@ -69,7 +67,7 @@ class Batches:
         self._lanes: Lanes | None = None
         self.choice = choice
         self.threads = threads
-        self._sharing = threading.Lock()
+        self._jobs: list[Job] = []
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
 
     @property
@@ -78,10 +76,15 @@ class Batches:
         lanes = self._lanes_for(NEVER - 1)
         return (lanes or self._samples).nbytes
 
-    @property
-    def busy(self) -> bool:
-        """Whether several threads are at work."""
-        return self._sharing.locked()
+    def settle(self) -> None:
+        """Ends what other threads are still doing after an exception."""
+        if self._jobs:
+            self._samples.stop()
+            if self._lanes is not None:
+                self._lanes.stop()
+            for job in self._jobs:
+                job.drop()
+            self._jobs.clear()
 
     def run(self, task: Task, learners: plan.Steps) -> bool:
         """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
@@ -98,12 +101,7 @@ class Batches:
         if alone:
             self._run(task, self._routes(task, together), learners)
             return False
-        if not self._sharing.acquire(blocking=False):
-            raise RuntimeError(RUNNING)
-        try:
-            self._run_together(task, learners, together)
-        finally:
-            self._sharing.release()
+        self._run_together(task, learners, together)
         return False
 
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
@@ -123,7 +121,7 @@ class Batches:
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
             part = task.part(first, last, task.fresh or thread > 0)
             work.append(partial(self._run, part, self._routes(part, count, thread), NOTHING))
-        run_together(work, self._stop)
+        run_together(work, self._jobs)
         if task.backward:
             self._samples.arena.add_sums(threads)
 
@@ -160,7 +158,7 @@ class Batches:
         lanes = self._lanes_for(together)
         if lanes and not lanes.reaches(task.target):
             lanes = None
-        if lanes is None or self.choice.least == 1:
+        if lanes is None or not self._leaves_some(task, together):
             only = (lanes or self._samples).route(task.target, leaves, thread)
             return only, only
         return (
@@ -168,15 +166,14 @@ class Batches:
             self._samples.route(task.target, leaves, thread),
         )
 
+    def _leaves_some(self, task: Task, together: int) -> bool:
+        """Whether there are samples, before some update, that are too few to lie side by side."""
+        ends = together, task.feeds.size % together
+        return any(0 < end % self.choice.lanes < self.choice.least for end in ends)
+
     def _run(self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps) -> None:
         _, feeds, out, backward, lean, fresh, batch, eta = task
         plan.run(
             *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
             backward, lean, fresh, batch, eta,
         )  # fmt: skip
-
-    def _stop(self) -> None:
-        """Ends what is running."""
-        self._samples.stop()
-        if self._lanes is not None:
-            self._lanes.stop()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Collection
+from functools import partial, wraps
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -22,9 +22,26 @@ from cgraph.lowering import Kind, Program
 from cgraph.node import Node
 from cgraph.walk import own_parameters
 
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C", bound="Compiled")
+
 # What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
 # none: nothing, since the samples of a batch do not pass through it.
 Gradients = Literal["live", "zero", "full", "lean", "none"]
+
+
+def alone(method: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
+    """A method of a Graph that runs while no other one does, and after which arrays of the user's are up to date."""
+    name = f"Graph.{method.__name__}"
+
+    @wraps(method)
+    def guarded(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return plan.exclusively(
+            self._arena.memory, name, self._complete, method, self, *args, **kwargs
+        )
+
+    return guarded
 
 
 class Compiled:
@@ -83,11 +100,13 @@ class Compiled:
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
-        if self._arena.memory.busy or self._batches.busy:
-            raise RuntimeError(
-                f"Graph.{method}: is already running, in another thread or in a node's own method"
-            )
         self._arena.begin()
+
+    def _complete(self) -> None:
+        """After each method, whatever has ended it."""
+        self._batches.settle()
+        if not self._stale:
+            self._arena.finish()
 
     def _require_loss(self, method: str) -> None:
         """Refuses a graph whose output is not a loss."""
@@ -108,23 +127,28 @@ class Compiled:
         feeds = as_feeds(f"Graph.{method}", feed, self._inlets)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
+            self._last = feeds
             return losses
         if batch is None:
             batch = feeds.size
         fresh = self._take_fresh()
         # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
         self._arena.fresh = fresh and batch == 1 < self._choice.least
-        self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
+        try:
+            self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
+        except BaseException:
+            if batch and fresh:  # the gradients of a batch that has not been completed are dropped
+                self._arena.fresh = not self._arena.sums_lent
+            raise
         if self._gradients == "live":
             self._gradients = "lean" if lean else "full"
             self._has_run()
         if batch:
             self._arena.fresh = not self._arena.sums_lent
-        self._arena.finish()
         return losses
 
     def _run(self, task: Task) -> None:
-        """All samples; where they pass side by side, or in several threads, no node shows one of them afterwards."""
+        """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one."""
         self._ready = False
         self._last = task.feeds
         self._gradients = "live"  # for nodes that run their own methods
@@ -132,9 +156,9 @@ class Compiled:
             one_by_one = self._batches.run(task, self._learners)
         except BaseException:
             self._gradients = "zero"
-            self._arena.finish()
             raise
         if not one_by_one:
+            self._feed_leaves(task.feeds, -1)
             self._gradients = "none"
             for node in self._program.outputs:
                 node._has_run = False
@@ -151,12 +175,16 @@ class Compiled:
         fresh, self._arena.fresh = self._arena.fresh, False
         return fresh
 
+    def _feed_leaves(self, feeds: Feeds, number: int) -> None:
+        """One sample into the nodes' own arrays."""
+        for leaf, array in zip(feeds.leaves, feeds.arrays, strict=True):
+            leaf._data[...] = array[number].ravel()
+
     def _show(self, feeds: Feeds, number: int) -> None:
         """One sample in the nodes' own arrays, and its gradients."""
         self._ready = False
         self._gradients = "live"
-        for leaf, array in zip(feeds.leaves, feeds.arrays, strict=True):
-            leaf._data[...] = array[number].ravel()
+        self._feed_leaves(feeds, number)
         plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._has_run()
@@ -170,7 +198,6 @@ class Compiled:
             finally:
                 for array, was in zip(sums, kept, strict=True):
                     array[...] = was
-                self._arena.finish()
             self._gradients = "full"
 
     # What the nodes ask for
@@ -217,7 +244,7 @@ class Compiled:
 
     def _retire(self) -> None:
         """Before the nodes go to a newer Graph."""
-        if self._arena.memory.busy or self._batches.busy:
+        if self._arena.memory.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
         self._give_way()
         self._stale = True

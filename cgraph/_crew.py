@@ -8,19 +8,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
 
+from cgraph._kernels import plan
+
+PATIENCE = 1.0  # seconds between two looks at whether a job has ended
+
 
 class Job:
-    """A piece of work that whoever comes first does: another thread, or the one that waits for it."""
+    """A piece of work for another thread."""
 
     def __init__(self, work: Callable[[], None]) -> None:
         self._work = [work]
         self._error: BaseException | None = None
         self._running = threading.Lock()
         self._running.acquire()
-        self.ended = False
+        self._ended = False
 
     def run(self) -> None:
-        """Does the work, unless somebody has taken it."""
+        """Does the work, unless it has been dropped."""
         try:
             work = self._work.pop()
         except IndexError:
@@ -30,26 +34,23 @@ class Job:
         except BaseException as error:
             self._error = error
         finally:
-            self.ended = True
+            self._ended = True
             self._running.release()
 
     def wait(self) -> None:
-        """Returns when the work has ended; Ctrl-C may end the waiting before."""
-        self.run()
-        if not self.ended:
+        """Returns when the work has ended, and raises what it has raised; Ctrl-C may end the waiting before."""
+        if not self._ended:
             self._running.acquire()
-
-    def drop(self) -> None:
-        """Waits, whatever is pressed; but what nobody has begun is not done at all."""
-        self.ended = self.ended or bool(self._work and self._work.pop())
-        while not self.ended:
-            with suppress(BaseException):
-                self._running.acquire()
-
-    def check(self) -> None:
-        """Raises what the work has raised."""
         if self._error is not None:
             raise self._error
+
+    def drop(self) -> None:
+        """Returns when nobody is at the work any more; what has not been begun will not be."""
+        try:
+            self._work.pop()
+        except IndexError:
+            while not self._ended:
+                self._running.acquire(timeout=PATIENCE)
 
 
 class Crew:
@@ -60,14 +61,16 @@ class Crew:
         self._count = 0
         self._growing = threading.Lock()
 
-    def submit(self, job: Job, at_least: int) -> None:
-        """Hands a job to one of at least so many threads, as far as there can be so many."""
+    def submit(self, jobs: Sequence[Job]) -> bool:
+        """Hands out jobs to as many threads as there can be; False if there can be none."""
         with self._growing, suppress(RuntimeError):  # as at the end of the interpreter
-            while self._count < at_least:
+            while self._count < len(jobs):
                 name = f"cgraph-{self._count + 1}"
                 threading.Thread(target=serve, args=(self._jobs,), name=name, daemon=True).start()
                 self._count += 1
-        self._jobs.put(job)
+        for job in jobs if self._count else ():
+            self._jobs.put(job)
+        return self._count > 0
 
 
 def serve(jobs: SimpleQueue[Job]) -> None:
@@ -83,30 +86,26 @@ def _renew() -> None:
     """In a child process, which has none of its parent's threads."""
     global crew
     crew = Crew()
+    plan.renew()
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
 
 
-def run_together(work: Sequence[Callable[[], None]], stop: Callable[[], None]) -> None:
+def run_together(work: Sequence[Callable[[], None]], jobs: list[Job]) -> None:
     """Does the first piece of work here and the others in other threads, at the same time.
 
-    When this returns or raises, all of them have ended; where one raises, `stop` is called to end the others early.
+    jobs: an empty list, which holds what may still be running when an exception ends this.
     """
-    jobs = [Job(each) for each in work[1:]]
-    try:
-        for job in jobs:
-            crew.submit(job, len(jobs))
-        work[0]()
-        for job in jobs:
-            job.wait()
-            job.check()
-    except BaseException:
-        stop()
-        for job in jobs:
-            job.drop()
-        raise
+    jobs += [Job(each) for each in work[1:]]
+    handed_out = crew.submit(jobs)
+    work[0]()
+    for job in jobs:
+        if not handed_out:
+            job.run()
+        job.wait()
+    jobs.clear()
 
 
 def usable_cores() -> int:
@@ -127,6 +126,6 @@ def default_threads() -> int:
     given = os.environ.get("CGRAPH_NUM_THREADS")
     if not given:
         return usable_cores()
-    if not given.isascii() or not given.isdigit() or int(given) < 1:
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) > 0):
         raise ValueError(f"CGRAPH_NUM_THREADS must be an integer of at least 1, got {given!r}")
     return int(given)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -48,18 +48,22 @@ class Way(ABC):
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
         self._arrays: list[Array] = []
-        self._latest: Any = ()  # what `route` was asked for last, and its answer
+        # What each thread's route was asked for last, and was.
+        self._latest: dict[int, tuple[Node | None, Collection[Node], plan.Route]] = {}
 
     def route(self, target: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Route:
         """From the fed leaves to a node, or to the loss, in the memory of a thread."""
-        if self._latest[:3] == (target, fed, thread):
-            return self._latest[3]
+        latest = self._latest.get(thread)
+        if latest and latest[0] is target and latest[1] == fed:
+            latest[2].memory.ready()
+            return latest[2]
         steps, outlet = self._parts.get(target) or self._find(target)
         inlets = [self._ports.get(leaf) or self._inlet(leaf) for leaf in fed]
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
         route = plan.Route(steps, memory, self.lanes, inlets, outlet, kept, self.arena.memory)
-        self._latest = target, fed, thread, route
+        memory.ready()
+        self._latest[thread] = target, fed, route
         return route
 
     def stop(self) -> None:

@@ -9,9 +9,9 @@ import numpy as np
 
 from cgraph._array import Array, as_index, as_rate, as_size, describe
 from cgraph._batches import Task
-from cgraph._compiled import Compiled
+from cgraph._compiled import Compiled, alone
 from cgraph._crew import default_threads
-from cgraph._feed import Feed, as_feeds
+from cgraph._feed import Feed, Feeds, as_feeds
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName
 from cgraph._summary import summary
@@ -81,7 +81,7 @@ class Graph(Compiled):
         given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
         ends = list(dict.fromkeys(given))
         workers = default_threads() if threads is None else as_size("Graph", "threads", threads)
-        if layout not in ("auto", "lanes", "samples"):
+        if not isinstance(layout, str) or layout not in ("auto", "lanes", "samples"):
             raise ValueError(
                 f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
             )
@@ -127,6 +127,7 @@ class Graph(Compiled):
 
     # The sample that the leaves hold
 
+    @alone
     def forward(self) -> None:
         """Computes all nodes from what the leaves hold; afterwards every gradient reads 0.
 
@@ -143,6 +144,7 @@ class Graph(Compiled):
         self._ready = True
         self._has_run()
 
+    @alone
     def backward(self) -> None:
         """Computes all gradients, and adds to the gradient sums of what learns.
 
@@ -159,12 +161,10 @@ class Graph(Compiled):
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
         self._gradients = "live"
-        try:
-            plan.backward(self._whole, self._arena.memory, self._take_fresh())
-        finally:
-            self._arena.finish()
+        plan.backward(self._whole, self._arena.memory, self._take_fresh())
         self._gradients = "full"
 
+    @alone
     def update(self, eta: float) -> None:
         """Parameters -= eta * their gradient sums, then the sums are 0.
 
@@ -185,14 +185,12 @@ class Graph(Compiled):
         if self._calls_python:  # an own node may do more than to learn from a gradient
             self._arena.settle_sums()
         if not self._arena.fresh:
-            try:
-                plan.learn(self._learners, self._arena.memory, rate)
-            finally:
-                self._arena.finish()
+            plan.learn(self._learners, self._arena.memory, rate)
             self._arena.fresh = not self._arena.sums_lent
 
     # Samples
 
+    @alone
     def accumulate(self, feed: Feed) -> Array:
         """Forward and backward of B samples; the gradients are summed, as B passes over the nodes would.
 
@@ -215,6 +213,7 @@ class Graph(Compiled):
         """
         return self._train("accumulate", feed, lean=False)
 
+    @alone
     def step(self, feed: Feed, eta: float) -> Array:
         """Forward and backward of B samples, then one update.
 
@@ -240,6 +239,7 @@ class Graph(Compiled):
         rate = as_rate("Graph.step", eta, self._dtype)
         return self._train("step", feed, lean=True, batch=None, eta=rate)
 
+    @alone
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
         """Forward and backward of B samples in order, with an update after each `batch` of them and after the last.
 
@@ -269,6 +269,7 @@ class Graph(Compiled):
             "train", feed, lean=True, batch=as_size("Graph.train", "batch", batch), eta=rate
         )
 
+    @alone
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
         """Computes one node, and what it needs alone, for B samples.
 
@@ -302,7 +303,14 @@ class Graph(Compiled):
         else:
             self._require_room(out, feeds.size, target)
         if feeds.size == 0:
+            self._last = feeds
             return out
+        if any(np.may_share_memory(out, array) for array in feeds.arrays):
+            out[...] = self._predict(target, feeds, np.empty_like(out))
+            return out
+        return self._predict(target, feeds, out)
+
+    def _predict(self, target: Node, feeds: Feeds, out: Array) -> Array:
         self._run(Task(target, feeds, out))
         if self._gradients == "live":
             self._gradients = "zero"
@@ -325,6 +333,7 @@ class Graph(Compiled):
                 f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
             )
 
+    @alone
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 

@@ -264,9 +264,9 @@ def test_memory_does_not_grow_with_the_number_of_samples(way):
     most = 5000
     rng = np.random.default_rng(0)
     feed = {x: rng.uniform(-1, 1, (most, x.size)).astype("float32") for x in graph.leaves}
-    few = {leaf: rows[:64] for leaf, rows in feed.items()}
+    few = {leaf: rows[:1000] for leaf, rows in feed.items()}  # as many are left over
     out = np.empty((most, 1), "float32")
-    graph.predict(few, out=out[:64])
+    graph.predict(few, out=out[:1000])
     before, graph_bytes = resident(), graph._arena.nbytes
     tracemalloc.start()
     try:
@@ -297,3 +297,37 @@ def test_batches_leave_nothing_behind():
     blocks_after, after = work(200)
     assert blocks_after - blocks < 100
     assert after - before < 1_000_000
+
+
+@every_way
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 33])
+def test_leaves_hold_the_last_sample_after_a_call(way, count):
+    graph, x, t, _y = affine_graph(**way._asdict())
+    rows = np.arange(3.0 * count).reshape(count, 3)
+    t.data[...] = [7, 8]
+    for call in (
+        lambda: graph.accumulate({x: rows}),
+        lambda: graph.train({x: rows}, 0.0, batch=3),
+        lambda: graph.predict({x: rows}),
+    ):
+        call()
+        assert x.data.tolist() == rows[-1].tolist()
+        assert t.data.tolist() == [7, 8]
+        x.data[...] = 0
+
+
+@every_way
+def test_predictions_may_overwrite_what_they_are_made_of(way):
+    graph, x, _t, _y = affine_graph(**way._asdict())
+    rows = np.random.default_rng(0).normal(size=(101, 3))
+    expected = graph.predict({x: rows[:100]}, x)
+    assert graph.predict({x: rows[:100]}, x, out=rows[1:]) is not None
+    np.testing.assert_array_equal(rows[1:], expected)
+
+
+def test_an_empty_feed_is_the_last_one():
+    graph, x, t, _y = affine_graph()
+    graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
+    graph.accumulate({x: np.ones((0, 3)), t: np.ones((0, 2))})
+    with pytest.raises(IndexError):
+        graph.sample(0)

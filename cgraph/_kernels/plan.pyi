@@ -1,7 +1,13 @@
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.protocols import Array
 from cgraph._kernels.step import Port, Step
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 @disjoint_base
 class Steps:
@@ -10,10 +16,21 @@ class Steps:
 
 @disjoint_base
 class Memory:
-    busy: bool
+    @property
+    def busy(self) -> bool: ...
     def __init__(self, data: int, grad: int, values: int, sums: int, scratch: int) -> None: ...
     def stop(self) -> None: ...
+    def ready(self) -> None: ...
 
+def renew() -> None: ...
+def exclusively(
+    memory: Memory,
+    owner: str,
+    finish: Callable[[], None],
+    function: Callable[P, T],
+    *arguments: P.args,
+    **named: P.kwargs,
+) -> T: ...
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, fresh: bool, valid: int = 1) -> None: ...
 def learn(learners: Steps, memory: Memory, eta: float) -> None: ...

@@ -5,6 +5,9 @@ from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.step cimport Arena, CallStep, Port, Step
 
+cdef enum:
+    TRIES = 1000    # to finish in spite of signals
+
 
 cdef class Steps:
     """Steps in the order of a forward pass."""
@@ -57,60 +60,93 @@ cdef class Steps:
         return 0
 
 
+cdef long generation = 0    # of processes: a child is not in the middle of what its parent was in
+
+
+def renew():
+    """In a child process, after a fork: nothing is running."""
+    global generation
+    generation += 1
+
+
 cdef class Memory:
     """An arena: the addresses of arrays that its owner keeps alive."""
     cdef Arena arena
-    cdef readonly bint busy     # a pass is running
+    cdef bint held
+    cdef long since             # the generation that holds it
 
     def __init__(self, size_t data, size_t grad, size_t values, size_t sums, size_t scratch):
         self.arena.data, self.arena.grad = <char *>data, <char *>grad
         self.arena.values, self.arena.sums, self.arena.scratch = <char *>values, <char *>sums, <char *>scratch
 
-    cdef int occupy(self) except -1:
-        """Before a pass, which `release` follows."""
-        if self.busy:
-            raise RuntimeError("Graph: is already running, in another thread or in a node's own method")
-        self.busy = True
-        self.arena.failed = False
-        return 0
-
-    cdef void release(self) noexcept:
-        self.busy = False
+    @property
+    def busy(self):
+        """Whether `exclusively` is at work."""
+        return self.held and self.since == generation
 
     def stop(self):
-        """Ends the pass that is running, in another thread, after the step that it is at."""
-        if self.busy:
-            self.arena.failed = True
+        """Ends what runs here, in another thread, after the step that it is at; or as soon as it begins."""
+        self.arena.failed = True
+
+    def ready(self):
+        """Before something runs: nobody has stopped it."""
+        self.arena.failed = False
+
+
+def exclusively(Memory memory, str owner, finish, function, *arguments, **named):
+    """Calls a function while nobody else may, and then `finish` in any case, again if a signal interrupts it.
+
+    Compiled, since no signal is heard between two lines of it.
+    """
+    if memory.busy:
+        raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
+    memory.held, memory.since = True, generation
+    memory.arena.failed = False
+    try:
+        return function(*arguments, **named)
+    finally:
+        try:
+            complete(finish)
+        finally:
+            memory.held = False
+
+
+cdef int complete(finish) except -1:
+    cdef object interrupted = None
+    cdef int _tries
+    for _tries in range(TRIES):
+        try:
+            finish()
+            break
+        except BaseException as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    return 0
 
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """A forward pass over what the leaves hold: so many samples side by side."""
-    memory.occupy()
     memory.arena.valid = valid
     with nogil:
         steps.forward(&memory.arena)
-    memory.release()
     steps.check(&memory.arena)
 
 
 def backward(Steps steps, Memory memory, bint fresh, Py_ssize_t valid=1):
     """A backward pass, which computes all gradients."""
-    memory.occupy()
     memory.arena.valid = valid
     memory.arena.lean, memory.arena.fresh, memory.arena.learn, memory.arena.apart = False, fresh, False, True
     with nogil:
         steps.backward(&memory.arena)
-    memory.release()
     steps.check(&memory.arena)
 
 
 def learn(Steps learners, Memory memory, double eta):
     """One update: values -= eta * sums, then the sums are 0."""
-    memory.occupy()
     memory.arena.eta = eta
     with nogil:
         learners.learn(&memory.arena)
-    memory.release()
     learners.check(&memory.arena)
 
 
@@ -159,7 +195,7 @@ cdef class Route:
         return 0
 
 
-cdef struct Task:
+cdef struct Course:
     Py_ssize_t lanes[2]     # samples that a route takes at a time
     Py_ssize_t least        # fewer take the second route
     Py_ssize_t samples      # how many
@@ -169,54 +205,37 @@ cdef struct Task:
     Py_ssize_t patience     # samples until Ctrl-C is listened to again
 
 
-cdef int occupy(Route main, Route rest) except -1:
-    main.memory.occupy()
-    if rest.memory is not main.memory:
-        try:
-            rest.memory.occupy()
-        except BaseException:
-            main.memory.release()
-            raise
-    return 0
-
-
-cdef int release(Route main, Route rest) except -1:
-    main.memory.release()
-    rest.memory.release()
-    return 0
-
-
 cdef int work(
-    void **steps, Steps learners, Arena **arenas, Stream *feeds, Py_ssize_t count, Stream *out, Task *task
+    void **steps, Steps learners, Arena **arenas, Stream *feeds, Py_ssize_t count, Stream *out, Course *course
 ) except -1 nogil:
     """All samples. The last update may be for fewer of them than the others."""
-    cdef Py_ssize_t sample = 0, end = task.samples, heard = 0, n, i
+    cdef Py_ssize_t sample = 0, end = course.samples, heard = 0, n, i
     cdef bint fresh = arenas[0].fresh
     cdef int way
     cdef Arena *arena
-    while sample < task.samples:
-        if task.batch and sample % task.batch == 0:
-            end = min(sample + task.batch, task.samples)
+    while sample < course.samples and not (arenas[0].failed or arenas[1].failed):
+        if course.batch and sample % course.batch == 0:
+            end = min(sample + course.batch, course.samples)
         n = end - sample
-        way = n < task.least
-        n = min(n, task.lanes[way])
+        way = n < course.least
+        n = min(n, course.lanes[way])
         arena = arenas[way]
         arena.valid = n
         for i in range(count):
             (<Port>feeds[i].port[way]).enter(arena, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
         (<Steps>steps[way]).forward(arena)
         (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
-        if task.backward and not arena.failed:
+        if course.backward and not arena.failed:
             arena.fresh = fresh
             (<Steps>steps[way]).backward(arena)
             fresh = arena.learn
         sample += n
-        if task.batch and not arena.failed and sample == end and not arena.learn:
+        if course.batch and not arena.failed and sample == end and not arena.learn:
             learners.learn(arena)
-            fresh = task.fresh
+            fresh = course.fresh
         if arena.failed:
             return 0
-        if sample - heard >= task.patience:
+        if sample - heard >= course.patience:
             heard = sample
             with gil:
                 PyErr_CheckSignals()
@@ -236,10 +255,9 @@ def run(
     cdef Py_ssize_t count = len(arrays), opened = 0
     cdef Arena *arenas[2]
     cdef void *steps[2]
-    cdef Task task = Task([main.lanes, rest.lanes], least, samples, backward, fresh, batch, patience)
+    cdef Course course = Course([main.lanes, rest.lanes], least, samples, backward, fresh, batch, patience)
     cdef Route route
     cdef int way
-    occupy(main, rest)
     cdef Stream *streams = <Stream *>calloc(count + 1, sizeof(Stream))
     try:
         if streams == NULL:
@@ -255,7 +273,7 @@ def run(
             main.connect(&streams[opened - 1], opened - 2, 0)
             rest.connect(&streams[opened - 1], opened - 2, 1)
         with nogil:
-            work(steps, learners, arenas, streams + 1, count, streams, &task)
+            work(steps, learners, arenas, streams + 1, count, streams, &course)
         for route in (main, rest):
             route.steps.check(&route.memory.arena)
             learners.check(&route.memory.arena)
@@ -264,4 +282,3 @@ def run(
             opened -= 1
             PyBuffer_Release(&streams[opened].array)
         free(streams)
-        release(main, rest)

@@ -80,6 +80,8 @@ cdef class PrefixStep(Step):
             own = self.arena_of(arena, lane)
             self.move(self.inputs, own.data, arena.data + lane * self.item, False)
             self.steps.forward(&own)
+            if arena.failed:
+                return
             self.move(self.outputs, own.data, arena.data + lane * self.item, True)
 
     cdef void backward(self, Arena *arena) noexcept nogil:
@@ -88,6 +90,8 @@ cdef class PrefixStep(Step):
         for lane in range(arena.valid):
             own = self.arena_of(arena, lane)
             own.fresh = arena.fresh and lane == 0
+            if arena.failed:
+                return
             self.move(self.outputs, own.grad, arena.grad + lane * self.item, False)
             self.steps.backward(&own)
 
