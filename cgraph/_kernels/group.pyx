@@ -9,14 +9,13 @@ with the rest and never read into a channel. The output and both gradients are p
 and write through tables of offsets: `taps`, from a window's first element to the others; `windows`, of the first
 elements; `lines`, of the rows of d and of dw; `senders` and `receivers`, of outputs and of the inputs under them.
 """
-from array import array
-
 from libc.string cimport memset
 
+from cgraph._kernels import group_tables
 from cgraph._kernels.channels cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
-from cgraph._kernels.product cimport TALL, TILE, Product, multiply
+from cgraph._kernels.product cimport Product, multiply
 from cgraph._kernels.simd cimport V_LANES, real
-from cgraph._kernels.step cimport Arena, Place, Step, place
+from cgraph._kernels.step cimport Arena, Place, Step, Table, place
 from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
@@ -47,16 +46,29 @@ def convolution_group_scratch(Window window, Py_ssize_t c_in, Py_ssize_t c_out, 
     return 2 * frame_size(window, c_in) + (1 + window.k_h * c_out + padded(1)) * padded(window.k_w * c_in)
 
 
-cdef table(list offsets):
-    """Offsets, and behind them as many more as a tile may read."""
-    return array("q", offsets + [0] * TALL)
+# Where an input channel's elements lie, and what is wanted of their gradient.
+cdef struct Channel:
+    Py_ssize_t at, step, add
+    Py_ssize_t wanted[2]
+
+# Input rows that get something from the same rows of the kernel: `rows` rows of `senders`, from `first` on; `depth`
+# rows of the transposed kernels, from `kernel` on.
+cdef struct Band:
+    Py_ssize_t first, rows, kernel, depth
+
+
+cdef void product(const Product *p) noexcept nogil:
+    """multiply, compiled once for all who call it."""
+    multiply(p)
 
 
 cdef class ConvolutionGroupStep(Step):
     """c_in channels to c_out channels. Gradients of the kernels may be applied at once, if the sums are fresh."""
     cdef Window o
-    cdef const Py_ssize_t[:, ::1] inputs
-    cdef const unsigned char[:, ::1] connected
+    cdef Table inputs
+    cdef Table connected        # whether each (c_in, c_out) is, if some are not
+    cdef Table missing          # of each missing connection: its place in the rows of one tap
+    cdef Table taps, windows, lines, sent, senders, receivers, bands
     cdef Place x, d             # of the first channels
     cdef Py_ssize_t c_in, c_out
     cdef Py_ssize_t runs        # 1 if the input's channels lie side by side, else c_in
@@ -68,20 +80,17 @@ cdef class ConvolutionGroupStep(Step):
     cdef bint in_place          # the arena's input is a frame
     cdef bint direct            # and its gradient one that tiles may write to: of whole vectors
     cdef bint one_to_one        # each element of the gradient has terms of one output alone
-    cdef Py_ssize_t[::1] taps, windows, lines, sent, senders, receivers, bands, missing
 
     def __init__(
-        self, Window window, const Py_ssize_t[:, ::1] inputs, d, Py_ssize_t c_out, Py_ssize_t values_at,
-        Py_ssize_t scratch_at, const unsigned char[:, ::1] connected
+        self, Window window, inputs, d, Py_ssize_t c_out, Py_ssize_t values_at, Py_ssize_t scratch_at, connected
     ):
         """inputs, d: the fields of _places.Place. connected: None, or which (c_in, c_out) are."""
         cdef Window o = window
-        self.o, self.inputs, self.connected, self.d = o, inputs, connected, place(d)
-        self.c_in, self.c_out, self.values_at = inputs.shape[0], c_out, values_at
+        self.o, self.x, self.d = o, place(inputs[0]), place(d)
+        self.c_in, self.c_out, self.values_at = len(inputs), c_out, values_at
         self.terms, self.area = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
-        self.x = place(tuple(inputs[0]))
-        self.runs = 1 if self.lie_side_by_side() else self.c_in
+        self.runs = 1 if group_tables.lie_side_by_side(inputs) else self.c_in
         self.frame_h, self.frame_w = frame_height(o), frame_width(o)
         self.in_place = self.runs == 1 and self.frame_h == o.m_h and self.frame_w == o.m_w
         self.frame_step = self.c_in
@@ -95,60 +104,18 @@ cdef class ConvolutionGroupStep(Step):
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.step == self.c_in
         self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
-        self.make_tables()
-        self.make_bands()
-
-    cdef bint lie_side_by_side(self):
-        """Whether the channels of a position are neighbours, and equal otherwise."""
-        rows = [tuple(row) for row in self.inputs]
-        return all(row == (rows[0][0] + c, *rows[0][1:]) for c, row in enumerate(rows))
-
-    cdef int make_tables(self) except -1:
-        cdef Window o = self.o
-        channels, f, w = range(self.c_in), self.frame_step, self.frame_w
-        self.taps = table([(i * w + j) * f + c for i in range(o.k_h) for j in range(o.k_w) for c in channels])
-        self.windows = table([(a * w + b) * o.s * f for a in range(o.n_h) for b in range(o.n_w)])
-        self.lines = table([i * self.d.step for i in range(max(self.terms, self.area))])
-        self.sent = table([k - i * o.n_w * self.d.step for i in range(o.k_h) for k in range(self.c_out)])
-        self.missing = array("q", self.missing_pairs())
-
-    cdef list missing_pairs(self):
-        """Of each missing connection: its place in the rows of one tap."""
-        cdef Py_ssize_t c, k
-        cdef list pairs = []
-        if self.connected is not None:
-            for c in range(self.c_in):
-                for k in range(self.c_out):
-                    if not self.connected[c, k]:
-                        pairs.append(c * self.d.step + k)
-        return pairs
-
-    cdef int make_bands(self) except -1:
-        """Bands: input rows that get something from the same rows of the kernel, as four numbers: the first row of
-        `senders`, how many, the first row of the transposed kernels, how many."""
-        cdef Window o = self.o
-        groups, senders, receivers, bands = {}, [], [], []
-        for y in range(o.p, o.p + o.m_h):
-            rows = [i for i in range(y % o.s, o.k_h, o.s) if 0 <= y - i <= (o.n_h - 1) * o.s]
-            if rows:
-                groups.setdefault((rows[0], len(rows)), []).append(y)
-        order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
-        # Receivers overlap. A tile's neighbours shall not, for a load has to wait for the stores that it spans.
-        apart = (2 * V_LANES + o.s * self.c_in - 1) // (o.s * self.c_in)
-        columns = [b for first in range(apart) for b in range(first, o.n_w, apart)]
-        for (i, count), ys in groups.items():
-            bands += [len(senders), len(ys) * o.n_w, order.index(i) * self.c_out, count * self.c_out]
-            for block in range(0, len(ys), TILE):
-                for b in columns:
-                    for y in ys[block:block + TILE]:
-                        senders.append(((y - i) // o.s * o.n_w + b) * self.d.step)
-                        receivers.append((y * self.frame_w + b * o.s) * self.c_in)
-        self.senders, self.receivers, self.bands = table(senders), table(receivers), array("q", bands)
+        (
+            self.inputs, self.connected, self.missing, self.taps, self.windows, self.lines, self.sent, self.senders,
+            self.receivers, self.bands
+        ) = map(Table, group_tables.tables(
+            o, inputs, c_out, self.d.step, self.frame_step, self.frame_w, V_LANES, connected
+        ))
 
     cdef bint wanted(self, Arena *arena) noexcept nogil:
+        cdef const Channel *inputs = <const Channel *>self.inputs.at
         cdef Py_ssize_t c
         for c in range(self.c_in):
-            if self.inputs[c, 3 + arena.lean]:
+            if inputs[c].wanted[arena.lean]:
                 return True
         return False
 
@@ -156,7 +123,7 @@ cdef class ConvolutionGroupStep(Step):
         cdef real *w = <real *>arena.values + self.values_at
         cdef real *d = <real *>arena.data + self.d.at
         cdef const real *x = self.fill_frame(arena)
-        if self.missing.shape[0] and not all_finite(x, self.frame_step, self.frame_h * self.frame_w, self.c_in):
+        if self.missing.size and not all_finite(x, self.frame_step, self.frame_h * self.frame_w, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
             self.outputs(x, w, d)
@@ -184,14 +151,15 @@ cdef class ConvolutionGroupStep(Step):
         cdef Py_ssize_t row = self.frame_w * self.frame_step
         cdef real *frame = <real *>arena.scratch + self.frame_at
         cdef real *at = frame + (self.o.p * self.frame_w + self.o.q) * self.frame_step
+        cdef const Channel *inputs = <const Channel *>self.inputs.at
         cdef const real *x
         if self.in_place:
             return self.frame(arena)
         for c in range(self.runs):
-            x = <real *>arena.data + self.inputs[c, 0]
+            x = <real *>arena.data + inputs[c].at
             for y in range(self.o.m_h):
                 copy_channels(
-                    x + y * self.o.m_w * self.inputs[c, 1], self.inputs[c, 1], at + y * row + c, self.frame_step,
+                    x + y * self.o.m_w * inputs[c].step, inputs[c].step, at + y * row + c, self.frame_step,
                     self.o.m_w, channels
                 )
         return frame
@@ -200,11 +168,11 @@ cdef class ConvolutionGroupStep(Step):
 
     cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
         cdef Product p
-        p.a, p.at, p.along = x, &self.windows[0], &self.taps[0]
+        p.a, p.at, p.along = x, self.windows.at, self.taps.at
         p.b, p.pitch, p.origin = w, self.d.step, w + self.terms * self.d.step
-        p.c, p.to = d, &self.lines[0]
+        p.c, p.to = d, self.lines.at
         p.rows, p.width, p.depth = self.area, self.width, self.terms
-        multiply(&p)
+        product(&p)
 
     cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
         """The same, without the products with missing kernels' zeros, which are NaN where x is not finite."""
@@ -213,8 +181,8 @@ cdef class ConvolutionGroupStep(Step):
             for o in range(self.c_out):
                 d[i * pitch + o] = w[self.terms * pitch + o]
                 for t in range(self.terms):
-                    if self.connected[t % self.c_in, o]:
-                        d[i * pitch + o] += w[t * pitch + o] * x[self.windows[i] + self.taps[t]]
+                    if self.connected.at[t % self.c_in * self.c_out + o]:
+                        d[i * pitch + o] += w[t * pitch + o] * x[self.windows.at[i] + self.taps.at[t]]
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
@@ -223,22 +191,22 @@ cdef class ConvolutionGroupStep(Step):
         cdef Product p
         if fresh:
             memset(dw, 0, (self.terms + 1) * self.d.step * sizeof(real))
-        p.a, p.at, p.along = x, &self.taps[0], &self.windows[0]
+        p.a, p.at, p.along = x, self.taps.at, self.windows.at
         p.b, p.pitch, p.origin = g, self.d.step, NULL
-        p.c, p.to = dw, &self.lines[0]
+        p.c, p.to = dw, self.lines.at
         p.rows, p.width, p.depth = self.terms, self.width, self.area
-        multiply(&p)
+        product(&p)
         add_row_sums(g, self.d.step, self.area, self.width, dw + self.terms * self.d.step)
         for t in range(self.o.k_h * self.o.k_w):
-            for i in range(self.missing.shape[0]):
-                dw[t * self.c_in * self.d.step + self.missing[i]] = 0
+            for i in range(self.missing.size):
+                dw[t * self.c_in * self.d.step + self.missing.at[i]] = 0
 
     # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each output sends to whole rows of its window
 
     cdef void input_gradient(self, const real *g, const real *w, Arena *arena) noexcept nogil:
         cdef real *frame = <real *>arena.scratch + self.gradient_at
         cdef const real *zeros = <real *>arena.scratch + self.zeros_at
-        cdef bint by_terms = self.missing.shape[0] and not all_finite(g, self.d.step, self.area, self.c_out)
+        cdef bint by_terms = self.missing.size and not all_finite(g, self.d.step, self.area, self.c_out)
         if self.direct:
             frame = <real *>arena.grad + self.x.at
         if self.direct and self.x.add or by_terms or not self.one_to_one:
@@ -256,7 +224,9 @@ cdef class ConvolutionGroupStep(Step):
         self, const real *g, const real *w, real *transposed, const real *origin, real *frame
     ) noexcept nogil:
         """Adds to a frame of c_in elements a position; `transposed` takes the kernels as [i][o][j][c]."""
-        cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i, band
+        cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i
+        cdef const Band *band = <const Band *>self.bands.at
+        cdef const Band *end = band + self.bands.size // 4
         cdef real *t = transposed
         cdef Product p
         for phase in range(self.o.s):
@@ -265,14 +235,14 @@ cdef class ConvolutionGroupStep(Step):
                 transpose(w + i * row * self.d.step, self.d.step, t, self.transposed_pitch, row, self.c_out)
                 t += self.c_out * self.transposed_pitch
                 i += self.o.s
-        p.a, p.along, p.pitch, p.origin = g, &self.sent[0], self.transposed_pitch, origin
+        p.a, p.along, p.pitch, p.origin = g, self.sent.at, self.transposed_pitch, origin
         p.c, p.width = frame, row
-        for band in range(0, self.bands.shape[0], 4):
-            p.at, p.to = &self.senders[self.bands[band]], &self.receivers[self.bands[band]]
-            p.rows = self.bands[band + 1]
-            p.b = transposed + self.bands[band + 2] * self.transposed_pitch
-            p.depth = self.bands[band + 3]
-            multiply(&p)
+        while band < end:
+            p.at, p.to = self.senders.at + band.first, self.receivers.at + band.first
+            p.rows, p.depth = band.rows, band.depth
+            p.b = transposed + band.kernel * self.transposed_pitch
+            product(&p)
+            band += 1
 
     cdef void frame_gradient_by_terms(self, const real *g, const real *w, real *frame) noexcept nogil:
         """The same, without the products with missing kernels' zeros, which are NaN where g is not finite."""
@@ -284,24 +254,25 @@ cdef class ConvolutionGroupStep(Step):
                     dx = frame + ((a * self.o.s + i) * self.frame_w + b * self.o.s) * self.c_in
                     for t in range(row):
                         for k in range(self.c_out):
-                            if self.connected[t % self.c_in, k]:
+                            if self.connected.at[t % self.c_in * self.c_out + k]:
                                 dx[t] += w[(i * row + t) * self.d.step + k] * g[(a * self.o.n_w + b) * self.d.step + k]
 
     cdef void deliver(self, const real *frame, Arena *arena) noexcept nogil:
         """From the frame to the channels that want their gradient."""
         cdef Py_ssize_t c, y, channels = self.c_in // self.runs
         cdef const real *x = frame + (self.o.p * self.frame_w + self.o.q) * self.c_in
+        cdef const Channel *inputs = <const Channel *>self.inputs.at
         cdef real *dx
         for c in range(self.runs):
-            if not self.inputs[c, 3 + arena.lean]:
+            if not inputs[c].wanted[arena.lean]:
                 continue
             for y in range(self.o.m_h):
-                dx = <real *>arena.grad + self.inputs[c, 0] + y * self.o.m_w * self.inputs[c, 1]
-                if self.inputs[c, 2]:
+                dx = <real *>arena.grad + inputs[c].at + y * self.o.m_w * inputs[c].step
+                if inputs[c].add:
                     add_channels(
-                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, inputs[c].step, self.o.m_w, channels
                     )
                 else:
                     copy_channels(
-                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, self.inputs[c, 1], self.o.m_w, channels
+                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, inputs[c].step, self.o.m_w, channels
                     )

@@ -25,11 +25,12 @@ cdef struct Place:
     bint wanted[2]          # whether the gradient is computed at all; [1] in a lean pass
 
 
-cdef inline Place place(given) except *:
-    """A Place of the fields of _places.Place."""
-    cdef Place p
-    p.at, p.step, p.add, p.wanted[0], p.wanted[1] = given
-    return p
+cdef Place place(given) except *
+
+
+cdef class Table:
+    cdef Py_ssize_t *at
+    cdef Py_ssize_t size
 
 
 cdef class Step:

@@ -1,6 +1,10 @@
-from typing import Any
+from typing import Any, Self
 
 from typing_extensions import disjoint_base
+
+@disjoint_base
+class Table:
+    def __new__(cls, numbers: list[int]) -> Self: ...
 
 @disjoint_base
 class Step: ...

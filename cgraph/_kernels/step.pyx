@@ -1,6 +1,30 @@
 """Step: the base class of what a Graph runs, one for a node or for a group of nodes; the step that calls Python; and
-ports, through which samples come in and results go out."""
+ports, through which samples come in and results go out. And the tables that steps read."""
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+
+
+cdef Place place(given) except *:
+    """A Place of the fields of _places.Place."""
+    cdef Place p
+    p.at, p.step, p.add, p.wanted[0], p.wanted[1] = given
+    return p
+
+
+cdef class Table:
+    """Numbers that kernels read: offsets, or structs of them."""
+
+    def __cinit__(self, list numbers):
+        cdef Py_ssize_t i
+        self.size = len(numbers)
+        self.at = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
+        if self.at == NULL:
+            raise MemoryError()
+        for i in range(self.size):
+            self.at[i] = numbers[i]
+
+    def __dealloc__(self):
+        free(self.at)
 
 
 cdef class Step:
