@@ -447,17 +447,27 @@ cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) 
 
 
 cdef real sample_sum(const real *g, Py_ssize_t area, Py_ssize_t lanes, Py_ssize_t valid) noexcept nogil:
-    """Σ of the first samples of each element; in two sums, since each addition waits for the one before it."""
-    cdef vec even = v_set1(0), odd = v_set1(0)
-    cdef Py_ssize_t column = 2 * V_LANES, _i, v
-    for _i in range(area):
-        v = 0
-        while v + column <= valid:
-            even = v_add(even, v_load(g + v))
-            odd = v_add(odd, v_load(g + v + V_LANES))
-            v += column
-        if v < valid:
-            even = v_add(even, v_first(v_load(g + v), valid - v))
-            odd = v_add(odd, v_first(v_load(g + v + V_LANES), valid - v - V_LANES))
-        g += lanes
-    return v_hsum(v_add(even, odd))
+    """Σ of the first samples of each element; in four sums a vector, since each addition waits for the one before it."""
+    cdef vec even[4]
+    cdef vec odd[4]
+    cdef vec total = v_set1(0)
+    cdef Py_ssize_t column = 2 * V_LANES, v = 0, e, i
+    cdef const real *element
+    while v < valid:
+        element = g + v
+        for i in range(4):
+            even[i] = odd[i] = v_set1(0)
+        for e in range(area // 4):
+            for i in range(4):
+                even[i] = v_add(even[i], v_load(element))
+                odd[i] = v_add(odd[i], v_load(element + V_LANES))
+                element += lanes
+        for e in range(area % 4):
+            even[e] = v_add(even[e], v_load(element))
+            odd[e] = v_add(odd[e], v_load(element + V_LANES))
+            element += lanes
+        for i in range(4):
+            total = v_add(total, v_first(even[i], valid - v))
+            total = v_add(total, v_first(odd[i], valid - v - V_LANES))
+        v += column
+    return v_hsum(total)
