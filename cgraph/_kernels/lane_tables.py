@@ -227,6 +227,6 @@ def sums(
         tap += len(shifts)
     return joined(
         [*ways, len(groups), len(areas), len(taps)],
-        *map(flat, (members, read, groups, found, spots, terms)),
-        taps,
+        *(flat(members), flat(read), flat(groups), flat(found)),
+        *(flat(spots), flat(terms), taps),
     )
