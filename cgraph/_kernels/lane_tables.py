@@ -1,12 +1,12 @@
 """The tables of offsets that a LaneLayerStep reads, made here once for all builds.
 
-Every table is a flat list, whose rows are the structs of lane_layer.pyx. Offsets are in elements.
+Numbers and tables are one flat list, as the structs of lane_layer.pyx. Offsets are in elements.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, NamedTuple
 
 from cgraph._kernels.window import Window
@@ -16,79 +16,117 @@ Rows = list[tuple[int, ...]]
 # Elements with equal taps, as (number, shift of the source); the elements, as (place in the source, place).
 Area = tuple[Pairs, Pairs]
 PACKED = 8  # from the weights of one term to those of the next, where they are packed
+LINE = 64  # bytes
+DEPTH = 384  # terms summed at a time, so that their weights stay in the nearest cache
+NEAR = (
+    16384  # bytes of x that stay there, too, where there is but one spot and all strips read them
+)
+NARROW = 128  # terms whose weights stay there, in rows that lie apart
+FAR = 1024  # bytes from one term's weights to the next, from which on they are fetched ahead
 
 
-class Sums(NamedTuple):
-    """Target channels, each the sum of taps of its source channels."""
+class Scratch(NamedTuple):
+    """Where a step keeps what, and all of it."""
 
-    targets: list[int]
-    sources: list[int]
-    groups: list[int]
-    areas: list[int]
-    spots: list[int]
-    terms: list[int]
-    taps: list[int]
+    packed: int
+    frame: int
+    totals: int
+    turned: int
+    biases: int
+    size: int
 
 
-class Layer(NamedTuple):
-    """What a step needs: `taps` and `windows` of a frame; `rows` of weights, and where their inputs lie."""
+def frame(o: Window) -> tuple[int, int]:
+    """The windows of a Filter2d reach the end of its input: so far goes the frame, too."""
+    return (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
 
-    outputs: Sums
-    gradients: Sums
-    taps: list[int]
-    windows: list[int]
-    rows: list[int]
+
+def scratch(o: Window, lanes: int, c_out: int, vector: int, itemsize: int) -> Scratch:
+    """vector: how many elements of `itemsize` bytes it has. Behind the weights lies a frame or a turned gradient."""
+    line, taps, column = LINE // itemsize, o.k_h * o.k_w, 2 * vector
+    height, width = frame(o)
+    begin = up(max(DEPTH, taps) * PACKED, line)
+    totals = begin + height * width * lanes
+    biases = begin + up(c_out, column) * lanes
+    size = max(totals + up(taps * c_out * vector, line), biases + lanes)
+    return Scratch(0, begin, totals, begin, biases, size)
+
+
+def up(n: int, unit: int) -> int:
+    return -(-n // unit) * unit
 
 
 def layer(
     o: Window,
+    vector: int,
+    itemsize: int,
     lanes: int,
-    column: int,
     inputs: Any,
-    d_at: int,
+    d: Any,
     c_out: int,
-    steps: tuple[int, int],
+    values_at: int,
+    scratch_at: int,
+    tap_step: int,
+    channel_step: int,
+    pitch: int,
+    bias: float,
     connected: Any,
-) -> Layer:
-    """column: samples that are worked off at once; steps: from one tap's weights, one channel's, to the next."""
+) -> tuple[list[int], list[int], list[int], float]:
+    """The numbers of a LaneLayerStep, those of its two LaneSums, and the bias.
+
+    inputs, d: the fields of _places.Place. Weight (tap, c, o) lies at `values_at` + tap `tap_step` +
+    c `channel_step` + o, the biases, which count `bias` times, behind k_h k_w c_in rows of `pitch`. connected:
+    None, or which (c_in, c_out) are.
+    """
     places, ins, outs = inputs.tolist(), range(len(inputs)), range(c_out)
     linked = [[connected is None or bool(connected[c][k]) for k in outs] for c in ins]
-    taps = [t * steps[0] for t in range(o.k_h * o.k_w)]
-    size = o.n_h * o.n_w * lanes
+    taps = [t * tap_step for t in range(o.k_h * o.k_w)]
+    area, size, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, frame(o)
+    columns = range(0, lanes, 2 * vector)
+    read = [(c * channel_step, places[c][0]) for c in ins]
+    written = [(k, d[0] + k * area * lanes) for k in outs]
+    few = min(NEAR // (lanes * itemsize), NARROW)
     outputs = sums(
-        [(c * steps[1], places[c][0]) for c in ins],
-        [(k, d_at + k * size, 0, 1, 1) for k in outs],
+        read,
+        [(*where, 0, 1, 1) for where in written],
         [tuple(c for c in ins if linked[c][k]) for k in outs],
         taps,
         reading_areas(o, lanes),
-        range(0, lanes, column),
-        o.n_h * o.n_w > 1,
+        columns,
+        (area > 1, area == 1 and channel_step * itemsize >= FAR, DEPTH if area > 1 else few),
     )
     gradients = sums(
-        [(k, d_at + k * size) for k in outs],
-        [(c * steps[1], places[c][0], *places[c][2:]) for c in ins],
+        written,
+        [(*read[c], *places[c][2:]) for c in ins],
         [tuple(k for k in outs if linked[c][k]) for c in ins],
         taps,
         sending_areas(o, lanes),
-        range(0, lanes, column),
-        o.m_h * o.m_w > 1,
+        columns,
+        (size > 1, False, DEPTH if size > 1 else few),
     )
-    width = (o.n_w - 1) * o.s + o.k_w
-    return Layer(
-        outputs,
-        gradients,
-        [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)],
-        flat(
-            ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes)
-            for a in range(o.n_h)
-            for b in range(o.n_w)
-        ),
-        flat(
-            (tap + c * steps[1], places[c][0] + t * lanes)
-            for c in ins
-            for t, tap in enumerate(taps)
-        ),
-    )
+    numbers = [
+        *(lanes, c_out, area, len(taps), width),
+        *(d[0], values_at, len(taps) * len(ins), pitch),
+        *(scratch_at + at for at in scratch(o, lanes, c_out, vector, itemsize)[:5]),
+        (height, width) == (o.m_h, o.m_w),
+        connected is not None or channel_step == pitch > c_out,
+        connected is None and area == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w),
+    ]
+    under = [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]
+    windows = [
+        ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes)
+        for a in range(o.n_h)
+        for b in range(o.n_w)
+    ]
+    products = [(w + tap, x + t * lanes) for w, x in read for t, tap in enumerate(taps)]
+    return joined(numbers, under, flat(windows), flat(products)), outputs, gradients, bias
+
+
+def joined(numbers: Sequence[int], *tables: list[int]) -> list[int]:
+    """The numbers, where each table begins, and the tables."""
+    begin = len(numbers) + len(tables)
+    begins = accumulate(map(len, tables[:-1]), initial=begin)
+    return [*numbers, *begins, *flat(tables)]
 
 
 def flat(rows: Iterable[Iterable[int]]) -> list[int]:
@@ -158,9 +196,13 @@ def sums(
     taps: list[int],
     areas: list[Area],
     columns: range,
-    packs: bool,
-) -> Sums:
-    """columns: where they begin; packs: weights are copied, PACKED apart, to be read again."""
+    ways: tuple[bool, bool, int],
+) -> list[int]:
+    """The numbers of a LaneSums: target channels, each the sum of taps of its source channels.
+
+    columns: where they begin; ways: whether weights are copied, PACKED apart, to be read again; whether those of a
+    term lie far from the next; how many terms are summed at a time.
+    """
     groups: Rows = []
     members: Rows = []
     read: Pairs = []
@@ -173,7 +215,7 @@ def sums(
             for number, c in enumerate(linked):
                 w, x = sources[c]
                 terms += [
-                    ((number * len(taps) + t) * PACKED if packs else w + taps[t], x + shift)
+                    ((number * len(taps) + t) * PACKED if ways[0] else w + taps[t], x + shift)
                     for t, shift in shifts
                 ]
     found: Rows = []
@@ -183,6 +225,8 @@ def sums(
         found.append((len(spots), len(where), tap, len(shifts)))
         spots += [(x + v, to + v) for v in columns for x, to in where]
         tap += len(shifts)
-    return Sums(
-        flat(members), flat(read), flat(groups), flat(found), flat(spots), flat(terms), taps
+    return joined(
+        [*ways, len(groups), len(areas), len(taps)],
+        *(flat(members), flat(read), flat(groups), flat(found)),
+        *(flat(spots), flat(terms), taps),
     )

@@ -199,8 +199,7 @@ COPIED void slope_tile(const Patch *p, int taps, int outs) {
     int t, o;
     for (t = 0; t < taps; t++) x[t] = p->x + p->under[t];
     for (o = 0; o < outs; o++) g[o] = p->g + p->out[o].x;
-    for (t = 0; t < taps; t++)
-        for (o = 0; o < outs; o++) total[t * outs + o] = v_load(to + t * pitch + o * V_LANES);
+    for (t = 0; t < taps * outs; t++) total[t] = v_set1(0);
     do {
         spot = p->spot;
         do {
@@ -224,7 +223,7 @@ COPIED void slope_tile(const Patch *p, int taps, int outs) {
         for (o = 0; o < outs; o++) g[o] += V_LANES;
     } while (--vectors > 0);
     for (t = 0; t < taps; t++)
-        for (o = 0; o < outs; o++) v_store(to + t * pitch + o * V_LANES, total[t * outs + o]);
+        for (o = 0; o < outs; o++) v_store(to + t * pitch + o * V_LANES, v_add(v_load(to + t * pitch + o * V_LANES), total[t * outs + o]));
 }
 
 static void slopes_8_1(const Patch *p) { slope_tile(p, 8, 1); }
