@@ -231,15 +231,17 @@ def test_the_nodes_own_backward_pass_may_follow_a_pass_of_the_graph(before):
     twins.assert_equal()
 
 
-@pytest.mark.parametrize("other", ["predict", "accumulate", "step", "nodes"])
+@pytest.mark.parametrize("other", ["predict", "accumulate", "step", "sample", "nodes"])
 def test_a_backward_pass_does_not_follow_the_forward_pass_before_another_call(other):
     twins = twins_of(strides_of_two)
     feed = twins.feed(twins.draw(np.random.default_rng(11), 1))
+    twins.graph.predict(feed)
     twins.graph.forward()
     {
         "predict": lambda: twins.graph.predict(feed),
         "accumulate": lambda: twins.graph.accumulate(feed),
         "step": lambda: twins.graph.step(feed, 0.1),
+        "sample": lambda: twins.graph.sample(0),
         "nodes": lambda: twins.nodes_forward(twins.ours),
     }[other]()
     with pytest.raises(RuntimeError, match="needs a forward"):

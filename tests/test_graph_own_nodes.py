@@ -158,6 +158,22 @@ def test_what_an_own_method_raises_comes_out_and_the_graph_goes_on(method, call)
     twins.assert_equal()
 
 
+def test_an_exception_ends_a_pass_and_comes_out_once():
+    log = []
+    x = CG.Leaf1(2)
+    first = Failing(x)
+    second = Failing(first)
+    graph = CG.Graph(CG.Norm2(Recorder([second], log)))
+    first.fails_in = "calcData"
+    with pytest.raises(ZeroDivisionError, match="calcData"):
+        graph.forward()
+    assert not log
+    first.fails_in, second.fails_in = None, "calcPartialDerivative"
+    graph.forward()
+    with pytest.raises(ZeroDivisionError, match="calcPartialDerivative"):
+        graph.backward()
+
+
 def test_after_a_pass_that_failed_every_gradient_reads_0_and_backward_needs_another():
     nodes = failing()
     graph = CG.Graph(nodes[-1])

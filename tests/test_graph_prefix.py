@@ -8,8 +8,8 @@ from graph_networks import NETWORKS, dense_lenet, nodes_of, residual, sparse_len
 
 import cgraph as CG
 from cgraph import _compiled
-from cgraph._layout import Choice
-from cgraph.lowering import Program
+from cgraph._layout import CROSSING, NEVER, Choice, choose, crossings, elements
+from cgraph.lowering import Kind, Program
 
 COUNT = 19  # a whole block, and some
 LINE = {"float64": 8, "float32": 16}
@@ -60,3 +60,61 @@ def test_the_rule_cuts_between_broad_convolutions_and_a_large_matrix(columns, wa
     found = [line.split()[-1] for line in steps]
     assert set(found) == ways
     assert found == sorted(found, reverse=True)
+
+
+# The rule
+
+every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+
+
+def program_of(network, dtype="float32"):
+    return Program([nodes_of(network, dtype)[-1]])
+
+
+def blocks_read(program, units):
+    return {program.where[x][0] for unit in units for x in unit.inputs}
+
+
+@every_network
+def test_a_cut_is_crossed_by_leaves_read_in_front_and_by_what_is_left_to_those_behind(network):
+    program = program_of(network)
+    for first, cost in enumerate(crossings(program)[:-1]):
+        front, behind = program.units[:first], program.units[first:]
+        crossing = [
+            unit
+            for unit in program.units
+            if unit.kind is Kind.LEAF
+            if unit.block in blocks_read(program, front)
+        ] + [
+            unit
+            for unit in front
+            if unit.kind is not Kind.LEAF
+            if unit.block in blocks_read(program, behind)
+        ]
+        np.testing.assert_allclose(cost, CROSSING * sum(map(elements, crossing)), atol=1e-6)
+
+
+@every_network
+def test_a_layout_that_is_asked_for_is_taken(network):
+    program = program_of(network)
+    samples, lanes = (choose(program, layout, False) for layout in ("samples", "lanes"))
+    assert samples[:4] == (1, 1, NEVER, len(program.units))
+    assert lanes[1:4] == (LINE["float32"], 1, 0)
+    assert lanes.lanes in (LINE["float32"], 4 * LINE["float32"])
+
+
+@every_network
+def test_from_the_least_number_of_samples_on_a_line_costs_less_than_its_samples(network):
+    program = program_of(network)
+    choice, alone = (choose(program, layout, False) for layout in ("auto", "samples"))
+    if choice.lanes > 1:
+        together = choice.line * choice.cost
+        assert (choice.least - 1) * alone.cost <= together < choice.least * alone.cost
+
+
+@pytest.mark.parametrize("layout", ["auto", "lanes"])
+def test_blocks_of_samples_are_wide_where_matrices_outweigh_all_else(layout):
+    x = CG.Leaf1(512, dtype="float32")
+    matrix = Program([CG.Norm2(CG.Affine(x, np.zeros((513, 512))))])
+    assert choose(matrix, layout, False).lanes == 4 * LINE["float32"]
+    assert choose(program_of(sparse_lenet), layout, False).lanes == LINE["float32"]

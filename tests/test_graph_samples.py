@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from batch_problems import small_problem
 from batch_twins import BatchTwins, uniform
-from batch_ways import WAYS
+from batch_ways import WAYS, Way
 from graph_networks import (
     convolution_of_several_groups,
     different_poolings,
@@ -109,6 +109,67 @@ def test_samples_of_a_graph_without_a_loss_have_their_data():
 def test_samples_of_a_graph_with_nodes_of_the_users_own(way):
     twins = BatchTwins(lambda: mixed("float64"), 9, uniform(mixed("float64")[:1]), 20)
     twins.check_samples(way, 20, range(0, 20, 3))
+
+
+def test_gradients_of_a_sample_without_a_loss_read_0():
+    x = CG.Leaf1(2)
+    a, b = CG.ReLU(x), CG.Tanh(x)
+    x.grad[...] = 5
+    graph = CG.Graph([a, b])
+    graph.predict({x: [[1, 2]]}, a)
+    x.grad[...] = 7
+    graph.sample(0)
+    assert [node.grad.tolist() for node in (x, a, b)] == [[0, 0]] * 3
+
+
+def test_gradients_that_nobody_wants_are_not_there_in_samples():
+    graph, x, t, y = affine_graph()
+    graph = CG.Graph(graph.nodes[-1], leaf_grads=[t])
+    graph.accumulate({x: np.ones((2, 3)), t: np.ones((2, 2))})
+    graph.sample(1)
+    assert t.grad.tolist() == (1 - y.data).tolist()
+    with pytest.raises(RuntimeError, match="leaf_grads"):
+        x.grad  # noqa: B018
+
+
+@pytest.mark.parametrize("before", ["accumulate", "predict"])
+def test_the_nodes_own_backward_pass_follows_a_sample_but_no_batch_side_by_side(before):
+    twins = twins_of(strides_of_two)
+    graph = twins.compile(Way("lanes", 1))
+    feed, loss = twins.feed(twins.reference.samples, 20), twins.ours[-1]
+    graph.forward()
+    {"accumulate": graph.accumulate, "predict": graph.predict}[before](feed)
+    with pytest.raises(RuntimeError):
+        loss.backwardPropagation()
+    graph.sample(2)
+    loss.backwardPropagation()
+
+
+def test_after_a_batch_side_by_side_the_nodes_own_passes_begin_with_gradients_of_0():
+    twins = twins_of(strides_of_two)
+    graph = twins.compile(Way("lanes", 1))
+    graph.forward()
+    graph.backward()
+    twins.accumulate(20)
+    twins.ours[0].forwardPropagation()
+    assert not any(node.grad.any() for node in twins.ours)
+
+
+@pytest.mark.parametrize("layout", ["lanes", "auto"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_from_a_number_on_samples_go_side_by_side(layout, threads):
+    """Fewer pass through the nodes' own arrays, one after the other."""
+    twins = twins_of(sparse_lenet)
+    graph = twins.compile(Way(layout, threads))
+    feed, least = twins.reference.samples, graph._choice.least
+    assert 1 <= least <= 16
+    for count in range(1, 18):
+        graph.train(twins.feed(feed, count), 0.0, batch=count)
+        if count < least and threads == 1:
+            assert twins.ours[-1].grad.tolist() == [1]
+        elif count >= least:
+            with pytest.raises(RuntimeError, match="grad is not kept"):
+                twins.ours[-1].grad  # noqa: B018
 
 
 def test_leaves_that_were_not_fed_keep_their_data_in_samples():

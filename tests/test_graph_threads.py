@@ -17,6 +17,8 @@ from graph_networks import nodes_of, wide
 from own_nodes import Square
 
 import cgraph as CG
+from cgraph import _batches
+from cgraph._crew import run_together
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="starts threads and processes, sends signals"),
@@ -126,6 +128,68 @@ def test_a_node_of_the_users_own_is_computed_in_the_callers_thread(layout):
     assert set(twins.ours[2].threads) == {threading.get_ident()}
 
 
+# Shares
+
+
+@pytest.mark.parametrize(("worth", "expected"), [(1e-9, [2]), (1e12, [])])
+def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
+    graph, feed = small_problem()
+    shares = []
+
+    def noted(work, stop):
+        shares.append(len(work))
+        run_together(work, stop)
+
+    monkeypatch.setattr(_batches, "SHARE", worth)
+    monkeypatch.setattr(_batches, "run_together", noted)
+    graph.predict(feed)
+    assert shares == expected
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_what_a_share_raises_comes_out_when_those_behind_it_have_ended(failing):
+    stopped, begun, ended = threading.Event(), [], []
+
+    def fail():
+        raise ZeroDivisionError
+
+    def wait():
+        begun.append(1)
+        found = stopped.wait(SECONDS)
+        time.sleep(0.05)
+        ended.append(found)
+
+    works = [fail if k == failing else wait if k > failing else bool for k in range(3)]
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            run_together(works, stopped.set)
+        assert len(begun) == len(ended)
+        assert all(ended)
+        stopped.clear()
+
+
+def test_a_share_that_nobody_has_begun_when_another_raises_is_never_done():
+    """All threads are held by somebody else."""
+    begun, holding, release = [], threading.Semaphore(0), threading.Event()
+
+    def hold():
+        holding.release()
+        release.wait(5)
+
+    def fail():
+        raise ZeroDivisionError
+
+    holder = threading.Thread(target=run_together, args=([hold] * 9, release.set))
+    holder.start()
+    for _ in range(9):
+        assert holding.acquire(timeout=SECONDS)
+    with pytest.raises(ZeroDivisionError):
+        run_together([fail, lambda: begun.append(1)], bool)
+    release.set()
+    holder.join()
+    assert not begun
+
+
 # Ctrl-C
 
 
@@ -167,6 +231,22 @@ def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ct
     twins.assert_sums(20)
     twins.check_step(Way(layout, 2), 20)
     twins.check_predictions(Way(layout, 2), 20, [len(nodes) - 1])
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_ctrl_c_ends_a_call_in_the_middle_of_every_share(layout, threads, ctrl_c):
+    x = CG.Leaf1(16, dtype="float32")
+    scores = CG.Affine(CG.Affine(x, np.zeros((17, 512))), np.zeros((513, 512)))
+    graph = CG.Graph(CG.Norm2(scores), layout=layout, threads=threads)
+    rows = np.zeros((400_000, 16), "float32")
+    out = np.full((len(rows), 1), np.nan, "float32")
+    graph.predict({x: rows[:200]})
+    timer = threading.Timer(0.1, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        graph.predict({x: rows}, out=out)
+    assert np.isnan(out[[len(out) // 2 - 100, -1]]).all()
 
 
 # Processes of their own
