@@ -8,7 +8,6 @@ and behind them the biases. The output and the input's gradient are sums as in l
 Elements with equal taps, those that lie within the source, are an *area*: padding is not multiplied, unless by what is
 not finite. Channels that read the same sources are a *group*: nor are missing connections.
 """
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels import lane_tables
@@ -17,7 +16,7 @@ from cgraph._kernels.lane_tile cimport (
     Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
 )
 from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_transpose, vec
-from cgraph._kernels.step cimport Arena, Step
+from cgraph._kernels.step cimport Arena, Step, Table
 from cgraph._kernels.window cimport Window
 
 cdef enum:
@@ -25,24 +24,6 @@ cdef enum:
     MOST = 6        # rows of a strip
     TURNED = 16384  # bytes of the gradient, which a product reads again and again
     CHUNK = 3072    # bytes of a channel's gradient, which slopes read again and again
-
-
-cdef class Table:
-    """Numbers that kernels read: offsets, or structs of them."""
-    cdef Py_ssize_t *at
-    cdef Py_ssize_t size
-
-    def __cinit__(self, list numbers):
-        cdef Py_ssize_t i
-        self.size = len(numbers)
-        self.at = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
-        if self.at == NULL:
-            raise MemoryError()
-        for i in range(self.size):
-            self.at[i] = numbers[i]
-
-    def __dealloc__(self):
-        free(self.at)
 
 
 # Where a channel's elements lie, and what is wanted of it.
