@@ -13,7 +13,7 @@ from cgraph._crew import run_together
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
 from cgraph._layout import NEVER, Choice
-from cgraph._ways import Samples, Way
+from cgraph._ways import Lanes, Samples
 from cgraph.node import Node
 
 SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
@@ -60,16 +60,17 @@ class Batches:
     def __init__(
         self,
         samples: Samples,
-        make_lanes: Callable[[], Way],
+        make_lanes: Callable[[], Lanes],
         choice: Choice,
         threads: int,
     ) -> None:
         self._samples = samples
         self._make_lanes = make_lanes
-        self._lanes: Way | None = None
+        self._lanes: Lanes | None = None
         self.choice = choice
         self.threads = threads
         self._sharing = threading.Lock()
+        self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
 
     @property
     def nbytes(self) -> int:
@@ -87,11 +88,16 @@ class Batches:
 
         Returns whether all have passed through the nodes' own arrays, which hold the last one.
         """
-        count = task.feeds.count
+        count = task.feeds.size
         together = min(task.batch or count, count)
-        if together == 1 or self._worth(task, together) == 1:
+        alone = together == 1 or self._worth(task, together) == 1
+        if alone and together < self.choice.least:
             self._run(task, self._routes(task, together), learners)
-            return together < self.choice.least
+            return True
+        task = task._replace(lean=True)  # the gradients of leaves could not be seen
+        if alone:
+            self._run(task, self._routes(task, together), learners)
+            return False
         if not self._sharing.acquire(blocking=False):
             raise RuntimeError(RUNNING)
         try:
@@ -102,7 +108,7 @@ class Batches:
 
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
         """In several threads, with an update after each batch."""
-        count, fresh = task.feeds.count, task.fresh
+        count, fresh = task.feeds.size, task.fresh
         for first in range(0, count, together):
             self._share(task.part(first, min(first + together, count), fresh))
             if task.batch:
@@ -111,7 +117,7 @@ class Batches:
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""
-        count = task.feeds.count
+        count = task.feeds.size
         threads = self._worth(task, count)
         work = []
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
@@ -124,11 +130,11 @@ class Batches:
     def _worth(self, task: Task, count: int) -> int:
         """How many threads so many samples are worth."""
         lines = -(-count // self._line_for(count))
-        return max(1, min(self.threads, lines, int(count * self._time(task) / SHARE)))
+        return max(1, min(self.threads, lines, int(count * self._time(task.backward) / SHARE)))
 
-    def _time(self, task: Task) -> float:
+    def _time(self, backward: bool) -> float:
         """Nanoseconds, about, of one sample."""
-        return self.choice.cost * (3 if task.backward else 1)
+        return 1 + self.choice.cost * (3 if backward else 1)
 
     def _bounds(self, count: int, threads: int) -> list[int]:
         """Where the shares begin and end; whole lines as far as possible."""
@@ -140,7 +146,7 @@ class Batches:
         """How many samples take no longer than one."""
         return self.choice.line if count >= self.choice.least else 1
 
-    def _lanes_for(self, count: int) -> Way | None:
+    def _lanes_for(self, count: int) -> Lanes | None:
         """The way side by side, if so many samples take it."""
         if count < self.choice.least:
             return None
@@ -148,12 +154,12 @@ class Batches:
             self._lanes = self._make_lanes()
         return self._lanes
 
-    def _routes(
-        self, task: Task, together: int, thread: int = 0
-    ) -> tuple[plan.Route, plan.Route]:
+    def _routes(self, task: Task, together: int, thread: int = 0) -> tuple[plan.Route, plan.Route]:
         """The routes of whole blocks and of what is left over, in the memory of a thread."""
         leaves = task.feeds.leaves
         lanes = self._lanes_for(together)
+        if lanes and not lanes.reaches(task.target):
+            lanes = None
         if lanes is None or self.choice.least == 1:
             only = (lanes or self._samples).route(task.target, leaves, thread)
             return only, only
@@ -162,13 +168,10 @@ class Batches:
             self._samples.route(task.target, leaves, thread),
         )
 
-    def _run(
-        self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
-    ) -> None:
+    def _run(self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps) -> None:
         _, feeds, out, backward, lean, fresh, batch, eta = task
-        patience = int(PATIENCE / (self._time(task) + 1)) + 1
         plan.run(
-            *routes, self.choice.least, learners, feeds.arrays, out, feeds.count, patience,
+            *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
             backward, lean, fresh, batch, eta,
         )  # fmt: skip
 

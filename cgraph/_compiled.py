@@ -106,11 +106,11 @@ class Compiled:
         if not self._is_loss:
             self._require_loss(method)
         feeds = as_feeds(f"Graph.{method}", feed, self._inlets)
-        losses = np.empty(feeds.count, self._dtype)
-        if feeds.count == 0:
+        losses = np.empty(feeds.size, self._dtype)
+        if feeds.size == 0:
             return losses
         if batch is None:
-            batch = feeds.count
+            batch = feeds.size
         fresh = self._take_fresh()
         # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
         self._arena.fresh = fresh and batch == 1 < self._choice.least

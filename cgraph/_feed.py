@@ -19,7 +19,7 @@ class Feeds(NamedTuple):
 
     leaves: list[Node]
     arrays: list[Array]
-    count: int
+    size: int
 
 
 # For each leaf its dtype, and what a sample of it may look like.

@@ -117,7 +117,9 @@ def convolution(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: P
     if unit.blocks:
         inputs = channels(inputs[0], count, unit.inputs[0].size * builder.lanes)
     pitch = unit.block.pitch
-    steps = (1, window.k_h * window.k_w, 1) if len(unit.nodes) == 1 else (count * pitch, pitch, pitch)
+    steps = (
+        (1, window.k_h * window.k_w, 1) if len(unit.nodes) == 1 else (count * pitch, pitch, pitch)
+    )
     return layer(builder, unit, window, inputs, output, len(unit.nodes), steps, 1.0)
 
 

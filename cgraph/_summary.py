@@ -38,14 +38,13 @@ def summary(program: Program, nbytes: int, batches: Batches) -> str:
 
 def _batches(batches: Batches) -> str:
     """What becomes of batches."""
-    choice, threads = batches.choice, batches.threads
+    choice = batches.choice
     way = "one sample at a time"
     if choice.lanes > 1:
         way = f"{choice.lanes} samples at a time"
         if choice.least > 1:
-            way += f", if there are {choice.least} or more"
-    each = f"{threads} threads with" if threads > 1 else "1 thread with"
-    return f"batches: {way}; {each} {batches.nbytes:,} bytes{' each' if threads > 1 else ''}"
+            way += f", from {choice.least} samples on"
+    return f"batches: {way}; {batches.nbytes:,} bytes for each thread"
 
 
 def _row(number: int, unit: Unit, learnt: int) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,14 +48,19 @@ class Way(ABC):
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
         self._arrays: list[Array] = []
+        self._latest: Any = ()  # what `route` was asked for last, and its answer
 
     def route(self, target: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Route:
         """From the fed leaves to a node, or to the loss, in the memory of a thread."""
+        if self._latest[:3] == (target, fed, thread):
+            return self._latest[3]
         steps, outlet = self._parts.get(target) or self._find(target)
         inlets = [self._ports.get(leaf) or self._inlet(leaf) for leaf in fed]
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
-        return plan.Route(steps, memory, self.lanes, inlets, outlet, kept, self.arena.memory)
+        route = plan.Route(steps, memory, self.lanes, inlets, outlet, kept, self.arena.memory)
+        self._latest = target, fed, thread, route
+        return route
 
     def stop(self) -> None:
         """Ends what is running, in whatever thread."""
@@ -149,7 +154,9 @@ class Samples(Way):
 class Lanes(Way):
     """Many samples side by side; the first units may go one sample at a time all the same."""
 
-    def __init__(self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int) -> None:
+    def __init__(
+        self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int
+    ) -> None:
         """first: how many units, in order, take the steps of `samples`."""
         program, arena = samples.program, samples.arena
         builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, layout.values_at)
@@ -216,9 +223,7 @@ def prefix_step(
     ends = [block for block in own if block in read]
 
     def bridges(blocks: Iterable[Block]) -> list[tuple[int, int, int, int, int]]:
-        return [
-            (builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks
-        ]
+        return [(builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks]
 
     return PrefixStep(
         plan.Steps(steps),

@@ -8,10 +8,10 @@ from typing import NoReturn
 import numpy as np
 
 from cgraph._array import Array, as_index, as_rate, as_size, describe
-from cgraph._compiled import Compiled
 from cgraph._batches import Task
-from cgraph._feed import Feed, as_feeds
+from cgraph._compiled import Compiled
 from cgraph._crew import default_threads
+from cgraph._feed import Feed, as_feeds
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName
 from cgraph._summary import summary
@@ -45,12 +45,14 @@ class Graph(Compiled):
     TypeError
         `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype; `threads` is not an integer.
     ValueError
-        No outputs; `threads` is less than 1, or `layout` not one of the three; a node in `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
+        No outputs; `threads` or CGRAPH_NUM_THREADS is less than 1, or `layout` not one of the three; a node in
+        `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
 
     Notes
     -----
-    The nodes stay what they are: after each call their ``data``, ``grad`` and parameters can be read, and what is
-    written into them is seen by the next call. Arrays that were fetched before the Graph was built are stale: read the
+    The nodes stay what they are: what is written into their data and parameters is seen by the next call, and after a
+    call with one sample their ``data`` and ``grad`` are those of this sample. A batch need not pass through them:
+    `sample` shows one of its samples. Arrays that were fetched before the Graph was built are stale: read the
     property again. A node belongs to one Graph, the newest; an older one raises when used.
 
     A parameter array that was handed out is kept up to date at both ends of each later call, which costs time; once a
@@ -296,10 +298,10 @@ class Graph(Compiled):
         target = self._target(node)
         feeds = as_feeds("Graph.predict", feed, self._inlets)
         if out is None:
-            out = np.empty((feeds.count, target.size), self._dtype)
+            out = np.empty((feeds.size, target.size), self._dtype)
         else:
-            self._require_room(out, feeds.count, target)
-        if feeds.count == 0:
+            self._require_room(out, feeds.size, target)
+        if feeds.size == 0:
             return out
         self._run(Task(target, feeds, out))
         if self._gradients == "live":
@@ -316,13 +318,15 @@ class Graph(Compiled):
             )
         fits = isinstance(out, np.ndarray) and out.dtype == self._dtype and out.flags.carray
         if not fits:
-            came = f"an array of dtype {out.dtype}" if isinstance(out, np.ndarray) else describe(out)
+            came = (
+                f"an array of dtype {out.dtype}" if isinstance(out, np.ndarray) else describe(out)
+            )
             raise TypeError(
                 f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
             )
 
     def sample(self, i: int) -> None:
-        """Runs one sample of the last feed again, so that each node shows its data and, where there is a loss, its grad.
+        """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
         Parameters and gradient sums are left as they are. The feed itself is kept, not a copy of it: an array that has
         been written to since then counts as it is now, and so do parameters that have learnt.
@@ -345,7 +349,7 @@ class Graph(Compiled):
         feeds = self._last
         if feeds is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
-        number = as_index("Graph.sample", i, feeds.count)
+        number = as_index("Graph.sample", i, feeds.size)
         self._show(feeds, number)
 
     def _target(self, node: Node | None) -> Node:

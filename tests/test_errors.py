@@ -19,7 +19,7 @@ PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
 SETUP = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 ROW = re.compile(r"\| `(.+)` \| (\w+) \| `(.+)` \|")
 ROWS = [ROW.fullmatch(line).groups() for line in PAGE.splitlines() if line.startswith("| `")]
-SHELL_ROWS = [row for row in ROWS if row[0].startswith("CGRAPH_SIMD=")]
+SHELL_ROWS = [row for row in ROWS if row[0].startswith("CGRAPH_")]
 CALLS = [row for row in ROWS if row not in SHELL_ROWS]
 
 
@@ -75,10 +75,10 @@ def test_what_the_page_says_is_refused_is_refused_and_changes_nothing(call, kind
 @pytest.mark.thread_unsafe(reason="starts processes")
 @pytest.mark.parametrize(("call", "kind", "message"), SHELL_ROWS)
 def test_what_the_environment_asks_for_in_vain_is_refused(call, kind, message):
-    simd = re.match(r"CGRAPH_SIMD=(\w+) ", call)[1]
+    name, value, code = re.fullmatch(r"(\w+)=(\S+) python -c \"(.*)\"", call).groups()
     run = subprocess.run(
-        [sys.executable, "-c", "import cgraph"],
-        env=os.environ | {"CGRAPH_SIMD": simd},
+        [sys.executable, "-c", code],
+        env=os.environ | {name: value},
         capture_output=True,
         text=True,
         check=False,
@@ -94,7 +94,9 @@ SOURCES = [
     "_gradcheck.py",
     "_targets.py",
     "_kernels/__init__.py",
+    "_batches.py",
     "_compiled.py",
+    "_crew.py",
     "graph.py",
     "lowering.py",
     "node.py",

@@ -87,7 +87,7 @@ LAYERS = {
 class Bench:
     """A layer in an arena of its own, and what its step must compute, sample by sample."""
 
-    def __init__(self, layer, dtype, add=False):
+    def __init__(self, layer, dtype, add=False, unwanted=()):
         o = layer.window
         self.layer, self.dtype, self.o = layer, np.dtype(dtype), o
         self.lanes = 64 // self.dtype.itemsize * layer.columns
@@ -107,7 +107,7 @@ class Bench:
         self.scratch[:] = 0
         self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
         inputs = [
-            (c * self.size * self.lanes, self.lanes, adds, True, True)
+            (c * self.size * self.lanes, self.lanes, adds, *2 * [c not in unwanted])
             for c, adds in zip(layer.channels, self.adds, strict=True)
         ]
         step = kernels.LaneLayerStep(
@@ -185,6 +185,26 @@ class Bench:
                     if self.layer.connected is None or self.layer.connected[c, k]:
                         yield tap, c, block, k, positions, under
 
+    def framed(self):
+        """Output and gradients of the weights, of inputs in a frame of zeros."""
+        o, c_out = self.o, self.layer.c_out
+        shape = (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
+        x = np.zeros((self.blocks, *shape, self.lanes))
+        within = np.s_[:, o.p : o.p + o.m_h, o.q : o.q + o.m_w]
+        x[within] = self.inputs(self.data).reshape(self.blocks, o.m_h, o.m_w, self.lanes)
+        g = self.outputs(self.grad).reshape(c_out, o.n_h, o.n_w, self.lanes)
+        d, dw = np.zeros(g.shape), np.zeros(self.w.shape)
+        d += self.layer.bias * self.b[:, None, None, None]
+        w = self.values[self.places]
+        for tap, c, k in np.ndindex(w.shape):
+            if self.layer.connected is None or self.layer.connected[c, k]:
+                i, j = divmod(tap, o.k_w)
+                rows = np.s_[i : i + (o.n_h - 1) * o.s + 1 : o.s]
+                under = x[self.layer.channels[c]][rows, j : j + (o.n_w - 1) * o.s + 1 : o.s]
+                d[k] += w[tap, c, k] * under
+                dw[tap, c, k] = np.sum(under * g[k])
+        return d.reshape(c_out, self.area, self.lanes), dw
+
     def reference(self):
         """Output, gradients of the inputs, of the weights and of the biases."""
         d = np.empty(self.g.shape)
@@ -228,7 +248,8 @@ def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid
         assert once.tobytes() == np.array(again).tobytes()
 
 
-@pytest.mark.parametrize(("layer", "dtype", "valid"), CASES)
+# Every dtype and count in turn, and every layer.
+@pytest.mark.parametrize(("layer", "dtype", "valid"), CASES[::5])
 def test_a_layer_adds_to_gradients(layer, dtype, valid):
     bench = Bench(layer, dtype, add=True)
     bench.fill(valid)
@@ -241,6 +262,21 @@ def test_a_layer_adds_to_gradients(layer, dtype, valid):
     assert_array_equal(found[read], 5 + dx[read])
     assert_array_equal(bench.sums[bench.places], 3 + dw)
     assert_array_equal(bench.sums[bench.bias_places], 3 + db)
+
+
+@pytest.mark.parametrize("name", ["affine-70-33", "padded", "scattered", "sparse", "lone"])
+def test_a_gradient_that_is_not_wanted_is_left_alone(name):
+    layer = LAYERS[name]
+    unwanted = layer.channels[::2]
+    bench = Bench(layer, "float32", unwanted=unwanted)
+    bench.fill(bench.lanes)
+    _, dx, dw, _ = bench.reference()
+    bench.inputs(bench.grad)[:] = 5
+    dx[list(unwanted)] = 5
+    bench.forward()
+    read = list(layer.channels)
+    assert_array_equal(bench.backward(True)[read], dx[read])
+    assert_array_equal(bench.sums[bench.places], dw)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -266,3 +302,17 @@ def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, v
     spoilt[0], spoilt[:, 1] = True, True
     assert np.array_equal(~np.isfinite(slopes).all(0), spoilt & (linked > 0))
     assert not slopes[:, linked == 0].any()
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("name", ["padded", "sparse", "repeated", "lone", "outside"])
+def test_padding_is_multiplied_by_what_is_not_finite(name, value):
+    bench = Bench(LAYERS[name], "float64")
+    bench.fill(bench.lanes)
+    bench.values[bench.places[1, 0, 0]] = value
+    bench.outputs(bench.grad)[0, 0, 3] = value
+    d, dw = bench.framed()
+    assert_array_equal(bench.forward(), d)
+    bench.backward(True)
+    assert_array_equal(bench.sums[bench.places], dw)

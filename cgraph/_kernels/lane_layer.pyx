@@ -5,13 +5,14 @@ D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
 An element is a row of `lanes` samples; an Affine is a window of 1×1 on a domain of 1×1, whose channels are the elements
 of x. x, dx: the input and its gradient; d, g: the output and its gradient; w, dw: the weights and their gradient sums,
 and behind them the biases. The output and the input's gradient are sums as in lane_tile.h, of shifted channels.
-Elements with equal taps, those that lie within the source, are an *area*: padding is not multiplied. Channels that read
-the same sources are a *group*: nor are missing connections.
+Elements with equal taps, those that lie within the source, are an *area*: padding is not multiplied, unless by what is
+not finite. Channels that read the same sources are a *group*: nor are missing connections.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels import lane_tables
+from cgraph._kernels.channels cimport all_finite
 from cgraph._kernels.lane_tile cimport (
     Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
 )
@@ -262,6 +263,37 @@ cdef class LaneLayerStep(Step):
     cdef void forward(self, Arena *arena) noexcept nogil:
         cdef const real *bias = <real *>arena.values + self.values_at + self.rows * self.pitch
         self.run(self.outputs, arena, arena.data, bias, False)
+        if not self.in_place and not all_finite(bias - self.rows * self.pitch, self.pitch, self.rows, self.c_out):
+            self.multiply_padding(arena)
+
+    cdef void multiply_padding(self, Arena *arena) noexcept nogil:
+        """0 times a weight that is not finite is NaN."""
+        cdef const Group *group = <const Group *>self.outputs.groups.at
+        cdef const Target *target = <const Target *>self.outputs.targets.at
+        cdef const Term *source
+        cdef const real *w = <real *>arena.values + self.values_at
+        cdef Py_ssize_t i, k, c, t
+        cdef real product
+        for i in range(self.outputs.group_count):
+            source = <const Term *>self.outputs.sources.at + group[i].source
+            for k in range(group[i].target, group[i].target + group[i].targets):
+                for c in range(group[i].sources):
+                    for t in range(self.tap_count):
+                        product = 0 * w[target[k].w + source[c].w + self.outputs.taps.at[t]]
+                        if product != 0:
+                            self.add_beyond(<real *>arena.data + target[k].to, t, product)
+
+    cdef void add_beyond(self, real *d, Py_ssize_t tap, real product) noexcept nogil:
+        """To the elements of an output whose tap lies beyond the input."""
+        cdef Py_ssize_t a, b, y, x, l
+        for a in range(self.o.n_h):
+            y = a * self.o.s + tap // self.o.k_w - self.o.p
+            for b in range(self.o.n_w):
+                x = b * self.o.s + tap % self.o.k_w - self.o.q
+                if y < 0 or y >= self.o.m_h or x < 0 or x >= self.o.m_w:
+                    for l in range(self.lanes):
+                        d[l] += product
+                d += self.lanes
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         self.run(self.gradients, arena, arena.grad, NULL, arena.lean)

@@ -230,8 +230,8 @@ def run(
     """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
 
     least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
-    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch, goes alone, and
-    the sums count as 0 (fresh), each step learns while it goes backward.
+    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch, goes alone,
+    and the sums count as 0 (fresh), each step learns while it goes backward.
     """
     cdef Py_ssize_t count = len(arrays), opened = 0
     cdef Arena *arenas[2]
