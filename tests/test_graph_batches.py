@@ -1,7 +1,7 @@
 """A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
 
 By default each graph goes every way with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
-graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes about 25 minutes on one core.
+graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.
 """
 
 import itertools
