@@ -159,9 +159,9 @@ def test_a_graph_and_its_nodes_cannot_be_copied_or_pickled(work):
         work(x)
 
 
-def train_for_ever(graph, feed, batch):
+def train_for_ever(graph, feed, batch, eta=0.1):
     while True:
-        graph.train(feed, 0.1, batch=batch)
+        graph.train(feed, eta, batch=batch)
 
 
 def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph(ctrl_c):
@@ -180,6 +180,20 @@ def test_ctrl_c_ends_a_long_call_and_leaves_a_usable_graph(ctrl_c):
         y.zero_grad()
         y.weight[...] = 1
         assert graph.step({x: np.ones((1, 3)), t: np.zeros((1, 2))}, 0.0).tolist() == [16]
+
+
+def test_after_ctrl_c_parameters_that_were_handed_out_are_those_that_were_learnt(ctrl_c):
+    x = CG.Leaf2(4, 5)
+    maps = [CG.Convolution2d([x], np.full((1, 2, 2), k), 0.1) for k in (0.1, 0.2, 0.3)]
+    graph = CG.Graph(CG.Norm2(CG.Concatenation(maps)))
+    assert maps[0].kernel.any()
+    feed = {x: np.random.default_rng(0).uniform(-1, 1, (300_000, 20))}
+    timer = threading.Timer(0.02, signal.pthread_kill, [threading.get_ident(), signal.SIGINT])
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        train_for_ever(graph, feed, 1, eta=1e-9)
+    arena = graph._arena
+    np.testing.assert_array_equal(arena.own_values, arena.values[arena.places])
 
 
 # Lists of neighbours that somebody edited

@@ -94,6 +94,17 @@ def test_a_sample_is_computed_with_the_parameters_that_there_are_now():
     assert y.grad.tolist() == [7, 7]
 
 
+def test_samples_are_those_of_the_last_feed():
+    graph, x, t, y = affine_graph()
+    graph.accumulate({x: np.zeros((3, 3)), t: np.zeros((3, 2))})
+    for value in (1, 2):
+        graph.predict({x: np.full((2, 3), value)}, y)
+        graph.sample(1)
+        assert x.data.tolist() == [value] * 3
+        with pytest.raises(IndexError):
+            graph.sample(2)
+
+
 def test_samples_of_a_graph_without_a_loss_have_their_data():
     x = CG.Leaf1(2)
     a, b = CG.ReLU(x), CG.Tanh(x)

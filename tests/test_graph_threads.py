@@ -146,6 +146,28 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
     assert shares == expected
 
 
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypatch):
+    graph, feed = small_problem()
+    graph = CG.Graph(graph.nodes[-1], threads=2, layout=layout)
+    expected = graph.predict(feed)
+
+    def meanwhile(work, stop):
+        for call in (
+            graph.forward,
+            lambda: graph.predict(feed),
+            lambda: graph.sample(0),
+            lambda: graph.update(0.1),
+            lambda: CG.Graph(graph.nodes[-1]),
+        ):
+            with pytest.raises(RuntimeError, match="running"):
+                call()
+        run_together(work, stop)
+
+    monkeypatch.setattr(_batches, "run_together", meanwhile)
+    np.testing.assert_array_equal(graph.predict(feed), expected)
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_what_a_share_raises_comes_out_when_those_behind_it_have_ended(failing):
     stopped, begun, ended = threading.Event(), [], []
