@@ -138,7 +138,7 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
 
     def noted(work, stop):
         shares.append(len(work))
-        run_together(work, stop)
+        run_together(work, jobs)
 
     monkeypatch.setattr(_batches, "SHARE", worth)
     monkeypatch.setattr(_batches, "run_together", noted)
@@ -152,7 +152,7 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
     graph = CG.Graph(graph.nodes[-1], threads=2, layout=layout)
     expected = graph.predict(feed)
 
-    def meanwhile(work, stop):
+    def meanwhile(work, jobs):
         for call in (
             graph.forward,
             lambda: graph.predict(feed),
@@ -162,14 +162,14 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
         ):
             with pytest.raises(RuntimeError, match="running"):
                 call()
-        run_together(work, stop)
+        run_together(work, jobs)
 
     monkeypatch.setattr(_batches, "run_together", meanwhile)
     np.testing.assert_array_equal(graph.predict(feed), expected)
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_what_a_share_raises_comes_out_when_those_behind_it_have_ended(failing):
+def test_what_a_share_raises_comes_out_and_those_behind_it_can_be_ended(failing):
     stopped, begun, ended = threading.Event(), [], []
 
     def fail():
@@ -183,8 +183,12 @@ def test_what_a_share_raises_comes_out_when_those_behind_it_have_ended(failing):
 
     works = [fail if k == failing else wait if k > failing else bool for k in range(3)]
     for _ in range(5):
+        jobs = []
         with pytest.raises(ZeroDivisionError):
-            run_together(works, stopped.set)
+            run_together(works, jobs)
+        stopped.set()
+        for job in jobs:
+            job.drop()
         assert len(begun) == len(ended)
         assert all(ended)
         stopped.clear()
@@ -201,12 +205,15 @@ def test_a_share_that_nobody_has_begun_when_another_raises_is_never_done():
     def fail():
         raise ZeroDivisionError
 
-    holder = threading.Thread(target=run_together, args=([hold] * 9, release.set))
+    holder = threading.Thread(target=run_together, args=([hold] * 9, []))
     holder.start()
     for _ in range(9):
         assert holding.acquire(timeout=SECONDS)
+    jobs = []
     with pytest.raises(ZeroDivisionError):
-        run_together([fail, lambda: begun.append(1)], bool)
+        run_together([fail, lambda: begun.append(1)], jobs)
+    for job in jobs:
+        job.drop()
     release.set()
     holder.join()
     assert not begun
