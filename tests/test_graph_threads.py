@@ -136,7 +136,7 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
     graph, feed = small_problem()
     shares = []
 
-    def noted(work, stop):
+    def noted(work, jobs):
         shares.append(len(work))
         run_together(work, jobs)
 
