@@ -14,11 +14,13 @@ from timing import Work
 import cgraph as CG
 from cgraph import _kernels
 from cgraph._kernels import plan
+from cgraph._kernels.step import RowPort
 from cgraph._places import Access, place_blocks
 from cgraph._steps import Builder
 from cgraph.lowering import Program
 
 FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
+NO_STEPS = plan.Steps([])
 
 
 class Layer(NamedTuple):
@@ -75,13 +77,10 @@ class StepAlone:
 
     def work(self, backward: bool) -> Work:
         """Forward passes, and then as many backward passes that overwrite what they compute."""
-
-        def passes() -> None:
-            plan.forward(self.steps, self.memory)
-            if backward:
-                plan.backward(self.steps, self.memory, True)
-
-        return Work(passes, self.times)
+        route = plan.Route(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
+        out = np.empty(1, np.float32)
+        task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
+        return Work(lambda: plan.run(route, route, 1, NO_STEPS, [], out, 1, 1, **task), self.times)
 
 
 def graph_parts(layer: Layer) -> dict[str, Work]:

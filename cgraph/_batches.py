@@ -95,7 +95,8 @@ class Batches:
         together = min(task.batch or count, count)
         alone = together == 1 or self._worth(task, together) == 1
         if alone and together < self.choice.least:
-            self._run(task, self._routes(task, together), learners)
+            route = self._samples.route(task.target, task.feeds.leaves)
+            self._run(task, (route, route), learners)
             return True
         task = task._replace(lean=True)  # the gradients of leaves could not be seen
         if alone:

@@ -38,7 +38,8 @@ class Graph(Compiled):
         says, or as many as there are cores that the process may use. Small batches stay on one thread.
     layout : {"auto", "lanes", "samples"}, optional
         How the samples of a batch are computed: many side by side, in the lanes of the CPU's vectors; one after the
-        other, which is better for convolutions with many channels; or whichever is estimated to be faster.
+        other, which is better for convolutions with many channels; or whichever is estimated to be faster. Where a node
+        is computed in Python, samples always go one after the other.
 
     Raises
     ------
@@ -50,9 +51,10 @@ class Graph(Compiled):
 
     Notes
     -----
-    The nodes stay what they are: what is written into their data and parameters is seen by the next call, and after a
-    call with one sample their ``data`` and ``grad`` are those of this sample. A batch need not pass through them:
-    `sample` shows one of its samples. Arrays that were fetched before the Graph was built are stale: read the
+    The nodes stay what they are: what is written into their data and parameters is seen by the next call. Leaves hold
+    the last sample that they were fed. After a call with one sample the other nodes' ``data`` and ``grad`` are those of
+    this sample (unless ``layout="lanes"``); after a batch ``data`` is that of no sample, and reading ``grad`` raises,
+    until `sample` has shown one. Arrays that were fetched before the Graph was built are stale: read the
     property again. A node belongs to one Graph, the newest; an older one raises when used.
 
     A parameter array that was handed out is kept up to date at both ends of each later call, which costs time; once a
@@ -280,7 +282,8 @@ class Graph(Compiled):
         node : Node, optional
             A node of the graph; by default its only output.
         out : ndarray, shape (B, node.size), optional
-            Where the result goes: contiguous and of the nodes' dtype. Without it, a new array.
+            Where the result goes: contiguous and of the nodes' dtype. Without it, a new array. Nothing else grows with
+            B, unless a feed has to be cast or made contiguous.
 
         Returns
         -------
@@ -299,18 +302,17 @@ class Graph(Compiled):
         target = self._target(node)
         feeds = as_feeds("Graph.predict", feed, self._inlets)
         if out is None:
-            out = np.empty((feeds.size, target.size), self._dtype)
-        else:
-            self._require_room(out, feeds.size, target)
-        if feeds.size == 0:
-            self._last = feeds
-            return out
+            return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
+        self._require_room(out, feeds.size, target)
         if any(np.may_share_memory(out, array) for array in feeds.arrays):
             out[...] = self._predict(target, feeds, np.empty_like(out))
             return out
         return self._predict(target, feeds, out)
 
     def _predict(self, target: Node, feeds: Feeds, out: Array) -> Array:
+        if feeds.size == 0:
+            self._last = feeds
+            return out
         self._run(Task(target, feeds, out))
         if self._gradients == "live":
             self._gradients = "zero"
@@ -337,8 +339,9 @@ class Graph(Compiled):
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
-        Parameters and gradient sums are left as they are. The feed itself is kept, not a copy of it: an array that has
-        been written to since then counts as it is now, and so do parameters that have learnt.
+        Parameters and gradient sums are left as they are; the leaves hold this sample afterwards. The feed itself is
+        kept until the next call, not a copy of it: an array that has been written to since then counts as it is now,
+        and so do parameters that have learnt.
 
         Parameters
         ----------
