@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 from functools import partial, wraps
-from typing import Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
@@ -22,26 +22,24 @@ from cgraph.lowering import Kind, Program
 from cgraph.node import Node
 from cgraph.walk import own_parameters
 
-P = ParamSpec("P")
-T = TypeVar("T")
-C = TypeVar("C", bound="Compiled")
+Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
 # none: nothing, since the samples of a batch do not pass through it.
 Gradients = Literal["live", "zero", "full", "lean", "none"]
 
 
-def alone(method: Callable[Concatenate[C, P], T]) -> Callable[Concatenate[C, P], T]:
+def alone(method: Method) -> Method:
     """A method of a Graph that runs while no other one does, and after which arrays of the user's are up to date."""
     name = f"Graph.{method.__name__}"
 
     @wraps(method)
-    def guarded(self: C, /, *args: P.args, **kwargs: P.kwargs) -> T:
+    def guarded(self: Compiled, *args: Any, **kwargs: Any) -> Any:
         return plan.exclusively(
             self._arena.memory, name, self._complete, method, self, *args, **kwargs
         )
 
-    return guarded
+    return cast("Method", guarded)
 
 
 class Compiled:

@@ -6,8 +6,8 @@ from typing_extensions import disjoint_base
 from cgraph._kernels.protocols import Array
 from cgraph._kernels.step import Port, Step
 
-P = ParamSpec("P")
-T = TypeVar("T")
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 
 @disjoint_base
 class Steps:
@@ -27,10 +27,10 @@ def exclusively(
     memory: Memory,
     owner: str,
     finish: Callable[[], None],
-    function: Callable[P, T],
-    *arguments: P.args,
-    **named: P.kwargs,
-) -> T: ...
+    function: Callable[_P, _T],
+    *arguments: _P.args,
+    **named: _P.kwargs,
+) -> _T: ...
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, fresh: bool, valid: int = 1) -> None: ...
 def learn(learners: Steps, memory: Memory, eta: float) -> None: ...

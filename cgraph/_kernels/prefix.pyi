@@ -3,7 +3,11 @@ from typing_extensions import disjoint_base
 from cgraph._kernels.plan import Steps
 from cgraph._kernels.step import Step
 
-Bridge = tuple[int, int, int, int, int]
+_Bridge = tuple[int, int, int, int, int]
+
+@disjoint_base
+class Bridges:
+    def __new__(cls, rows: list[_Bridge]) -> Bridges: ...
 
 @disjoint_base
 class PrefixStep(Step):
@@ -16,6 +20,6 @@ class PrefixStep(Step):
         stride: int,
         grad_at: int,
         own_scratch_at: int,
-        inputs: list[Bridge],
-        outputs: list[Bridge],
+        inputs: list[_Bridge],
+        outputs: list[_Bridge],
     ) -> None: ...
