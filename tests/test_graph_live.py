@@ -9,6 +9,7 @@ from graph_networks import (
     sparse_lenet,
     strides_of_two,
 )
+from graph_small import affine_graph
 from graph_twins import Twins, parameters_of
 
 import cgraph as CG
@@ -229,6 +230,16 @@ def test_the_nodes_own_backward_pass_may_follow_a_pass_of_the_graph(before):
     twins.nodes_backward(twins.ours)
     twins.nodes_backward()
     twins.assert_equal()
+
+
+def test_the_nodes_own_backward_pass_does_not_follow_the_prediction_of_another_node():
+    graph, x, t, y = affine_graph(layout="samples")
+    loss, feed = graph.nodes[-1], {x: np.ones((1, 3)), t: np.ones((1, 2))}
+    graph.predict(feed)
+    loss.backwardPropagation()
+    graph.predict(feed, y)
+    with pytest.raises(RuntimeError, match="forward pass first"):
+        loss.backwardPropagation()
 
 
 @pytest.mark.parametrize("other", ["predict", "accumulate", "step", "sample", "nodes"])
