@@ -28,7 +28,7 @@ def test_a_network_has_the_steps_that_it_should_have(network, capsys):
     assert steps_of(printed) == NETWORKS[network]
     count = sum(p.value.size for p in CG.parameters(nodes[-1]))
     total = f"{len(NETWORKS[network])} steps for {len(nodes)} nodes, {count:,} parameters, "
-    assert printed.splitlines()[-1].startswith(total)
+    assert printed.splitlines()[-2].startswith(total)
     assert repr(graph) == f"Graph({len(NETWORKS[network])} steps for {len(nodes)} nodes)"
     assert set(graph.nodes) == set(nodes)
 
@@ -39,12 +39,18 @@ def test_the_summary_of_lenet_counts_what_it_says(capsys):
     CG.Graph(nodes[-1]).summary()
     lines = capsys.readouterr().out.splitlines()
     taps = sum(map(len, TABLE)) * 25
-    assert re.search(rf"16 × Convolution2d .* 6 nodes +{taps + 16:,} +{taps * 100:,}$", lines[4])
-    assert re.search(r"Affine .* 1 node +48,120 +48,120$", lines[8])
+    assert re.search(
+        rf"16 × Convolution2d .* 6 nodes +{taps + 16:,} +{taps * 100:,}  lanes$", lines[4]
+    )
+    assert re.search(r"Affine .* 1 node +48,120 +48,120  lanes$", lines[8])
     affine = 401 * 120 + 121 * 84 + 85 * 10
     total = affine + 6 * 25 * 784 + taps * 100
-    assert lines[-1].endswith(f" bytes, {total:,} multiply-adds")
-    assert len(lines) == 1 + 14 + 1
+    assert lines[-2].endswith(f" bytes, {total:,} multiply-adds")
+    assert re.fullmatch(
+        r"batches: 16 samples at a time, from \d+ samples on; [\d,]+ bytes for each thread",
+        lines[-1],
+    )
+    assert len(lines) == 1 + 14 + 2
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
