@@ -20,7 +20,6 @@ from cgraph._steps import Builder
 from cgraph.lowering import Program
 
 FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
-NO_STEPS = plan.Steps([])
 
 
 class Layer(NamedTuple):
@@ -73,14 +72,18 @@ class StepAlone:
             array[...] = np.random.default_rng(1).normal(size=array.shape)
         self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
         self.times = max(FLOP_OF_A_CALL // layer.flop, 1)
-        self.steps = plan.Steps([step] * self.times)
+        self.steps, self.learners = plan.Steps([step] * self.times), plan.Steps([])
 
     def work(self, backward: bool) -> Work:
         """Forward passes, and then as many backward passes that overwrite what they compute."""
         route = plan.Route(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
         task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
-        return Work(lambda: plan.run(route, route, 1, NO_STEPS, [], out, 1, 1, **task), self.times)
+
+        def passes() -> None:  # which keeps `self`, and with it the arrays, alive
+            plan.run(route, route, 1, self.learners, [], out, 1, 1, **task)
+
+        return Work(passes, self.times)
 
 
 def graph_parts(layer: Layer) -> dict[str, Work]:
