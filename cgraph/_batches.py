@@ -107,12 +107,11 @@ class Batches:
 
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
         """In several threads, with an update after each batch."""
-        count, fresh = task.feeds.size, task.fresh
+        count = task.feeds.size
         for first in range(0, count, together):
-            self._share(task.part(first, min(first + together, count), fresh))
+            self._share(task.part(first, min(first + together, count), task.fresh))
             if task.batch:
                 plan.learn(learners, self._samples.arena.memory, task.eta)
-                fresh = task.fresh
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""

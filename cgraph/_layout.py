@@ -22,27 +22,19 @@ OUTWEIGHED = 24  # elements by weights, so that wide blocks of them still fit in
 # Nanoseconds, about, on a core with 32-byte vectors that does 57 multiply-adds a nanosecond in float32; of elements of
 # four bytes, twice as many for eight.
 MULTIPLY_ADD = 0.0195
-NARROW = (
-    1.28  # how much slower a multiply-add is for one sample in groups of one vector of channels
-)
-ALONE = 2.0  # and in a convolution without siblings
-WEIGHT, FAR_WEIGHT = (
-    0.04,
-    0.1,
-)  # an element of a matrix that is read for one sample; where it is out of the caches
+# How much slower it is for one sample in groups of one vector of channels, and in a convolution without siblings.
+NARROW, ALONE = 1.28, 2.0
+# An element of a matrix that is read for one sample; of one that is larger than FAR_BYTES, and so out of the caches.
+WEIGHT, FAR_WEIGHT = 0.04, 0.1
 FAR_BYTES = 1 << 22
-ELEMENT = 0.06  # an element that is written, read again, and so on, of one sample
-LANE_ELEMENT, FAR_LANE_ELEMENT = (
-    0.12,
-    0.35,
-)  # over lanes; where the data of all nodes are out of the nearer caches
+# An element that is written, read again, and so on: of one sample; over lanes; where all nodes' data are FAR_BYTES.
+ELEMENT, LANE_ELEMENT, FAR_LANE_ELEMENT = 0.06, 0.12, 0.35
 LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
 STEP = 12.0  # to begin a step
 CROSSING = 2.0  # an element on its way from one layout into the other
 APART = 1.1  # how much slower steps are whose samples each have a memory of their own
 
-
-NEVER = sys.maxsize
+NEVER = sys.maxsize  # samples
 
 
 class Choice(NamedTuple):

@@ -47,7 +47,7 @@ class Way(ABC):
         self._parts: dict[Node | None, Part] = {}
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
-        self._arrays: list[Array] = []
+        self._arrays: list[Array] = []  # which the memories know by their addresses alone
         # What each thread's route was asked for last, and was.
         self._latest: dict[int, tuple[Node | None, Collection[Node], plan.Route]] = {}
 
@@ -138,7 +138,7 @@ class Samples(Way):
 
     def whole(self) -> plan.Steps:
         """All steps."""
-        return plan.Steps([*self.steps.values(), self._end()])
+        return self._find(None)[0]
 
     def _end(self) -> Step:
         return self.arena.end_step()

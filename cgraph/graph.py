@@ -31,8 +31,8 @@ class Graph(Compiled):
     outputs : Node or sequence of Node
         What is to be computed. Nodes that are added later, and other consumers of these nodes, do not take part.
     leaf_grads : bool or sequence of Node, optional
-        The leaves whose gradient is computed: all, none, or these. By default all by `backward` and `accumulate`,
-        none by `step` and `train`.
+        The leaves whose gradient is computed: all, none, or these. By default all by `backward`, `sample` and
+        `accumulate` of one sample, none by `step`, `train` and in batches, where nobody could see them.
     threads : int, optional
         How many threads may share the samples of a batch. By default what the environment variable CGRAPH_NUM_THREADS
         says, or as many as there are cores that the process may use. Small batches stay on one thread.

@@ -18,9 +18,8 @@ Area = tuple[Pairs, Pairs]
 PACKED = 8  # from the weights of one term to those of the next, where they are packed
 LINE = 64  # bytes
 DEPTH = 384  # terms summed at a time, so that their weights stay in the nearest cache
-NEAR = (
-    16384  # bytes of x that stay there, too, where there is but one spot and all strips read them
-)
+# Bytes of x that stay there, too, where there is but one spot and all strips read them.
+NEAR = 16384
 NARROW = 128  # terms whose weights stay there, in rows that lie apart
 FAR = 1024  # bytes from one term's weights to the next, from which on they are fetched ahead
 
