@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from cgraph._kernels.step import Step
 from cgraph._kernels.window import Window
 from cgraph._places import Access, Place, Region
 from cgraph._steps import connected
-from cgraph.lowering import Block, Unit
+from cgraph.lowering import Block, Program, Unit
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
@@ -50,8 +51,16 @@ class LaneBuilder:
 
     def step(self, unit: Unit, inputs: Sequence[Access]) -> Step:
         """The step that computes a unit."""
-        output = self.place(Access(unit.block, 0, False))
-        return MAKERS[type(unit.nodes[0])](self, unit, [self.place(x) for x in inputs], output)
+        maker = MAKERS[type(unit.nodes[0])]
+        return maker(self, unit, [self.place(x) for x in inputs], self.place_of(unit))
+
+    def rectified(self, unit: Unit, access: Access) -> Step:
+        """The step that computes a max pooling and the ReLU above it, of which this is the input."""
+        return pooling(self, unit, [self.place(access)], self.place_of(unit), rectified=True)
+
+    def place_of(self, unit: Unit) -> Place:
+        """Of what a unit computes."""
+        return self.place(Access(unit.block, 0, False))
 
     def take(self, block: Block) -> None:
         """Gives a block its place."""
@@ -86,14 +95,20 @@ def reduction(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Pla
     return make(name, size, builder.lanes, inputs, output)
 
 
-def pooling(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
+def pooling(
+    builder: LaneBuilder,
+    unit: Unit,
+    inputs: list[Place],
+    output: Place,
+    rectified: bool = False,
+) -> Step:
     """For pooling, lanes are what channels of a group are for one sample."""
     node: Any = unit.nodes[0]
     average = isinstance(node, AveragePooling2d)
     pad_value = 0.0 if average else node._pad_value
     make = builder.kernels.pooling.PoolingStep
     lanes, images = builder.lanes, len(unit.nodes)
-    return make(node._window, average, pad_value, lanes, inputs[0], output, images)
+    return make(node._window, average, pad_value, lanes, inputs[0], output, images, rectified)
 
 
 def concatenation(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
@@ -153,6 +168,32 @@ def layer(
         bias,
         connected(unit) if len(unit.nodes) > 1 else None,
     )
+
+
+def rectifiers(program: Program, units: Sequence[Unit]) -> dict[Unit, Unit]:
+    """Max poolings that can be computed with the ReLU above them, since nobody else reads it, or what it reads."""
+    made: dict[Block | None, Unit] = {unit.block: unit for unit in units}
+    readers = Counter(program.where[node][0] for node in program.outputs)
+    for unit in program.units:
+        readers.update(blocks_above(program, unit))
+
+    def own_block(unit: Unit) -> Block | None:
+        """What a unit reads, all of it and nobody else."""
+        block, *others = blocks_above(program, unit)
+        whole = not others and len(block.nodes) == len(unit.nodes)
+        return block if whole and readers[block] == 1 else None
+
+    found = {}
+    for pool in units:
+        relu = made.get(own_block(pool)) if type(pool.nodes[0]) is MaxPooling2d else None
+        if relu and type(relu.nodes[0]) is ReLU and own_block(relu):
+            found[pool] = relu
+    return found
+
+
+def blocks_above(program: Program, unit: Unit) -> set[Block]:
+    """The blocks that a unit reads."""
+    return {program.where[x][0] for x in unit.inputs}
 
 
 MAKERS: dict[type[Node], Maker] = {

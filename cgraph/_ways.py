@@ -13,7 +13,7 @@ from cgraph._array import Array
 from cgraph._kernels import Build, plan
 from cgraph._kernels.prefix import PrefixStep
 from cgraph._kernels.step import Port, RowPort, Step
-from cgraph._lane_steps import LaneBuilder, block_size
+from cgraph._lane_steps import LaneBuilder, block_size, blocks_above, rectifiers
 from cgraph._places import Access, Region
 from cgraph._steps import Builder
 from cgraph.lowering import Block, Kind, Program, Unit
@@ -168,16 +168,19 @@ class Lanes(Way):
         self._builder = builder
         prefix, suffix = program.units[:first], program.units[first:]
         inside = {unit.block for unit in prefix if unit.kind is not Kind.LEAF}
-        read = {program.where[x][0] for unit in suffix for x in unit.inputs}
+        read = {block for unit in suffix for block in blocks_above(program, unit)}
+        relus = rectifiers(program, suffix)
+        self._hidden = (inside - read) | {relu.block for relu in relus.values()}
         for unit in program.units:
-            if unit.block not in inside or unit.block in read:
+            if unit.block not in self._hidden:
                 builder.take(unit.block)
-        self._hidden = inside - read
         if inside:
             step = prefix_step(samples, builder, prefix, read)
             self.steps.update(dict.fromkeys(prefix, step))
         for unit in suffix:
-            if unit.kind is not Kind.LEAF:
+            if unit in relus:
+                self.steps[unit] = builder.rectified(unit, layout.accesses[relus[unit]][0])
+            elif unit.kind is not Kind.LEAF and unit.block not in self._hidden:
                 self.steps[unit] = builder.step(unit, layout.accesses[unit])
 
     def reaches(self, target: Node | None) -> bool:

@@ -145,6 +145,35 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
 
 
 @dtypes
+@pytest.mark.parametrize("name", WINDOWS)
+@pytest.mark.parametrize("pad_value", [-1.0, 0.0, 1.0])
+def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
+    window, images, rng = WINDOWS[name], 2, np.random.default_rng(2)
+    m, n, lanes = window.m_h * window.m_w, window.n_h * window.n_w, lanes_of(dtype)
+    make = kernels(dtype).pooling.PoolingStep
+    x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)
+    x[::3, ::2] = -x[::3, ::2]  # zeros of both signs
+    x[m, 1], x[m // 2, 2], x[-1, 3] = np.nan, np.inf, -np.inf
+    x[:m, 4], x[m:, 5], x[:, 6] = np.nan, -np.inf, -1
+    g = rng.uniform(-1, 1, (images * n, lanes)).astype(dtype)
+    grad = rng.uniform(-1, 1, x.shape).astype(dtype)
+    with np.errstate(invalid="ignore"):
+        relu, passes = np.where(x < 0, 0, x), x >= 0
+    for add in (False, True):
+        found, expected = (
+            pooled(
+                lambda source, d, images, rectified=rectified: make(
+                    window, False, pad_value, lanes, source, d, images, rectified
+                ),
+                *(source, g, grad * add, window, lanes, add, images),
+            )
+            for source, rectified in ((x, True), (relu, False))
+        )
+        np.testing.assert_array_equal(found[0], expected[0])
+        np.testing.assert_array_equal(found[1], np.where(passes, expected[1], grad * add))
+
+
+@dtypes
 def test_ties_share_the_gradient_in_each_lane_alone(dtype):
     lanes, window = lanes_of(dtype), Window(2, 2, 2, 2, 1, 1, 2, 0, 0)
     x = np.zeros((4, lanes), dtype)

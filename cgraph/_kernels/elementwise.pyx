@@ -8,7 +8,7 @@ from libc.string cimport memset
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
 from cgraph._kernels.simd cimport (
-    V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_less, v_mul, v_select, v_set1, v_sub, vec
+    V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport Source, Target, added_to, descend as strided_descend, get, overwritten, put, source
@@ -76,10 +76,8 @@ def sub_backward(const real[:] g, real[:] dx, real[:] dy):
 
 cdef void relu(Source x, Target d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
-    cdef vec value
     while i < n:
-        value = get(x, i, n)
-        put(d, i, n, v_select(v_less(value, v_set1(0)), v_set1(0), value))
+        put(d, i, n, v_relu(get(x, i, n)))
         i += V_LANES
 
 

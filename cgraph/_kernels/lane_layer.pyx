@@ -23,7 +23,7 @@ cdef enum:
     PACKED = 8      # as in lane_tables
     MOST = 6        # rows of a strip
     TURNED = 16384  # bytes of the gradient, which a product reads again and again
-    CHUNK = 3072    # bytes of a channel's gradient, which slopes read again and again
+    CHUNK = 3200    # bytes of a channel's gradient, which slopes read again and again
 
 
 # Where a channel's elements lie, and what is wanted of it.

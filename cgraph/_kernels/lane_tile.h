@@ -280,13 +280,12 @@ typedef struct {
     int add;
 } Product;
 
-/* The first columns of a row, where it does not have all of them. */
-static inline void finish_edge(vec left, vec right, real *to, ptrdiff_t width, int add) {
-    real row[2 * V_LANES];
-    ptrdiff_t i;
-    v_store(row, left);
-    v_store(row + V_LANES, right);
-    for (i = 0; i < width; i++) to[i] = add ? to[i] + row[i] : row[i];
+/* A vector of a row, or the part of it that the row has. */
+static inline void finish_part(vec v, real *to, ptrdiff_t width, int add) {
+    if (width >= V_LANES)
+        v_store(to, add ? v_add(v_load(to), v) : v);
+    else if (width > 0)
+        v_scatter(to, 1, width, add ? v_add(v_gather(to, 1, width), v) : v);
 }
 
 /* So many rows, column after column. */
@@ -315,16 +314,8 @@ COPIED void product_tile(const Product *p, const Term *row, int rows) {
             g += 2 * V_LANES;
         } while (++l != depth);
         for (i = 0; i < rows; i++) {
-            if (width < 2 * V_LANES) {
-                finish_edge(left[i], right[i], to[i], width, add);
-                continue;
-            }
-            if (add) {
-                left[i] = v_add(v_load(to[i]), left[i]);
-                right[i] = v_add(v_load(to[i] + V_LANES), right[i]);
-            }
-            v_store(to[i], left[i]);
-            v_store(to[i] + V_LANES, right[i]);
+            finish_part(left[i], to[i], width, add);
+            finish_part(right[i], to[i] + V_LANES, width - V_LANES, add);
             to[i] += 2 * V_LANES;
         }
     }

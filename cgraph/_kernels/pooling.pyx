@@ -5,13 +5,15 @@ g: the gradient with respect to d; dx: the input's gradient, which backward ADDS
 
 Elements lie `step` apart. In a block each of them stands for as many channels, whole vectors of them; `block` tells
 the kernels to work on vectors of channels, instead of on the elements of one channel.
+
+`rectified`: x is what a ReLU would read whose output is pooled; so that no one needs to store that.
 """
 from libc.math cimport INFINITY
 
 from cgraph._kernels.guard cimport require
 from cgraph._kernels.operand cimport data_of, grad_of, gradient, output
 from cgraph._kernels.simd cimport (
-    V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_set1, vec
+    V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_relu, v_set1, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
 from cgraph._kernels.strided cimport (
@@ -65,29 +67,34 @@ cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, Window w) e
 
 # d = max over the window, where an element outside the domain counts as pad_value
 
-cdef inline vec window_maximum(Source x, Part seen, real pad_value, bint block) noexcept nogil:
+cdef inline vec fetch_pooled(Source x, Py_ssize_t i, bint block, bint rectified) noexcept nogil:
+    cdef vec v = fetch(x, i, block)
+    return v_relu(v) if rectified else v
+
+
+cdef inline vec window_maximum(Source x, Part seen, real pad_value, bint block, bint rectified) noexcept nogil:
     cdef Py_ssize_t i, j
     cdef vec top = v_set1(pad_value if seen.padded else -<real>INFINITY)
     for i in range(seen.rows):
         for j in range(seen.columns):
-            top = v_max(top, fetch(x, seen.first + i * seen.width + j, block))
+            top = v_max(top, fetch_pooled(x, seen.first + i * seen.width + j, block, rectified))
     return top
 
 
-cdef inline vec window_count(Source x, Part seen, vec top, bint block) noexcept nogil:
+cdef inline vec window_count(Source x, Part seen, vec top, bint block, bint rectified) noexcept nogil:
     """How many elements equal the maximum: none, if it is NaN."""
     cdef Py_ssize_t i, j
-    cdef vec count = v_set1(0)
+    cdef vec count = v_set1(0), v
     for i in range(seen.rows):
         for j in range(seen.columns):
-            count = v_add(count, v_keep_where(
-                v_equal(fetch(x, seen.first + i * seen.width + j, block), top), v_set1(1)
-            ))
+            v = fetch_pooled(x, seen.first + i * seen.width + j, block, rectified)
+            count = v_add(count, v_keep_where(v_equal(v, top), v_set1(1)))
     return count
 
 
 cdef inline void max_pooling(
-    Source x, Window w, real pad_value, Py_ssize_t channels, unsigned int *counts, Target d, bint block, bint pairs
+    Source x, Window w, real pad_value, Py_ssize_t channels, unsigned int *counts, Target d, bint block, bint pairs,
+    bint rectified
 ) noexcept nogil:
     """counts: of one channel; NULL where nobody asks for them."""
     cdef Py_ssize_t a, b, c, at
@@ -97,14 +104,15 @@ cdef inline void max_pooling(
         for b in range(w.n_w):
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                top = window_maximum(source_beside(x, c), seen, pad_value, block)
+                top = window_maximum(source_beside(x, c), seen, pad_value, block, rectified)
                 store(target_beside(d, c), at, top, block)
                 if counts != NULL:
-                    counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block))
+                    counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block, rectified))
                 c += V_LANES
 
 
-# dx += g / count for each element of the window that equals the maximum; if there is none, g / 0 goes nowhere
+# dx += g / count for each element of the window that equals the maximum; if there is none, g / 0 goes nowhere. Behind a
+# ReLU the maximum is not negative: so what is negative does not equal it.
 
 cdef inline void share_out(Source x, Part seen, vec top, vec share, Target dx, bint block) noexcept nogil:
     cdef Py_ssize_t i, j, at
@@ -116,7 +124,7 @@ cdef inline void share_out(Source x, Part seen, vec top, vec share, Target dx, b
 
 cdef inline void max_pooling_gradient(
     Source x, Source d, const unsigned int *counts, Source g, Window w, Py_ssize_t channels,
-    Target dx, bint block, bint pairs
+    Target dx, bint block, bint pairs, bint rectified
 ) noexcept nogil:
     """counts: of one channel; without them, the maxima are counted again."""
     cdef Py_ssize_t a, b, c, at
@@ -128,7 +136,7 @@ cdef inline void max_pooling_gradient(
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
                 xc, top = source_beside(x, c), fetch(source_beside(d, c), at, block)
-                count = v_set1(<real>counts[at]) if counts != NULL else window_count(xc, seen, top, block)
+                count = v_set1(<real>counts[at]) if counts != NULL else window_count(xc, seen, top, block, rectified)
                 share = v_div(fetch(source_beside(g, c), at, block), count)
                 share_out(xc, seen, top, share, target_beside(dx, c), block)
                 c += V_LANES
@@ -138,7 +146,7 @@ def max_pooling_forward(const real[:] x, Window window, real pad_value, real[:] 
     require_sizes(x.shape[0], d.shape[0], window)
     require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
     with nogil:
-        max_pooling(source(x), window, pad_value, 1, &count[0, 0], overwritten(d), False, False)
+        max_pooling(source(x), window, pad_value, 1, &count[0, 0], overwritten(d), False, False, False)
 
 
 def max_pooling_backward(
@@ -148,7 +156,9 @@ def max_pooling_backward(
     require_sizes(dx.shape[0], g.shape[0], window)
     require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
     with nogil:
-        max_pooling_gradient(source(x), source(d), &count[0, 0], source(g), window, 1, added_to(dx), False, False)
+        max_pooling_gradient(
+            source(x), source(d), &count[0, 0], source(g), window, 1, added_to(dx), False, False, False
+        )
 
 
 # d = (1 / (k_h k_w)) Σ over the window, where an element outside the domain counts as 0
@@ -231,19 +241,20 @@ cdef class PoolingStep(Step):
     """One channel, or a block of channels that lie together at each position; or several such images, one behind the
     other. Samples side by side count as channels."""
     cdef Window window
-    cdef bint average, tiled, pairs
+    cdef bint average, tiled, pairs, rectified
     cdef real pad_value
     cdef Py_ssize_t channels, images, m, n
     cdef Place x, d
 
     def __init__(
-        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1
+        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1,
+        bint rectified=False
     ):
-        """x, d: the fields of _places.Place."""
+        """x, d: the fields of _places.Place. rectified: of the maxima of a block of channels."""
         cdef Window w = window
         cdef bint inside
         self.window, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
-        self.x, self.d, self.images = place(x), place(d), images
+        self.x, self.d, self.images, self.rectified = place(x), place(d), images, rectified
         self.m, self.n = w.m_h * w.m_w, w.n_h * w.n_w
         # Whether every window lies within the domain; and then, whether every element lies in exactly one
         inside = w.p == w.q == 0 and (w.n_h - 1) * w.s + w.k_h <= w.m_h and (w.n_w - 1) * w.s + w.k_w <= w.m_w
@@ -255,19 +266,21 @@ cdef class PoolingStep(Step):
         cdef Source x = data_of(arena, &self.x)
         cdef Target d = output(arena, &self.d)
         if self.channels == 1:
-            self.pool(x, d, False, False)
+            self.pool(x, d, False, False, False)
+        elif self.pairs and self.rectified:
+            self.pool(x, d, True, True, True)
         elif self.pairs:
-            self.pool(x, d, True, True)
+            self.pool(x, d, True, True, False)
         else:
-            self.pool(x, d, True, False)
+            self.pool(x, d, True, False, self.rectified)
 
-    cdef inline void pool(self, Source x, Target d, bint block, bint pairs) noexcept nogil:
+    cdef inline void pool(self, Source x, Target d, bint block, bint pairs, bint rectified) noexcept nogil:
         cdef Py_ssize_t _image
         for _image in range(self.images):
             if self.average:
                 average_pooling(x, self.window, self.channels, d, block, pairs)
             else:
-                max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs)
+                max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs, rectified)
             x, d = source_from(x, self.m), target_from(d, self.n)
 
     cdef void backward(self, Arena *arena) noexcept nogil:
@@ -278,19 +291,21 @@ cdef class PoolingStep(Step):
             clear(dx, self.images * self.m, self.channels)
             dx.add = True
         if self.channels == 1:
-            self.share(arena, dx, False, False)
+            self.share(arena, dx, False, False, False)
+        elif self.pairs and self.rectified:
+            self.share(arena, dx, True, True, True)
         elif self.pairs:
-            self.share(arena, dx, True, True)
+            self.share(arena, dx, True, True, False)
         else:
-            self.share(arena, dx, True, False)
+            self.share(arena, dx, True, False, self.rectified)
 
-    cdef inline void share(self, Arena *arena, Target dx, bint block, bint pairs) noexcept nogil:
+    cdef inline void share(self, Arena *arena, Target dx, bint block, bint pairs, bint rectified) noexcept nogil:
         cdef Source x = data_of(arena, &self.x), d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
         cdef Py_ssize_t _image
         for _image in range(self.images):
             if self.average:
                 average_pooling_gradient(g, self.window, self.channels, dx, block, pairs)
             else:
-                max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs)
+                max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs, rectified)
             x, dx = source_from(x, self.m), target_from(dx, self.m)
             d, g = source_from(d, self.n), source_from(g, self.n)

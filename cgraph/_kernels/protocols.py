@@ -133,6 +133,7 @@ class Pooling(Protocol):
         x: Place,
         d: Place,
         images: int = 1,
+        rectified: bool = False,
     ) -> Step: ...
 
 

@@ -54,9 +54,13 @@ typedef int64_t r_int;
 #ifdef CGRAPH_FLOAT32
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
+#define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, (vec)(mask))
+#define V_LARGER(a, b) _mm256_max_ps(a, b)
 #else
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
+#define V_SELECT(mask, yes, no) _mm256_blendv_pd(no, yes, (vec)(mask))
+#define V_LARGER(a, b) _mm256_max_pd(a, b)
 #endif
 #else
 #define V_BYTES 16
@@ -84,9 +88,15 @@ static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
+/* v_larger: a where it is greater, else b; so b where one of them is NaN, or where they are zeros of either sign. */
+#ifdef V_SELECT
+static inline vec v_select(vmask m, vec yes, vec no) { return V_SELECT(m, yes, no); }
+static inline vec v_larger(vec a, vec b) { return V_LARGER(a, b); }
+#else
 static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
-/* The larger of the two; NaN where one of them is. */
-static inline vec v_max(vec a, vec b) { return v_select((vmask)(a >= b) | (vmask)(a != a), a, b); }
+static inline vec v_larger(vec a, vec b) { return v_select((vmask)(a > b), a, b); }
+#endif
+static inline vmask v_nan(vec v) { return (vmask)(v != v); }
 static inline real v_lane0(vec v) { return v[0]; }
 
 #ifdef __clang__
@@ -173,7 +183,8 @@ static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
 static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
 static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
-static inline vec v_max(vec a, vec b) { return a >= b || a != a ? a : b; }
+static inline vec v_larger(vec a, vec b) { return a > b ? a : b; }
+static inline vmask v_nan(vec v) { return v != v; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
@@ -184,6 +195,11 @@ static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff
 }
 
 #endif
+
+/* The larger of the two, a if they are equal; NaN where one of them is. */
+static inline vec v_max(vec a, vec b) { return v_select(v_nan(b), b, v_larger(b, a)); }
+/* v where it is not negative, else 0; NaN stays. */
+static inline vec v_relu(vec v) { return v_larger(v_set1(0), v); }
 
 /* What is seldom needed is called, so that the loops around it stay small. */
 #ifdef __GNUC__

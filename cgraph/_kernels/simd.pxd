@@ -28,6 +28,7 @@ cdef extern from "simd.h" nogil:
     vec v_keep_where(vmask m, vec v) noexcept
     vec v_select(vmask m, vec yes, vec no) noexcept
     vec v_max(vec a, vec b) noexcept
+    vec v_relu(vec v) noexcept
     real v_lane0(vec v) noexcept
     vec v_opaque(vec v) noexcept
     vec v_gather(const real *p, Py_ssize_t step, Py_ssize_t count) noexcept

@@ -1,0 +1,161 @@
+"""ReLUs that are computed with the max pooling behind them, where the samples of a batch lie side by side."""
+
+import numpy as np
+import pytest
+from batch_twins import BatchTwins
+from batch_ways import Way
+
+import cgraph as CG
+from cgraph._lane_steps import rectifiers
+from cgraph.lowering import Program
+from cgraph.walk import ancestors_of
+
+COUNT = 19  # a whole block, and some
+
+
+def convolutions(count, dtype, size=6):
+    """A leaf and siblings that read it; quarters, whose sums are exact: many are equal, many are 0."""
+    rng = np.random.default_rng(count)
+    x = CG.Leaf2(size, size, dtype=dtype)
+    kernels = rng.integers(-2, 3, (count, 1, 3, 3)) / 4
+    return x, [CG.Convolution2d([x], k, 0.25, 1, 1, 1, size, size) for k in kernels]
+
+
+def pooled(relus, window=(2, 2, 2), pad_value=0.0):
+    return [CG.MaxPooling2d(relu, *window, pad_value=pad_value) for relu in relus]
+
+
+def loss_of(nodes):
+    return CG.Norm2(CG.Concatenation(nodes))
+
+
+def siblings(dtype):
+    """Channels of a group."""
+    x, channels = convolutions(5, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of(pooled(relus))
+
+
+def single(dtype):
+    x, (channel,) = convolutions(1, dtype)
+    relus = [CG.ReLU(channel)]
+    return x, relus, CG.Norm2(pooled(relus)[0])
+
+
+def of_a_leaf(dtype):
+    """With an Affine, so that there is something to learn."""
+    x = CG.Leaf2(6, 6, dtype=dtype)
+    relus = [CG.ReLU(x)]
+    weight = np.linspace(-1, 1, 40).reshape(10, 4)
+    return x, relus, CG.Norm2(CG.Affine(pooled(relus)[0], weight))
+
+
+def overlapping(dtype):
+    """With padding, which is the maximum of some windows and may be greater than all that is not negative."""
+    x, channels = convolutions(3, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of(pooled(relus, (3, 3, 1, 1, 1, 6, 6), 0.25))
+
+
+def negative_padding(dtype):
+    x, channels = convolutions(3, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of(pooled(relus, (3, 3, 2, 1, 1, 3, 3), -1.0))
+
+
+def read_twice(dtype):
+    x, channels = convolutions(4, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of([*pooled(relus), *relus])
+
+
+def pooled_twice(dtype):
+    x, channels = convolutions(4, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of([*pooled(relus), *pooled(relus, (3, 3, 1))])
+
+
+def read_above(dtype):
+    """What the ReLUs read goes elsewhere, too."""
+    x, channels = convolutions(4, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of([*pooled(relus), *(CG.Tanh(c) for c in channels)])
+
+
+def in_part(dtype):
+    """Some channels of a group alone are pooled."""
+    x, channels = convolutions(4, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of([*pooled(relus[:3]), relus[3]])
+
+
+def averaged(dtype):
+    x, channels = convolutions(4, dtype)
+    relus = [CG.ReLU(c) for c in channels]
+    return x, relus, loss_of([CG.AveragePooling2d(relu, 2, 2, 2) for relu in relus])
+
+
+TOGETHER = [siblings, single, of_a_leaf, overlapping, negative_padding]
+APART = [read_twice, pooled_twice, read_above, in_part, averaged]
+every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: case.__name__)
+
+
+@every_case
+def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
+    program = Program([case("float64")[-1]])
+    found = rectifiers(program, program.units)
+    assert len(found) == (case in TOGETHER)
+    for pool, relu in found.items():
+        assert type(pool.nodes[0]) is CG.MaxPooling2d
+        assert [node.backward[0] for node in pool.nodes] == list(relu.nodes)
+
+
+def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
+    _, relus, end = siblings("float64")
+    assert not rectifiers(*whole(Program([end, *relus])))
+    assert not rectifiers(*whole(Program([end, relus[2]])))
+    program = Program([end])
+    behind = [unit for unit in program.units if type(unit.nodes[0]) is not CG.ReLU]
+    assert not rectifiers(program, behind)
+
+
+def whole(program):
+    return program, program.units
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_samples_side_by_side_give_what_the_nodes_give(case, dtype):
+    """Small integers and zeros of both signs: with many ties, of zeros too."""
+
+    def make():
+        return ancestors_of([case(dtype)[-1]])
+
+    def draw(rng):
+        values = rng.integers(-2, 3, 36) * rng.choice([0, 1], 36)
+        return {0: np.where(values == 0, rng.choice([-0.0, 0.0], 36), values).astype(dtype)}
+
+    nodes, way = make(), Way("lanes", 1)
+    twins = BatchTwins(make, len(nodes) - 1, draw, COUNT)
+    twins.check_sums(way, COUNT, 3)
+    twins.check_step(way, COUNT)
+    twins.check_predictions(way, COUNT, range(len(nodes)))
+    twins.check_samples(way, COUNT, (0, COUNT - 1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("case", [siblings, overlapping], ids=lambda case: case.__name__)
+def test_what_is_not_finite_stays_with_its_sample(case, bad):
+    """Predictions of the poolings and gradient sums, sample by sample and side by side."""
+    rows = np.random.default_rng(1).uniform(-1, 1, (COUNT, 36))
+    rows[7, 14] = bad
+    found = []
+    for layout in ("samples", "lanes"):
+        x, relus, end = case("float64")
+        graph = CG.Graph(end, layout=layout, threads=1)
+        pools = [relu.forward[0] for relu in relus]
+        losses = graph.accumulate({x: rows})
+        sums = [relu.backward[0].gradKernel.copy() for relu in relus]
+        found.append([losses, *(graph.predict({x: rows}, pool) for pool in pools), *sums])
+    for ours, theirs in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, theirs, 1e-12, 1e-12)
