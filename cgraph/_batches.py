@@ -14,7 +14,7 @@ from cgraph._layout import NEVER, Choice
 from cgraph._ways import Lanes, Samples
 from cgraph.node import Node
 
-SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
+SHARE = 60_000  # nanoseconds of work, about, that are worth another thread
 PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
 
 NOTHING = plan.Steps([])

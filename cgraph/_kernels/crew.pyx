@@ -27,6 +27,8 @@ cdef extern from "spin.h":
     bint s_replace_pointer(void **p, void *old, void *new) noexcept nogil
     void s_pause() noexcept nogil
     int64_t s_nanoseconds() noexcept nogil
+    int s_core() noexcept nogil
+    void s_leave(int core) noexcept nogil
 
 cdef enum:
     SPIN = 500_000      # nanoseconds of looking before sleep: more than the Python between two calls takes
@@ -49,6 +51,7 @@ cdef struct Worker:
     s_state state
     s_state hired               # by a call
     Course *course
+    int core                    # on which it was posted
     PyThread_type_lock wake     # released once for each sleep
     PyThread_type_lock ended
     int missed                  # it has looked for a course in vain
@@ -83,10 +86,15 @@ def serve(size_t address):
 
 
 cdef void attend(Worker *worker) noexcept nogil:
+    cdef bint slept, begun
     while True:
-        if not changes(&worker.state, IDLE, &worker.missed) and s_replace(&worker.state, IDLE, ASLEEP):
+        slept = not changes(&worker.state, IDLE, &worker.missed) and s_replace(&worker.state, IDLE, ASLEEP)
+        if slept:
             PyThread_acquire_lock(worker.wake, WAIT_LOCK)
-        if s_replace(&worker.state, POSTED, BUSY):
+        begun = s_replace(&worker.state, POSTED, BUSY)
+        if slept and s_core() == worker.core:   # where it would keep from work who has woken it
+            s_leave(worker.core)
+        if begun:
             advance(worker.course, worker.course.samples)
             if s_exchange(&worker.state, IDLE) == AWAITED:
                 PyThread_release_lock(worker.ended)
@@ -135,7 +143,7 @@ cdef void discard(Worker *worker) noexcept:
 
 
 cdef void post(Worker *worker, Course *course) noexcept nogil:
-    worker.course = course
+    worker.course, worker.core = course, s_core()
     if s_exchange(&worker.state, POSTED) == ASLEEP:
         PyThread_release_lock(worker.wake)
 

@@ -1,10 +1,13 @@
 /* What threads that hand work to each other need: numbers and pointers that all of them see at once, in one order; a
- * clock; and a pause, with which one waits without sleep.
+ * clock; a pause, with which one waits without sleep; and a way to another core.
  */
 #ifndef CGRAPH_SPIN_H
 #define CGRAPH_SPIN_H
 
 #include <stdint.h>
+#ifdef __linux__
+#include <sched.h>
+#endif
 
 typedef long s_state;
 
@@ -50,6 +53,26 @@ static inline void s_pause(void) { _mm_pause(); }
 #else
 static inline void s_pause(void) { __yield(); }
 #endif
+
+#endif
+
+#ifdef __linux__
+
+/* The core that this thread is on. */
+static inline int s_core(void) { return sched_getcpu(); }
+/* Moves this thread to another core, if it may use one; from there it may be moved as before. */
+static inline void s_leave(int core) {
+    cpu_set_t all, others;
+    if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all)) return;
+    others = all;
+    CPU_CLR(core, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others)) sched_setaffinity(0, sizeof all, &all);
+}
+
+#else
+
+static inline int s_core(void) { return -1; }
+static inline void s_leave(int core) { (void)core; }
 
 #endif
 
