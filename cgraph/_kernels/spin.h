@@ -78,7 +78,9 @@ static inline void s_leave(int core) { (void)core; }
 
 #ifdef _WIN32
 
+#ifndef WIN32_LEAN_AND_MEAN
 #define WIN32_LEAN_AND_MEAN
+#endif
 #include <windows.h>
 
 static inline int64_t s_nanoseconds(void) {
