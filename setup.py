@@ -24,7 +24,7 @@ from setuptools.command.build_ext import build_ext
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels._cyutility"
-SINGLE = ("cpu", "plan", "prefix", "step", "window")
+SINGLE = ("cpu", "crew", "plan", "prefix", "step", "window")
 FAMILIES = (
     "affine",
     "concatenation",
@@ -94,7 +94,7 @@ def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Exte
         define_macros=[*macros, *ABI3_MACROS],
         py_limited_api=ABI3,
         include_dirs=[KERNELS],
-        depends=[f"{KERNELS}/{name}.h" for name in ("cpu", "lane_tile", "simd")],
+        depends=[f"{KERNELS}/{name}.h" for name in ("cpu", "lane_tile", "simd", "spin")],
     )
 
 

@@ -81,7 +81,7 @@ class StepAlone:
         task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
-            plan.run(route, route, 1, self.learners, [], out, 1, 1, **task)
+            plan.run(plan.prepare(route, route, 1, self.learners, [], out, 1, 1, **task))
 
         return Work(passes, self.times)
 

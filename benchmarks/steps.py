@@ -38,7 +38,9 @@ class Stretch:
         """Backward steps may learn at once."""
         task = {"backward": backward, "lean": True, "fresh": True, "batch": int(learn), "eta": ETA}
         route, learners = self.route, self.graph._learners
-        return lambda: plan.run(route, route, 1, learners, [], self.out, MANY, MANY, **task)
+        return lambda: plan.run(
+            plan.prepare(route, route, 1, learners, [], self.out, MANY, MANY, **task)
+        )
 
 
 def steps_table(net: Network, dtype: str, batch: int) -> str:

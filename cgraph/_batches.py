@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
 from cgraph._array import Array
-from cgraph._crew import Job, run_together
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
+from cgraph._kernels.crew import run_together
 from cgraph._layout import NEVER, Choice
 from cgraph._ways import Lanes, Samples
 from cgraph.node import Node
 
-SHARE = 100_000  # nanoseconds of work, about, that are worth another thread
+SHARE = 60_000  # nanoseconds of work, about, that are worth another thread
 PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
 
 NOTHING = plan.Steps([])
@@ -67,7 +66,6 @@ class Batches:
         self._lanes: Lanes | None = None
         self.choice = choice
         self.threads = threads
-        self._jobs: list[Job] = []
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
 
     @property
@@ -75,16 +73,6 @@ class Batches:
         """What a thread needs, whatever the number of samples."""
         lanes = self._lanes_for(NEVER - 1)
         return (lanes or self._samples).nbytes
-
-    def settle(self) -> None:
-        """Ends what other threads are still doing after an exception."""
-        if self._jobs:
-            self._samples.stop()
-            if self._lanes is not None:
-                self._lanes.stop()
-            for job in self._jobs:
-                job.drop()
-            self._jobs.clear()
 
     def run(self, task: Task, learners: plan.Steps) -> bool:
         """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
@@ -96,11 +84,11 @@ class Batches:
         alone = together == 1 or self._worth(task, together) == 1
         if alone and together < self.choice.least:
             route = self._samples.route(task.target, task.feeds.leaves)
-            self._run(task, (route, route), learners)
+            plan.run(self._prepare(task, (route, route), learners))
             return True
         task = task._replace(lean=True)  # the gradients of leaves could not be seen
         if alone:
-            self._run(task, self._routes(task, together), learners)
+            plan.run(self._prepare(task, self._routes(task, together), learners))
             return False
         self._run_together(task, learners, together)
         return False
@@ -117,11 +105,11 @@ class Batches:
         """Samples without an update, by several threads, each with gradient sums of its own."""
         count = task.feeds.size
         threads = self._worth(task, count)
-        work = []
+        runs = []
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
             part = task.part(first, last, task.fresh or thread > 0)
-            work.append(partial(self._run, part, self._routes(part, count, thread), NOTHING))
-        run_together(work, self._jobs)
+            runs.append(self._prepare(part, self._routes(part, count, thread), NOTHING))
+        run_together(runs)
         if task.backward:
             self._samples.arena.add_sums(threads)
 
@@ -171,9 +159,11 @@ class Batches:
         ends = together, task.feeds.size % together
         return any(0 < end % self.choice.lanes < self.choice.least for end in ends)
 
-    def _run(self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps) -> None:
+    def _prepare(
+        self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
+    ) -> plan.Run:
         _, feeds, out, backward, lean, fresh, batch, eta = task
-        plan.run(
+        return plan.prepare(
             *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
             backward, lean, fresh, batch, eta,
         )  # fmt: skip

@@ -102,7 +102,6 @@ class Compiled:
 
     def _complete(self) -> None:
         """After each method, whatever has ended it."""
-        self._batches.settle()
         if not self._stale:
             self._arena.finish()
 

@@ -55,21 +55,14 @@ class Way(ABC):
         """From the fed leaves to a node, or to the loss, in the memory of a thread."""
         latest = self._latest.get(thread)
         if latest and latest[0] is target and latest[1] == fed:
-            latest[2].memory.ready()
             return latest[2]
         steps, outlet = self._parts.get(target) or self._find(target)
         inlets = [self._ports.get(leaf) or self._inlet(leaf) for leaf in fed]
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
         route = plan.Route(steps, memory, self.lanes, inlets, outlet, kept, self.arena.memory)
-        memory.ready()
         self._latest[thread] = target, fed, route
         return route
-
-    def stop(self) -> None:
-        """Ends what is running, in whatever thread."""
-        for memory in self._memories.values():
-            memory.stop()
 
     @property
     def nbytes(self) -> int:

@@ -174,6 +174,17 @@ def test_an_exception_ends_a_pass_and_comes_out_once():
         graph.backward()
 
 
+def test_predictions_of_a_pass_that_failed_are_not_handed_out():
+    x = CG.Leaf1(2)
+    first = Failing(x)
+    y = CG.Affine(first, np.ones((3, 2)))
+    out = np.full((3, 2), np.nan)
+    first.fails_in = "calcData"
+    with pytest.raises(ZeroDivisionError):
+        CG.Graph(y).predict({x: np.ones((3, 2))}, out=out)
+    assert np.isnan(out).all()
+
+
 def test_after_a_pass_that_failed_every_gradient_reads_0_and_backward_needs_another():
     nodes = failing()
     graph = CG.Graph(nodes[-1])

@@ -1,5 +1,6 @@
 """Batches in several threads: the library's, the user's, in forked processes, at the end of a process, under Ctrl-C."""
 
+import _thread
 import os
 import signal
 import subprocess
@@ -18,12 +19,15 @@ from own_nodes import Square
 
 import cgraph as CG
 from cgraph import _batches
-from cgraph._crew import run_together
+from cgraph._kernels import crew, plan
+from cgraph._kernels.crew import run_together
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="starts threads and processes, sends signals"),
     pytest.mark.usefixtures("eager_threads"),
 ]
+TASKS = "/proc/self/task"  # of Linux: a file for each thread
+needs_tasks = pytest.mark.skipif(not os.path.isdir(TASKS), reason="counts tasks of Linux")
 SECONDS = 60  # until something that does not end has failed
 
 
@@ -136,9 +140,9 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
     graph, feed = small_problem()
     shares = []
 
-    def noted(work, jobs):
-        shares.append(len(work))
-        run_together(work, jobs)
+    def noted(runs):
+        shares.append(len(runs))
+        run_together(runs)
 
     monkeypatch.setattr(_batches, "SHARE", worth)
     monkeypatch.setattr(_batches, "run_together", noted)
@@ -152,7 +156,7 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
     graph = CG.Graph(graph.nodes[-1], threads=2, layout=layout)
     expected = graph.predict(feed)
 
-    def meanwhile(work, jobs):
+    def meanwhile(runs):
         for call in (
             graph.forward,
             lambda: graph.predict(feed),
@@ -162,60 +166,103 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
         ):
             with pytest.raises(RuntimeError, match="running"):
                 call()
-        run_together(work, jobs)
+        run_together(runs)
 
     monkeypatch.setattr(_batches, "run_together", meanwhile)
     np.testing.assert_array_equal(graph.predict(feed), expected)
 
 
+@needs_tasks
+def test_workers_are_reused():
+    """By calls that follow at once, when they look for work, and by one after a pause, when they sleep."""
+    graph, feed = small_problem()
+    graph = CG.Graph(graph.nodes[-1], threads=3)
+    expected = graph.predict(feed)
+    before = set(os.listdir(TASKS))
+    for pause in (0, 0, 0, 0.05, 0, 0.05):
+        time.sleep(pause)
+        np.testing.assert_array_equal(graph.predict(feed), expected)
+    assert set(os.listdir(TASKS)) == before
+
+
+@needs_tasks
+def test_workers_that_wait_sleep():
+    graph, feed = small_problem()
+    graph.predict(feed)
+    time.sleep(0.05)
+    before = time.process_time()
+    time.sleep(0.5)
+    assert time.process_time() - before < 0.1
+
+
+@pytest.fixture
+def new_crew():
+    """No worker of former tests serves here, nor one of these tests elsewhere."""
+    crew.renew()
+    yield
+    crew.renew()
+
+
+def no_threads(*_):
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("start", [no_threads, lambda *_: None], ids=["refused", "never begins"])
+def test_the_caller_does_the_shares_that_nobody_begins(start, monkeypatch, new_crew):
+    """As at the end of the interpreter, or where other processes have all cores; results are the same."""
+    expected = trained(*small_problem())
+    crew.renew()
+    monkeypatch.setattr(_thread, "start_new_thread", start)
+    for ours, theirs in zip(trained(*small_problem()), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_where_a_worker_cannot_be_made_the_next_call_works(monkeypatch, new_crew):
+    def no_memory(*_):
+        raise MemoryError
+
+    graph, feed = small_problem()
+    expected = CG.Graph(graph.nodes[-1], threads=1).predict(feed)
+    graph = CG.Graph(graph.nodes[-1], threads=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", no_memory)
+        with pytest.raises(MemoryError):
+            graph.predict(feed)
+    np.testing.assert_array_equal(graph.predict(feed), expected)
+
+
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_what_a_share_raises_comes_out_and_those_behind_it_can_be_ended(failing):
-    stopped, begun, ended = threading.Event(), threading.Semaphore(0), []
+def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
+    graph, feed = small_problem()
+    graph = CG.Graph(graph.nodes[-1], threads=3)
+    expected, shares = graph.predict(feed), []
 
-    def fail():
-        for _ in range(failing, 2):
-            assert begun.acquire(timeout=SECONDS)
-        raise ZeroDivisionError
+    def prepare(*task):
+        shares.append(task)
+        if len(shares) == failing + 1:
+            raise ZeroDivisionError
+        return plan_prepare(*task)
 
-    def wait():
-        begun.release()
-        found = stopped.wait(SECONDS)
-        time.sleep(0.05)
-        ended.append(found)
-
-    works = [fail if k == failing else wait if k > failing else bool for k in range(3)]
-    jobs = []
-    with pytest.raises(ZeroDivisionError):
-        run_together(works, jobs)
-    stopped.set()
-    for job in jobs:
-        job.drop()
-    assert ended == [True] * (2 - failing)
+    plan_prepare = plan.prepare
+    with monkeypatch.context() as patch:
+        patch.setattr(_batches.plan, "prepare", prepare)
+        with pytest.raises(ZeroDivisionError):
+            graph.predict(feed)
+    np.testing.assert_array_equal(graph.predict(feed), expected)
 
 
-def test_a_share_that_nobody_has_begun_when_another_raises_is_never_done():
-    """All threads are held by somebody else."""
-    begun, holding, release = [], threading.Semaphore(0), threading.Event()
+def test_graphs_of_many_threads_do_not_wait_for_each_other():
+    """Each call has workers of its own, or does the shares itself."""
+    graph, feed = small_problem()
+    expected = graph.predict(feed)
 
-    def hold():
-        holding.release()
-        release.wait(5)
+    def work():
+        graph, feed = small_problem()
+        return [graph.predict(feed) for _ in range(100)]
 
-    def fail():
-        raise ZeroDivisionError
-
-    holder = threading.Thread(target=run_together, args=([hold] * 9, []))
-    holder.start()
-    for _ in range(9):
-        assert holding.acquire(timeout=SECONDS)
-    jobs = []
-    with pytest.raises(ZeroDivisionError):
-        run_together([fail, lambda: begun.append(1)], jobs)
-    for job in jobs:
-        job.drop()
-    release.set()
-    holder.join()
-    assert not begun
+    for results in in_threads(*[work] * 8):
+        for rows in results:
+            np.testing.assert_array_equal(rows, expected)
 
 
 # Ctrl-C
@@ -358,6 +405,34 @@ def test_a_process_forked_in_the_middle_of_a_batch_can_build_a_graph_of_its_own(
     assert out == "0\nTrue\n"
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
+def test_a_process_forked_by_a_signal_within_a_call_does_not_wait_for_its_parents_workers():
+    out = run("""
+        children = []
+
+        def fork(*_):
+            children.append(os.fork())
+            if children[-1] == 0:
+                signal.alarm(20)
+
+        graph, feed = long_problem(100_000)
+        fresh, rows = small_problem()
+        expected = fresh.predict(rows)
+        signal.signal(signal.SIGUSR1, fork)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
+        try:
+            while not children:
+                graph.predict(feed)
+        except RuntimeError as error:
+            assert children == [0] and "forked in the middle of a call" in str(error)
+        same = (fresh.predict(rows) == expected).all()
+        if children == [0]:
+            os._exit(0 if same else 1)
+        print(os.waitpid(children[0], 0)[1], same)
+    """)
+    assert out == "0 True\n"
+
+
 ENDINGS = {
     "after": "graph.predict(feed)",
     "after_by_exit": "graph.predict(feed); sys.exit(0)",
@@ -401,7 +476,6 @@ before = len(os.listdir("/proc/self/task"))
 graph.predict(feed)
 print(1 + len(os.listdir("/proc/self/task")) - before)
 """
-on_linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="counts tasks of Linux")
 
 
 def threads_of(options, **environment):
@@ -409,7 +483,7 @@ def threads_of(options, **environment):
     return int(run(f"OPTIONS = {options}\n{COUNT_TASKS}", OPENBLAS_NUM_THREADS="1", **environment))
 
 
-@on_linux
+@needs_tasks
 @pytest.mark.parametrize(
     ("threads", "environment", "expected"),
     [(None, "1", 1), (None, "3", 3), (2, "1", 2), (1, "3", 1), (4, "3", 4)],
@@ -419,7 +493,7 @@ def test_a_graph_has_as_many_threads_as_it_was_asked_for(threads, environment, e
     assert threads_of(options, CGRAPH_NUM_THREADS=environment) == expected
 
 
-@on_linux
+@needs_tasks
 def test_by_default_a_graph_has_a_thread_for_each_core_that_the_process_may_use():
     out = run(
         f"""

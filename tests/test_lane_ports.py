@@ -33,7 +33,8 @@ def run(arena, lanes, inlets, outlet, arrays, out, count, kept=(), origin=None):
     """A pass without steps."""
     origin = origin or arena
     route = plan.Route(NOTHING, arena.memory, lanes, inlets, outlet, list(kept), origin.memory)
-    plan.run(route, route, 0, NOTHING, arrays, out, count, 1000, False, True, False, 0, 0.0)
+    task = (count, 1000, False, True, False, 0, 0.0)
+    plan.run(plan.prepare(route, route, 0, NOTHING, arrays, out, *task))
 
 
 def node_lanes(arena, size, lanes):

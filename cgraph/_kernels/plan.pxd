@@ -1,4 +1,4 @@
-from cgraph._kernels.step cimport Arena
+from cgraph._kernels.step cimport Arena, Port
 
 
 cdef class Steps:
@@ -9,3 +9,60 @@ cdef class Steps:
     cdef void backward(self, Arena *arena) noexcept nogil
     cdef void learn(self, Arena *arena) noexcept nogil
     cdef int check(self, Arena *arena) except -1
+
+
+cdef class Memory:
+    cdef Arena arena
+    cdef bint held
+    cdef long since             # the generation that holds it
+
+
+# An array of samples, one after the other, and where they go, or come from, on each of two routes.
+cdef struct Stream:
+    Py_buffer array
+    Py_ssize_t nbytes
+    void *port[2]
+
+
+cdef class Route:
+    cdef readonly Steps steps
+    cdef readonly Memory memory
+    cdef Py_ssize_t lanes
+    cdef list inlets, kept
+    cdef Port outlet
+    cdef Memory origin
+    cdef int begin(self, bint lean, bint fresh, bint learn, double eta) except -1
+    cdef int connect(self, Stream *stream, Py_ssize_t number, int way) except -1
+
+
+# Samples on two routes, and how far they have come. It names objects that its Run keeps alive.
+cdef struct Course:
+    void *steps[2]          # Steps of each route
+    Arena *arena[2]
+    Py_ssize_t lanes[2]     # samples that a route takes at a time
+    void *learners          # Steps
+    Stream *streams         # of the results, and of so many feeds
+    Py_ssize_t feeds
+    Py_ssize_t least        # fewer samples take the second route
+    Py_ssize_t samples      # how many
+    Py_ssize_t sample       # the next one
+    Py_ssize_t end          # where the next update comes
+    Py_ssize_t batch        # samples until the next update; none, if 0
+    Py_ssize_t patience     # samples until Ctrl-C is listened to again
+    bint backward           # whether gradients are computed
+    bint fresh              # whether steps may overwrite gradient sums that are 0
+    bint clear              # whether they may now
+
+
+cdef void advance(Course *course, Py_ssize_t most) noexcept nogil
+
+
+cdef class Run:
+    cdef Course course
+    cdef Py_ssize_t opened  # streams whose arrays are held
+    cdef Route main, rest
+    cdef Steps learners
+    cdef int open(self, list arrays, out) except -1
+    cdef int complete(self) except -1
+    cdef int check(self) except -1
+    cdef void stop(self) noexcept

@@ -71,9 +71,6 @@ def renew():
 
 cdef class Memory:
     """An arena: the addresses of arrays that its owner keeps alive."""
-    cdef Arena arena
-    cdef bint held
-    cdef long since             # the generation that holds it
 
     def __init__(self, size_t data, size_t grad, size_t values, size_t sums, size_t scratch):
         self.arena.data, self.arena.grad = <char *>data, <char *>grad
@@ -83,14 +80,6 @@ cdef class Memory:
     def busy(self):
         """Whether `exclusively` is at work."""
         return self.held and self.since == generation
-
-    def stop(self):
-        """Ends what runs here, in another thread, after the step that it is at; or as soon as it begins."""
-        self.arena.failed = True
-
-    def ready(self):
-        """Before something runs: nobody has stopped it."""
-        self.arena.failed = False
 
 
 def exclusively(Memory memory, str owner, finish, function, *arguments, **named):
@@ -150,25 +139,12 @@ def learn(Steps learners, Memory memory, double eta):
     learners.check(&memory.arena)
 
 
-# An array of samples, one after the other, and where they go, or come from, on each of two routes.
-cdef struct Stream:
-    Py_buffer array
-    Py_ssize_t nbytes
-    void *port[2]
-
-
 cdef class Route:
     """A way for samples through steps, so many side by side.
 
     inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
     kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
     """
-    cdef readonly Steps steps
-    cdef readonly Memory memory
-    cdef Py_ssize_t lanes
-    cdef list inlets, kept
-    cdef Port outlet
-    cdef Memory origin
 
     def __init__(
         self, Steps steps, Memory memory, Py_ssize_t lanes, list inlets, Port outlet, list kept, Memory origin
@@ -182,7 +158,7 @@ cdef class Route:
         cdef Port port
         cdef Py_ssize_t at
         arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, learn, eta
-        arena.apart = False
+        arena.apart = arena.failed = False
         for port, at in self.kept:
             port.spread(arena, self.origin.arena.data + at)
         return 0
@@ -195,54 +171,87 @@ cdef class Route:
         return 0
 
 
-cdef struct Course:
-    Py_ssize_t lanes[2]     # samples that a route takes at a time
-    Py_ssize_t least        # fewer take the second route
-    Py_ssize_t samples      # how many
-    bint backward           # whether gradients are computed
-    bint fresh              # whether steps may overwrite gradient sums that are 0
-    Py_ssize_t batch        # samples until the next update; none, if 0
-    Py_ssize_t patience     # samples until Ctrl-C is listened to again
-
-
-cdef int work(
-    void **steps, Steps learners, Arena **arenas, Stream *feeds, Py_ssize_t count, Stream *out, Course *course
-) except -1 nogil:
-    """All samples. The last update may be for fewer of them than the others."""
-    cdef Py_ssize_t sample = 0, end = course.samples, heard = 0, n, i
-    cdef bint fresh = arenas[0].fresh
+cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
+    """The next samples, about so many, or fewer if a step raises. The last update may be for fewer than the others."""
+    cdef Py_ssize_t last = min(course.samples - course.sample, most) + course.sample, sample = course.sample, n, i
+    cdef Stream *out = course.streams
+    cdef Stream *feeds = out + 1
     cdef int way
     cdef Arena *arena
-    while sample < course.samples and not (arenas[0].failed or arenas[1].failed):
+    while sample < last and not (course.arena[0].failed or course.arena[1].failed):
         if course.batch and sample % course.batch == 0:
-            end = min(sample + course.batch, course.samples)
-        n = end - sample
+            course.end = min(sample + course.batch, course.samples)
+        n = course.end - sample
         way = n < course.least
         n = min(n, course.lanes[way])
-        arena = arenas[way]
+        arena = course.arena[way]
         arena.valid = n
-        for i in range(count):
+        for i in range(course.feeds):
             (<Port>feeds[i].port[way]).enter(arena, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
-        (<Steps>steps[way]).forward(arena)
-        (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
-        if course.backward and not arena.failed:
-            arena.fresh = fresh
-            (<Steps>steps[way]).backward(arena)
-            fresh = arena.learn
-        sample += n
-        if course.batch and not arena.failed and sample == end and not arena.learn:
-            learners.learn(arena)
-            fresh = course.fresh
+        (<Steps>course.steps[way]).forward(arena)
         if arena.failed:
-            return 0
-        if sample - heard >= course.patience:
-            heard = sample
-            with gil:
-                PyErr_CheckSignals()
-    return 0
+            break
+        (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
+        if course.backward:
+            arena.fresh = course.clear
+            (<Steps>course.steps[way]).backward(arena)
+            course.clear = arena.learn
+        sample += n
+        if course.batch and not arena.failed and sample == course.end and not arena.learn:
+            (<Steps>course.learners).learn(arena)
+            course.clear = course.fresh
+    course.sample = sample
 
 
-def run(
+cdef class Run:
+    """Samples about to be run, or running. Who runs them needs no GIL: the course has all that it takes."""
+
+    def __dealloc__(self):
+        while self.opened > 0:
+            self.opened -= 1
+            PyBuffer_Release(&self.course.streams[self.opened].array)
+        free(self.course.streams)
+
+    cdef int open(self, list arrays, out) except -1:
+        """Joins the arrays, of which `out` is the first here, with their ports on both routes."""
+        cdef Py_ssize_t count = len(arrays)
+        cdef Stream *stream
+        self.course.streams = stream = <Stream *>calloc(count + 1, sizeof(Stream))
+        if stream == NULL:
+            raise MemoryError()
+        self.course.feeds = count
+        while self.opened <= count:
+            array = arrays[self.opened - 1] if self.opened else out
+            PyObject_GetBuffer(array, &stream.array, PyBUF_SIMPLE if self.opened else PyBUF_WRITABLE)
+            self.opened += 1
+            self.main.connect(stream, self.opened - 2, 0)
+            self.rest.connect(stream, self.opened - 2, 1)
+            stream += 1
+        return 0
+
+    cdef int complete(self) except -1:
+        """Runs all samples in this thread. Ctrl-C may end it before."""
+        cdef Course *course = &self.course
+        while True:
+            with nogil:
+                advance(course, course.patience)
+            if course.sample >= course.samples or course.arena[0].failed or course.arena[1].failed:
+                return 0
+            PyErr_CheckSignals()
+
+    cdef int check(self) except -1:
+        """Raises what a step has raised."""
+        for way in range(2):
+            (<Steps>self.course.steps[way]).check(self.course.arena[way])
+            (<Steps>self.course.learners).check(self.course.arena[way])
+        return 0
+
+    cdef void stop(self) noexcept:
+        """Ends what another thread is running here, after the step that it is at."""
+        self.course.arena[0].failed = self.course.arena[1].failed = True
+
+
+def prepare(
     Route main, Route rest, Py_ssize_t least, Steps learners, list arrays, out, Py_ssize_t samples,
     Py_ssize_t patience, bint backward, bint lean, bint fresh, Py_ssize_t batch, double eta
 ):
@@ -252,33 +261,23 @@ def run(
     sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch, goes alone,
     and the sums count as 0 (fresh), each step learns while it goes backward.
     """
-    cdef Py_ssize_t count = len(arrays), opened = 0
-    cdef Arena *arenas[2]
-    cdef void *steps[2]
-    cdef Course course = Course([main.lanes, rest.lanes], least, samples, backward, fresh, batch, patience)
+    cdef Run run = Run.__new__(Run)
+    cdef Course *course = &run.course
     cdef Route route
     cdef int way
-    cdef Stream *streams = <Stream *>calloc(count + 1, sizeof(Stream))
-    try:
-        if streams == NULL:
-            raise MemoryError()
-        for way in range(2):
-            route = rest if way else main
-            arenas[way], steps[way] = &route.memory.arena, <void *>route.steps
-            route.begin(lean, fresh, fresh and batch == main.lanes == 1, eta)
-        while opened <= count:
-            array = arrays[opened - 1] if opened else out
-            PyObject_GetBuffer(array, &streams[opened].array, PyBUF_SIMPLE if opened else PyBUF_WRITABLE)
-            opened += 1
-            main.connect(&streams[opened - 1], opened - 2, 0)
-            rest.connect(&streams[opened - 1], opened - 2, 1)
-        with nogil:
-            work(steps, learners, arenas, streams + 1, count, streams, &course)
-        for route in (main, rest):
-            route.steps.check(&route.memory.arena)
-            learners.check(&route.memory.arena)
-    finally:
-        while opened > 0:
-            opened -= 1
-            PyBuffer_Release(&streams[opened].array)
-        free(streams)
+    run.main, run.rest, run.learners = main, rest, learners
+    for way in range(2):
+        route = rest if way else main
+        route.begin(lean, fresh, fresh and batch == main.lanes == 1, eta)
+        course.arena[way], course.steps[way], course.lanes[way] = &route.memory.arena, <void *>route.steps, route.lanes
+    course.learners, course.least, course.samples, course.end = <void *>learners, least, samples, samples
+    course.patience, course.backward, course.batch = patience, backward, batch
+    course.fresh = course.clear = fresh
+    run.open(arrays, out)
+    return run
+
+
+def run(Run prepared):
+    """Runs all samples in this thread."""
+    prepared.complete()
+    prepared.check()
