@@ -112,6 +112,12 @@ class Arena:
             self.settle_sums()
             self.sums.take(self.places, out=self.own_sums)
 
+    def drop_sums(self) -> None:
+        """Gradient sums count as 0, whatever they hold; they are 0, if the user may look at them."""
+        self.fresh = True
+        if self.sums_lent:
+            self.settle_sums()
+
     def settle_sums(self) -> None:
         """Gradient sums that count as 0 become 0."""
         if self.fresh:

@@ -99,7 +99,7 @@ class Batches:
         for first in range(0, count, together):
             self._share(task.part(first, min(first + together, count), task.fresh))
             if task.batch:
-                plan.learn(learners, self._samples.arena.memory, task.eta)
+                plan.learn(learners, self._samples.arena.memory, task.eta, task.fresh)
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""

@@ -135,12 +135,14 @@ class Compiled:
             self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
         except BaseException:
             if batch and fresh:  # the gradients of a batch that has not been completed are dropped
-                self._arena.fresh = not self._arena.sums_lent
+                self._arena.drop_sums()
             raise
         if self._gradients == "live":
             self._gradients = "lean" if lean else "full"
             self._has_run()
-        if batch:
+        if batch and fresh:
+            self._arena.drop_sums()
+        elif batch:
             self._arena.fresh = not self._arena.sums_lent
         return losses
 

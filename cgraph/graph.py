@@ -187,8 +187,11 @@ class Graph(Compiled):
         if self._calls_python:  # an own node may do more than to learn from a gradient
             self._arena.settle_sums()
         if not self._arena.fresh:
-            plan.learn(self._learners, self._arena.memory, rate)
-            self._arena.fresh = not self._arena.sums_lent
+            # When a node's own update raises, the others have learnt, and must not learn the same again.
+            fresh = not (self._arena.sums_lent or self._calls_python)
+            plan.learn(self._learners, self._arena.memory, rate, fresh)
+            if fresh:
+                self._arena.drop_sums()
 
     # Samples
 

@@ -168,16 +168,12 @@ def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
-cdef void descend_and_clear(real *w, real *dw, real eta, Py_ssize_t n) noexcept nogil:
-    strided_descend(w, dw, eta, n)
-    memset(dw, 0, n * sizeof(real))
-
-
 def descend(real[::1] w, real[::1] dw, real eta):
     require(w.shape[0] == dw.shape[0])
     with nogil:
         if w.shape[0]:
-            descend_and_clear(&w[0], &dw[0], eta, w.shape[0])
+            strided_descend(&w[0], &dw[0], eta, w.shape[0])
+            memset(&dw[0], 0, w.shape[0] * sizeof(real))
 
 
 # The steps of a Graph
@@ -247,7 +243,9 @@ cdef class DescentStep(Step):
         self.n = n
 
     cdef void learn(self, Arena *arena) noexcept nogil:
-        descend_and_clear(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
+        strided_descend(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
+        if not arena.fresh:
+            memset(arena.sums, 0, self.n * sizeof(real))
 
 
 cdef class EndStep(Step):

@@ -131,9 +131,9 @@ def backward(Steps steps, Memory memory, bint fresh, Py_ssize_t valid=1):
     steps.check(&memory.arena)
 
 
-def learn(Steps learners, Memory memory, double eta):
-    """One update: values -= eta * sums, then the sums are 0."""
-    memory.arena.eta = eta
+def learn(Steps learners, Memory memory, double eta, bint fresh):
+    """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh), whatever they hold."""
+    memory.arena.eta, memory.arena.fresh = eta, fresh
     with nogil:
         learners.learn(&memory.arena)
     learners.check(&memory.arena)
@@ -198,8 +198,8 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
             course.clear = arena.learn
         sample += n
         if course.batch and not arena.failed and sample == course.end and not arena.learn:
+            arena.fresh = course.clear = course.fresh
             (<Steps>course.learners).learn(arena)
-            course.clear = course.fresh
     course.sample = sample
 
 

@@ -35,7 +35,7 @@ cdef class Step:
         """Adds to its inputs' gradients, or overwrites them; and to the gradient sums of what learns."""
 
     cdef void learn(self, Arena *arena) noexcept nogil:
-        """For steps whose parameters do not lie in the arena: values -= eta * sums, then the sums are 0."""
+        """values -= eta * sums, then the sums are 0, or count as 0."""
 
 
 cdef class Port:
