@@ -15,7 +15,9 @@ from cgraph._kernels.channels cimport all_finite
 from cgraph._kernels.lane_tile cimport (
     Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
 )
-from cgraph._kernels.simd cimport V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_transpose, vec
+from cgraph._kernels.simd cimport (
+    V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
+)
 from cgraph._kernels.step cimport Arena, Step, Table
 from cgraph._kernels.window cimport Window
 
@@ -348,18 +350,23 @@ cdef class LaneLayerStep(Step):
             t += taps
 
     cdef void deliver(
-        self, const real *totals, Py_ssize_t samples, const Term *out, Py_ssize_t outs, real *dw, bint fresh
+        self, real *totals, Py_ssize_t samples, const Term *out, Py_ssize_t outs, real *dw, bint fresh
     ) noexcept nogil:
         """The sums of the first samples of each total."""
-        cdef Py_ssize_t t, k
-        cdef real total
+        cdef Py_ssize_t count = self.layout.tap_count * outs, i = 0, t, k
         cdef real *to
+        while samples < V_LANES and i < count:
+            v_store(totals + i * V_LANES, v_first(v_load(totals + i * V_LANES), samples))
+            i += 1
+        i = 0
+        while i < count:    # in place: the sums, and what is read behind the last total, are in nobody's way
+            v_store(totals + i, v_row_sums(totals + i * V_LANES))
+            i += V_LANES
         for t in range(self.layout.tap_count):
             for k in range(outs):
-                total = v_hsum(v_first(v_load(totals), samples))
-                totals += V_LANES
                 to = dw + self.gradients.taps[t] + out[k].w
-                to[0] = total if fresh else to[0] + total
+                to[0] = totals[0] if fresh else to[0] + totals[0]
+                totals += 1
 
 
 cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) noexcept nogil:

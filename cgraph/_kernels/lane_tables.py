@@ -47,7 +47,7 @@ def scratch(o: Window, lanes: int, c_out: int, vector: int, itemsize: int) -> Sc
     begin = up(max(DEPTH, taps) * PACKED, line)
     totals = begin + height * width * lanes
     biases = begin + up(c_out, column) * lanes
-    size = max(totals + up(taps * c_out * vector, line), biases + lanes)
+    size = max(totals + up(up(taps * c_out, vector) * vector, line), biases + lanes)
     return Scratch(0, begin, totals, begin, biases, size)
 
 

@@ -139,6 +139,17 @@ static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff
     for (i = 0; i < V_LANES; i++) v_store(t + i * t_step, row[i]);
 }
 
+/* Of V_LANES vectors, one behind the other, the sum of each; added in the order of v_hsum. */
+static inline vec v_row_sums(const real *x) {
+    vec row[V_LANES];
+    ptrdiff_t half, i;
+    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * V_LANES);
+    for (half = V_LANES / 2; half > 0; half /= 2)
+        for (i = 0; i < half; i++)
+            row[i] = v_zip_low(row[i], row[i + half]) + v_zip_high(row[i], row[i + half]);
+    return row[0];
+}
+
 /* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
 static inline vec v_opaque(vec v) {
 #if defined(__x86_64__)
@@ -188,6 +199,7 @@ static inline vmask v_nan(vec v) { return v != v; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
+static inline vec v_row_sums(const real *x) { return *x; }
 static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
     (void)x_step;
     (void)t_step;

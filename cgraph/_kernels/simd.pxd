@@ -35,4 +35,5 @@ cdef extern from "simd.h" nogil:
     void v_scatter(real *p, Py_ssize_t step, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
     real v_hsum(vec v) noexcept
+    vec v_row_sums(const real *x) noexcept
     void v_transpose(const real *x, Py_ssize_t x_step, real *t, Py_ssize_t t_step) noexcept
