@@ -14,7 +14,7 @@ from cgraph._kernels import Build
 from cgraph._kernels.step import Step
 from cgraph._kernels.window import Window
 from cgraph._places import Access, Place, Region
-from cgraph._steps import connected
+from cgraph._steps import connected, pooling_of
 from cgraph.lowering import Block, Program, Unit
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
@@ -103,12 +103,9 @@ def pooling(
     rectified: bool = False,
 ) -> Step:
     """For pooling, lanes are what channels of a group are for one sample."""
-    node: Any = unit.nodes[0]
-    average = isinstance(node, AveragePooling2d)
-    pad_value = 0.0 if average else node._pad_value
     make = builder.kernels.pooling.PoolingStep
-    lanes, images = builder.lanes, len(unit.nodes)
-    return make(node._window, average, pad_value, lanes, inputs[0], output, images, rectified)
+    images = len(unit.nodes)
+    return make(*pooling_of(unit), builder.lanes, inputs[0], output, images, rectified)
 
 
 def concatenation(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:

@@ -12,6 +12,7 @@ from cgraph._array import DType
 from cgraph._kernels import Build
 from cgraph._kernels.protocols import Connected, Offsets
 from cgraph._kernels.step import CallStep, Step
+from cgraph._kernels.window import Window
 from cgraph._places import Access, Place, Region, output_place, place
 from cgraph.lowering import Kind, Unit
 from cgraph.node import Node
@@ -87,12 +88,16 @@ def reduction(builder: Builder, unit: Unit, inputs: list[Place], output: Place) 
 
 
 def pooling(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
-    node: Any = unit.nodes[0]
-    average = isinstance(node, AveragePooling2d)
-    pad_value = 0.0 if average else node._pad_value
     channels = 1 if len(unit.nodes) == 1 else output.step
     make = builder.kernels.pooling.PoolingStep
-    return make(node._window, average, pad_value, channels, inputs[0], output)
+    return make(*pooling_of(unit), channels, inputs[0], output)
+
+
+def pooling_of(unit: Unit) -> tuple[Window, bool, float]:
+    """Its window, whether it is the average, and what padding counts as."""
+    node: Any = unit.nodes[0]
+    average = isinstance(node, AveragePooling2d)
+    return node._window, average, 0.0 if average else node._pad_value
 
 
 def concatenation(builder: Builder, unit: Unit, inputs: list[Place], output: Place) -> Step:
