@@ -1,4 +1,4 @@
-"""Affine 1024→1024, one sample: forward, and the gradients of the input and of the weights."""
+"""Affine 1024→1024: forward, and the gradients of input and weights; of one sample, and what is alike for many."""
 
 import numpy as np
 import one_core
@@ -9,10 +9,10 @@ import cgraph as CG
 SIZE = 1024
 
 
-def arrays() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An input, a target, the weights; each loss is Σ (y - t)² / 2 or as cheap."""
+def arrays(*batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An input, a target, or a batch of them, and the weights; each loss is Σ (y - t)² / 2 or as cheap."""
     rng = np.random.default_rng(1)
-    x, t = rng.normal(size=(2, SIZE)).astype(np.float32)
+    x, t = rng.normal(size=(2, *batch, SIZE)).astype(np.float32)
     return x, t, rng.normal(0, SIZE**-0.5, (SIZE, SIZE)).astype(np.float32)
 
 
@@ -34,9 +34,9 @@ def graph_passes(overwrite: bool = False) -> Work:
     return Work(passes)
 
 
-def torch_autograd() -> Work:
+def torch_autograd(*batch: int) -> Work:
     torch = one_core.torch_module()
-    x, t, weight = map(torch.from_numpy, arrays())
+    x, t, weight = map(torch.from_numpy, arrays(*batch))
     bias = torch.zeros(SIZE)
     inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
 
@@ -45,7 +45,7 @@ def torch_autograd() -> Work:
             tensor.grad = None
         torch.nn.functional.mse_loss(torch.nn.functional.linear(x, weight, bias), t).backward()
 
-    return Work(passes)
+    return Work(passes, *batch)
 
 
 def torch_by_hand() -> Work:
@@ -78,13 +78,13 @@ def numpy_by_hand() -> Work:
     return Work(passes)
 
 
-def jax_jit() -> Work:
+def jax_jit(*batch: int) -> Work:
     jax = one_core.jax_module()
-    x, t, weight = map(jax.numpy.asarray, arrays())
+    x, t, weight = map(jax.numpy.asarray, arrays(*batch))
     bias = jax.numpy.zeros(SIZE, "float32")
 
     def loss(x, weight, bias):
         return ((x @ weight + bias - t) ** 2).sum() / 2
 
     compiled = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-    return Work(lambda: jax.block_until_ready(compiled(x, weight, bias)))
+    return Work(lambda: jax.block_until_ready(compiled(x, weight, bias)), *batch)

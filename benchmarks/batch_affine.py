@@ -2,7 +2,7 @@
 
 import numpy as np
 import one_core
-from affine import SIZE
+from affine import SIZE, arrays
 from timing import Work
 
 import cgraph as CG
@@ -11,13 +11,6 @@ import cgraph as CG
 def flop() -> int:
     """Of one sample."""
     return 3 * 2 * SIZE**2
-
-
-def arrays(batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, targets, the weights; each loss is Σ (y - t)² / 2 or as cheap."""
-    rng = np.random.default_rng(1)
-    x, t = rng.normal(size=(2, batch, SIZE)).astype(np.float32)
-    return x, t, rng.normal(0, SIZE**-0.5, (SIZE, SIZE)).astype(np.float32)
 
 
 def graph_passes(batch: int, overwrite: bool = False) -> Work:
@@ -32,20 +25,6 @@ def graph_passes(batch: int, overwrite: bool = False) -> Work:
         if overwrite:
             graph._arena.fresh = True
         graph.accumulate(feed)
-
-    return Work(passes, batch)
-
-
-def torch_autograd(batch: int) -> Work:
-    torch = one_core.torch_module()
-    x, t, weight = map(torch.from_numpy, arrays(batch))
-    bias = torch.zeros(SIZE)
-    inputs = [tensor.requires_grad_() for tensor in (x, weight, bias)]
-
-    def passes() -> None:
-        for tensor in inputs:
-            tensor.grad = None
-        torch.nn.functional.mse_loss(torch.nn.functional.linear(x, weight, bias), t).backward()
 
     return Work(passes, batch)
 
@@ -82,15 +61,3 @@ def numpy_by_hand(batch: int) -> Work:
         np.sum(g, 0, out=dbias)
 
     return Work(passes, batch)
-
-
-def jax_jit(batch: int) -> Work:
-    jax = one_core.jax_module()
-    x, t, weight = map(jax.numpy.asarray, arrays(batch))
-    bias = jax.numpy.zeros(SIZE, "float32")
-
-    def loss(x, weight, bias):
-        return ((x @ weight + bias - t) ** 2).sum() / 2
-
-    compiled = jax.jit(jax.value_and_grad(loss, (0, 1, 2)))
-    return Work(lambda: jax.block_until_ready(compiled(x, weight, bias)), batch)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import affine
 import batch_affine
 import inference
 from batch_contenders import MLP_SIZES, PYTORCH, image_contenders, mlp_contenders
@@ -121,14 +122,14 @@ def mlp_batch(effort: Effort, batch: int) -> Section:
 def affine_batches(effort: Effort) -> list[Section]:
     batch = AFFINE_BATCH
     peers = {
-        "PyTorch autograd": batch_affine.torch_autograd(batch),
+        "PyTorch autograd": affine.torch_autograd(batch),
         "PyTorch by hand, without autograd": batch_affine.torch_by_hand(batch),
     }
     contenders = {
         "Graph, overwriting the sums": batch_affine.graph_passes(batch, overwrite=True),
         "Graph, adding to the sums": batch_affine.graph_passes(batch),
         **peers,
-        "jax.jit": batch_affine.jax_jit(batch),
+        "jax.jit": affine.jax_jit(batch),
         "NumPy by hand": batch_affine.numpy_by_hand(batch),
     }
     times, peak = with_peak(contenders, effort)
