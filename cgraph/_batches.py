@@ -86,7 +86,8 @@ class Batches:
             route = self._samples.route(task.target, task.feeds.leaves)
             plan.run(self._prepare(task, (route, route), learners))
             return True
-        task = task._replace(lean=True)  # the gradients of leaves could not be seen
+        if task.backward and not task.lean:
+            task = task._replace(lean=True)  # the gradients of leaves could not be seen
         if alone:
             plan.run(self._prepare(task, self._routes(task, together), learners))
             return False
@@ -156,8 +157,8 @@ class Batches:
 
     def _leaves_some(self, task: Task, together: int) -> bool:
         """Whether there are samples, before some update, that are too few to lie side by side."""
-        ends = together, task.feeds.size % together
-        return any(0 < end % self.choice.lanes < self.choice.least for end in ends)
+        lanes, least = self.choice.lanes, self.choice.least
+        return 0 < together % lanes < least or 0 < task.feeds.size % together % lanes < least
 
     def _prepare(
         self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
