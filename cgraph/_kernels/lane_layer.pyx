@@ -150,7 +150,7 @@ cdef class LaneSums:
 
 def lane_layer_scratch(window, lanes, c_in, c_out):
     """The number of elements of scratch that LaneLayerStep needs."""
-    return lane_tables.scratch(window, lanes, c_out, V_LANES, sizeof(real)).size
+    return lane_tables.scratch(window, lanes, c_out, sizeof(real)).size
 
 
 # What lane_tables.layer has found, in this order.

@@ -16,7 +16,7 @@ Rows = list[tuple[int, ...]]
 # Elements with equal taps, as (number, shift of the source); the elements, as (place in the source, place).
 Area = tuple[Pairs, Pairs]
 PACKED = 8  # from the weights of one term to those of the next, where they are packed
-LINE = 64  # bytes
+LINE, WIDEST = 64, 32  # bytes of a cache line, and of the widest vector
 DEPTH = 384  # terms summed at a time, so that their weights stay in the nearest cache
 # Bytes of x that stay there, too, where there is but one spot and all strips read them.
 NEAR = 16384
@@ -40,13 +40,13 @@ def frame(o: Window) -> tuple[int, int]:
     return (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
 
 
-def scratch(o: Window, lanes: int, c_out: int, vector: int, itemsize: int) -> Scratch:
-    """vector: how many elements of `itemsize` bytes it has. Behind the weights lies a frame or a turned gradient."""
-    line, taps, column = LINE // itemsize, o.k_h * o.k_w, 2 * vector
+def scratch(o: Window, lanes: int, c_out: int, itemsize: int) -> Scratch:
+    """The same for vectors of all sizes. Behind the weights lies a frame or a turned gradient."""
+    line, vector, taps = LINE // itemsize, WIDEST // itemsize, o.k_h * o.k_w
     height, width = frame(o)
     begin = up(max(DEPTH, taps) * PACKED, line)
     totals = begin + height * width * lanes
-    biases = begin + up(c_out, column) * lanes
+    biases = begin + up(c_out, 2 * vector) * lanes
     size = max(totals + up(up(taps * c_out, vector) * vector, line), biases + lanes)
     return Scratch(0, begin, totals, begin, biases, size)
 
@@ -106,7 +106,7 @@ def layer(
     numbers = [
         *(lanes, c_out, area, len(taps), width),
         *(d[0], values_at, len(taps) * len(ins), pitch),
-        *(scratch_at + at for at in scratch(o, lanes, c_out, vector, itemsize)[:5]),
+        *(scratch_at + at for at in scratch(o, lanes, c_out, itemsize)[:5]),
         (height, width) == (o.m_h, o.m_w),
         connected is not None or channel_step == pitch > c_out,
         connected is None and area == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w),
