@@ -48,8 +48,16 @@ class Arena:
         self.places = np.concatenate(places)
         self.own_values = np.zeros(self.places.size, builder.dtype)
         self.own_sums = np.zeros(self.places.size, builder.dtype)
-        self.fresh = False
-        self.values_lent = self.sums_lent = False
+        self.values_lent = self.sums_lent = self.running = False
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the gradient sums count as 0, whatever they hold."""
+        return self.memory.fresh
+
+    @fresh.setter
+    def fresh(self, value: bool) -> None:
+        self.memory.fresh = value
 
     def memory_of(self, thread: int, data: Array, grad: Array, scratch: Array) -> plan.Memory:
         """More memory for the same parameters; each thread has gradient sums of its own."""
@@ -87,6 +95,7 @@ class Arena:
 
     def begin(self) -> None:
         """What the user may have written counts."""
+        self.running = True
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
@@ -94,9 +103,11 @@ class Arena:
 
     def finish(self) -> None:
         """The user's arrays read what counts."""
+        self.running = False
         if self.values_lent:
             self.values.take(self.places, out=self.own_values)
         if self.sums_lent:
+            self.settle_sums()  # lent in the middle of a call
             self.sums.take(self.places, out=self.own_sums)
 
     def lend_values(self) -> None:
@@ -109,14 +120,9 @@ class Arena:
         """The same for gradient sums, which then never count as 0 unseen."""
         if not self.sums_lent:
             self.sums_lent = True
-            self.settle_sums()
+            if not self.running:  # else `finish` does it
+                self.settle_sums()
             self.sums.take(self.places, out=self.own_sums)
-
-    def drop_sums(self) -> None:
-        """Gradient sums count as 0, whatever they hold; they are 0, if the user may look at them."""
-        self.fresh = True
-        if self.sums_lent:
-            self.settle_sums()
 
     def settle_sums(self) -> None:
         """Gradient sums that count as 0 become 0."""

@@ -128,21 +128,15 @@ class Compiled:
             return losses
         if batch is None:
             batch = feeds.size
-        fresh = self._take_fresh()
-        # While steps learn, they leave the sums alone: these count as 0 afterwards too, whatever ends the pass.
-        self._arena.fresh = fresh and batch == 1 < self._choice.least
-        try:
-            self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
-        except BaseException:
-            if batch and fresh:  # the gradients of a batch that has not been completed are dropped
-                self._arena.drop_sums()
-            raise
+        fresh = self._may_overwrite()
+        self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
         if self._gradients == "live":
             self._gradients = "lean" if lean else "full"
             self._has_run()
-        if batch and fresh:
-            self._arena.drop_sums()
-        elif batch:
+        # Sums that counted as 0 did so until here: what an exception has interrupted is dropped.
+        if not batch:
+            self._arena.fresh = False
+        elif not fresh:
             self._arena.fresh = not self._arena.sums_lent
         return losses
 
@@ -167,12 +161,11 @@ class Compiled:
         for node in self._program.outputs:
             node._has_run = True
 
-    def _take_fresh(self) -> bool:
-        """Whether steps may overwrite the gradient sums, which then no longer count as 0."""
+    def _may_overwrite(self) -> bool:
+        """Whether steps may overwrite the gradient sums, since these count as 0."""
         if self._calls_python:  # a node that raises leaves the sums of those behind it unwritten
             self._arena.settle_sums()
-        fresh, self._arena.fresh = self._arena.fresh, False
-        return fresh
+        return self._arena.fresh
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""

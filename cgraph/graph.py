@@ -163,7 +163,8 @@ class Graph(Compiled):
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
         self._gradients = "live"
-        plan.backward(self._whole, self._arena.memory, self._take_fresh())
+        plan.backward(self._whole, self._arena.memory, self._may_overwrite())
+        self._arena.fresh = False
         self._gradients = "full"
 
     @alone
@@ -190,8 +191,6 @@ class Graph(Compiled):
             # When a node's own update raises, the others have learnt, and must not learn the same again.
             fresh = not (self._arena.sums_lent or self._calls_python)
             plan.learn(self._learners, self._arena.memory, rate, fresh)
-            if fresh:
-                self._arena.drop_sums()
 
     # Samples
 

@@ -13,6 +13,7 @@ cdef class Steps:
 
 cdef class Memory:
     cdef Arena arena
+    cdef public bint fresh      # the gradient sums count as 0, whatever they hold
     cdef bint held
     cdef long since             # the generation that holds it
 

@@ -16,6 +16,7 @@ class Steps:
 
 @disjoint_base
 class Memory:
+    fresh: bool
     @property
     def busy(self) -> bool: ...
     def __init__(self, data: int, grad: int, values: int, sums: int, scratch: int) -> None: ...

@@ -132,11 +132,12 @@ def backward(Steps steps, Memory memory, bint fresh, Py_ssize_t valid=1):
 
 
 def learn(Steps learners, Memory memory, double eta, bint fresh):
-    """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh), whatever they hold."""
+    """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh). No signal is heard in between."""
     memory.arena.eta, memory.arena.fresh = eta, fresh
     with nogil:
         learners.learn(&memory.arena)
     learners.check(&memory.arena)
+    memory.fresh = fresh
 
 
 cdef class Route:

@@ -1,0 +1,137 @@
+"""An exception at any line of a call: no gradient is learnt twice, and none of an older call comes back."""
+
+import sys
+
+import numpy as np
+import pytest
+
+import cgraph as CG
+
+pytestmark = [
+    pytest.mark.thread_unsafe(reason="traces"),
+    pytest.mark.usefixtures("eager_threads"),
+]
+ETA, COUNT, BATCH = 0.125, 40, 16
+ROWS = np.random.default_rng(0).uniform(-1, 1, (2, COUNT, 6))
+
+
+class Stopped(BaseException):
+    """As KeyboardInterrupt is."""
+
+
+def network(layout, threads):
+    """A graph whose sums hold what has been learnt; its only leaf, and its parameters."""
+    rng = np.random.default_rng(1)
+    x = CG.Leaf1(6)
+    first = CG.Affine(x, rng.uniform(-1, 1, (7, 5)))
+    second = CG.Affine(CG.Tanh(first), rng.uniform(-1, 1, (6, 3)))
+    graph = CG.Graph(CG.Norm2(second), layout=layout, threads=threads)
+    graph.step({x: ROWS[0]}, ETA)
+    return graph, x
+
+
+def weights(graph):
+    return np.concatenate([p.value.ravel() for p in CG.parameters(graph.nodes[-1])])
+
+
+def stopped(call, event):
+    """Runs a call up to that event of its Python; whether there are fewer."""
+    left = event
+
+    def trace(frame, *_):
+        nonlocal left
+        if "cgraph" not in frame.f_globals["__name__"]:
+            return None
+        left -= 1
+        if left == 0:
+            raise Stopped
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except Stopped:
+        return False
+    finally:
+        sys.settrace(before)
+    return True
+
+
+def accumulate(graph, x):
+    return graph.accumulate({x: ROWS[1]})
+
+
+def step(graph, x):
+    return graph.step({x: ROWS[1]}, ETA)
+
+
+def train(graph, x):
+    return graph.train({x: ROWS[1]}, ETA, BATCH)
+
+
+def update(graph, x):
+    return graph.update(ETA)
+
+
+def ends(call, layout, threads):
+    """What the parameters may be after the call has been stopped and an update has followed."""
+    graph, x = network(layout, threads)
+    if call is update:
+        graph.accumulate({x: ROWS[1]})
+        graph.update(ETA)
+        return [weights(graph)]
+    found = [weights(graph)]
+    size = BATCH if call is train else COUNT
+    for first in range(0, COUNT, size):
+        graph.accumulate({x: ROWS[1][first : first + size]})
+        graph.update(ETA)
+        found.append(weights(graph))
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+@pytest.mark.parametrize("call", [accumulate, step, train, update])
+def test_whatever_line_is_the_last_each_gradient_counts_once_or_not_at_all(call, layout, threads):
+    allowed = ends(call, layout, threads)
+    event, complete = 0, False
+    while not complete:
+        event += 1
+        graph, x = network(layout, threads)
+        if call is update:
+            graph.accumulate({x: ROWS[1]})
+        complete = stopped(lambda graph=graph, x=x: call(graph, x), event)
+        graph.update(ETA)
+        found = weights(graph)
+        assert any(np.allclose(found, each, 1e-12, 1e-12) for each in allowed), event
+    assert event > 5
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+@pytest.mark.parametrize("call", [accumulate, step, update])
+def test_sums_that_are_looked_at_in_the_middle_of_a_call_are_right_after_it(call, layout):
+    """By another thread, say, or in a handler of a signal."""
+    plain, x = network(layout, 1)
+    plain.accumulate({x: ROWS[1]})
+    call(plain, x)
+    expected = [p.grad.copy() for p in CG.parameters(plain.nodes[-1])]
+    for event in range(1, 60, 4):
+        graph, x = network(layout, 1)
+        graph.accumulate({x: ROWS[1]})
+        left, lent = event, []
+
+        def look(frame, *_, graph=graph, lent=lent):
+            nonlocal left
+            left -= 1
+            if left == 0:
+                sys.settrace(None)
+                lent += [p.grad for p in CG.parameters(graph.nodes[-1])]
+            return look if "cgraph" in frame.f_globals["__name__"] else None
+
+        sys.settrace(look)
+        call(graph, x)
+        sys.settrace(None)
+        found = lent or [p.grad for p in CG.parameters(graph.nodes[-1])]
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, 1e-12, 1e-12)
