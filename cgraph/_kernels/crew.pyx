@@ -17,7 +17,6 @@ from cgraph._kernels.spin cimport (
 )
 
 cdef extern from *:     # which Cython's own declarations lack, or have with other types
-    const unsigned long PYTHREAD_INVALID_THREAD_ID
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument) noexcept
     int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) noexcept nogil
 
@@ -116,7 +115,7 @@ cdef Worker *start() except? NULL:
         raise MemoryError()
     PyThread_acquire_lock(worker.wake, WAIT_LOCK)
     PyThread_acquire_lock(worker.ended, WAIT_LOCK)
-    if PyThread_start_new_thread(attend, worker) == PYTHREAD_INVALID_THREAD_ID:
+    if PyThread_start_new_thread(attend, worker) == <unsigned long>-1:  # its name is not in the stable ABI
         discard(worker)
         return NULL
     while True:
