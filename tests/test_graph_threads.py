@@ -1,7 +1,8 @@
 """Batches in several threads: the library's, the user's, in forked processes, at the end of a process, under Ctrl-C."""
 
-import _thread
+import ctypes.util
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from own_nodes import Square
 
 import cgraph as CG
 from cgraph import _batches
-from cgraph._kernels import crew, plan
+from cgraph._kernels import plan
 from cgraph._kernels.crew import run_together
 
 pytestmark = [
@@ -27,6 +28,7 @@ pytestmark = [
     pytest.mark.usefixtures("eager_threads"),
 ]
 TASKS = "/proc/self/task"  # of Linux: a file for each thread
+FE_UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # of <fenv.h>
 needs_tasks = pytest.mark.skipif(not os.path.isdir(TASKS), reason="counts tasks of Linux")
 SECONDS = 60  # until something that does not end has failed
 
@@ -195,42 +197,6 @@ def test_workers_that_wait_sleep():
     assert time.process_time() - before < 0.1
 
 
-@pytest.fixture
-def new_crew():
-    """No worker of former tests serves here, nor one of these tests elsewhere."""
-    crew.renew()
-    yield
-    crew.renew()
-
-
-def no_threads(*_):
-    raise RuntimeError("can't start new thread")
-
-
-@pytest.mark.parametrize("start", [no_threads, lambda *_: None], ids=["refused", "never begins"])
-def test_the_caller_does_the_shares_that_nobody_begins(start, monkeypatch, new_crew):
-    """As at the end of the interpreter, or where other processes have all cores; results are the same."""
-    expected = trained(*small_problem())
-    crew.renew()
-    monkeypatch.setattr(_thread, "start_new_thread", start)
-    for ours, theirs in zip(trained(*small_problem()), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-
-
-def test_where_a_worker_cannot_be_made_the_next_call_works(monkeypatch, new_crew):
-    def no_memory(*_):
-        raise MemoryError
-
-    graph, feed = small_problem()
-    expected = CG.Graph(graph.nodes[-1], threads=1).predict(feed)
-    graph = CG.Graph(graph.nodes[-1], threads=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(_thread, "start_new_thread", no_memory)
-        with pytest.raises(MemoryError):
-            graph.predict(feed)
-    np.testing.assert_array_equal(graph.predict(feed), expected)
-
-
 @pytest.mark.parametrize("failing", [0, 1, 2])
 def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
     graph, feed = small_problem()
@@ -331,7 +297,7 @@ import os, signal, sys, threading, time
 import numpy as np
 sys.path.insert(0, {tests!r})
 import cgraph as CG
-from batch_problems import long_problem, small_problem
+from batch_problems import long_problem, small_problem, trained
 from cgraph import _batches
 _batches.SHARE = 1e-9
 """
@@ -432,6 +398,79 @@ def test_a_process_forked_by_a_signal_within_a_call_does_not_wait_for_its_parent
         print(os.waitpid(children[0], 0)[1], well)
     """)
     assert out == "0 True\n"
+
+
+# Where no thread starts: its stack would be larger than all memory
+
+NO_THREAD = 1 << 62
+needs_no_thread = pytest.mark.skipif(
+    sys.platform != "linux" or sys.maxsize < NO_THREAD,
+    reason="elsewhere such a stack is refused before",
+)
+
+
+@needs_no_thread
+@needs_tasks
+def test_the_caller_does_the_shares_of_threads_that_cannot_be_started():
+    """Results are the same, and the next call that can start a thread has one."""
+    out = run(f"""
+        def tasks():
+            return len(os.listdir({TASKS!r}))
+
+        before = tasks()
+        usual = threading.stack_size({NO_THREAD})
+        alone = trained(*small_problem())
+        found = [tasks() - before]
+        threading.stack_size(usual)
+        together = trained(*small_problem())
+        found.append(tasks() - before)
+        print(found, all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True)))
+    """)
+    assert out == "[0, 1] True\n"
+
+
+@needs_tasks
+def test_the_caller_does_the_shares_that_nobody_begins():
+    """Where all threads have one core, results are the same."""
+    out = run("""
+        expected = trained(*small_problem())
+        cores = list(os.sched_getaffinity(0))[:1]
+        for task in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(task), cores)
+        found = trained(*small_problem(), rounds=20)
+        print(all(np.array_equal(a, b) for a, b in zip(expected[:3], found, strict=False)))
+    """)
+    assert out == "True\n"
+
+
+@needs_no_thread
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_share_is_rounded_as_the_callers(dtype):
+    """Whoever does it: a worker that was started by one who rounds otherwise, too."""
+    libm = ctypes.util.find_library("m")
+    if libm is None or platform.machine() not in FE_UPWARD:
+        pytest.skip("fesetround cannot be called")
+    out = run(f"""
+        import ctypes
+        fesetround = ctypes.CDLL({libm!r}).fesetround
+        graph, feed = small_problem({dtype!r})
+
+        def rounded(mode):
+            fesetround(mode)
+            try:
+                return graph.predict(feed)
+            finally:
+                fesetround(0)
+
+        usual = threading.stack_size({NO_THREAD})
+        up, nearest = rounded({FE_UPWARD[platform.machine()]}), rounded(0)
+        threading.stack_size(usual)
+        for _ in range(50):
+            assert (rounded(0) == nearest).all()
+            assert (rounded({FE_UPWARD[platform.machine()]}) == up).all()
+        print((up != nearest).any())
+    """)
+    assert out == "True\n"
 
 
 ENDINGS = {

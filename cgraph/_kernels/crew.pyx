@@ -3,8 +3,6 @@
 Waking a thread that sleeps takes longer than a small batch. So who waits looks again and again for a while, and sleeps
 only then; and what nobody has begun when the calling thread has done its own share, that one does itself.
 """
-import _thread
-
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
     PY_LOCK_ACQUIRED, WAIT_LOCK, PyThread_acquire_lock, PyThread_allocate_lock, PyThread_free_lock,
@@ -14,27 +12,25 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.plan cimport Course, Run, advance
+from cgraph._kernels.spin cimport (
+    s_core, s_exchange, s_leave, s_load, s_load_pointer, s_nanoseconds, s_pause, s_replace, s_replace_pointer, s_state,
+)
 
-cdef extern from *:     # which Cython's own declarations lack
+cdef extern from *:     # which Cython's own declarations lack, or have with other types
+    unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument) noexcept
     int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) noexcept nogil
 
-cdef extern from "spin.h":
-    ctypedef long s_state
-    s_state s_load(s_state *p) noexcept nogil
-    void *s_load_pointer(void **p) noexcept nogil
-    s_state s_exchange(s_state *p, s_state new) noexcept nogil
-    bint s_replace(s_state *p, s_state old, s_state new) noexcept nogil
-    bint s_replace_pointer(void **p, void *old, void *new) noexcept nogil
-    void s_pause() noexcept nogil
-    int64_t s_nanoseconds() noexcept nogil
-    int s_core() noexcept nogil
-    void s_leave(int core) noexcept nogil
+cdef extern from "<fenv.h>" nogil:
+    ctypedef struct fenv_t:
+        pass
+    int fegetenv(fenv_t *environment) noexcept
+    int fesetenv(const fenv_t *environment) noexcept
 
 cdef enum:
     SPIN = 500_000      # nanoseconds of looking before sleep: more than the Python between two calls takes
     LOOKS = 32          # between two looks at the clock
-    TRUST = 2           # so often in vain, and there is no more looking,
-    RETRY = 16          # until so many sleeps later
+    RETRY = 16          # of so many waits in vain, one after the other,
+    TRUST = 2           # the first ones look, and the others sleep at once
     SLICE = 50_000      # microseconds of sleep until Ctrl-C is listened to, where it does not wake who sleeps
 
 cdef enum State:
@@ -52,10 +48,11 @@ cdef struct Worker:
     s_state hired               # by a call
     Course *course
     int core                    # on which it was posted
+    fenv_t environment          # how who has posted it rounds, and whether subnormal numbers are 0
     PyThread_type_lock wake     # released once for each sleep
     PyThread_type_lock ended
-    int missed                  # it has looked for a course in vain
-    int unseen                  # who has hired it has looked for the end in vain
+    int missed                  # so often it has waited for a course in vain, modulo RETRY
+    int unseen                  # the same of who has hired it, who waits for the end
     bint owed                   # to who has hired it: `ended` will be released, or has been
     Worker *next
 
@@ -67,25 +64,21 @@ cdef bint changes(s_state *state, s_state now, int *vain) noexcept nogil:
     """Whether it does, before it is time to sleep. Who looks in vain may be keeping the others from their core."""
     cdef int64_t start = s_nanoseconds()
     cdef int _look
-    vain[0] = (vain[0] + 1) % RETRY
-    while vain[0] <= TRUST and s_nanoseconds() - start < SPIN:
+    while vain[0] < TRUST and s_nanoseconds() - start < SPIN:
         for _look in range(LOOKS):
             if s_load(state) != now:
                 vain[0] = 0
                 return True
             s_pause()
+    vain[0] = (vain[0] + 1) % RETRY
     return s_load(state) != now
 
 
 # What a worker does
 
-def serve(size_t address):
+cdef void attend(void *address) noexcept nogil:
     """Runs what is posted to a worker, until the process ends."""
-    with nogil:
-        attend(<Worker *>address)
-
-
-cdef void attend(Worker *worker) noexcept nogil:
+    cdef Worker *worker = <Worker *>address
     cdef bint slept, begun
     while True:
         slept = not changes(&worker.state, IDLE, &worker.missed) and s_replace(&worker.state, IDLE, ASLEEP)
@@ -95,6 +88,7 @@ cdef void attend(Worker *worker) noexcept nogil:
         if slept and s_core() == worker.core:   # where it would keep from work who has woken it
             s_leave(worker.core)
         if begun:
+            fesetenv(&worker.environment)
             advance(worker.course, worker.course.samples)
             if s_exchange(&worker.state, IDLE) == AWAITED:
                 PyThread_release_lock(worker.ended)
@@ -111,22 +105,19 @@ cdef Worker *hire() except? NULL:
 
 
 cdef Worker *start() except? NULL:
-    """A new thread. Not by `threading`, whose lines Ctrl-C may interrupt when half of it is done."""
+    """A new thread; not of Python's own: it runs none, and nobody puts something else in its place, as gevent does."""
     cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
     if worker == NULL:
         raise MemoryError()
     worker.hired, worker.wake, worker.ended = True, PyThread_allocate_lock(), PyThread_allocate_lock()
-    try:
-        if worker.wake == NULL or worker.ended == NULL:
-            raise MemoryError()
-        PyThread_acquire_lock(worker.wake, WAIT_LOCK)
-        PyThread_acquire_lock(worker.ended, WAIT_LOCK)
-        _thread.start_new_thread(serve, (<size_t>worker,))
-    except BaseException as error:
+    if worker.wake == NULL or worker.ended == NULL:
         discard(worker)
-        if isinstance(error, RuntimeError):
-            return NULL
-        raise
+        raise MemoryError()
+    PyThread_acquire_lock(worker.wake, WAIT_LOCK)
+    PyThread_acquire_lock(worker.ended, WAIT_LOCK)
+    if PyThread_start_new_thread(attend, worker) == <unsigned long>-1:  # its name is not in the stable ABI
+        discard(worker)
+        return NULL
     while True:
         worker.next = <Worker *>s_load_pointer(&newest)
         if s_replace_pointer(&newest, worker.next, worker):
@@ -144,6 +135,7 @@ cdef void discard(Worker *worker) noexcept:
 
 cdef void post(Worker *worker, Course *course) noexcept nogil:
     worker.course, worker.core = course, s_core()
+    fegetenv(&worker.environment)
     if s_exchange(&worker.state, POSTED) == ASLEEP:
         PyThread_release_lock(worker.wake)
 

@@ -1,3 +1,4 @@
+from cgraph._kernels.spin cimport s_state
 from cgraph._kernels.step cimport Arena, Port
 
 
@@ -14,8 +15,7 @@ cdef class Steps:
 cdef class Memory:
     cdef Arena arena
     cdef public bint fresh      # the gradient sums count as 0, whatever they hold
-    cdef bint held
-    cdef long since             # the generation that holds it
+    cdef s_state held           # 0, or 1 + the generation that holds it
 
 
 # An array of samples, one after the other, and where they go, or come from, on each of two routes.

@@ -3,6 +3,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
 
+from cgraph._kernels.spin cimport s_exchange, s_load, s_replace, s_state
 from cgraph._kernels.step cimport Arena, CallStep, Port, Step
 
 cdef enum:
@@ -79,7 +80,7 @@ cdef class Memory:
     @property
     def busy(self):
         """Whether `exclusively` is at work."""
-        return self.held and self.since == generation
+        return s_load(&self.held) == 1 + generation
 
 
 def exclusively(Memory memory, str owner, finish, function, *arguments, **named):
@@ -87,9 +88,10 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
 
     Compiled, since no signal is heard between two lines of it.
     """
-    if memory.busy:
+    cdef s_state before = s_load(&memory.held), now = 1 + generation
+    # At once: without the GIL, two threads may be here. What another generation held is free.
+    if before == now or not s_replace(&memory.held, before, now):
         raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
-    memory.held, memory.since = True, generation
     memory.arena.failed = False
     try:
         return function(*arguments, **named)
@@ -97,7 +99,7 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
         try:
             complete(finish)
         finally:
-            memory.held = False
+            s_exchange(&memory.held, 0)
 
 
 cdef int complete(finish) except -1:

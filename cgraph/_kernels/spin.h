@@ -5,6 +5,7 @@
 #define CGRAPH_SPIN_H
 
 #include <stdint.h>
+/* These names of sched.h need _GNU_SOURCE, which Python.h defines: it must come first, as in all that Cython writes. */
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -37,9 +38,15 @@ static inline void s_pause(void) { __asm__ volatile("" ::: "memory"); }
 
 #include <intrin.h>
 
+#if defined(_M_X64) || defined(_M_IX86)
+/* Volatile reads are ordered here. They leave the line to all who look at it. */
+static inline s_state s_load(s_state *p) { return *(volatile s_state *)p; }
+static inline void *s_load_pointer(void **p) { return *(void *volatile *)p; }
+#else
 /* Not a plain read: that orders nothing on ARM. */
 static inline s_state s_load(s_state *p) { return _InterlockedOr(p, 0); }
 static inline void *s_load_pointer(void **p) { return _InterlockedCompareExchangePointer(p, 0, 0); }
+#endif
 static inline s_state s_exchange(s_state *p, s_state new) { return _InterlockedExchange(p, new); }
 static inline int s_replace(s_state *p, s_state old, s_state new) {
     return _InterlockedCompareExchange(p, new, old) == old;
