@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
+from cgraph._lane_steps import rectifiers
 from cgraph._steps import multiply_adds
 from cgraph.lowering import VECTOR_BYTES, Kind, Program, Unit
 from cgraph.nodes.affine import Affine
@@ -67,7 +68,8 @@ def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
     far = 2 * LINE_BYTES * sum(map(elements, units)) > FAR_BYTES  # data and gradients
     alone = [sample_cost(unit) for unit in units]
-    together = [lane_cost(unit, line, far) for unit in units]
+    folded = rectifiers(program, units).values()
+    together = [0.0 if unit in folded else lane_cost(unit, line, far) for unit in units]
     by_sample = Choice(1, 1, NEVER, len(units), sum(alone))
     if calls_python or layout == "samples":
         return by_sample
@@ -104,7 +106,8 @@ def sample_cost(unit: Unit) -> float:
         far = work * nodes[0].dtype.itemsize > FAR_BYTES
         return STEP + work * scale * (FAR_WEIGHT if far else WEIGHT)
     if unit.kind is Kind.CONVOLUTION:
-        return STEP + work * scale * MULTIPLY_ADD * slowness(unit)
+        moved = elements(unit) * scale * ELEMENT
+        return STEP + work * scale * MULTIPLY_ADD * slowness(unit) + moved
     return STEP + elements(unit) * scale * ELEMENT + library_calls(unit)
 
 
