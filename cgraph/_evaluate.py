@@ -103,9 +103,11 @@ def preserved(order: Sequence[Node]) -> Iterator[None]:
     The same for Graphs that own nodes.
     """
     graphs = owners(order)
-    holders = [*graphs, *(graph._arena for graph in graphs), *order]
+    arenas = [graph._arena for graph in graphs]
+    holders = [*graphs, *arenas, *order]
     # Attributes first: to a Graph, a look at arrays is their being handed out.
     attributes = [(vars(holder), dict(vars(holder))) for holder in holders]
+    fresh = [arena.fresh for arena in arenas]
     arrays = [(array, array.copy()) for holder in holders for array in _arrays(holder)]
     try:
         yield
@@ -113,6 +115,8 @@ def preserved(order: Sequence[Node]) -> Iterator[None]:
         for live, saved in attributes:
             live.clear()
             live.update(saved)
+        for arena, value in zip(arenas, fresh, strict=True):
+            arena.fresh = value
         for array, copy in arrays:
             array[...] = copy
 
