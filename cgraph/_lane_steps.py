@@ -175,10 +175,9 @@ def rectifiers(program: Program, units: Sequence[Unit]) -> dict[Unit, Unit]:
         readers.update(blocks_above(program, unit))
 
     def own_block(unit: Unit) -> Block | None:
-        """What a unit reads, all of it and nobody else."""
-        block, *others = blocks_above(program, unit)
-        whole = not others and len(block.nodes) == len(unit.nodes)
-        return block if whole and readers[block] == 1 else None
+        """What a unit with one input reads, if nobody else does: then it reads all channels."""
+        (block,) = blocks_above(program, unit)
+        return block if readers[block] == 1 else None
 
     found = {}
     for pool in units:
