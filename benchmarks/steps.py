@@ -31,7 +31,9 @@ class Stretch:
         self.graph = graph
         _, outlet = way._parts[None]
         memory = way._memories[0]
-        self.route = plan.Route(plan.Steps(steps), memory, way.lanes, [], outlet, [], memory)
+        self.route = plan.Route(
+            plan.Steps(steps), memory, way.lanes, way.learns, [], outlet, [], memory
+        )
         self.out = np.empty(MANY, graph.nodes[0].dtype)
 
     def run(self, backward: bool, learn: bool) -> Callable[[], None]:
@@ -47,7 +49,7 @@ def steps_table(net: Network, dtype: str, batch: int) -> str:
     """Of a batch of one: learning, too, and the calls that do no more than this."""
     graph, feed = training.graph_and_feed(net, dtype, batch)
     graph.step(feed, ETA)
-    samples, lanes = graph._batches._samples, graph._batches._lanes
+    samples, lanes = graph._batches._samples, graph._batches._lanes.get(graph._choice.lanes)
     way = samples if lanes is None else lanes
     stretches = {"all": Stretch(graph, way, [*way.steps.values(), way._end()])}
     for unit, step in way.steps.items():

@@ -47,7 +47,7 @@ class Batches:
     samples : Samples
         The way of one sample at a time.
     make_lanes : callable
-        Makes the other way, when it is first needed.
+        Makes the other way, for blocks of so many samples, when it is first needed.
     choice : Choice
         Which of them is taken.
     threads : int
@@ -57,21 +57,23 @@ class Batches:
     def __init__(
         self,
         samples: Samples,
-        make_lanes: Callable[[], Lanes],
+        make_lanes: Callable[[int], Lanes],
         choice: Choice,
         threads: int,
     ) -> None:
         self._samples = samples
         self._make_lanes = make_lanes
-        self._lanes: Lanes | None = None
+        self._lanes: dict[int, Lanes] = {}
         self.choice = choice
         self.threads = threads
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
+        # So many samples are surely not worth a second thread.
+        self._few = {b: self._too_few(b) for b in (False, True)}
 
     @property
     def nbytes(self) -> int:
         """What a thread needs, whatever the number of samples."""
-        lanes = self._lanes_for(NEVER - 1)
+        lanes = self._lanes_for(NEVER - 1, NEVER)
         return (lanes or self._samples).nbytes
 
     def run(self, task: Task, learners: plan.Steps) -> bool:
@@ -81,7 +83,7 @@ class Batches:
         """
         count = task.feeds.size
         together = min(task.batch or count, count)
-        alone = together == 1 or self._worth(task, together) == 1
+        alone = together <= self._few[task.backward] or self._worth(task, together) == 1
         if alone and together < self.choice.least:
             route = self._samples.route(task.target, task.feeds.leaves)
             plan.run(self._prepare(task, (route, route), learners))
@@ -119,6 +121,9 @@ class Batches:
         lines = -(-count // self._line_for(count))
         return max(1, min(self.threads, lines, int(count * self._time(task.backward) / SHARE)))
 
+    def _too_few(self, backward: bool) -> int:
+        return NEVER if self.threads == 1 else max(1, int(2 * SHARE / self._time(backward)) - 1)
+
     def _time(self, backward: bool) -> float:
         """Nanoseconds, about, of one sample."""
         return 1 + self.choice.cost * (3 if backward else 1)
@@ -133,21 +138,25 @@ class Batches:
         """How many samples take no longer than one."""
         return self.choice.line if count >= self.choice.least else 1
 
-    def _lanes_for(self, count: int) -> Lanes | None:
-        """The way side by side, if so many samples take it."""
-        if count < self.choice.least:
+    def _lanes_for(self, together: int, share: int) -> Lanes | None:
+        """The way side by side, if so many samples take it; in blocks no wider than a share fills, or nearly so."""
+        if together < self.choice.least:
             return None
-        if self._lanes is None:
-            self._lanes = self._make_lanes()
-        return self._lanes
+        width = self.choice.line
+        while width < min(share, self.choice.lanes):
+            width *= 2
+        lanes = self._lanes.get(width)
+        if lanes is None:
+            lanes = self._lanes[width] = self._make_lanes(width)
+        return lanes
 
     def _routes(self, task: Task, together: int, thread: int = 0) -> tuple[plan.Route, plan.Route]:
         """The routes of whole blocks and of what is left over, in the memory of a thread."""
         leaves = task.feeds.leaves
-        lanes = self._lanes_for(together)
+        lanes = self._lanes_for(together, min(together, task.feeds.size))
         if lanes and not lanes.reaches(task.target):
             lanes = None
-        if lanes is None or not self._leaves_some(task, together):
+        if lanes is None or not self._leaves_some(task, together, lanes.lanes):
             only = (lanes or self._samples).route(task.target, leaves, thread)
             return only, only
         return (
@@ -155,9 +164,9 @@ class Batches:
             self._samples.route(task.target, leaves, thread),
         )
 
-    def _leaves_some(self, task: Task, together: int) -> bool:
+    def _leaves_some(self, task: Task, together: int, lanes: int) -> bool:
         """Whether there are samples, before some update, that are too few to lie side by side."""
-        lanes, least = self.choice.lanes, self.choice.least
+        least = self.choice.least
         return 0 < together % lanes < least or 0 < task.feeds.size % together % lanes < least
 
     def _prepare(

@@ -82,7 +82,7 @@ class Compiled:
         self._choice = choose(program, layout, self._calls_python)
         self._batches = Batches(
             self._samples,
-            partial(Lanes, self._samples, kernels, lowered, self._choice.lanes, self._choice.first),
+            partial(Lanes, self._samples, kernels, lowered, self._choice.first),
             self._choice,
             1 if self._calls_python else threads,
         )
@@ -151,7 +151,7 @@ class Compiled:
             self._gradients = "zero"
             raise
         if not one_by_one:
-            self._feed_leaves(task.feeds, -1)
+            self._feed_leaves(task.feeds, task.feeds.size - 1)
             self._gradients = "none"
             for node in self._program.outputs:
                 node._has_run = False
@@ -169,8 +169,8 @@ class Compiled:
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""
-        for leaf, array in zip(feeds.leaves, feeds.arrays, strict=True):
-            leaf._data[...] = array[number].ravel()
+        inlets = self._samples.inlets(feeds.leaves)
+        plan.feed(self._arena.memory, inlets, feeds.arrays, number)
 
     def _show(self, feeds: Feeds, number: int) -> None:
         """One sample in the nodes' own arrays, and its gradients."""

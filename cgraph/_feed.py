@@ -45,13 +45,14 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
         fits = type(array) is np.ndarray and array.dtype is dtype and array.flags.c_contiguous
         if not fits:
             array = as_real(owner, f"feed of {leaf!r}", value)
-        if array.shape[1:] not in shapes:
+        shape = array.shape
+        if shape[1:] not in shapes:
             raise ValueError(
                 f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
-                f"(B, {leaf.height}, {leaf.width}), got {array.shape}"
+                f"(B, {leaf.height}, {leaf.width}), got {shape}"
             )
         arrays.append(array if fits else np.ascontiguousarray(array, dtype))
-        counts.add(len(array))
+        counts.add(shape[0])
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
     if len(counts) > 1:

@@ -41,7 +41,7 @@ def _batches(batches: Batches) -> str:
     choice = batches.choice
     way = "one sample at a time"
     if choice.lanes > 1:
-        way = f"{choice.lanes} samples at a time"
+        way = f"up to {choice.lanes} samples at a time"
         if choice.least > 1:
             way += f", from {choice.least} samples on"
     return f"batches: {way}; {batches.nbytes:,} bytes for each thread"

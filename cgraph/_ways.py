@@ -40,6 +40,7 @@ class Way(ABC):
         self, program: Program, arena: Arena, lanes: int, data: Region, scratch: Region
     ) -> None:
         self.lanes = lanes
+        self.learns = False  # whether several samples side by side can learn while they go backward
         self.program = program
         self.arena = arena
         self.steps: dict[Unit, Step] = {}
@@ -57,12 +58,16 @@ class Way(ABC):
         if latest and latest[0] is target and latest[1] == fed:
             return latest[2]
         steps, outlet = self._parts.get(target) or self._find(target)
-        inlets = [self._ports.get(leaf) or self._inlet(leaf) for leaf in fed]
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
-        route = plan.Route(steps, memory, self.lanes, inlets, outlet, kept, self.arena.memory)
+        ports = self.inlets(fed), outlet, kept
+        route = plan.Route(steps, memory, self.lanes, self.learns, *ports, self.arena.memory)
         self._latest[thread] = target, fed, route
         return route
+
+    def inlets(self, leaves: Iterable[Node]) -> list[Port]:
+        """Where the data of leaves lie."""
+        return [self._ports.get(leaf) or self._inlet(leaf) for leaf in leaves]
 
     @property
     def nbytes(self) -> int:
@@ -152,7 +157,7 @@ class Lanes(Way):
     """Many samples side by side; the first units may go one sample at a time all the same."""
 
     def __init__(
-        self, samples: Samples, kernels: Build, layout: Lowered, lanes: int, first: int
+        self, samples: Samples, kernels: Build, layout: Lowered, first: int, lanes: int
     ) -> None:
         """first: how many units, in order, take the steps of `samples`."""
         program, arena = samples.program, samples.arena
@@ -167,6 +172,7 @@ class Lanes(Way):
         for unit in program.units:
             if unit.block not in self._hidden:
                 builder.take(unit.block)
+        self.learns = not inside
         if inside:
             step = prefix_step(samples, builder, prefix, read)
             self.steps.update(dict.fromkeys(prefix, step))

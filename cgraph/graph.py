@@ -354,8 +354,8 @@ class Graph(Compiled):
         ------
         TypeError
             `i` is not an integer.
-        IndexError
-            There is no such sample.
+        IndexError, ValueError
+            There is no such sample; there is none any more, in an array that has become smaller.
         RuntimeError
             Nothing has been fed; the nodes belong to a newer Graph.
         """

@@ -233,6 +233,16 @@ def test_samples_that_are_none_are_refused():
     graph.sample(np.int64(2))
 
 
+def test_an_array_that_has_become_smaller_has_no_such_sample():
+    graph, x, t, _y = affine_graph()
+    rows = np.ones((3, 3))
+    graph.accumulate({x: rows, t: np.ones((3, 2))})
+    rows.resize((1, 3), refcheck=False)
+    graph.sample(0)
+    with pytest.raises(ValueError, match=r"^Graph: an array has become smaller since it was fed$"):
+        graph.sample(2)
+
+
 def test_what_is_refused_leaves_the_samples_of_the_last_batch():
     graph, x, t, y = affine_graph()
     graph.predict({x: np.array([[1.0, 2, 3], [4, 5, 6]])}, y)

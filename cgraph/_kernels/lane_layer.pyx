@@ -12,140 +12,19 @@ from libc.string cimport memcpy, memset
 
 from cgraph._kernels import lane_tables
 from cgraph._kernels.channels cimport all_finite
-from cgraph._kernels.lane_tile cimport (
-    Patch, Product, Spot, Strip, Term, all_sums, fetch_ahead, product_rows, some_slopes
-)
+from cgraph._kernels.lane_sums cimport Group, Pass, Sums, Target, all_targets, sums_of
+from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Term, product_rows, some_slopes
 from cgraph._kernels.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
 from cgraph._kernels.step cimport Arena, Step, Table
+from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
 cdef enum:
-    PACKED = 8      # as in lane_tables
-    MOST = 6        # rows of a strip
+    MOST = 6        # rows of a product, outputs of slopes
     TURNED = 16384  # bytes of the gradient, which a product reads again and again
     CHUNK = 3200    # bytes of a channel's gradient, which slopes read again and again
-
-
-# Where a channel's elements lie, and what is wanted of it.
-cdef struct Target:
-    Py_ssize_t w, to, add
-    Py_ssize_t wanted[2]
-
-# Targets that read the same sources. `term`: their first term, in the first area.
-cdef struct Group:
-    Py_ssize_t target, targets, source, sources, term
-
-# Spots that read the same taps, in every column. `tap`: how many taps the areas before have.
-cdef struct Area:
-    Py_ssize_t spot, spots, tap, taps
-
-# What a pass reads and writes.
-cdef struct Pass:
-    const real *x
-    const real *w
-    const real *bias        # or NULL; each counts `factor` times
-    real factor
-    real *to
-    real *packed
-    Py_ssize_t columns
-    bint lean
-
-
-cdef class LaneSums:
-    """Target channels, each the sum of its source channels' taps."""
-    cdef Table numbers
-    cdef const Target *targets
-    cdef const Term *sources
-    cdef const Group *groups
-    cdef const Area *areas
-    cdef const Spot *spots
-    cdef const Term *terms
-    cdef const Py_ssize_t *taps
-    cdef bint packs
-    cdef bint far               # the weights of a term from those of the next
-    cdef Py_ssize_t depth       # terms summed at a time
-    cdef Py_ssize_t group_count, area_count, tap_count
-
-    def __init__(self, numbers):
-        """numbers: lane_tables.sums."""
-        self.numbers = Table(numbers)
-        cdef const Py_ssize_t *at = self.numbers.at
-        self.packs, self.far, self.depth = at[0], at[1], at[2]
-        self.group_count, self.area_count, self.tap_count = at[3], at[4], at[5]
-        self.targets, self.sources = <const Target *>(at + at[6]), <const Term *>(at + at[7])
-        self.groups, self.areas = <const Group *>(at + at[8]), <const Area *>(at + at[9])
-        self.spots, self.terms, self.taps = <const Spot *>(at + at[10]), <const Term *>(at + at[11]), at + at[12]
-
-    cdef void run(self, Pass *p) noexcept nogil:
-        cdef const Group *group = self.groups
-        cdef Py_ssize_t most = max(self.depth // self.tap_count, 1), g, blocks, number, first
-        for g in range(self.group_count):
-            blocks = max((group[g].sources + most - 1) // most, 1)
-            for number in range(blocks):
-                first = group[g].sources * number // blocks
-                self.block(p, &group[g], first, group[g].sources * (number + 1) // blocks)
-
-    cdef void block(self, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last) noexcept nogil:
-        """All of a group's targets, for some of its sources; in strips of sizes as equal as can be."""
-        cdef const Target *target = self.targets + group.target
-        cdef Py_ssize_t wanted = 0, done = 0, size, strips, i
-        cdef const Target *member[MOST]
-        for i in range(group.targets):
-            wanted += target[i].wanted[p.lean]
-        strips = (wanted + MOST - 1) // MOST
-        while done < wanted:
-            size = (wanted - done + strips - 1) // strips
-            strips -= 1
-            done += size
-            i = 0
-            while i < size:
-                if target.wanted[p.lean]:
-                    member[i] = target
-                    i += 1
-                target += 1
-            self.strip(p, group, first, last, member, size)
-
-    cdef void strip(
-        self, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, const Target **member,
-        Py_ssize_t count
-    ) noexcept nogil:
-        cdef const Area *area = self.areas
-        cdef const Term *term
-        cdef Strip strip
-        cdef Py_ssize_t i
-        strip.rows, strip.x = count, p.x
-        for i in range(count):
-            strip.row[i].w = p.w + member[i].w
-            strip.row[i].to = p.to + member[i].to
-            strip.row[i].add = member[i].add or first > 0
-            strip.row[i].start = p.factor * p.bias[member[i].w] if p.bias != NULL else <real>0
-        if self.packs:
-            self.pack(p, group, first, last, &strip)
-        for i in range(self.area_count):
-            term = self.terms + group.term + area[i].tap * group.sources
-            strip.term, strip.end = term + first * area[i].taps, term + last * area[i].taps
-            if self.far:
-                fetch_ahead(&strip)
-            if first == 0 or strip.term < strip.end:
-                all_sums(&strip, self.spots + area[i].spot, area[i].spots * p.columns)
-
-    cdef void pack(
-        self, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, Strip *strip
-    ) noexcept nogil:
-        """Copies the weights of a strip, term after term."""
-        cdef const Term *source = self.sources + group.source
-        cdef Py_ssize_t c, tap, i, at
-        cdef real *to = p.packed
-        for c in range(first, last):
-            for tap in range(self.tap_count):
-                at = source[c].w + self.taps[tap]
-                for i in range(strip.rows):
-                    to[i] = strip.row[i].w[at]
-                to += PACKED
-        for i in range(strip.rows):
-            strip.row[i].w = p.packed + i - first * self.tap_count * PACKED
 
 
 def lane_layer_scratch(window, lanes, c_in, c_out):
@@ -167,8 +46,8 @@ cdef struct Layout:
 cdef class LaneLayerStep(Step):
     """Channels to c_out channels."""
     cdef Window o
-    cdef LaneSums outputs, gradients
-    cdef Table numbers
+    cdef Sums outputs, gradients
+    cdef Table numbers, outputs_table, gradients_table
     cdef Layout layout
     cdef const Py_ssize_t *taps     # of the frame
     cdef const Spot *windows        # of the frame
@@ -179,25 +58,25 @@ cdef class LaneLayerStep(Step):
         """given: what lane_tables.layer takes."""
         numbers, outputs, gradients, bias = lane_tables.layer(window, V_LANES, sizeof(real), *given)
         self.o, self.bias = window, bias
-        self.outputs, self.gradients = LaneSums(outputs), LaneSums(gradients)
-        self.numbers = Table(numbers)
+        self.numbers, self.outputs_table, self.gradients_table = Table(numbers), Table(outputs), Table(gradients)
+        self.outputs, self.gradients = sums_of(self.outputs_table.at), sums_of(self.gradients_table.at)
         cdef const Py_ssize_t *at = self.numbers.at
         self.layout = (<const Layout *>at)[0]
         self.taps, self.windows = at + self.layout.taps, <const Spot *>(at + self.layout.windows)
         self.products = <const Term *>(at + self.layout.products)
 
-    cdef void run(self, LaneSums sums, Arena *arena, char *numbers, const real *bias, bint lean) noexcept nogil:
+    cdef void run(self, const Sums *sums, Arena *arena, char *numbers, const real *bias, bint lean) noexcept nogil:
         cdef Pass p
         cdef Py_ssize_t column = 2 * V_LANES
         p.x, p.to, p.w = <real *>numbers, <real *>numbers, <real *>arena.values + self.layout.values_at
         p.bias, p.factor, p.lean = bias, self.bias, lean
         p.packed = <real *>arena.scratch + self.layout.packed_at
         p.columns = (arena.valid + column - 1) // column
-        sums.run(&p)
+        all_targets(sums, &p)
 
     cdef void forward(self, Arena *arena) noexcept nogil:
         cdef const real *w = <real *>arena.values + self.layout.values_at
-        self.run(self.outputs, arena, arena.data, w + self.layout.rows * self.layout.pitch, False)
+        self.run(&self.outputs, arena, arena.data, w + self.layout.rows * self.layout.pitch, False)
         if not self.layout.in_place and not all_finite(w, self.layout.pitch, self.layout.rows, self.layout.c_out):
             self.multiply_padding(arena)
 
@@ -231,12 +110,13 @@ cdef class LaneLayerStep(Step):
                 d += self.layout.lanes
 
     cdef void backward(self, Arena *arena) noexcept nogil:
-        self.run(self.gradients, arena, arena.grad, NULL, arena.lean)
+        self.run(&self.gradients, arena, arena.grad, NULL, arena.lean)
         self.weight_gradient(arena)
 
     # dK[o][c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[o][a, b]
 
     cdef void weight_gradient(self, Arena *arena) noexcept nogil:
+        cdef real *w = <real *>arena.values + self.layout.values_at
         cdef real *dw = <real *>arena.sums + self.layout.values_at
         cdef const Group *group = self.gradients.groups
         cdef const Target *target = self.gradients.targets
@@ -246,14 +126,16 @@ cdef class LaneLayerStep(Step):
             memset(dw, 0, (self.layout.rows + 1) * self.layout.pitch * sizeof(real))
             fresh = False
         if self.layout.one_product:
-            self.product(arena, dw, not fresh)
+            self.product(arena, fresh)
             return
         for i in range(self.gradients.group_count):
             for c in range(group[i].target, group[i].target + group[i].targets):
                 self.channel_slopes(arena, &group[i], &target[c], dw + target[c].w, fresh)
         self.bias_gradient(arena, dw + self.layout.rows * self.layout.pitch, fresh)
+        if arena.learn:
+            descend(w, dw, <real>arena.eta, (self.layout.rows + 1) * self.layout.pitch)
 
-    cdef void product(self, Arena *arena, real *dw, bint add) noexcept nogil:
+    cdef void product(self, Arena *arena, bint fresh) noexcept nogil:
         """The weight gradient where each weight has one term of a sample; the biases have an input of their own."""
         cdef real *turned = <real *>arena.scratch + self.layout.turned_at
         cdef real *biases = <real *>arena.scratch + self.layout.biases_at
@@ -266,10 +148,13 @@ cdef class LaneLayerStep(Step):
         bias_row.w, bias_row.x = self.layout.rows * self.layout.pitch, 0
         for i in range(self.layout.lanes):
             biases[i] = self.bias
-        p.depth, p.step, p.add = arena.valid, self.layout.lanes * column, add
+        p.depth, p.step = arena.valid, self.layout.lanes * column
+        p.add, p.learn, p.eta = not fresh, arena.learn, <real>arena.eta
         while first < self.layout.c_out:
             p.width = min(chunk, self.layout.c_out - first)
-            p.g, p.to = turned + first * self.layout.lanes, dw + first
+            p.g = turned + first * self.layout.lanes
+            p.sums = <real *>arena.sums + self.layout.values_at + first
+            p.values = <real *>arena.values + self.layout.values_at + first
             p.x = <const real *>arena.data
             for i in range(tiles):
                 at = self.layout.rows * i // tiles

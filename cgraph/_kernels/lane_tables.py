@@ -21,7 +21,10 @@ DEPTH = 384  # terms summed at a time, so that their weights stay in the nearest
 # Bytes of x that stay there, too, where there is but one spot and all strips read them.
 NEAR = 16384
 NARROW = 128  # terms whose weights stay there, in rows that lie apart
-FAR = 1024  # bytes from one term's weights to the next, from which on they are fetched ahead
+APART = 1024  # bytes from one term's weights to the next, from which on they are fetched ahead
+
+# How weights are read, as in lane_sums.pxd. COPIED: PACKED apart, to be read again.
+IN_PLACE, FAR, COPIED = range(3)
 
 
 class Scratch(NamedTuple):
@@ -71,7 +74,7 @@ def layer(
     bias: float,
     connected: Any,
 ) -> tuple[list[int], list[int], list[int], float]:
-    """The numbers of a LaneLayerStep, those of its two LaneSums, and the bias.
+    """The numbers of a LaneLayerStep, those of its two Sums, and the bias.
 
     inputs, d: the fields of _places.Place. Weight (tap, c, o) lies at `values_at` + tap `tap_step` +
     c `channel_step` + o, the biases, which count `bias` times, behind k_h k_w c_in rows of `pitch`. connected:
@@ -85,6 +88,7 @@ def layer(
     read = [(c * channel_step, places[c][0]) for c in ins]
     written = [(k, d[0] + k * area * lanes) for k in outs]
     few = min(NEAR // (lanes * itemsize), NARROW)
+    place = FAR if channel_step * itemsize >= APART else IN_PLACE
     outputs = sums(
         read,
         [(*where, 0, 1, 1) for where in written],
@@ -92,7 +96,7 @@ def layer(
         taps,
         reading_areas(o, lanes),
         columns,
-        (area > 1, area == 1 and channel_step * itemsize >= FAR, DEPTH if area > 1 else few),
+        *((COPIED, DEPTH) if area > 1 else (place, few)),
     )
     gradients = sums(
         written,
@@ -101,7 +105,7 @@ def layer(
         taps,
         sending_areas(o, lanes),
         columns,
-        (size > 1, False, DEPTH if size > 1 else few),
+        *((COPIED, DEPTH) if size > 1 else (IN_PLACE, few)),
     )
     numbers = [
         *(lanes, c_out, area, len(taps), width),
@@ -195,13 +199,14 @@ def sums(
     taps: list[int],
     areas: list[Area],
     columns: range,
-    ways: tuple[bool, bool, int],
+    reading: int,
+    depth: int,
 ) -> list[int]:
-    """The numbers of a LaneSums: target channels, each the sum of taps of its source channels.
+    """The numbers of Sums: target channels, each the sum of taps of its source channels.
 
-    columns: where they begin; ways: whether weights are copied, PACKED apart, to be read again; whether those of a
-    term lie far from the next; how many terms are summed at a time.
+    columns: where they begin; reading: how weights are; depth: how many terms are summed at a time.
     """
+    step = len(taps) * PACKED
     groups: Rows = []
     members: Rows = []
     read: Pairs = []
@@ -213,8 +218,9 @@ def sums(
         for shifts, _ in areas:
             for number, c in enumerate(linked):
                 w, x = sources[c]
+                copied = range(number * step, (number + 1) * step, PACKED)
                 terms += [
-                    ((number * len(taps) + t) * PACKED if ways[0] else w + taps[t], x + shift)
+                    (copied[t] if reading == COPIED else w + taps[t], x + shift)
                     for t, shift in shifts
                 ]
     found: Rows = []
@@ -225,7 +231,7 @@ def sums(
         spots += [(x + v, to + v) for v in columns for x, to in where]
         tap += len(shifts)
     return joined(
-        [*ways, len(groups), len(areas), len(taps)],
+        [reading, depth, len(groups), len(areas), len(taps)],
         *(flat(members), flat(read), flat(groups), flat(found)),
         *(flat(spots), flat(terms), taps),
     )

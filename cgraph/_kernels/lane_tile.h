@@ -152,13 +152,18 @@ static inline void some_sums(const Strip *strip, const Spot *spot, ptrdiff_t til
 
 /* A strip, in tiles of sizes as equal as can be. */
 static inline void all_sums(const Strip *strip, const Spot *spot, ptrdiff_t spots) {
-    ptrdiff_t most = SUMS / strip->rows, tiles = (spots + most - 1) / most, size = (spots + tiles - 1) / tiles;
-    ptrdiff_t larger = spots - tiles * (size - 1), i, j;
+    ptrdiff_t most, tiles, size, larger, i, j;
     if (strip->term == strip->end) {
         for (i = 0; i < strip->rows; i++)
             for (j = 0; j < spots; j++) finish(&strip->row[i], spot + j, v_set1(0), v_set1(0));
         return;
     }
+    if (2 * strip->rows > SUMS) { /* before any division: that takes as long as a spot */
+        some_sums(strip, spot, spots, 1);
+        return;
+    }
+    most = SUMS / strip->rows, tiles = (spots + most - 1) / most, size = (spots + tiles - 1) / tiles;
+    larger = spots - tiles * (size - 1);
     some_sums(strip, spot, larger, size);
     if (larger < tiles) some_sums(strip, spot + larger * size, tiles - larger, size - 1);
 }
@@ -268,38 +273,69 @@ static inline ptrdiff_t some_slopes(const Patch *p, ptrdiff_t taps, ptrdiff_t ou
 
 /* Products of two matrices of which the first is read in place, as many terms as there are samples
  *
- * to[row.w + o] += Σ_l x[row.x + l] g[o][l]   for o < width, or = where it does not add
+ * d[row.w + o] = Σ_l x[row.x + l] g[o][l]   for o < width, and what `sums` holds, where it adds
  *
- * g: columns of two vectors, `step` apart; two vectors for each l.
+ * into sums; or where it learns, into nothing: values -= eta d. g: columns of two vectors, `step` apart; two vectors for
+ * each l.
  */
 
 typedef struct {
     const real *x, *g;
-    real *to;
+    real *sums, *values;
+    real eta;
     ptrdiff_t depth, width, step;
-    int add;
+    int add, learn;
 } Product;
 
-/* A vector of a row, or the part of it that the row has. */
-static inline void finish_part(vec v, real *to, ptrdiff_t width, int add) {
-    if (width >= V_LANES)
-        v_store(to, add ? v_add(v_load(to), v) : v);
-    else if (width > 0)
-        v_scatter(to, 1, width, add ? v_add(v_gather(to, 1, width), v) : v);
+COPIED void finish_vector(const Product *p, ptrdiff_t at, vec d, int add, int learn) {
+    real *to = p->sums + at;
+    if (add) d = v_add(v_load(to), d);
+    if (learn) {
+        to = p->values + at;
+        d = v_fma(v_set1(-p->eta), d, v_load(to));
+    }
+    v_store(to, d);
+}
+
+/* The part of a vector that a row has. */
+SELDOM static void finish_part(const Product *p, ptrdiff_t at, ptrdiff_t width, vec d) {
+    real *to = p->sums + at;
+    if (p->add) d = v_add(v_gather(to, 1, width), d);
+    if (p->learn) {
+        to = p->values + at;
+        d = v_fma(v_set1(-p->eta), d, v_gather(to, 1, width));
+    }
+    v_scatter(to, 1, width, d);
+}
+
+/* The same of one vector and of a part of the next, or of a part of the first. */
+static inline void finish_edge(const Product *p, ptrdiff_t at, ptrdiff_t width, vec left, vec right) {
+    if (width < V_LANES) {
+        finish_part(p, at, width, left);
+        return;
+    }
+    finish_vector(p, at, left, p->add, p->learn);
+    if (width > V_LANES) finish_part(p, at + V_LANES, width - V_LANES, right);
+}
+
+/* Column o of each row. */
+COPIED void finish_rows(
+    const Product *p, const Term *row, ptrdiff_t o, const vec *left, const vec *right, int rows, int add, int learn) {
+    int i;
+    for (i = 0; i < rows; i++) {
+        finish_vector(p, row[i].w + o, left[i], add, learn);
+        finish_vector(p, row[i].w + o + V_LANES, right[i], add, learn);
+    }
 }
 
 /* So many rows, column after column. */
 COPIED void product_tile(const Product *p, const Term *row, int rows) {
     const real *x[SUMS], *g, *block = p->g;
-    real *to[SUMS];
     vec left[SUMS], right[SUMS], factor, g0, g1;
-    ptrdiff_t depth = p->depth, width = p->width, step = p->step, l;
-    int add = p->add, i;
-    for (i = 0; i < rows; i++) {
-        x[i] = p->x + row[i].x;
-        to[i] = p->to + row[i].w;
-    }
-    for (; width > 0; width -= 2 * V_LANES, block += step) {
+    ptrdiff_t depth = p->depth, o, l;
+    int i;
+    for (i = 0; i < rows; i++) x[i] = p->x + row[i].x;
+    for (o = 0; o < p->width; o += 2 * V_LANES, block += p->step) {
         g = block;
         for (i = 0; i < rows; i++) left[i] = right[i] = v_set1(0);
         l = 0;
@@ -313,11 +349,16 @@ COPIED void product_tile(const Product *p, const Term *row, int rows) {
             }
             g += 2 * V_LANES;
         } while (++l != depth);
-        for (i = 0; i < rows; i++) {
-            finish_part(left[i], to[i], width, add);
-            finish_part(right[i], to[i] + V_LANES, width - V_LANES, add);
-            to[i] += 2 * V_LANES;
-        }
+        if (p->width - o < 2 * V_LANES)
+            for (i = 0; i < rows; i++) finish_edge(p, row[i].w + o, p->width - o, left[i], right[i]);
+        else if (p->learn && p->add)
+            finish_rows(p, row, o, left, right, rows, 1, 1);
+        else if (p->learn)
+            finish_rows(p, row, o, left, right, rows, 0, 1);
+        else if (p->add)
+            finish_rows(p, row, o, left, right, rows, 1, 0);
+        else
+            finish_rows(p, row, o, left, right, rows, 0, 0);
     }
 }
 

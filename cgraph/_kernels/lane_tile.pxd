@@ -37,7 +37,9 @@ cdef extern from "lane_tile.h" nogil:
     ctypedef struct Product:
         const real *x
         const real *g
-        real *to
+        real *sums
+        real *values
+        real eta
         Py_ssize_t depth, width, step
-        bint add
+        bint add, learn
     void product_rows(const Product *p, const Term *row, Py_ssize_t rows) noexcept

@@ -29,10 +29,11 @@ cdef class Route:
     cdef readonly Steps steps
     cdef readonly Memory memory
     cdef Py_ssize_t lanes
+    cdef bint learns
     cdef list inlets, kept
     cdef Port outlet
     cdef Memory origin
-    cdef int begin(self, bint lean, bint fresh, bint learn, double eta) except -1
+    cdef int begin(self, bint lean, double eta) except -1
     cdef int connect(self, Stream *stream, Py_ssize_t number, int way) except -1
 
 
@@ -53,6 +54,7 @@ cdef struct Course:
     bint backward           # whether gradients are computed
     bint fresh              # whether steps may overwrite gradient sums that are 0
     bint clear              # whether they may now
+    bint learns[2]          # whether the steps of each route learn with the last samples of a batch
 
 
 cdef void advance(Course *course, Py_ssize_t most) noexcept nogil

@@ -33,6 +33,7 @@ def exclusively(
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, fresh: bool, valid: int = 1) -> None: ...
 def learn(learners: Steps, memory: Memory, eta: float, fresh: bool) -> None: ...
+def feed(memory: Memory, inlets: list[Port], arrays: list[Array], number: int) -> None: ...
 
 @disjoint_base
 class Route:
@@ -43,6 +44,7 @@ class Route:
         steps: Steps,
         memory: Memory,
         lanes: int,
+        learns: bool,
         inlets: list[Port],
         outlet: Port,
         kept: list[tuple[Port, int]],

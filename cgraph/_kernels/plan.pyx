@@ -142,25 +142,42 @@ def learn(Steps learners, Memory memory, double eta, bint fresh):
     memory.fresh = fresh
 
 
+def feed(Memory memory, list inlets, list arrays, Py_ssize_t number):
+    """One sample of the arrays into the memory, where the inlets have it."""
+    cdef Py_buffer rows
+    cdef Port port
+    cdef bint there
+    for port, array in zip(inlets, arrays):
+        PyObject_GetBuffer(array, &rows, PyBUF_SIMPLE)
+        there = (number + 1) * port.nbytes <= rows.len
+        if there:
+            port.enter(&memory.arena, <char *>rows.buf + number * port.nbytes, 1)
+        PyBuffer_Release(&rows)
+        if not there:
+            raise ValueError("Graph: an array has become smaller since it was fed")
+
+
 cdef class Route:
     """A way for samples through steps, so many side by side.
 
+    learns: whether the steps of several samples side by side can learn while they go backward, too.
     inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
     kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
     """
 
     def __init__(
-        self, Steps steps, Memory memory, Py_ssize_t lanes, list inlets, Port outlet, list kept, Memory origin
+        self, Steps steps, Memory memory, Py_ssize_t lanes, bint learns, list inlets, Port outlet, list kept,
+        Memory origin
     ):
-        self.steps, self.memory, self.lanes = steps, memory, lanes
+        self.steps, self.memory, self.lanes, self.learns = steps, memory, lanes, learns
         self.inlets, self.outlet, self.kept, self.origin = inlets, outlet, kept, origin
 
-    cdef int begin(self, bint lean, bint fresh, bint learn, double eta) except -1:
+    cdef int begin(self, bint lean, double eta) except -1:
         """Before the first sample: how gradients are computed, and what the leaves hold that are not fed."""
         cdef Arena *arena = &self.memory.arena
         cdef Port port
         cdef Py_ssize_t at
-        arena.lean, arena.fresh, arena.learn, arena.eta = lean, fresh, learn, eta
+        arena.lean, arena.eta = lean, eta
         arena.apart = arena.failed = False
         for port, at in self.kept:
             port.spread(arena, self.origin.arena.data + at)
@@ -196,7 +213,7 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
             break
         (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
         if course.backward:
-            arena.fresh = course.clear
+            arena.fresh, arena.learn = course.clear, course.learns[way] and sample + n == course.end
             (<Steps>course.steps[way]).backward(arena)
             course.clear = arena.learn
         sample += n
@@ -261,8 +278,8 @@ def prepare(
     """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
 
     least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
-    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where one sample is a batch, goes alone,
-    and the sums count as 0 (fresh), each step learns while it goes backward.
+    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where the sums count as 0 (fresh), steps
+    learn while they go backward with the last samples of a batch: with one that is a batch, or several side by side.
     """
     cdef Run run = Run.__new__(Run)
     cdef Course *course = &run.course
@@ -271,7 +288,8 @@ def prepare(
     run.main, run.rest, run.learners = main, rest, learners
     for way in range(2):
         route = rest if way else main
-        route.begin(lean, fresh, fresh and batch == main.lanes == 1, eta)
+        route.begin(lean, eta)
+        course.learns[way] = fresh and (batch == 1 if route.lanes == 1 else batch > 0 and route.learns)
         course.arena[way], course.steps[way], course.lanes[way] = &route.memory.arena, <void *>route.steps, route.lanes
     course.learners, course.least, course.samples, course.end = <void *>learners, least, samples, samples
     course.patience, course.backward, course.batch = patience, backward, batch

@@ -12,7 +12,7 @@ cdef struct Arena:
     Py_ssize_t valid    # of the samples that lie side by side: how many there are, the others being anything
     bint lean           # gradients of those leaves alone that `step` wants
     bint fresh          # the sums count as 0: overwrite them; to what learns: they will, and may stay as they are
-    bint learn          # values -= eta * gradient at once, and the sums count as 0 afterwards, too
+    bint learn          # values -= eta * sums at once, these gradients included; then the sums count as 0
     bint apart          # the backward pass is a call of its own: data may have been written since the forward pass
     bint failed         # a step has raised
     double eta
