@@ -263,6 +263,12 @@ def wide(make):
     make.classified(make.bank(make.each(CG.ReLU, first), 15, 3))
 
 
+def matrices(make):
+    """Of so many more elements than there are in nodes that blocks of samples are wide."""
+    h = make.add(CG.Tanh(make.affine(make.vector(96), 96)))
+    make.add(CG.CEE(make.add(CG.Softmax(make.affine(h, 96))), make.vector(96)))
+
+
 NETWORKS = {
     dense_lenet: LENET,
     sparse_lenet: LENET,
@@ -312,6 +318,7 @@ NETWORKS = {
     depthwise: [(8, "Convolution2d"), *[(1, "Convolution2d")] * 8, *SQUARED],
     few_connections: [(10, "Convolution2d"), *[(2, "Convolution2d")] * 5, *SQUARED],
     wide: [(17, "Convolution2d"), (17, "ReLU"), (15, "Convolution2d"), *CLASSIFIED],
+    matrices: [(1, "Affine"), (1, "Tanh"), (1, "Affine"), (1, "Softmax"), (1, "CEE")],
 }  # fmt: skip
 
 
