@@ -31,7 +31,8 @@ TIMEOUT = 300  # seconds; the suite takes one minute
 QUICK = [
     ["node", "ends", "own_nodes", "ties", "gradcheck"],
     ["ops", "scratch", "node_properties"],
-    ["lane_layer", "lanes", "lane_ports", "graph_rectified", "graph_samples", "graph_threads"],
+    ["lane_layer", "lanes", "lane_ports", "graph_learning", "graph_rectified", "graph_samples"],
+    ["graph_threads", "graph_processes"],
 ]
 
 
