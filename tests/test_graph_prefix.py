@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
 from batch_ways import Way
-from graph_networks import NETWORKS, dense_lenet, nodes_of, residual, sparse_lenet
+from graph_networks import (
+    NETWORKS,
+    dense_lenet,
+    nodes_of,
+    residual,
+    sparse_lenet,
+    strides_of_two,
+)
+from graph_twins import TOLERANCE, assert_same, parameters_of
 
 import cgraph as CG
 from cgraph import _compiled
@@ -31,6 +39,30 @@ def test_every_cut_gives_the_sums_of_the_nodes(network, monkeypatch):
     for first in range(1, units, step):
         cut(monkeypatch, first, dtype)
         twins.check_sums(Way("auto", 1), COUNT, 3)
+
+
+@pytest.mark.parametrize("network", [residual, strides_of_two], ids=lambda n: n.__name__)
+@pytest.mark.parametrize("dtype", LINE)
+def test_a_batch_is_learnt_once_on_both_sides_of_a_cut(dtype, network, monkeypatch):
+    """Batches of a block, of a part of it, and of more."""
+    expected = nodes_of(network, dtype)
+    rng, draw = np.random.default_rng(1), uniform(expected)
+    drawn = [draw(rng) for _ in range(COUNT)]
+    samples = {k: np.stack([one[k] for one in drawn]) for k in drawn[0]}
+    graph = CG.Graph(expected[-1], threads=1, layout="samples")
+    for last in (LINE[dtype], 3, COUNT):
+        graph.accumulate({expected[k]: rows[:last] for k, rows in samples.items()})
+        graph.update(0.01)
+    for first in range(1, len(Program([expected[-1]]).units)):
+        nodes = nodes_of(network, dtype)
+        cut(monkeypatch, first, dtype)
+        graph = CG.Graph(nodes[-1], threads=1)
+        for last in (LINE[dtype], 3, COUNT):
+            graph.step({nodes[k]: rows[:last] for k, rows in samples.items()}, 0.01)
+        for (value, _), (correct, _) in zip(
+            parameters_of(nodes), parameters_of(expected), strict=True
+        ):
+            assert_same(value, correct, TOLERANCE[dtype])
 
 
 @pytest.mark.parametrize("dtype", LINE)
