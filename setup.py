@@ -94,7 +94,9 @@ def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Exte
         define_macros=[*macros, *ABI3_MACROS],
         py_limited_api=ABI3,
         include_dirs=[KERNELS],
-        depends=[f"{KERNELS}/{name}.h" for name in ("cpu", "lane_tile", "simd", "spin")],
+        depends=[
+            f"{KERNELS}/{name}.h" for name in ("cpu", "lane_product", "lane_tile", "simd", "spin")
+        ],
     )
 
 

@@ -32,7 +32,7 @@ class Stretch:
         _, outlet = way._parts[None]
         memory = way._memories[0]
         self.route = plan.Route(
-            plan.Steps(steps), memory, way.lanes, way.learns, [], outlet, [], memory
+            plan.Steps(steps), memory, way.lanes, way.learns_together, [], outlet, [], memory
         )
         self.out = np.empty(MANY, graph.nodes[0].dtype)
 
@@ -49,15 +49,15 @@ def steps_table(net: Network, dtype: str, batch: int) -> str:
     """Of a batch of one: learning, too, and the calls that do no more than this."""
     graph, feed = training.graph_and_feed(net, dtype, batch)
     graph.step(feed, ETA)
-    samples, lanes = graph._batches._samples, graph._batches._lanes.get(graph._choice.lanes)
-    way = samples if lanes is None else lanes
+    lanes = list(graph._batches._lanes.values())  # what the step has made
+    way = lanes[0] if lanes else graph._batches._samples
     stretches = {"all": Stretch(graph, way, [*way.steps.values(), way._end()])}
     for unit, step in way.steps.items():
         node = unit.nodes[0]
         name = f"{len(stretches)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
         stretches[name] = Stretch(graph, way, [step])
     kinds = {"forward": (False, False), "backward": (True, False), "learning": (True, True)}
-    if lanes is not None:
+    if lanes:
         del kinds["learning"]
     works = {
         (name, kind): Work(stretch.run(*flags), MANY)

@@ -67,7 +67,7 @@ class Batches:
         self.choice = choice
         self.threads = threads
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
-        # So many samples are surely not worth a second thread.
+        # So many samples are not worth a second thread; known before, since to ask takes as long as some of them.
         self._few = {b: self._too_few(b) for b in (False, True)}
 
     @property

@@ -174,9 +174,9 @@ class Compiled:
 
     def _show(self, feeds: Feeds, number: int) -> None:
         """One sample in the nodes' own arrays, and its gradients."""
+        self._feed_leaves(feeds, number)
         self._ready = False
         self._gradients = "live"
-        self._feed_leaves(feeds, number)
         plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._has_run()

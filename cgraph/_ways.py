@@ -40,7 +40,9 @@ class Way(ABC):
         self, program: Program, arena: Arena, lanes: int, data: Region, scratch: Region
     ) -> None:
         self.lanes = lanes
-        self.learns = False  # whether several samples side by side can learn while they go backward
+        self.learns_together = (
+            False  # whether samples side by side can learn while they go backward
+        )
         self.program = program
         self.arena = arena
         self.steps: dict[Unit, Step] = {}
@@ -61,7 +63,9 @@ class Way(ABC):
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
         ports = self.inlets(fed), outlet, kept
-        route = plan.Route(steps, memory, self.lanes, self.learns, *ports, self.arena.memory)
+        route = plan.Route(
+            steps, memory, self.lanes, self.learns_together, *ports, self.arena.memory
+        )
         self._latest[thread] = target, fed, route
         return route
 
@@ -172,7 +176,7 @@ class Lanes(Way):
         for unit in program.units:
             if unit.block not in self._hidden:
                 builder.take(unit.block)
-        self.learns = not inside
+        self.learns_together = not inside
         if inside:
             step = prefix_step(samples, builder, prefix, read)
             self.steps.update(dict.fromkeys(prefix, step))

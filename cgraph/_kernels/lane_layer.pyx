@@ -12,7 +12,7 @@ from libc.string cimport memcpy, memset
 
 from cgraph._kernels import lane_tables
 from cgraph._kernels.channels cimport all_finite
-from cgraph._kernels.lane_sums cimport Group, Pass, Sums, Target, all_targets, sums_of
+from cgraph._kernels.lane_sums cimport MOST, Group, Pass, Sums, Target, all_targets, sums_of
 from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Term, product_rows, some_slopes
 from cgraph._kernels.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
@@ -22,7 +22,6 @@ from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
 cdef enum:
-    MOST = 6        # rows of a product, outputs of slopes
     TURNED = 16384  # bytes of the gradient, which a product reads again and again
     CHUNK = 3200    # bytes of a channel's gradient, which slopes read again and again
 

@@ -6,7 +6,7 @@ from cgraph._kernels.simd cimport real
 
 cdef enum:
     PACKED = 8      # as in lane_tables
-    MOST = 6        # rows of a strip
+    MOST = 6        # rows of a strip, or of a product; outputs of slopes
 
 
 # Where a channel's elements lie, and what is wanted of it.

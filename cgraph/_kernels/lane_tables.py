@@ -81,7 +81,11 @@ def layer(
     None, or which (c_in, c_out) are.
     """
     places, ins, outs = inputs.tolist(), range(len(inputs)), range(c_out)
-    linked = [[connected is None or bool(connected[c][k]) for k in outs] for c in ins]
+    if connected is None:
+        read_by, sent_to = [tuple(ins)] * c_out, [tuple(outs)] * len(ins)
+    else:
+        read_by = [tuple(c for c in ins if connected[c][k]) for k in outs]
+        sent_to = [tuple(k for k in outs if connected[c][k]) for c in ins]
     taps = [t * tap_step for t in range(o.k_h * o.k_w)]
     area, size, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, frame(o)
     columns = range(0, lanes, 2 * vector)
@@ -92,7 +96,7 @@ def layer(
     outputs = sums(
         read,
         [(*where, 0, 1, 1) for where in written],
-        [tuple(c for c in ins if linked[c][k]) for k in outs],
+        read_by,
         taps,
         reading_areas(o, lanes),
         columns,
@@ -101,7 +105,7 @@ def layer(
     gradients = sums(
         written,
         [(*read[c], *places[c][2:]) for c in ins],
-        [tuple(k for k in outs if linked[c][k]) for c in ins],
+        sent_to,
         taps,
         sending_areas(o, lanes),
         columns,

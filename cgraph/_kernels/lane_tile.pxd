@@ -1,4 +1,4 @@
-# What lane_tile.h offers to the layers.
+# What lane_tile.h and lane_product.h offer to the layers.
 
 from cgraph._kernels.simd cimport real
 
@@ -34,6 +34,7 @@ cdef extern from "lane_tile.h" nogil:
         Py_ssize_t pitch
     Py_ssize_t some_slopes(const Patch *p, Py_ssize_t taps, Py_ssize_t outs) noexcept
 
+cdef extern from "lane_product.h" nogil:
     ctypedef struct Product:
         const real *x
         const real *g

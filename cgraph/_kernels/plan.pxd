@@ -29,7 +29,7 @@ cdef class Route:
     cdef readonly Steps steps
     cdef readonly Memory memory
     cdef Py_ssize_t lanes
-    cdef bint learns
+    cdef bint learns_together
     cdef list inlets, kept
     cdef Port outlet
     cdef Memory origin

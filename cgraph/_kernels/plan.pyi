@@ -44,7 +44,7 @@ class Route:
         steps: Steps,
         memory: Memory,
         lanes: int,
-        learns: bool,
+        learns_together: bool,
         inlets: list[Port],
         outlet: Port,
         kept: list[tuple[Port, int]],
