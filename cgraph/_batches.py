@@ -67,8 +67,6 @@ class Batches:
         self.choice = choice
         self.threads = threads
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
-        # So many samples are not worth a second thread; known before, since to ask takes as long as some of them.
-        self._few = {b: self._too_few(b) for b in (False, True)}
 
     @property
     def nbytes(self) -> int:
@@ -83,7 +81,7 @@ class Batches:
         """
         count = task.feeds.size
         together = min(task.batch or count, count)
-        alone = together <= self._few[task.backward] or self._worth(task, together) == 1
+        alone = together == 1 or self._worth(task, together) == 1
         if alone and together < self.choice.least:
             route = self._samples.route(task.target, task.feeds.leaves)
             plan.run(self._prepare(task, (route, route), learners))
@@ -118,11 +116,10 @@ class Batches:
 
     def _worth(self, task: Task, count: int) -> int:
         """How many threads so many samples are worth."""
+        if self.threads == 1:
+            return 1
         lines = -(-count // self._line_for(count))
         return max(1, min(self.threads, lines, int(count * self._time(task.backward) / SHARE)))
-
-    def _too_few(self, backward: bool) -> int:
-        return NEVER if self.threads == 1 else max(1, int(2 * SHARE / self._time(backward)) - 1)
 
     def _time(self, backward: bool) -> float:
         """Nanoseconds, about, of one sample."""

@@ -4,6 +4,7 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 # Around whole blocks of samples: 8 float64 or 16 float32 lie side by side.
 COUNTS = (1, 2, 7, 8, 15, 16, 17, 64, 100)
@@ -18,6 +19,7 @@ class Way(NamedTuple):
 
 
 WAYS = [Way(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
+every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
 EVERY = list(itertools.product(WAYS, COUNTS))
 
 

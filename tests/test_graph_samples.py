@@ -1,16 +1,11 @@
 """What a batch leaves behind, how one of its samples is looked at, where predictions go, and what is refused."""
 
-import gc
-import os
 import pickle
-import sys
-import tracemalloc
 
 import numpy as np
 import pytest
-from batch_problems import small_problem
 from batch_twins import BatchTwins, uniform
-from batch_ways import WAYS, Way
+from batch_ways import Way, every_way
 from graph_networks import (
     convolution_of_several_groups,
     different_poolings,
@@ -25,7 +20,6 @@ from test_graph_own_nodes import mixed
 import cgraph as CG
 
 pytestmark = pytest.mark.usefixtures("eager_threads")
-every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
 SOME = (strides_of_two, convolution_of_several_groups, different_poolings)
 every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
 
@@ -260,6 +254,31 @@ def test_what_is_refused_leaves_the_samples_of_the_last_batch():
     assert x.data.tolist() == [4, 5, 6]
 
 
+@every_way
+@pytest.mark.parametrize("count", [1, 2, 16, 17, 33])
+def test_leaves_hold_the_last_sample_after_a_call(way, count):
+    graph, x, t, _y = affine_graph(**way._asdict())
+    rows = np.arange(3.0 * count).reshape(count, 3)
+    t.data[...] = [7, 8]
+    for call in (
+        lambda: graph.accumulate({x: rows}),
+        lambda: graph.train({x: rows}, 0.0, batch=3),
+        lambda: graph.predict({x: rows}),
+    ):
+        call()
+        assert x.data.tolist() == rows[-1].tolist()
+        assert t.data.tolist() == [7, 8]
+        x.data[...] = 0
+
+
+def test_an_empty_feed_is_the_last_one():
+    graph, x, t, _y = affine_graph()
+    graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
+    graph.accumulate({x: np.ones((0, 3)), t: np.ones((0, 2))})
+    with pytest.raises(IndexError):
+        graph.sample(0)
+
+
 # Where predictions go
 
 
@@ -313,6 +332,15 @@ def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
     np.testing.assert_allclose(graph.predict({x: np.ones((1, 3))}, y)[0], y.weight.sum(axis=0))
 
 
+@every_way
+def test_predictions_may_overwrite_what_they_are_made_of(way):
+    graph, x, _t, _y = affine_graph(**way._asdict())
+    rows = np.random.default_rng(0).normal(size=(101, 3))
+    expected = graph.predict({x: rows[:100]}, x)
+    assert graph.predict({x: rows[:100]}, x, out=rows[1:]) is not None
+    np.testing.assert_array_equal(rows[1:], expected)
+
+
 # Options
 
 
@@ -326,93 +354,3 @@ def test_a_layout_that_is_none_is_refused_and_leaves_the_nodes_where_they_are(la
     if layout == "x":
         assert str(refused.value) == f"{start}'x'"
     graph.step({x: np.ones((1, 3)), t: np.ones((1, 2))}, 0.1)
-
-
-# Memory
-
-
-def resident():
-    """In bytes; 0 where the system does not tell."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
-
-
-@pytest.mark.thread_unsafe(reason="watches the memory of the process")
-@every_way
-def test_memory_does_not_grow_with_the_number_of_samples(way):
-    """Of Python and NumPy, and of the process: blocks of samples are as many as threads, however many samples."""
-    nodes = nodes_of(sparse_lenet, "float32")
-    graph = CG.Graph(nodes[-1], **way._asdict())
-    most = 5000
-    rng = np.random.default_rng(0)
-    feed = {x: rng.uniform(-1, 1, (most, x.size)).astype("float32") for x in graph.leaves}
-    few = {leaf: rows[:1000] for leaf, rows in feed.items()}  # as many are left over
-    out = np.empty((most, 1), "float32")
-    graph.predict(few, out=out[:1000])
-    before, graph_bytes = resident(), graph._arena.nbytes
-    tracemalloc.start()
-    try:
-        graph.predict(feed, out=out)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 100_000
-    assert resident() - before < 2_000_000
-    assert graph._arena.nbytes == graph_bytes
-
-
-@pytest.mark.thread_unsafe(reason="watches the memory of the process")
-def test_batches_leave_nothing_behind():
-    graph, feed = small_problem()
-    few = {leaf: rows[:34] for leaf, rows in feed.items()}
-
-    def work(rounds):
-        for _ in range(rounds):
-            graph.accumulate(few)
-            graph.train(few, 1e-3, batch=16)
-            graph.predict(few)
-        gc.collect()
-        return sys.getallocatedblocks(), resident()
-
-    work(500)  # until Python's own stores of freed objects are full
-    blocks, before = work(10)
-    blocks_after, after = work(200)
-    assert blocks_after - blocks < 100
-    assert after - before < 1_000_000
-
-
-@every_way
-@pytest.mark.parametrize("count", [1, 2, 16, 17, 33])
-def test_leaves_hold_the_last_sample_after_a_call(way, count):
-    graph, x, t, _y = affine_graph(**way._asdict())
-    rows = np.arange(3.0 * count).reshape(count, 3)
-    t.data[...] = [7, 8]
-    for call in (
-        lambda: graph.accumulate({x: rows}),
-        lambda: graph.train({x: rows}, 0.0, batch=3),
-        lambda: graph.predict({x: rows}),
-    ):
-        call()
-        assert x.data.tolist() == rows[-1].tolist()
-        assert t.data.tolist() == [7, 8]
-        x.data[...] = 0
-
-
-@every_way
-def test_predictions_may_overwrite_what_they_are_made_of(way):
-    graph, x, _t, _y = affine_graph(**way._asdict())
-    rows = np.random.default_rng(0).normal(size=(101, 3))
-    expected = graph.predict({x: rows[:100]}, x)
-    assert graph.predict({x: rows[:100]}, x, out=rows[1:]) is not None
-    np.testing.assert_array_equal(rows[1:], expected)
-
-
-def test_an_empty_feed_is_the_last_one():
-    graph, x, t, _y = affine_graph()
-    graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
-    graph.accumulate({x: np.ones((0, 3)), t: np.ones((0, 2))})
-    with pytest.raises(IndexError):
-        graph.sample(0)
