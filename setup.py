@@ -24,7 +24,7 @@ from setuptools.command.build_ext import build_ext
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels._cyutility"
-SINGLE = ("cpu", "crew", "plan", "prefix", "step", "window")
+SINGLE = ("cpu", "crew", "plan", "prefix", "step", "uninterrupted", "window")
 FAMILIES = (
     "affine",
     "concatenation",

@@ -14,6 +14,9 @@ from cgraph._places import Place, Region
 from cgraph._steps import Builder
 from cgraph.lowering import Block, Kind, Program
 
+# An attribute to be set: its holder, its name, its value.
+Change = tuple[object, str, object]
+
 
 class Arena:
     """Data and gradients, values and gradient sums, scratch; and which of them hold what counts.
@@ -27,6 +30,8 @@ class Arena:
         The addresses.
     fresh : bool
         Whether the gradient sums count as 0, whatever stands there.
+    running : bool
+        Whether a call has read what the user has written, and has not handed back what it has computed.
     """
 
     def __init__(self, program: Program, builder: Builder, data: Region) -> None:
@@ -66,63 +71,101 @@ class Arena:
         arrays = data, grad, self.values, self._sums[thread], scratch
         return plan.Memory(*map(address, arrays))
 
+    def memory_aside(self) -> tuple[plan.Memory, Array]:
+        """The same memory, but for gradient sums that are to be dropped: who uses it keeps this array."""
+        sums = self._values.allocate()
+        memory = plan.Memory(
+            *map(address, (self.data, self.grad, self.values, sums, self.scratch))
+        )
+        memory.fresh = True
+        return memory, sums
+
     def add_sums(self, threads: int) -> None:
         """Adds up the sums of so many threads, always in the same order."""
         for sums in self._sums[1:threads]:
             self.sums += sums
 
-    def adopt(self, graph: Any) -> None:
-        """Moves the arrays of all nodes here."""
-        for older in {id(n._graph): n._graph for n in self.program.order if n._graph}.values():
-            older._retire()
+    def move_in(self, graph: Any) -> list[Change]:
+        """Copies here what all nodes' arrays hold.
+
+        Returns the changes by which the nodes come to belong to the graph, and older Graphs of theirs become stale.
+        Until they are made, these Graphs and the nodes are as they were.
+
+        Raises
+        ------
+        RuntimeError
+            A node belongs to a Graph that is running.
+        """
+        owners = {id(n._graph): n._graph for n in self.program.order if n._graph is not None}
+        for older in owners.values():
+            older._require_idle()
+        for older in owners.values():
+            older._arena.refresh()
+        changes: list[Change] = [(older, "_stale", True) for older in owners.values()]
         for unit in self.program.units:
             block = unit.block
             end = block.at + unit.nodes[0].size * block.pitch
             for at, node in enumerate(unit.nodes, block.at):
-                view = slice(at, end, block.pitch)
-                node._move(self.data[view], self.grad[view])
-                node._graph = graph
+                data, grad = (array[at : end : block.pitch] for array in (self.data, self.grad))
+                data[...] = node._data
+                if node._graph is None or not node._graph._gradients_are_zero():
+                    grad[...] = node._grad
+                changes += [(node, "_data", data), (node, "_grad", grad), (node, "_graph", graph)]
         start = 0
         for node, at, size, places in self.learners_of:
             values, sums = self.values, self.sums
             if places is not None:
                 values, sums, at = self.own_values, self.own_sums, start
                 start += size
-            node._move_parameters(values[at : at + size], sums[at : at + size])
+            values, sums = values[at : at + size], sums[at : at + size]
+            changes += [(node, *change) for change in node._moved(values, sums).items()]
+            if node._graph is not None and node._graph._arena.fresh:
+                sums[...] = 0
         self.values[self.places] = self.own_values
         self.sums[self.places] = self.own_sums
         self.fresh = not self.sums.any()
+        return changes
 
     def begin(self) -> None:
         """What the user may have written counts."""
-        self.running = True
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
             self.sums[self.places] = self.own_sums
+        self.running = True  # last: what an exception has kept from being read is left to the next call
 
     def finish(self) -> None:
-        """The user's arrays read what counts."""
-        self.running = False
-        if self.values_lent:
+        """The user's arrays read what counts; but not where `begin` has not read what the user has written there."""
+        if self.running:
+            if self.values_lent:
+                self.values.take(self.places, out=self.own_values)
+            if self.sums_lent:
+                self.settle_sums()
+                self.sums.take(self.places, out=self.own_sums)
+            self.running = False
+
+    def refresh(self) -> None:
+        """Brings up to date the nodes' arrays that were not lent, and so are not kept up to date."""
+        if not self.values_lent:
             self.values.take(self.places, out=self.own_values)
-        if self.sums_lent:
-            self.settle_sums()  # lent in the middle of a call
+        if not self.sums_lent:
             self.sums.take(self.places, out=self.own_sums)
+            if self.fresh:
+                self.own_sums[...] = 0
 
     def lend_values(self) -> None:
         """From now on, parameters may be read and written by the user at any time."""
         if not self.values_lent:
-            self.values_lent = True
             self.values.take(self.places, out=self.own_values)
+            self.values_lent = True
 
     def lend_sums(self) -> None:
-        """The same for gradient sums, which then never count as 0 unseen."""
+        """The same for gradient sums, which from now on are 0 between calls where they count as 0."""
         if not self.sums_lent:
-            self.sums_lent = True
             if not self.running:  # else `finish` does it
                 self.settle_sums()
             self.sums.take(self.places, out=self.own_sums)
+            self.sums_lent = True
 
     def settle_sums(self) -> None:
         """Gradient sums that count as 0 become 0."""

@@ -10,6 +10,7 @@ from cgraph._array import Array
 from cgraph._feed import Feeds
 from cgraph._kernels import plan
 from cgraph._kernels.crew import run_together
+from cgraph._kernels.uninterrupted import Snapshot
 from cgraph._layout import NEVER, Choice
 from cgraph._ways import Lanes, Samples
 from cgraph.node import Node
@@ -28,15 +29,14 @@ class Task(NamedTuple):
     out: Array
     backward: bool = False
     lean: bool = False
-    fresh: bool = False
     batch: int = 0  # samples until the next update; none, if 0
     eta: float = 0.0
 
-    def part(self, first: int, last: int, fresh: bool) -> Task:
+    def part(self, first: int, last: int) -> Task:
         """Some of the samples, without an update."""
         arrays = [array[first:last] for array in self.feeds.arrays]
         feeds = Feeds(self.feeds.leaves, arrays, last - first)
-        return self._replace(feeds=feeds, out=self.out[first:last], fresh=fresh, batch=0)
+        return self._replace(feeds=feeds, out=self.out[first:last], batch=0)
 
 
 class Batches:
@@ -52,6 +52,8 @@ class Batches:
         Which of them is taken.
     threads : int
         The most that may work.
+    calls_python : bool
+        Whether steps call Python: then one thread works alone.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class Batches:
         make_lanes: Callable[[int], Lanes],
         choice: Choice,
         threads: int,
+        calls_python: bool,
     ) -> None:
         self._samples = samples
         self._make_lanes = make_lanes
         self._lanes: dict[int, Lanes] = {}
         self.choice = choice
-        self.threads = threads
+        self.threads = 1 if calls_python else threads
+        self._calls_python = calls_python
         self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
 
     @property
@@ -74,33 +78,55 @@ class Batches:
         lanes = self._lanes_for(NEVER - 1, NEVER)
         return (lanes or self._samples).nbytes
 
-    def run(self, task: Task, learners: plan.Steps) -> bool:
+    def is_short(self, task: Task) -> bool:
+        """Whether all samples are run in one stretch: by this thread alone, and before Ctrl-C is listened to."""
+        return (
+            not self._calls_python
+            and task.feeds.size <= self._patience[task.backward]
+            and self._is_alone(task)
+        )
+
+    def run(self, task: Task, learners: plan.Steps, before: Snapshot | None) -> bool:
         """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
 
-        Returns whether all have passed through the nodes' own arrays, which hold the last one.
+        `before` holds the sums with which a batch began, for the case that an exception ends it. Returns whether all
+        samples have passed through the nodes' own arrays, which hold the last one.
         """
-        count = task.feeds.size
-        together = min(task.batch or count, count)
-        alone = together == 1 or self._worth(task, together) == 1
+        together = self._together(task)
+        alone = self._is_alone(task)
         if alone and together < self.choice.least:
             route = self._samples.route(task.target, task.feeds.leaves)
-            plan.run(self._prepare(task, (route, route), learners))
+            plan.run(self._prepare(task, (route, route), learners, before))
             return True
         if task.backward and not task.lean:
             task = task._replace(lean=True)  # the gradients of leaves could not be seen
         if alone:
-            plan.run(self._prepare(task, self._routes(task, together), learners))
+            plan.run(self._prepare(task, self._routes(task, together), learners, before))
             return False
         self._run_together(task, learners, together)
         return False
 
+    @staticmethod
+    def _together(task: Task) -> int:
+        """How many samples come before an update."""
+        count = task.feeds.size
+        return min(task.batch or count, count)
+
+    def _is_alone(self, task: Task) -> bool:
+        """Whether this thread works alone."""
+        together = self._together(task)
+        return together == 1 or self._worth(task, together) == 1
+
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
         """In several threads, with an update after each batch."""
         count = task.feeds.size
+        memory = self._samples.arena.memory
         for first in range(0, count, together):
-            self._share(task.part(first, min(first + together, count), task.fresh))
+            self._share(task.part(first, min(first + together, count)))
             if task.batch:
-                plan.learn(learners, self._samples.arena.memory, task.eta, task.fresh)
+                plan.learn(learners, memory, task.eta, True)
+        if task.backward:
+            memory.fresh = memory.fresh and task.batch > 0
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""
@@ -108,8 +134,8 @@ class Batches:
         threads = self._worth(task, count)
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
-            part = task.part(first, last, task.fresh or thread > 0)
-            runs.append(self._prepare(part, self._routes(part, count, thread), NOTHING))
+            part = task.part(first, last)
+            runs.append(self._prepare(part, self._routes(part, count, thread), NOTHING, thread=thread))
         run_together(runs)
         if task.backward:
             self._samples.arena.add_sums(threads)
@@ -167,10 +193,16 @@ class Batches:
         return 0 < together % lanes < least or 0 < task.feeds.size % together % lanes < least
 
     def _prepare(
-        self, task: Task, routes: tuple[plan.Route, plan.Route], learners: plan.Steps
+        self,
+        task: Task,
+        routes: tuple[plan.Route, plan.Route],
+        learners: plan.Steps,
+        before: Snapshot | None = None,
+        thread: int = 0,
     ) -> plan.Run:
-        _, feeds, out, backward, lean, fresh, batch, eta = task
+        _, feeds, out, backward, lean, batch, eta = task
+        fresh = thread > 0 or self._samples.arena.fresh
         return plan.prepare(
             *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
-            backward, lean, fresh, batch, eta,
+            backward, lean, fresh, batch, eta, not self._calls_python, before,
         )  # fmt: skip

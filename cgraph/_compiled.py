@@ -14,6 +14,7 @@ from cgraph._array import Array
 from cgraph._batches import Batches, Task
 from cgraph._feed import Feed, Feeds, as_feeds, inlets_of
 from cgraph._kernels import plan
+from cgraph._kernels.uninterrupted import Snapshot, preserving, store
 from cgraph._layout import LayoutName, choose
 from cgraph._places import accesses, mark_wanted, place_blocks
 from cgraph._steps import Builder
@@ -25,8 +26,9 @@ from cgraph.walk import own_parameters
 Method = TypeVar("Method", bound=Callable[..., Any])
 
 # What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
-# none: nothing, since the samples of a batch do not pass through it.
-Gradients = Literal["live", "zero", "full", "lean", "none"]
+# none: nothing, since the samples of a batch do not pass through it; running: what the array holds at the moment, and
+# zeros if the call that is running does not come to its end.
+Gradients = Literal["live", "zero", "full", "lean", "none", "running"]
 
 
 def alone(method: Method) -> Method:
@@ -84,7 +86,8 @@ class Compiled:
             self._samples,
             partial(Lanes, self._samples, kernels, lowered, self._choice.first),
             self._choice,
-            1 if self._calls_python else threads,
+            threads,
+            self._calls_python,
         )
         self._learners = plan.Steps(self._arena.learners())
         self._is_loss = len(ends) == 1 and ends[0].size == 1
@@ -93,15 +96,25 @@ class Compiled:
         self._stale = False
         self._gradients: Gradients = "live"
         self._ready = False
-        self._arena.adopt(self)
+        self._before: Snapshot | None = None  # the gradient sums with which the running batch began
+        store(self._arena.move_in(self))
 
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self._arena.begin()
+        if self._arena.sums_lent and not self._arena.sums.any():
+            self._arena.fresh = True
 
     def _complete(self) -> None:
-        """After each method, whatever has ended it."""
+        """After each method, whatever has ended it; again, if a signal interrupts it."""
+        if self._before is not None:
+            # Sums that count as 0 need not be put back; and what learns from them has ended what began with them.
+            if not (self._arena.fresh or self._arena.memory.learning):
+                self._before.restore()
+            self._before = None
+        if self._gradients == "running":
+            self._gradients = "zero"
         if not self._stale:
             self._arena.finish()
 
@@ -128,44 +141,54 @@ class Compiled:
             return losses
         if batch is None:
             batch = feeds.size
-        fresh = self._may_overwrite()
-        self._run(Task(None, feeds, losses, True, lean, fresh, batch, eta))
-        if self._gradients == "live":
+        self._settle_for_python()
+        task = Task(None, feeds, losses, True, lean, batch, eta)
+        self._run(task)
+        if self._gradients == "running":
             self._gradients = "lean" if lean else "full"
             self._has_run()
-        # Sums that counted as 0 did so until here: what an exception has interrupted is dropped.
-        if not batch:
-            self._arena.fresh = False
-        elif not fresh:
-            self._arena.fresh = not self._arena.sums_lent
         return losses
 
     def _run(self, task: Task) -> None:
-        """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one."""
+        """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one.
+
+        An exception leaves the parameters as the last update of a whole batch has left them, and the gradient sums as
+        they were when the next batch began.
+        """
         self._ready = False
         self._last = task.feeds
-        self._gradients = "live"  # for nodes that run their own methods
-        try:
-            one_by_one = self._batches.run(task, self._learners)
-        except BaseException:
-            self._gradients = "zero"
-            raise
+        self._gradients = "running"
+        if task.backward and not (self._arena.fresh or self._batches.is_short(task)):
+            self._keep_sums()
+        one_by_one = self._batches.run(task, self._learners, self._before)
+        self._before = None
         if not one_by_one:
             self._feed_leaves(task.feeds, task.feeds.size - 1)
             self._gradients = "none"
             for node in self._program.outputs:
                 node._has_run = False
 
+    def _keep_sums(self) -> None:
+        """Before gradients are added to sums that do not count as 0 by what an exception may end halfway."""
+        before = Snapshot()
+        for array in (self._arena.sums, *self._own_sums()):
+            before.add_array(array)
+        self._before = before
+
+    def _own_sums(self) -> list[Array]:
+        """The gradient sums of nodes that are computed in Python."""
+        nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
+        return [parameter.grad for node in nodes for parameter in own_parameters(node)]
+
+    def _settle_for_python(self) -> None:
+        """An own node may look at the sums of others in the middle of a pass: they do not only count as 0."""
+        if self._calls_python:
+            self._arena.settle_sums()
+
     def _has_run(self) -> None:
         """The nodes' own backward pass may follow."""
         for node in self._program.outputs:
             node._has_run = True
-
-    def _may_overwrite(self) -> bool:
-        """Whether steps may overwrite the gradient sums, since these count as 0."""
-        if self._calls_python:  # a node that raises leaves the sums of those behind it unwritten
-            self._arena.settle_sums()
-        return self._arena.fresh
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""
@@ -181,16 +204,16 @@ class Compiled:
         self._gradients = "zero"
         self._has_run()
         if self._is_loss:
-            nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
-            sums = [self._arena.sums, *(p.grad for node in nodes for p in own_parameters(node))]
-            kept = [array.copy() for array in sums]
-            self._gradients = "live"
-            try:
-                plan.backward(self._whole, self._arena.memory, fresh=True)
-            finally:
-                for array, was in zip(sums, kept, strict=True):
-                    array[...] = was
+            self._gradients = "running"
+            preserving(self._show_gradients)
             self._gradients = "full"
+
+    def _show_gradients(self, snapshot: Snapshot) -> None:
+        """A backward pass whose gradient sums nobody sees."""
+        for array in self._own_sums():
+            snapshot.add_array(array)
+        memory, _sums = self._arena.memory_aside()
+        plan.backward(self._whole, memory)
 
     # What the nodes ask for
 
@@ -203,7 +226,7 @@ class Compiled:
             raise RuntimeError(
                 f"{type(node).__name__}: grad is not kept for a batch; Graph.sample(i) computes that of one sample"
             )
-        elif self._gradients != "live":
+        elif self._gradients in ("full", "lean"):
             wanted = self._program.where[node][0].wanted[self._gradients == "lean"]
             if not wanted:
                 raise RuntimeError(
@@ -227,16 +250,18 @@ class Compiled:
 
     def _give_way(self) -> None:
         """Before a pass of the nodes themselves."""
-        if self._gradients in ("zero", "none"):
+        if self._gradients_are_zero():
             self._arena.grad[...] = 0
         self._gradients = "live"
         self._ready = False
         self._arena.lend_values()
         self._arena.lend_sums()
 
-    def _retire(self) -> None:
-        """Before the nodes go to a newer Graph."""
+    def _gradients_are_zero(self) -> bool:
+        """Whether gradients count as 0, whatever the arrays hold."""
+        return self._gradients in ("zero", "none")
+
+    def _require_idle(self) -> None:
+        """Refuses to let the nodes go to a newer Graph in the middle of a call."""
         if self._arena.memory.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
-        self._give_way()
-        self._stale = True

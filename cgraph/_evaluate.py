@@ -1,16 +1,19 @@
 """A graph evaluated apart from its passes: the ancestors of one node alone, and everything put back afterwards."""
 
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from cgraph._array import Array
+from cgraph._kernels.uninterrupted import Snapshot, preserving
 from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.walk import Parameter
+
+
+Result = TypeVar("Result")
 
 
 class Engine(Protocol):
@@ -96,29 +99,26 @@ def owners(order: Sequence[Node]) -> list[Graph]:
     return list({id(node._graph): node._graph for node in order if node._graph}.values())
 
 
-@contextmanager
-def preserved(order: Sequence[Node]) -> Iterator[None]:
-    """Puts the attributes of the nodes and the content of their arrays back as they were, also after an exception.
+def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> Result:
+    """Calls a function; whatever ends it, the attributes of the nodes and the content of their arrays are as before.
 
     The same for Graphs that own nodes.
     """
-    graphs = owners(order)
-    arenas = [graph._arena for graph in graphs]
-    holders = [*graphs, *arenas, *order]
-    # Attributes first: to a Graph, a look at arrays is their being handed out.
-    attributes = [(vars(holder), dict(vars(holder))) for holder in holders]
-    fresh = [arena.fresh for arena in arenas]
-    arrays = [(array, array.copy()) for holder in holders for array in _arrays(holder)]
-    try:
-        yield
-    finally:
-        for live, saved in attributes:
-            live.clear()
-            live.update(saved)
-        for arena, value in zip(arenas, fresh, strict=True):
-            arena.fresh = value
-        for array, copy in arrays:
-            array[...] = copy
+
+    def kept(snapshot: Snapshot) -> Result:
+        graphs = owners(order)
+        holders = [*graphs, *(graph._arena for graph in graphs), *order]
+        # Attributes first: to a Graph, a look at arrays is their being handed out.
+        for holder in holders:
+            snapshot.add_attributes(holder)
+        for graph in graphs:
+            snapshot.add_field(graph._arena.memory, "fresh")
+        for holder in holders:
+            for array in _arrays(holder):
+                snapshot.add_array(array)
+        return function()
+
+    return preserving(kept)
 
 
 def _arrays(holder: Any) -> Iterator[npt.NDArray[Any]]:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from cgraph._array import Array, as_number, describe
-from cgraph._evaluate import Engine, GraphEngine, NodeEngine, preserved
+from cgraph._evaluate import Engine, GraphEngine, NodeEngine, preserving_graph
 from cgraph._gradient_report import GradientCheck, GradientError, GradientReport
 from cgraph._targets import checked_compiled, checked_graph, checked_targets
 from cgraph.graph import Graph
@@ -115,20 +115,24 @@ def gradcheck(
     single = any(node.dtype.itemsize == 4 for node in engine.order)
     limits = _limits(LIMITS["float32" if single else "float64"], eps, rtol, atol)
     generator = _generator(rng)
-    with preserved(engine.order):
+
+    def check() -> GradientReport:
         targets = checked_targets(engine.order, wrt, engine.left_out)
         base = engine.forward()
         if not math.isfinite(base):
             raise ValueError(f"gradcheck: the loss must be finite, got {base}")
         analytic = engine.backward(targets)
-        check = _Checker(engine, base, limits)
-        rows = [
-            check.elements(target, gradient)
-            if mode == "full"
-            else check.projection(target, gradient, generator)
-            for target, gradient in zip(targets, analytic, strict=True)
-        ]
-    return GradientReport(rows)
+        checker = _Checker(engine, base, limits)
+        return GradientReport(
+            [
+                checker.elements(target, gradient)
+                if mode == "full"
+                else checker.projection(target, gradient, generator)
+                for target, gradient in zip(targets, analytic, strict=True)
+            ]
+        )
+
+    return preserving_graph(engine.order, check)
 
 
 def _engine(loss: Node | Graph) -> Engine:

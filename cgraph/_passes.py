@@ -7,8 +7,11 @@ counters of all connected nodes go back to 0, so that the next pass begins anew.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from operator import methodcaller
 from typing import Any
+
+from cgraph._kernels.uninterrupted import complete
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 # Called with the name of the method and the node, when the node has worked.
@@ -27,11 +30,11 @@ def observing(observer: Observer) -> Iterator[None]:
         if outer is not None:
             outer(method, node)
 
-    token = _observer.set(both)
     try:
+        _observer.set(both)
         yield
     finally:
-        _observer.reset(token)
+        _observer.set(outer)
 
 
 def forward_pass(start: Node) -> None:
@@ -56,9 +59,7 @@ def forward_pass(start: Node) -> None:
                 observe("calcData", node)
             pending += node.forward[::-1]
     except BaseException:
-        for node in component(start):
-            node.b_count = node.f_count = 0
-            node._has_run = False
+        complete(partial(_break_off, start, True))
         raise
 
 
@@ -82,9 +83,16 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
                 observe(method, node)
             pending += node.backward[::-1]
     except BaseException:
-        for node in component(start):
-            node.b_count = node.f_count = 0
+        complete(partial(_break_off, start, False))
         raise
+
+
+def _break_off(start: Node, forward: bool) -> None:
+    """After an exception, the next pass begins anew; after one in a forward pass, a backward pass needs another."""
+    for node in component(start):
+        node.b_count = node.f_count = 0
+        if forward:
+            node._has_run = False
 
 
 def above(start: Node) -> set[Node]:

@@ -162,9 +162,12 @@ class Graph(Compiled):
         if not self._ready:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
-        self._gradients = "live"
-        plan.backward(self._whole, self._arena.memory, self._may_overwrite())
-        self._arena.fresh = False
+        self._gradients = "running"
+        self._settle_for_python()
+        if self._calls_python:
+            self._keep_sums()
+        plan.backward(self._whole, self._arena.memory)
+        self._before = None
         self._gradients = "full"
 
     @alone
@@ -189,8 +192,7 @@ class Graph(Compiled):
             self._arena.settle_sums()
         if not self._arena.fresh:
             # When a node's own update raises, the others have learnt, and must not learn the same again.
-            fresh = not (self._arena.sums_lent or self._calls_python)
-            plan.learn(self._learners, self._arena.memory, rate, fresh)
+            plan.learn(self._learners, self._arena.memory, rate, not self._calls_python)
 
     # Samples
 
@@ -316,7 +318,7 @@ class Graph(Compiled):
             self._last = feeds
             return out
         self._run(Task(target, feeds, out))
-        if self._gradients == "live":
+        if self._gradients == "running":
             self._gradients = "zero"
             for output in self._program.outputs:
                 output._has_run = output is target

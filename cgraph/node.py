@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, final
 
 import numpy as np
@@ -21,6 +22,7 @@ from cgraph._array import (
     describe,
     is_iterable,
 )
+from cgraph._kernels.uninterrupted import attach, complete
 
 
 class Node:
@@ -154,8 +156,7 @@ class Node:
         self.b_count = 0
         self.forward: list[Node] = []
         self.backward: list[Node] = [*inputs]
-        for node in inputs:
-            node.forward.append(self)
+        attach(self, inputs)
 
     # The description
 
@@ -204,11 +205,6 @@ class Node:
     def grad(self, value: npt.ArrayLike) -> None:
         copy_into(type(self).__name__, "grad", value, self.grad)
 
-    def _move(self, data: Array, grad: Array) -> None:
-        """Moves the buffers, which happens nowhere else: into the arena of a Graph."""
-        data[...], grad[...] = self._data, self._grad
-        self._data, self._grad = data, grad
-
     def __repr__(self) -> str:
         if "_data" not in vars(self):
             return object.__repr__(self)
@@ -254,6 +250,9 @@ class Node:
                 f"{type(self).__name__}: only a node without consumers can be detached, "
                 f"got one with {len(self.forward)}"
             )
+        complete(self._detach)
+
+    def _detach(self) -> None:
         for node in self.backward:
             node.forward[:] = [consumer for consumer in node.forward if consumer is not self]
         # A backward pass may have stopped where it waited for this node.
@@ -267,11 +266,7 @@ class Node:
 
         A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs.
         """
-        for node in _passes.component(self):
-            node.forward.clear()
-            node.backward.clear()
-            node.b_count = node.f_count = 0
-            node._has_run = False
+        complete(partial(_unlink, _passes.component(self)))
 
     # What a kind of node does
 
@@ -373,6 +368,15 @@ class Node:
             raise RuntimeError(
                 f"{type(self).__name__}: backwardPropagation needs a completed forward pass first"
             )
+
+
+def _unlink(nodes: Iterable[Node]) -> None:
+    """Leaves each node without neighbours."""
+    for node in nodes:
+        node.forward.clear()
+        node.backward.clear()
+        node.b_count = node.f_count = 0
+        node._has_run = False
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:

@@ -36,7 +36,7 @@ class Arena:
         """Forward and backward; returns data and gradients."""
         steps = plan.Steps([step])
         plan.forward(steps, self.memory, valid)
-        plan.backward(steps, self.memory, False, valid)
+        plan.backward(steps, self.memory, valid)
         return self.data, self.grad
 
 

@@ -171,7 +171,8 @@ class Bench:
         return self.outputs(self.data)[:, :, : self.valid]
 
     def backward(self, fresh):
-        backward(self.steps, self.memory, fresh, self.valid)
+        self.memory.fresh = fresh
+        backward(self.steps, self.memory, self.valid)
         return self.inputs(self.grad)[:, :, : self.valid]
 
     def pairs(self):

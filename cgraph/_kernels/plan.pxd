@@ -1,5 +1,6 @@
 from cgraph._kernels.spin cimport s_state
 from cgraph._kernels.step cimport Arena, Port
+from cgraph._kernels.uninterrupted cimport Snapshot
 
 
 cdef class Steps:
@@ -12,9 +13,15 @@ cdef class Steps:
     cdef int check(self, Arena *arena) except -1
 
 
+# What the gradient sums are at every moment, also where an exception ends a call.
+cdef struct SumsState:
+    bint fresh      # they count as 0, whatever they hold
+    bint learning   # an update has begun to use them, and has not come to its end
+
+
 cdef class Memory:
     cdef Arena arena
-    cdef public bint fresh      # the gradient sums count as 0, whatever they hold
+    cdef SumsState state
     cdef s_state held           # 0, or 1 + the generation that holds it
 
 
@@ -52,9 +59,12 @@ cdef struct Course:
     Py_ssize_t batch        # samples until the next update; none, if 0
     Py_ssize_t patience     # samples until Ctrl-C is listened to again
     bint backward           # whether gradients are computed
-    bint fresh              # whether steps may overwrite gradient sums that are 0
-    bint clear              # whether they may now
-    bint learns[2]          # whether the steps of each route learn with the last samples of a batch
+    bint overwrite          # whether the sums may count as 0 after an update, instead of being 0
+    bint clear              # whether the sums count as 0 now
+    bint may_learn          # whether they did so when the batch began
+    bint learns[2]          # whether the steps of each route can learn with the last samples of a batch
+    SumsState *state        # of the memory of which the sums are
+    void *snapshot          # Snapshot, to be renewed after each update, or NULL
 
 
 cdef void advance(Course *course, Py_ssize_t most) noexcept nogil
@@ -65,6 +75,7 @@ cdef class Run:
     cdef Py_ssize_t opened  # streams whose arrays are held
     cdef Route main, rest
     cdef Steps learners
+    cdef Snapshot snapshot
     cdef int open(self, list arrays, out) except -1
     cdef int complete(self) except -1
     cdef int check(self) except -1

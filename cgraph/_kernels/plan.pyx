@@ -5,9 +5,7 @@ from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.spin cimport s_exchange, s_load, s_replace, s_state
 from cgraph._kernels.step cimport Arena, CallStep, Port, Step
-
-cdef enum:
-    TRIES = 1000    # to finish in spite of signals
+from cgraph._kernels.uninterrupted cimport Snapshot, complete
 
 
 cdef class Steps:
@@ -78,6 +76,20 @@ cdef class Memory:
         self.arena.values, self.arena.sums, self.arena.scratch = <char *>values, <char *>sums, <char *>scratch
 
     @property
+    def fresh(self):
+        """Whether the gradient sums count as 0, whatever they hold."""
+        return self.state.fresh
+
+    @fresh.setter
+    def fresh(self, bint value):
+        self.state.fresh = value
+
+    @property
+    def learning(self):
+        """Whether an update has begun that has not come to its end."""
+        return self.state.learning
+
+    @property
     def busy(self):
         """Whether `exclusively` is at work."""
         return s_load(&self.held) == 1 + generation
@@ -92,7 +104,7 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
     # At once: without the GIL, two threads may be here. What another generation held is free.
     if before == now or not s_replace(&memory.held, before, now):
         raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
-    memory.arena.failed = False
+    memory.arena.failed = memory.state.learning = False
     try:
         return function(*arguments, **named)
     finally:
@@ -100,20 +112,6 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
             complete(finish)
         finally:
             s_exchange(&memory.held, 0)
-
-
-cdef int complete(finish) except -1:
-    cdef object interrupted = None
-    cdef int _tries
-    for _tries in range(TRIES):
-        try:
-            finish()
-            break
-        except BaseException as error:
-            interrupted = error
-    if interrupted is not None:
-        raise interrupted
-    return 0
 
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
@@ -124,22 +122,25 @@ def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
     steps.check(&memory.arena)
 
 
-def backward(Steps steps, Memory memory, bint fresh, Py_ssize_t valid=1):
-    """A backward pass, which computes all gradients."""
+def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
+    """A backward pass, which computes all gradients. Sums that count as 0 do so until it has come to its end."""
     memory.arena.valid = valid
-    memory.arena.lean, memory.arena.fresh, memory.arena.learn, memory.arena.apart = False, fresh, False, True
+    memory.arena.lean, memory.arena.learn, memory.arena.apart = False, False, True
+    memory.arena.fresh = memory.state.fresh
     with nogil:
         steps.backward(&memory.arena)
     steps.check(&memory.arena)
+    memory.state.fresh = False
 
 
 def learn(Steps learners, Memory memory, double eta, bint fresh):
     """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh). No signal is heard in between."""
     memory.arena.eta, memory.arena.fresh = eta, fresh
+    memory.state.learning = True
     with nogil:
         learners.learn(&memory.arena)
     learners.check(&memory.arena)
-    memory.fresh = fresh
+    memory.state.fresh, memory.state.learning = fresh, False
 
 
 def feed(Memory memory, list inlets, list arrays, Py_ssize_t number):
@@ -199,6 +200,7 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
     while sample < last and not (course.arena[0].failed or course.arena[1].failed):
         if course.batch and sample % course.batch == 0:
             course.end = min(sample + course.batch, course.samples)
+            course.may_learn = course.clear
         n = course.end - sample
         way = n < course.least
         n = min(n, course.lanes[way])
@@ -211,14 +213,33 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
             break
         (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
         if course.backward:
-            arena.fresh, arena.learn = course.clear, course.learns[way] and sample + n == course.end
+            arena.fresh = course.clear
+            arena.learn = course.learns[way] and course.may_learn and sample + n == course.end
             (<Steps>course.steps[way]).backward(arena)
             course.clear = arena.learn
         sample += n
-        if course.batch and not arena.failed and sample == course.end and not arena.learn:
-            arena.fresh = course.clear = course.fresh
-            (<Steps>course.learners).learn(arena)
+        if course.batch and not arena.failed and sample == course.end:
+            update(course, arena)
     course.sample = sample
+
+
+cdef void update(Course *course, Arena *arena) noexcept nogil:
+    """The end of a batch: an update, unless the steps have learnt already. From then on the gradient sums are 0."""
+    if not arena.learn:
+        arena.fresh = course.overwrite
+        course.state.learning = True
+        (<Steps>course.learners).learn(arena)
+        if arena.failed:
+            return
+    if course.snapshot != NULL:
+        keep(course)
+    course.state.fresh = course.clear = course.overwrite
+    course.state.learning = False
+
+
+cdef void keep(Course *course) noexcept with gil:
+    """What an exception may leave of the next batch begins here."""
+    (<Snapshot>course.snapshot).renew()
 
 
 cdef class Run:
@@ -271,13 +292,15 @@ cdef class Run:
 
 def prepare(
     Route main, Route rest, Py_ssize_t least, Steps learners, list arrays, out, Py_ssize_t samples,
-    Py_ssize_t patience, bint backward, bint lean, bint fresh, Py_ssize_t batch, double eta
+    Py_ssize_t patience, bint backward, bint lean, bint fresh, Py_ssize_t batch, double eta,
+    bint overwrite=True, Snapshot snapshot=None
 ):
     """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
 
     least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
-    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where the sums count as 0 (fresh), steps
-    learn while they go backward with the last samples of a batch: with one that is a batch, or several side by side.
+    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where the sums count as 0 (fresh; after an
+    update, too, if `overwrite`), steps learn while they go backward with the last samples of a batch: with one that is
+    a batch, or several side by side. After an update without `overwrite`, the snapshot is renewed.
     """
     cdef Run run = Run.__new__(Run)
     cdef Course *course = &run.course
@@ -287,16 +310,20 @@ def prepare(
     for way in range(2):
         route = rest if way else main
         route.begin(lean, eta)
-        course.learns[way] = fresh and (batch == 1 if route.lanes == 1 else batch > 0 and route.learns_together)
+        course.learns[way] = overwrite and (batch == 1 if route.lanes == 1 else batch > 0 and route.learns_together)
         course.arena[way], course.steps[way], course.lanes[way] = &route.memory.arena, <void *>route.steps, route.lanes
     course.learners, course.least, course.samples, course.end = <void *>learners, least, samples, samples
     course.patience, course.backward, course.batch = patience, backward, batch
-    course.fresh = course.clear = fresh
+    course.clear, course.overwrite, course.state = fresh, overwrite, &main.origin.state
+    run.snapshot = snapshot
+    course.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
     run.open(arrays, out)
     return run
 
 
 def run(Run prepared):
-    """Runs all samples in this thread."""
+    """Runs all samples in this thread. Without updates, gradient sums that counted as 0 do so no longer."""
     prepared.complete()
     prepared.check()
+    if prepared.course.backward and not prepared.course.batch:
+        prepared.course.state.fresh = False

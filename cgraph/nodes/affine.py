@@ -78,11 +78,11 @@ class Affine(Node):
     def gradWeight(self, value: npt.ArrayLike) -> None:
         copy_into(type(self).__name__, "gradWeight", value, self.gradWeight)
 
-    def _move_parameters(self, values: Array, sums: Array) -> None:
-        """Moves what learns into two vectors of a Graph's arena."""
+    def _moved(self, values: Array, sums: Array) -> dict[str, Array]:
+        """Copies what learns into two vectors of a Graph's arena; the attributes of a node that has moved there."""
         values[...], sums[...] = self._weight.ravel(), self._gradWeight.ravel()
-        self._weight = values.reshape(self._weight.shape)
-        self._gradWeight = sums.reshape(self._weight.shape)
+        shape = self._weight.shape
+        return {"_weight": values.reshape(shape), "_gradWeight": sums.reshape(shape)}
 
     @property
     def bias(self) -> float:

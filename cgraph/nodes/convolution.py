@@ -31,6 +31,18 @@ def tap_offsets(window: Window, channels: int) -> Offsets:
     return np.asarray(offsets, np.intp).reshape(-1)
 
 
+def views(values: Array, sums: Array, shape: tuple[int, ...]) -> dict[str, Array]:
+    """The attributes of a node whose kernel and, behind it, bias are one vector, as are their gradient sums."""
+    return {
+        "_values": values,
+        "_kernel": values[:-1].reshape(shape),
+        "_offset": values[-1:],
+        "_sums": sums,
+        "_gradKernel": sums[:-1].reshape(shape),
+        "_gradOffset": sums[-1:],
+    }
+
+
 class Convolution2d(Filter2d):
     """Cross-correlation of C channels with one kernel (section "Class: Convolution2d").
 
@@ -84,6 +96,13 @@ class Convolution2d(Filter2d):
            [-3.5, -3.5]])
     """
 
+    _values: Array
+    _kernel: Array
+    _offset: Array
+    _sums: Array
+    _gradKernel: Array
+    _gradOffset: Array
+
     _parameters = (("kernel", "gradKernel"), ("_bias", "_gradBias"))
 
     @overload
@@ -123,21 +142,16 @@ class Convolution2d(Filter2d):
         # The kernel and, behind it, the bias: one vector that learns.
         values = np.empty(kernel.size + 1, channels[0].dtype)
         values[:-1], values[-1] = kernel.reshape(-1), bias
-        self._house(values, np.zeros_like(values), kernel.shape)
+        vars(self).update(views(values, np.zeros_like(values), kernel.shape))
         self._taps = tap_offsets(window, len(channels))
+        kernels = channels[0]._kernels.convolution
+        self._scratch_size = kernels.convolution2d_scratch(window, len(channels))
         self._set_up_filter(channels, window)
-        self._scratch_size = self._kernels.convolution.convolution2d_scratch(window, len(channels))
 
-    def _house(self, values: Array, sums: Array, shape: tuple[int, ...]) -> None:
-        """Takes two vectors as what learns and as its gradient sum."""
-        self._values, self._sums = values, sums
-        self._kernel, self._offset = values[:-1].reshape(shape), values[-1:]
-        self._gradKernel, self._gradOffset = sums[:-1].reshape(shape), sums[-1:]
-
-    def _move_parameters(self, values: Array, sums: Array) -> None:
-        """Moves what learns into two vectors of a Graph's arena."""
+    def _moved(self, values: Array, sums: Array) -> dict[str, Array]:
+        """Copies what learns into two vectors of a Graph's arena; the attributes of a node that has moved there."""
         values[...], sums[...] = self._values, self._sums
-        self._house(values, sums, self._kernel.shape)
+        return views(values, sums, self._kernel.shape)
 
     def _parameter_count(self) -> int:
         return self._values.size  # without handing out a parameter

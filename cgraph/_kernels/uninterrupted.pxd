@@ -1,0 +1,7 @@
+cdef class Snapshot:
+    cdef list attributes, fields, arrays, copies
+    cpdef int renew(self) except -1
+    cpdef int restore(self) except -1
+
+
+cpdef int complete(function) except -1

@@ -1,0 +1,98 @@
+"""Changes that no signal divides.
+
+Python calls a signal's handler between two bytecodes, and Ctrl-C raises KeyboardInterrupt there. Compiled code has no
+bytecodes: what a function of this module does after it was called is done whole, unless it says otherwise.
+"""
+cimport cython
+
+cdef extern from "Python.h":
+    int PyObject_GenericSetAttr(object holder, object name, object value) except -1
+
+cdef enum:
+    TRIES = 1000    # of a function that signals interrupt
+
+
+cpdef int complete(function) except -1:
+    """Calls a function until it returns, again if an exception ends it, which is raised afterwards.
+
+    A function that may be interrupted anywhere must do no harm when it is called again.
+    """
+    cdef object interrupted = None
+    cdef int _tries
+    for _tries in range(TRIES):
+        try:
+            function()
+            break
+        except BaseException as error:
+            interrupted = error
+    if interrupted is not None:
+        raise interrupted
+    return 0
+
+
+cpdef int assign(list targets, list sources) except -1:
+    """Copies the content of arrays into others of the same shapes and dtypes, one by one."""
+    cdef Py_ssize_t i
+    for i in range(len(targets)):
+        targets[i][...] = sources[i]
+    return 0
+
+
+def store(list changes):
+    """Sets attributes: each change is a holder, the name of an attribute, and its value."""
+    for holder, name, value in changes:
+        PyObject_GenericSetAttr(holder, name, value)
+
+
+def attach(consumer, inputs):
+    """Appends a node to the `forward` of each of its inputs."""
+    cdef list lists = [node.forward for node in inputs]
+    for forward in lists:
+        forward.append(consumer)
+
+
+@cython.final
+cdef class Snapshot:
+    """Attributes and contents of arrays as they were when the snapshot was told of them."""
+
+    def __cinit__(self):
+        self.attributes, self.fields, self.arrays, self.copies = [], [], [], []
+
+    def add_attributes(self, holder):
+        """Keeps all attributes in the dictionary of an object."""
+        cdef dict live = holder.__dict__
+        self.attributes.append((live, dict(live)))
+
+    def add_field(self, holder, str name):
+        """Keeps one attribute of an object without a dictionary."""
+        self.fields.append((holder, name, getattr(holder, name)))
+
+    def add_array(self, array):
+        """Keeps the content of an array."""
+        copy = array.copy()
+        self.arrays.append(array)
+        self.copies.append(copy)
+
+    cpdef int renew(self) except -1:
+        """Keeps the contents that the arrays have now."""
+        return assign(self.copies, self.arrays)
+
+    cpdef int restore(self) except -1:
+        """Puts everything back."""
+        cdef dict live, saved
+        for live, saved in self.attributes:
+            live.update(saved)
+            for name in [name for name in live if name not in saved]:
+                del live[name]
+        for holder, name, value in self.fields:
+            PyObject_GenericSetAttr(holder, name, value)
+        return assign(self.arrays, self.copies)
+
+
+def preserving(function):
+    """Calls a function with a new Snapshot, which it fills, and restores that in any case behind it."""
+    cdef Snapshot snapshot = Snapshot()
+    try:
+        return function(snapshot)
+    finally:
+        snapshot.restore()
