@@ -10,6 +10,7 @@ import numpy as np
 from cgraph._array import Array
 from cgraph._kernels import Build, plan
 from cgraph._kernels.step import CallStep, Step
+from cgraph._kernels.uninterrupted import Snapshot
 from cgraph._places import Place, Region
 from cgraph._steps import Builder
 from cgraph.lowering import Block, Kind, Program
@@ -31,7 +32,9 @@ class Arena:
     fresh : bool
         Whether the gradient sums count as 0, whatever stands there.
     running : bool
-        Whether a call has read what the user has written, and has not handed back what it has computed.
+        Whether a call is at work, which brings arrays that are lent meanwhile up to date at its end.
+    has_read : bool
+        Whether the call has read what the user has written, so that what it computes may take its place.
     """
 
     def __init__(self, program: Program, builder: Builder, data: Region) -> None:
@@ -53,7 +56,7 @@ class Arena:
         self.places = np.concatenate(places)
         self.own_values = np.zeros(self.places.size, builder.dtype)
         self.own_sums = np.zeros(self.places.size, builder.dtype)
-        self.values_lent = self.sums_lent = self.running = False
+        self.values_lent = self.sums_lent = self.running = self.has_read = False
 
     @property
     def fresh(self) -> bool:
@@ -74,9 +77,7 @@ class Arena:
     def memory_aside(self) -> tuple[plan.Memory, Array]:
         """The same memory, but for gradient sums that are to be dropped: who uses it keeps this array."""
         sums = self._values.allocate()
-        memory = plan.Memory(
-            *map(address, (self.data, self.grad, self.values, sums, self.scratch))
-        )
+        memory = plan.Memory(*map(address, (self.data, self.grad, self.values, sums, self.scratch)))
         memory.fresh = True
         return memory, sums
 
@@ -128,21 +129,25 @@ class Arena:
 
     def begin(self) -> None:
         """What the user may have written counts."""
+        self.running = True
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
             self.sums[self.places] = self.own_sums
-        self.running = True  # last: what an exception has kept from being read is left to the next call
+        self.has_read = (
+            True  # last: what an exception has kept from being read is left to the next call
+        )
 
     def finish(self) -> None:
         """The user's arrays read what counts; but not where `begin` has not read what the user has written there."""
-        if self.running:
+        self.running = False  # first: an array that is lent from now on is brought up to date then
+        if self.has_read:
             if self.values_lent:
                 self.values.take(self.places, out=self.own_values)
             if self.sums_lent:
                 self.settle_sums()
                 self.sums.take(self.places, out=self.own_sums)
-            self.running = False
+            self.has_read = False
 
     def refresh(self) -> None:
         """Brings up to date the nodes' arrays that were not lent, and so are not kept up to date."""
@@ -166,6 +171,11 @@ class Arena:
                 self.settle_sums()
             self.sums.take(self.places, out=self.own_sums)
             self.sums_lent = True
+
+    def put_back_sums(self, before: Snapshot) -> None:
+        """Gradient sums are again what they were, also for an own node that was looking at them."""
+        before.restore()
+        self.sums.take(self.places, out=self.own_sums)
 
     def settle_sums(self) -> None:
         """Gradient sums that count as 0 become 0."""

@@ -135,7 +135,9 @@ class Batches:
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
             part = task.part(first, last)
-            runs.append(self._prepare(part, self._routes(part, count, thread), NOTHING, thread=thread))
+            runs.append(
+                self._prepare(part, self._routes(part, count, thread), NOTHING, thread=thread)
+            )
         run_together(runs)
         if task.backward:
             self._samples.arena.add_sums(threads)

@@ -111,7 +111,7 @@ class Compiled:
         if self._before is not None:
             # Sums that count as 0 need not be put back; and what learns from them has ended what began with them.
             if not (self._arena.fresh or self._arena.memory.learning):
-                self._before.restore()
+                self._arena.put_back_sums(self._before)
             self._before = None
         if self._gradients == "running":
             self._gradients = "zero"

@@ -12,7 +12,6 @@ from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.walk import Parameter
 
-
 Result = TypeVar("Result")
 
 

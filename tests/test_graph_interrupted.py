@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from interrupts import stopped
 
 import cgraph as CG
 
@@ -13,10 +14,6 @@ pytestmark = [
 ]
 ETA, COUNT, BATCH = 0.125, 40, 16
 ROWS = np.random.default_rng(0).uniform(-1, 1, (2, COUNT, 6))
-
-
-class Stopped(BaseException):
-    """As KeyboardInterrupt is."""
 
 
 def network(layout, threads):
@@ -32,30 +29,6 @@ def network(layout, threads):
 
 def weights(graph):
     return np.concatenate([p.value.ravel() for p in CG.parameters(graph.nodes[-1])])
-
-
-def stopped(call, event):
-    """Runs a call up to that event of its Python; whether there are fewer."""
-    left = event
-
-    def trace(frame, *_):
-        nonlocal left
-        if "cgraph" not in frame.f_globals["__name__"]:
-            return None
-        left -= 1
-        if left == 0:
-            raise Stopped
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    except Stopped:
-        return False
-    finally:
-        sys.settrace(before)
-    return True
 
 
 def accumulate(graph, x):

@@ -1,7 +1,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 
 Result = TypeVar("Result")
