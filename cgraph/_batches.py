@@ -65,6 +65,7 @@ class Batches:
         calls_python: bool,
     ) -> None:
         self._samples = samples
+        self._memory = samples.arena.memory
         self._make_lanes = make_lanes
         self._lanes: dict[int, Lanes] = {}
         self.choice = choice
@@ -80,11 +81,9 @@ class Batches:
 
     def is_short(self, task: Task) -> bool:
         """Whether all samples are run in one stretch: by this thread alone, and before Ctrl-C is listened to."""
-        return (
-            not self._calls_python
-            and task.feeds.size <= self._patience[task.backward]
-            and self._is_alone(task)
-        )
+        count = task.feeds.size
+        short = not self._calls_python and count <= self._patience[task.backward]
+        return short and self._is_alone(task, min(task.batch or count, count))
 
     def run(self, task: Task, learners: plan.Steps, before: Snapshot | None) -> bool:
         """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
@@ -92,8 +91,9 @@ class Batches:
         `before` holds the sums with which a batch began, for the case that an exception ends it. Returns whether all
         samples have passed through the nodes' own arrays, which hold the last one.
         """
-        together = self._together(task)
-        alone = self._is_alone(task)
+        count = task.feeds.size
+        together = min(task.batch or count, count)
+        alone = self._is_alone(task, together)
         if alone and together < self.choice.least:
             route = self._samples.route(task.target, task.feeds.leaves)
             plan.run(self._prepare(task, (route, route), learners, before))
@@ -106,27 +106,19 @@ class Batches:
         self._run_together(task, learners, together)
         return False
 
-    @staticmethod
-    def _together(task: Task) -> int:
-        """How many samples come before an update."""
-        count = task.feeds.size
-        return min(task.batch or count, count)
-
-    def _is_alone(self, task: Task) -> bool:
+    def _is_alone(self, task: Task, together: int) -> bool:
         """Whether this thread works alone."""
-        together = self._together(task)
         return together == 1 or self._worth(task, together) == 1
 
     def _run_together(self, task: Task, learners: plan.Steps, together: int) -> None:
         """In several threads, with an update after each batch."""
         count = task.feeds.size
-        memory = self._samples.arena.memory
         for first in range(0, count, together):
             self._share(task.part(first, min(first + together, count)))
             if task.batch:
-                plan.learn(learners, memory, task.eta, True)
+                plan.learn(learners, self._memory, task.eta, True)
         if task.backward:
-            memory.fresh = memory.fresh and task.batch > 0
+            self._memory.fresh = self._memory.fresh and task.batch > 0
 
     def _share(self, task: Task) -> None:
         """Samples without an update, by several threads, each with gradient sums of its own."""
@@ -136,7 +128,7 @@ class Batches:
         for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
             part = task.part(first, last)
             runs.append(
-                self._prepare(part, self._routes(part, count, thread), NOTHING, thread=thread)
+                self._prepare(part, self._routes(part, count, thread), NOTHING, first=thread == 0)
             )
         run_together(runs)
         if task.backward:
@@ -200,11 +192,11 @@ class Batches:
         routes: tuple[plan.Route, plan.Route],
         learners: plan.Steps,
         before: Snapshot | None = None,
-        thread: int = 0,
+        first: bool = True,
     ) -> plan.Run:
+        """A run by the first thread, or by another one, whose gradient sums count as 0."""
         _, feeds, out, backward, lean, batch, eta = task
-        fresh = thread > 0 or self._samples.arena.fresh
         return plan.prepare(
             *routes, self.choice.least, learners, feeds.arrays, out, feeds.size, self._patience[backward],
-            backward, lean, fresh, batch, eta, not self._calls_python, before,
+            backward, lean, not first or self._memory.fresh, batch, eta, not self._calls_python, before,
         )  # fmt: skip

@@ -102,9 +102,12 @@ class Compiled:
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
-        self._arena.begin()
-        if self._arena.sums_lent and not self._arena.sums.any():
-            self._arena.fresh = True
+        arena = self._arena
+        arena.begin()
+        if arena.sums_lent:
+            arena.memory.fresh = plan.is_zero(arena.sums)
+        if self._calls_python:
+            arena.settle_sums()  # since an own node may look at the sums of others
 
     def _complete(self) -> None:
         """After each method, whatever has ended it; again, if a signal interrupts it."""
@@ -141,7 +144,6 @@ class Compiled:
             return losses
         if batch is None:
             batch = feeds.size
-        self._settle_for_python()
         task = Task(None, feeds, losses, True, lean, batch, eta)
         self._run(task)
         if self._gradients == "running":
@@ -158,7 +160,7 @@ class Compiled:
         self._ready = False
         self._last = task.feeds
         self._gradients = "running"
-        if task.backward and not (self._arena.fresh or self._batches.is_short(task)):
+        if task.backward and not (self._arena.memory.fresh or self._batches.is_short(task)):
             self._keep_sums()
         one_by_one = self._batches.run(task, self._learners, self._before)
         self._before = None
@@ -179,11 +181,6 @@ class Compiled:
         """The gradient sums of nodes that are computed in Python."""
         nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
         return [parameter.grad for node in nodes for parameter in own_parameters(node)]
-
-    def _settle_for_python(self) -> None:
-        """An own node may look at the sums of others in the middle of a pass: they do not only count as 0."""
-        if self._calls_python:
-            self._arena.settle_sums()
 
     def _has_run(self) -> None:
         """The nodes' own backward pass may follow."""

@@ -57,8 +57,11 @@ class Graph(Compiled):
     until `sample` has shown one. Arrays that were fetched before the Graph was built are stale: read the
     property again. A node belongs to one Graph, the newest; an older one raises when used.
 
-    A parameter array that was handed out is kept up to date at both ends of each later call, which costs time; once a
-    gradient sum was handed out, `step` and `train` no longer learn while they go backward.
+    A parameter array that was handed out is kept up to date at both ends of each later call, which costs time for each
+    call, and none for its samples.
+
+    An exception, Ctrl-C too, leaves the parameters as the last update of a whole batch has left them, and the gradient
+    sums as they were when the next batch began.
 
     Examples
     --------
@@ -163,7 +166,6 @@ class Graph(Compiled):
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         self._ready = False
         self._gradients = "running"
-        self._settle_for_python()
         if self._calls_python:
             self._keep_sums()
         plan.backward(self._whole, self._arena.memory)
@@ -188,8 +190,6 @@ class Graph(Compiled):
         """
         self._begin("update")
         rate = as_rate("Graph.update", eta, self._dtype)
-        if self._calls_python:  # an own node may do more than to learn from a gradient
-            self._arena.settle_sums()
         if not self._arena.fresh:
             # When a node's own update raises, the others have learnt, and must not learn the same again.
             plan.learn(self._learners, self._arena.memory, rate, not self._calls_python)

@@ -2,6 +2,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp
 
 from cgraph._kernels.spin cimport s_exchange, s_load, s_replace, s_state
 from cgraph._kernels.step cimport Arena, CallStep, Port, Step
@@ -141,6 +142,17 @@ def learn(Steps learners, Memory memory, double eta, bint fresh):
         learners.learn(&memory.arena)
     learners.check(&memory.arena)
     memory.state.fresh, memory.state.learning = fresh, False
+
+
+def is_zero(array):
+    """Whether all bytes of an array are 0."""
+    cdef Py_buffer view
+    cdef const char *at
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    at = <const char *>view.buf
+    cdef bint zero = view.len == 0 or at[0] == 0 and memcmp(at, at + 1, view.len - 1) == 0
+    PyBuffer_Release(&view)
+    return zero
 
 
 def feed(Memory memory, list inlets, list arrays, Py_ssize_t number):
