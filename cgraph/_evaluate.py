@@ -13,6 +13,7 @@ from cgraph.node import Node
 from cgraph.walk import Parameter
 
 Result = TypeVar("Result")
+SAMPLES = 5  # of a batch: a few go side by side, and one is left over
 
 
 class Engine(Protocol):
@@ -24,10 +25,13 @@ class Engine(Protocol):
         What takes part, inputs before their consumers, the loss last.
     left_out : collection of Node
         Leaves whose gradient is not computed.
+    where : str
+        How a message begins that speaks of what is found here.
     """
 
     order: Sequence[Node]
     left_out: Collection[Node]
+    where: str
 
     def forward(self) -> float:
         """Computes all nodes; the loss is returned."""
@@ -44,14 +48,13 @@ class Engine(Protocol):
 class NodeEngine:
     """By the methods of the nodes in `ancestors(loss)`."""
 
+    where = ""
+
     def __init__(self, order: Sequence[Node]) -> None:
         self.order = order
         self.left_out: Collection[Node] = ()
-        self.owners = owners(order)
 
     def forward(self) -> float:
-        for graph in self.owners:
-            graph._give_way()
         for node in self.order:
             node.calcData()
         return float(self.order[-1].data[0])
@@ -70,6 +73,8 @@ class NodeEngine:
 
 class GraphEngine:
     """By a Graph. It overwrites the gradients of leaves, and adds to the sums of what learns."""
+
+    where = ""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -91,6 +96,35 @@ class GraphEngine:
             target.grad.astype(np.float64) - (target.grad is not target.node._grad)
             for target in targets
         ]
+
+
+class BatchEngine:
+    """By a Graph that computes the sum of the losses of several samples, all near the one that its leaves hold."""
+
+    where = f"in a batch of {SAMPLES} samples, "
+
+    def __init__(self, graph: Graph, rng: np.random.Generator) -> None:
+        self.graph = graph
+        self.order: Sequence[Node] = graph.nodes
+        self.left_out: Collection[Node] = graph.leaves
+        self.feed = {
+            leaf: leaf.data * rng.uniform(0.9, 1.1, (SAMPLES, leaf.size)) for leaf in graph.leaves
+        }
+
+    def forward(self) -> float:
+        return float(self.graph.predict(self.feed).sum(dtype=np.float64))
+
+    def backward(self, targets: Sequence[Parameter]) -> list[Array]:
+        for target in targets:
+            target.grad[...] = 1
+        self.graph.accumulate(self.feed)
+        return [target.grad.astype(np.float64) - 1 for target in targets]
+
+
+def give_way(order: Sequence[Node]) -> None:
+    """Before the nodes' own methods are called."""
+    for graph in owners(order):
+        graph._give_way()
 
 
 def owners(order: Sequence[Node]) -> list[Graph]:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
+from cgraph._gradcheck import LIMITS
 
 both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
 
@@ -57,7 +58,7 @@ def test_a_sum_that_is_overwritten_is_an_error(mode):
             self.gradWeight -= kept
 
     loss = against([1.0], lambda x: Overwriting(x, [[1.0], [2.0]]), [3.0])
-    with pytest.raises(CG.GradientError, match="weight"):
+    with pytest.raises(CG.GradientError, match="must add to gradWeight"):
         CG.gradcheck(loss, mode=mode)
 
 
@@ -223,3 +224,158 @@ def test_a_pass_that_fails_ends_all_waiting():
     with pytest.raises(KeyError):
         x.forwardPropagation()
     assert (h.f_count, h.b_count) == (0, 0)
+
+
+class Faulty(CG.Node):
+    """d = x², right but for one fault of its methods."""
+
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, node1, fault):
+        super().__init__(node1.size, node1.height, node1.width, [node1])
+        self.fault, self.passes = fault, 0
+        self.w, self.dw = np.ones(1), np.zeros(1)
+        self.random = np.random.default_rng(0)
+
+    def calcData(self):
+        x = self.backward[0]
+        self.data = x.data**2
+        self.first = getattr(self, "first", x.data.copy())
+        if self.fault == "draws":
+            self.data[0] *= self.random.random()
+        elif self.fault == "counts":
+            self.passes += 1
+            self.data[0] += self.passes
+        elif self.fault == "writes input":
+            x.data[...] = 0
+
+    def calcPartialDerivative(self):
+        x = self.backward[0]
+        share = 2 * x.data * self.grad
+        self.passes += 1
+        if self.fault == "overwrites":
+            x.grad = share
+            return
+        x.grad += share
+        if self.fault == "second backward" and self.passes > 1:
+            x.grad += 1
+        elif self.fault == "own data":
+            self.data[0] = 1
+        elif self.fault == "own gradient":
+            self.grad[0] = 0
+        elif self.fault == "input data":
+            x.data[0] = 0
+        elif self.fault == "parameter":
+            self.w[0] = 3
+        elif self.fault == "overwrites sum":
+            self.dw[0] = 0
+
+
+FAULTS = {
+    "draws": "two forward passes at the same point differ",
+    "counts": "two forward passes at the same point differ",
+    "writes input": r"calcData writes into the data of backward\[0\]",
+    "overwrites": r"must add to the gradient of backward\[0\]",
+    "second backward": "two backward passes at the same point differ",
+    "own data": "calcPartialDerivative writes into its own data",
+    "own gradient": "calcPartialDerivative writes into its own gradient",
+    "input data": r"calcPartialDerivative writes into the data of backward\[0\]",
+    "parameter": "calcPartialDerivative writes into w",
+    "overwrites sum": "must add to dw",
+}
+
+
+@both_modes
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_node_that_breaks_the_contract_is_named_and_no_kink_is(fault, compiled, mode):
+    x = CG.Leaf1(2)
+    x.getInput([0.5, -2.0])
+    node = Faulty(CG.Tanh(x), fault)
+    loss = CG.Norm2(node)
+    with pytest.raises(CG.GradientError, match=FAULTS[fault]) as caught:
+        CG.gradcheck(CG.Graph(loss) if compiled else loss, mode=mode)
+    assert caught.value.node is node
+    assert "kink" not in str(caught.value)
+
+
+@both_modes
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_node_without_a_fault_passes_whatever_the_size_of_its_gradients(compiled, mode):
+    for scale in (1e-6, 1.0, 1e6):
+        x = CG.Leaf1(2)
+        x.getInput([0.5, -2.0])
+        loss = CG.Norm2(Faulty(CG.Affine(x, scale * np.eye(3, 2)), None))
+        CG.gradcheck(CG.Graph(loss) if compiled else loss, wrt=[x], mode=mode)
+
+
+class Remembering(CG.Node):
+    """d = x w, whose gradient is that of the first sample that it has ever seen."""
+
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, node1):
+        super().__init__(node1.size, 1, 1, [node1])
+        self.w, self.dw = np.full(1, 0.5), np.zeros(1)
+        self.seen = None
+
+    def calcData(self):
+        x = self.backward[0].data
+        self.seen = x.copy() if self.seen is None else self.seen
+        self.data = x * self.w
+
+    def calcPartialDerivative(self):
+        self.backward[0].grad += self.w * self.grad
+        self.dw += self.seen * self.grad
+
+
+@both_modes
+def test_a_gradient_that_is_wrong_in_a_later_sample_of_a_batch_is_an_error(mode):
+    x = CG.Leaf1(1)
+    x.getInput([2.0])
+    loss = CG.Tanh(Remembering(x))
+    CG.gradcheck(loss, mode=mode)
+    with pytest.raises(CG.GradientError, match=r"in a batch of 5 samples, Remembering.*: w "):
+        CG.gradcheck(CG.Graph(loss), mode=mode)
+
+
+@both_modes
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([3e-9, 4e-9], "float64"),
+        ([0.0, 1e-8], "float64"),
+        ([2e-7, -1e-6], "float64"),
+        ([1e-3, 2e-3], "float32"),
+    ],
+)
+def test_tiny_inputs_are_no_kinks(values, dtype, mode):
+    x = CG.Leaf1(2, dtype=dtype)
+    x.getInput(values)
+    CG.gradcheck(CG.Norm2(x), mode=mode)
+    with pytest.raises(CG.GradientError) as caught:
+        CG.gradcheck(CG.Norm2(Distorted(x, lambda g: 1.5 * g)), mode=mode)
+    assert "kink" not in str(caught.value)
+
+
+def test_where_no_step_can_tell_the_message_says_so_and_names_no_kink():
+    x, far = CG.Leaf1(1), CG.Leaf1(1)
+    x.getInput([1e-14])
+    far.getInput([1.0])
+    with pytest.raises(CG.GradientError, match="no step is small beside the values") as caught:
+        CG.gradcheck(CG.Add(CG.Norm2(x), far), wrt=[x])
+    assert "kink" not in str(caught.value)
+
+
+def test_the_docstring_states_the_tolerances():
+    text = " ".join(CG.gradcheck.__doc__.split())
+    double, single = (LIMITS[name] for name in ("float64", "float32"))
+    assert f"by default {number(double.eps)} in float64 and {number(single.eps)} in float32" in text
+    assert (
+        f"by default {number(double.rtol)} and {number(double.atol)} in float64, "
+        f"{number(single.rtol)} and {number(single.atol)} in float32" in text
+    )
+
+
+def number(value):
+    return f"{value:.0e}".replace("e-0", "e-")
