@@ -88,8 +88,8 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
     """Copy the parameters of a file into `node` and its ancestors; their gradient sums stay.
 
     Either all parameters are taken or, on an error, none. What the file announces is compared
-    with the graph before any of it is unpacked, so no file takes more memory than the parameters
-    of the graph and its own size.
+    with the graph before any of it is unpacked, so a small file cannot take much memory, whatever
+    it unpacks to.
 
     Parameters
     ----------
