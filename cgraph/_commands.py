@@ -21,6 +21,7 @@ from cgraph.walk import parameters
 Integers = NDArray[np.intp]
 
 _DIGITS = "digits"
+_NAMED = 5  # classes that are named where images are missing
 _TIMED = 16  # images with which the engines are compared
 
 
@@ -83,6 +84,11 @@ def _announce(
         f"{metadata['data']}: {len(dataset.train_labels):,} images to train on, "
         f"{len(dataset.test_labels):,} held out"
     )
+    if dataset.unseen:
+        print(
+            f"labels from {dataset.train_labels.min()} to {dataset.train_labels.max()}: "
+            f"{dataset.classes} classes, and no image to train on of {_few(dataset.unseen)}"
+        )
     print(_description(model), flush=True)
     speeds = measure(
         lambda: _build(metadata, np.random.default_rng(0)),
@@ -114,11 +120,14 @@ def predict(path: Path, *, show: int, folder: Path | None) -> None:
         raise ModelFileError(f"{path}: holds parameters, but not of a model of cgraph train")
     if folder is not None:
         source = _absolute(folder)
-    elif source != _DIGITS and not Path(source).is_dir():
+    try:
+        dataset = _dataset(source, seed)
+    except FileNotFoundError as error:
+        if folder is not None:
+            raise
         raise FileNotFoundError(
-            f"{path}: was trained on {source}, which is not there: say --data FOLDER"
-        )
-    dataset = _dataset(source, seed)
+            f"{path}: was trained on {source}, which is not there: say --data FOLDER ({error})"
+        ) from error
     model = _load(path, metadata, dataset)
     print(f"{path}: {_description(model)}")
 
@@ -167,6 +176,12 @@ def _show(dataset: Dataset, predicted: Integers, indices: Integers) -> None:
 
 def _dataset(source: str, seed: int) -> Dataset:
     return digits_dataset(seed) if source == _DIGITS else idx_dataset(source)
+
+
+def _few(numbers: list[int]) -> str:
+    """The first of many numbers."""
+    few = ", ".join(str(number) for number in numbers[:_NAMED])
+    return few if len(numbers) <= _NAMED else f"{few} and {len(numbers) - _NAMED} more"
 
 
 def _absolute(folder: Path) -> str:

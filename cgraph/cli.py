@@ -18,7 +18,10 @@ from cgraph.io import ModelFileError
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
-_IDX_HELP = "folder with the four files of MNIST or their like (IDX format, plain or gzip)"
+_IDX_HELP = (
+    "folder with the four files of MNIST or their like (IDX format, plain or gzip), "
+    "or FOLDER/emnist-letters for one of several sets of EMNIST"
+)
 
 Number = TypeVar("Number", int, float)
 

@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._engines import Engine
-from cgraph.data import load_digits, load_idx_folder
+from cgraph.data import DataError, load_digits, load_idx_folder
 
 __all__ = [
     "Dataset",
@@ -51,6 +52,12 @@ class Dataset:
     def classes(self) -> int:
         """Number of classes: the labels are 0 to classes - 1."""
         return int(max(self.train_labels.max(), self.test_labels.max())) + 1
+
+    @property
+    def unseen(self) -> list[int]:
+        """The classes of which there is no image to train on: 0 where labels begin at 1."""
+        seen = {int(label) for label in np.unique(self.train_labels)}
+        return [number for number in range(self.classes) if number not in seen]
 
     def scaled(self, images: Bytes) -> NDArray[np.float32]:
         """Grey values from 0 to 1, as the classifier sees them."""
@@ -94,8 +101,38 @@ def digits_dataset(seed: int) -> Dataset:
 
 
 def idx_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """The four IDX files of a folder (see `cgraph.data.load_idx_folder`)."""
-    return Dataset(*load_idx_folder(folder), levels=255)
+    """The four IDX files of a folder (see `cgraph.data.load_idx_folder`).
+
+    Labels that do not begin at 0 stay as they are: the classes below the first are `unseen`.
+
+    Raises
+    ------
+    FileNotFoundError
+        The folder or one of the files is not there.
+    DataError
+        What the files hold is damaged, or not unsigned bytes as images and 0 to 255 as labels.
+    """
+    data = load_idx_folder(folder)
+    for images in (data.train_images, data.test_images):
+        if images.dtype != np.uint8:
+            raise DataError(
+                f"{os.fspath(folder)}: expected images of unsigned bytes (IDX type 0x08), "
+                f"got {images.dtype}"
+            )
+    train_labels, test_labels = _classes(folder, data.train_labels, data.test_labels)
+    return Dataset(data.train_images, train_labels, data.test_images, test_labels, levels=255)
+
+
+def _classes(folder: str | os.PathLike[str], *labels: NDArray[Any]) -> list[Bytes]:
+    for numbers in labels:
+        # NaN is below nothing, and is no class.
+        wrong = numbers[~((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers)))]
+        if len(wrong):
+            raise DataError(
+                f"{os.fspath(folder)}: expected labels that are whole numbers from 0 to 255, "
+                f"got {wrong[0]}"
+            )
+    return [numbers.astype(np.uint8) for numbers in labels]
 
 
 def train_epochs(

@@ -13,10 +13,15 @@ NAMES = (
 )
 
 
+EMNIST_NAMES = tuple(f"emnist-letters-{name}".replace("t10k", "test") for name in NAMES)
+TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
+
+
 def idx_bytes(array):
-    """The file that holds an array of unsigned bytes."""
-    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
-    return header + array.tobytes()
+    """The file that holds an array of one of the format's six types."""
+    kind = TYPES[array.dtype.str[1:]]
+    header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
 
 
 def write_idx_folder(folder, *, train=80, test=30, names=NAMES):

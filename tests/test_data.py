@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from idx_files import NAMES, idx_bytes, write_idx_folder
+from idx_files import EMNIST_NAMES, NAMES, TYPES, idx_bytes, write_idx_folder
 
 from cgraph.data import DataError, load_digits, load_idx_folder, read_idx
 
@@ -47,13 +47,33 @@ def test_idx_round_trip(tmp_path, content):
     np.testing.assert_array_equal(array, IMAGES)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_each_of_the_six_types_of_numbers_is_read(tmp_path, kind):
+    dtype, path = np.dtype(kind), tmp_path / "numbers"
+    if dtype.kind == "f":
+        expected = np.array([[0, -0.5, 1 / 3], [np.finfo(dtype).max, np.inf, np.nan]], dtype)
+    else:
+        limits = np.iinfo(dtype)
+        expected = np.array([[0, 1, 2], [limits.min, limits.max, 100]], dtype)
+    for compress in (bytes, gzip.compress):
+        path.write_bytes(compress(idx_bytes(expected)))
+        np.testing.assert_array_equal(read_idx(path, 2), expected, strict=True)
+        assert read_idx(path).dtype.isnative
+
+
+def test_the_most_significant_byte_comes_first(tmp_path):
+    (tmp_path / "numbers").write_bytes(bytes([0, 0, 0x0B, 1, 0, 0, 0, 2, 1, 2, 0xFF, 0xFE]))
+    assert read_idx(tmp_path / "numbers").tolist() == [258, -2]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         (b"", "not an IDX file: .*, got an empty file"),
         (b"\x00\x00\x08", "not an IDX file: .*, got 00 00 08"),
         (b"\x89PNG" + GOOD, "not an IDX file: .*, got 89 50 4e 47"),
-        (b"\x00\x00\x0d\x03" + GOOD[4:], r"expected unsigned bytes \(type 0x08\), got type 0x0d"),
+        (b"\x00\x00\x0a\x03" + GOOD[4:], "expected one of the types 0x08, .*, 0x0e, got type 0x0a"),
+        (b"\x00\x00\x0d\x03" + GOOD[4:], r"expected 96 bytes of data for .*, got 24"),
         (idx_bytes(IMAGES[0]), "expected 3 dimension.*, got 2"),
         (GOOD[:9], "expected a header of 16 bytes, got 9"),
         (idx_bytes(IMAGES[:0]), r"dimensions of at least 1, got \(0, 3, 4\)"),
@@ -107,6 +127,52 @@ def test_the_usual_names_of_mnist_files_are_found(tmp_path, separator, ending):
     np.testing.assert_array_equal(data.train_labels, labels[:6])
     np.testing.assert_array_equal(data.test_images, images[6:9] * 15)
     np.testing.assert_array_equal(data.test_labels, labels[6:9])
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("place", ["", "raw", "EMNIST/raw"])
+@pytest.mark.parametrize("names", [NAMES, EMNIST_NAMES], ids=["MNIST", "EMNIST"])
+def test_emnists_names_and_torchvisions_folders_are_found(tmp_path, names, place, ending):
+    write_idx_folder(tmp_path / place, train=6, test=3, names=[name + ending for name in names])
+    (tmp_path / place / "emnist-letters-mapping.txt").touch()
+    data = load_idx_folder(tmp_path)
+    np.testing.assert_array_equal(data.train_labels, load_digits().labels[:6])
+    np.testing.assert_array_equal(data.test_labels, load_digits().labels[6:9])
+
+
+@pytest.mark.parametrize("place", ["", "raw", "EMNIST/raw"])
+def test_one_of_several_sets_of_emnist_is_named(tmp_path, place):
+    write_idx_folder(tmp_path / place, train=6, names=EMNIST_NAMES)
+    digits = [name.replace("letters", "digits") for name in EMNIST_NAMES]
+    write_idx_folder(tmp_path / place, train=7, names=digits)
+    assert len(load_idx_folder(tmp_path / "emnist-letters").train_labels) == 6
+    assert len(load_idx_folder(tmp_path / place / "emnist-digits").train_labels) == 7
+    with pytest.raises(DataError, match=r"expected one data set, got 2: .*digits, .*letters"):
+        load_idx_folder(tmp_path)
+    with pytest.raises(FileNotFoundError, match="one of the files emnist-mnist-train-images-idx3"):
+        load_idx_folder(tmp_path / "emnist-mnist")
+
+
+def test_of_several_data_sets_of_torchvision_one_is_named(tmp_path):
+    for name in ("FashionMNIST", "MNIST"):
+        write_idx_folder(tmp_path / name / "raw", train=len(name))
+    with pytest.raises(DataError, match=r"expected one data set, got 2: .*FashionMNIST"):
+        load_idx_folder(tmp_path)
+    assert len(load_idx_folder(tmp_path / "MNIST").train_labels) == 5
+
+
+def test_mnist_beside_emnist_is_mnist(tmp_path):
+    write_idx_folder(tmp_path, train=6, names=EMNIST_NAMES)
+    write_idx_folder(tmp_path, train=7)
+    assert len(load_idx_folder(tmp_path).train_labels) == 7
+    assert len(load_idx_folder(tmp_path / "emnist-letters").train_labels) == 6
+
+
+@pytest.mark.parametrize("name", EMNIST_NAMES)
+def test_a_missing_file_of_emnist_is_named(tmp_path, name):
+    (write_idx_folder(tmp_path, names=EMNIST_NAMES) / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"{re.escape(str(tmp_path))}: .*{name}"):
+        load_idx_folder(tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES)

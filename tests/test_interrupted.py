@@ -13,7 +13,11 @@ from interrupts import Alarm, events, seconds, stopped
 
 import cgraph as CG
 
-pytestmark = pytest.mark.thread_unsafe(reason="traces, and sets signal handlers")
+pytestmark = [
+    pytest.mark.thread_unsafe(reason="traces, and sets signal handlers"),
+    # Python swallows an exception in a finaliser, of a zipfile, say, and reports it.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 ROWS = np.random.default_rng(0).uniform(-1, 1, (24, 6, 6))
 TARGETS = np.random.default_rng(1).uniform(-1, 1, (24, 3))
 ETA = 0.125

@@ -209,11 +209,116 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["model.npz"]
 
 
-@pytest.mark.parametrize("metadata", [{"a": object()}, {"a": float("nan")}])
-def test_metadata_that_are_not_json_are_refused_before_writing(tmp_path, metadata):
-    with pytest.raises((TypeError, ValueError), match=r"JSON"):
+def circle():
+    metadata = {}
+    metadata["a"] = [metadata]
+    return metadata
+
+
+def deep():
+    metadata = []
+    for _ in range(100_000):
+        metadata = [metadata]
+    return {"a": metadata}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "kind", "message"),
+    [
+        ([("a", 1)], TypeError, "be a mapping, got [('a', 1)]"),
+        ("text", TypeError, "be a mapping, got 'text'"),
+        (0, TypeError, "be a mapping, got 0"),
+        ({"a": object()}, TypeError, "hold what JSON can, got <object"),
+        ({"a": [b"1"]}, TypeError, "hold what JSON can, got b'1'"),
+        ({"a": {1, 2}}, TypeError, "hold what JSON can, got {1, 2}"),
+        ({"a": np.int64(1)}, TypeError, "hold what JSON can, got "),
+        ({"a": np.ones(2)}, TypeError, "hold what JSON can, got array([1., 1.])"),
+        ({1: "a"}, TypeError, "have str as keys, got 1"),
+        ({"a": [{None: 1}]}, TypeError, "have str as keys, got None"),
+        ({"a": {(1, 2): 1}}, TypeError, "have str as keys, got (1, 2)"),
+        ({"a": float("nan")}, ValueError, "hold finite numbers, got nan"),
+        ({"a": [(float("-inf"),)]}, ValueError, "hold finite numbers, got -inf"),
+        (circle(), ValueError, "be JSON: "),
+        (deep(), ValueError, "be JSON: "),
+        ({"a": 10**5000}, ValueError, "be JSON: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_metadata_that_are_not_json_are_refused_before_writing(tmp_path, metadata, kind, message):
+    with pytest.raises(kind) as refused:
         save_parameters(tmp_path / "model.npz", small_graph(1), metadata)
+    assert str(refused.value).startswith(f"save_parameters: metadata must {message}")
     assert os.listdir(tmp_path) == []
+
+
+def test_metadata_that_hold_one_list_twice_are_json(tmp_path):
+    twice = [1, {"a": True}]
+    save_parameters(tmp_path / "model.npz", small_graph(1), {"b": twice, "c": (twice, twice)})
+    assert read_metadata(tmp_path / "model.npz") == {"b": twice, "c": [twice, twice]}
+
+
+@pytest.mark.parametrize("path", [3, None, 0.5, ["model.npz"]])
+@pytest.mark.parametrize("function", [save_parameters, load_parameters, read_metadata])
+def test_what_is_no_path_is_refused(path, function):
+    rest = [small_graph(1)] * (function is not read_metadata)
+    message = re.escape(f"{function.__name__}: path must be a str or a path, got {path!r}")
+    with pytest.raises(TypeError, match=message):
+        function(path, *rest)
+
+
+class Learner(CG.Node):
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, w):
+        super().__init__(0, 1, 1)
+        self.w, self.dw = w, np.zeros(np.shape(w))
+
+
+@pytest.mark.parametrize(
+    "w", [[1.0, 2.0], 0.5, None, np.array([None]), np.array(["a"]), np.zeros(2, "M8[s]")]
+)
+def test_a_parameter_that_is_no_array_of_numbers_is_neither_saved_nor_loaded(tmp_path, w):
+    path = tmp_path / "model.npz"
+    with pytest.raises(TypeError, match="save_parameters: w of Learner must be an array of num"):
+        save_parameters(path, Learner(w))
+    assert os.listdir(tmp_path) == []
+    save_parameters(path, small_graph(1))
+    with pytest.raises(TypeError, match="load_parameters: w of Learner must be an array of num"):
+        load_parameters(path, Learner(w))
+
+
+def test_a_read_only_parameter_is_refused_before_another_is_loaded(tmp_path):
+    path = tmp_path / "model.npz"
+    first, second = Learner(np.ones(2)), Learner(np.ones(2))
+    both = CG.Concatenation([first, second])
+    save_parameters(path, both)
+    first.w[...] = 7
+    second.w.flags.writeable = False
+    with pytest.raises(ValueError, match=r"load_parameters: 00001\.Learner\.w must be writable"):
+        load_parameters(path, both)
+    assert first.w.tolist() == [7, 7]
+
+
+@pytest.mark.parametrize(
+    "w",
+    [
+        np.arange(6.0).reshape(2, 3).T,
+        np.arange(6, dtype=">i4"),
+        np.array(3.5),
+        np.zeros((0, 3)),
+        np.array([1 + 2j]),
+        np.array([True]),
+    ],
+    ids=["fortran", "big-endian", "no dimension", "empty", "complex", "bool"],
+)
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_every_array_of_numbers_that_numpy_writes_is_read(tmp_path, monkeypatch, save, w):
+    monkeypatch.setattr(np, "savez", save)
+    path, node = tmp_path / "model.npz", Learner(w.astype(w.dtype.newbyteorder("=")))
+    save_parameters(path, Learner(w))
+    node.w[...] = 0
+    load_parameters(path, node)
+    np.testing.assert_array_equal(node.w, w)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="umask is a matter of POSIX")

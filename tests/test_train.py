@@ -1,12 +1,14 @@
 """The data sets, the engines and the training loop."""
 
+import re
+
 import numpy as np
 import pytest
-from idx_files import write_idx_folder
+from idx_files import NAMES, TYPES, idx_bytes, write_idx_folder
 
 import cgraph as CG
 from cgraph._engines import ENGINES, GraphEngine, NodeEngine, measure
-from cgraph.data import load_digits
+from cgraph.data import DataError, load_digits
 from cgraph.models import convolutional_classifier
 from cgraph.train import (
     Dataset,
@@ -70,6 +72,45 @@ def test_idx_files_are_a_dataset(tmp_path):
     scaled = data.scaled(data.train_images)
     assert scaled.dtype == np.float32
     assert scaled.max() == np.float32(240) / np.float32(255)
+
+
+def test_classes_without_images_to_train_on_are_known(tmp_path):
+    folder = write_idx_folder(tmp_path)
+    assert idx_dataset(folder).unseen == []
+    # As EMNIST's letters, which are 1 to 26.
+    for name, count in ((NAMES[1], 80), (NAMES[3], 30)):
+        (folder / name).write_bytes(idx_bytes((np.arange(count) % 26 + 1).astype(np.uint8)))
+    data = idx_dataset(folder)
+    assert (data.classes, data.unseen) == (27, [0])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_labels_of_every_type_are_classes(tmp_path, kind):
+    folder = write_idx_folder(tmp_path)
+    expected = idx_dataset(folder)
+    for name, labels in ((NAMES[1], expected.train_labels), (NAMES[3], expected.test_labels)):
+        (folder / name).write_bytes(idx_bytes(labels.astype(kind)))
+    data = idx_dataset(folder)
+    np.testing.assert_array_equal(data.train_labels, expected.train_labels, strict=True)
+    np.testing.assert_array_equal(data.test_labels, expected.test_labels, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        (NAMES[1], np.full(80, -1, "i1"), "labels that are whole .* from 0 to 255, got -1"),
+        (NAMES[3], np.full(30, 256, "i4"), "labels that are whole .* from 0 to 255, got 256"),
+        (NAMES[1], np.full(80, 0.5, "f4"), "labels that are whole .* from 0 to 255, got 0.5"),
+        (NAMES[1], np.full(80, np.nan), "labels that are whole .* from 0 to 255, got nan"),
+        (NAMES[3], np.full(30, np.inf), "labels that are whole .* from 0 to 255, got inf"),
+        (NAMES[0], np.zeros((80, 8, 8), "f4"), r"images of unsigned bytes .*, got float32"),
+        (NAMES[2], np.zeros((30, 8, 8), "i2"), r"images of unsigned bytes .*, got int16"),
+    ],
+)
+def test_numbers_that_are_no_images_and_classes_are_refused(tmp_path, name, array, message):
+    (write_idx_folder(tmp_path) / name).write_bytes(idx_bytes(array))
+    with pytest.raises(DataError, match=f"^{re.escape(str(tmp_path))}: expected {message}"):
+        idx_dataset(tmp_path)
 
 
 @both_engines

@@ -1,8 +1,8 @@
-"""The IDX format of the MNIST files: unsigned bytes, plain or gzip.
+"""The IDX format of the MNIST files: arrays of six types of numbers, plain or gzip.
 
-A file is a header and the elements, row by row. The header is two zero bytes, one byte for the
-element type (8: unsigned byte), one for the number of dimensions, then each dimension as a
-big-endian 32-bit integer.
+A file is a header and the elements, row by row, the most significant byte first. The header is
+two zero bytes, one byte for the element type, one for the number of dimensions, then each
+dimension as a 32-bit integer.
 """
 
 from __future__ import annotations
@@ -10,17 +10,28 @@ from __future__ import annotations
 import gzip
 import math
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-Bytes = NDArray[np.uint8]
+Numbers = NDArray[Any]
 
-_UNSIGNED_BYTE = 8
+_TYPES: dict[int, np.dtype[Any]] = {
+    0x08: np.dtype(np.uint8),
+    0x09: np.dtype(np.int8),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+_NAME = re.compile(
+    r"(?:(?:train|t10k)|(emnist-\w+-)(?:train|test))-(?:images[-.]idx3|labels[-.]idx1)-ubyte(?:\.gz)?"
+)
 _GZIP_MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _MAX_NDIM = 32  # NumPy 1's limit
@@ -33,14 +44,14 @@ class DataError(ValueError):
 class IdxFolder(NamedTuple):
     """What the four files of a folder hold: images (n, height, width) and labels (n,)."""
 
-    train_images: Bytes
-    train_labels: Bytes
-    test_images: Bytes
-    test_labels: Bytes
+    train_images: Numbers
+    train_labels: Numbers
+    test_images: Numbers
+    test_labels: Numbers
 
 
-def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Bytes:
-    """Read one IDX file of unsigned bytes, plain or gzip (told by the content, not the name).
+def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Numbers:
+    """Read one IDX file, plain or gzip (told by the content, not the name).
 
     Parameters
     ----------
@@ -52,7 +63,8 @@ def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Bytes:
     Returns
     -------
     numpy.ndarray
-        Unsigned bytes in the dimensions that the file states.
+        In the dimensions and of the type that the file states: uint8 (0x08), int8 (0x09), int16
+        (0x0B), int32 (0x0C), float32 (0x0D) or float64 (0x0E), in this machine's byte order.
 
     Raises
     ------
@@ -72,28 +84,32 @@ def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Bytes:
             raise DataError(f"{os.fspath(path)}: damaged gzip file ({error})") from error
 
 
-def _read_stream(stream: IO[bytes], name: str, ndim: int | None) -> Bytes:
+def _read_stream(stream: IO[bytes], name: str, ndim: int | None) -> Numbers:
     """Header, then exactly as many bytes as it announces."""
-    shape = _read_shape(stream, name, ndim)
-    expected = math.prod(shape)
+    dtype, shape = _read_header(stream, name, ndim)
+    expected = math.prod(shape) * dtype.itemsize
     content = _read_at_most(stream, expected + 1)
     if len(content) != expected:
         came = "more" if len(content) > expected else f"{len(content):,}"
         raise DataError(
             f"{name}: expected {expected:,} bytes of data for the shape {shape}, got {came}"
         )
-    return np.frombuffer(content, dtype=np.uint8).reshape(shape)
+    numbers = np.frombuffer(content, dtype).reshape(shape)
+    return numbers.astype(dtype.newbyteorder("="), copy=False)
 
 
-def _read_shape(stream: IO[bytes], name: str, ndim: int | None) -> tuple[int, ...]:
+def _read_header(
+    stream: IO[bytes], name: str, ndim: int | None
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(
             f"{name}: not an IDX file: expected two zero bytes, the type and the number of "
             f"dimensions, got {magic.hex(' ') or 'an empty file'}"
         )
-    if magic[2] != _UNSIGNED_BYTE:
-        raise DataError(f"{name}: expected unsigned bytes (type 0x08), got type 0x{magic[2]:02x}")
+    if magic[2] not in _TYPES:
+        known = ", ".join(f"0x{number:02x}" for number in _TYPES)
+        raise DataError(f"{name}: expected one of the types {known}, got type 0x{magic[2]:02x}")
     if not 1 <= magic[3] <= _MAX_NDIM or ndim not in (None, magic[3]):
         expected = f"1 to {_MAX_NDIM}" if ndim is None else str(ndim)
         raise DataError(f"{name}: expected {expected} dimension(s), got {magic[3]}")
@@ -105,7 +121,7 @@ def _read_shape(stream: IO[bytes], name: str, ndim: int | None) -> tuple[int, ..
     shape = struct.unpack(f">{magic[3]}I", sizes)
     if 0 in shape:
         raise DataError(f"{name}: expected dimensions of at least 1, got {shape}")
-    return shape
+    return _TYPES[magic[2]], shape
 
 
 def _read_at_most(stream: IO[bytes], size: int) -> bytearray:
@@ -126,26 +142,35 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> IdxFolder:
     ----------
     folder : str or path
         Holds `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, `t10k-images-idx3-ubyte` and
-        `t10k-labels-idx1-ubyte`; a dot before `idx` and a `.gz` at the end are understood.
+        `t10k-labels-idx1-ubyte`, or the files of EMNIST, `emnist-letters-train-images-idx3-ubyte`
+        and so on; a dot before `idx` and a `.gz` at the end are understood. The files may also
+        lie where torchvision puts them, in `raw` or, for one data set, in `MNIST/raw` and the
+        like. Of several EMNIST sets in a folder one is named as if it were a file there:
+        `FOLDER/emnist-letters`.
 
     Returns
     -------
     IdxFolder
-        The images and labels of both parts.
+        The images and labels of both parts, of the types that `read_idx` gives.
 
     Raises
     ------
     FileNotFoundError
         The folder or one of the files is not there.
     DataError
-        A file is damaged, or the files do not belong together.
+        A file is damaged, the files do not belong together, or there are several data sets.
+
+    Notes
+    -----
+    Labels are as the files have them. Those of EMNIST's letters are 1 to 26, so a classifier that
+    takes labels for indices, as `cgraph train` does, has 27 classes, and the first never occurs.
+    EMNIST's images lie on their side: rows and columns are exchanged.
     """
-    if not Path(folder).is_dir():
-        raise FileNotFoundError(f"{os.fspath(folder)}: no such folder")
+    place, prefix = _choose(Path(folder))
     parts = []
-    for part in ("train", "t10k"):
-        images_path = _find(Path(folder), f"{part}-images", 3)
-        labels_path = _find(Path(folder), f"{part}-labels", 1)
+    for part in ("train", "test" if prefix else "t10k"):
+        images_path = _find(place, f"{prefix}{part}-images", 3)
+        labels_path = _find(place, f"{prefix}{part}-labels", 1)
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(labels) != len(images):
             raise DataError(
@@ -162,6 +187,35 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> IdxFolder:
     return IdxFolder(train_images, train_labels, test_images, test_labels)
 
 
+def _choose(folder: Path) -> tuple[Path, str]:
+    """The folder that holds the files, and what their names begin with."""
+    wanted = ""
+    if not folder.is_dir() and re.fullmatch(r"emnist-\w+", folder.name):
+        folder, wanted = folder.parent, f"{folder.name}-"
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    for places in ([folder], [folder / "raw"], sorted(folder.glob("*/raw"))):
+        sets = [(place, prefix) for place in places for prefix in _prefixes(place)]
+        sets = [choice for choice in sets if not wanted or choice[1] == wanted]
+        if len(sets) > 1:
+            names = ", ".join(str(place / prefix.rstrip("-")) for place, prefix in sets)
+            raise DataError(
+                f"{folder}: expected one data set, got {len(sets)}: name one of {names}"
+            )
+        if sets:
+            return sets[0]
+    return folder, wanted
+
+
+def _prefixes(place: Path) -> list[str]:
+    """What the names of a folder's data sets begin with: nothing, or of each EMNIST set its name."""
+    if not place.is_dir():
+        return []
+    matches = [_NAME.fullmatch(name) for name in os.listdir(place)]
+    prefixes = {match[1] or "" for match in matches if match}
+    return [""] if "" in prefixes else sorted(prefixes)
+
+
 def _find(folder: Path, stem: str, ndim: int) -> Path:
     """The first of the usual names that exists."""
     names = [
@@ -173,5 +227,5 @@ def _find(folder: Path, stem: str, ndim: int) -> Path:
     raise FileNotFoundError(f"{folder}: expected one of the files {', '.join(names)}; found none")
 
 
-def _size(images: Bytes) -> str:
+def _size(images: Numbers) -> str:
     return f"{images.shape[1]} x {images.shape[2]}"
