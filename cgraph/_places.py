@@ -12,7 +12,6 @@ from cgraph.lowering import VECTOR_BYTES, Block, Kind, Program, Unit
 from cgraph.node import Node
 
 LINE_BYTES = 64  # a cache line
-BEHIND = 4  # lines behind a region that tiles may read and write
 
 
 class Place(NamedTuple):
@@ -40,14 +39,17 @@ class Region:
         return at
 
     def padded(self) -> int:
-        """Its size where another one follows: in whole lines, and what tiles may touch behind it."""
+        """Its size in whole cache lines, where another region follows."""
         line = LINE_BYTES // self.dtype.itemsize
-        return (-(-self.size // line) + BEHIND) * line
+        return -(-self.size // line) * line
 
     def allocate(self) -> Array:
-        """Zeros, beginning at a cache line; behind them a tile may read, and write, a few lines more."""
-        extra = BEHIND * LINE_BYTES // self.dtype.itemsize
-        memory = np.zeros(self.size + extra, self.dtype)
+        """Zeros, beginning at a cache line. No kernel may touch what lies before or behind them.
+
+        A tile that reads or writes beyond its rows does so within the region: the scratch and the places of blocks have
+        room for it. tests/guard_pages.py replaces this method, so that an access outside ends the process.
+        """
+        memory = np.zeros(self.size + LINE_BYTES // self.dtype.itemsize, self.dtype)
         address = memory.__array_interface__["data"][0]
         start = -address % LINE_BYTES // self.dtype.itemsize
         return memory[start : start + self.size]

@@ -1,8 +1,11 @@
 """Fixtures that more than one test module uses."""
 
+import os
 import signal
+import zlib
 
 import pytest
+from guard_pages import EDGES, HERE, Guard
 from hypothesis import settings
 
 from cgraph import _batches, _kernels
@@ -35,6 +38,22 @@ def eager_threads():
     previous, _batches.SHARE = _batches.SHARE, 1e-9
     yield
     _batches.SHARE = previous
+
+
+@pytest.fixture
+def guard_pages(request):
+    """What kernels work on begins, or ends, at an inaccessible page: in about half of the tests each.
+
+    CGRAPH_GUARD_PAGES=begin, or end, decides for all of them. (Not by `monkeypatch`, since that would keep all these
+    tests in one thread under --parallel-threads.)
+    """
+    if not HERE:
+        yield
+        return
+    drawn = EDGES[zlib.crc32(request.node.nodeid.encode()) % len(EDGES)]
+    with pytest.MonkeyPatch.context() as patch:
+        Guard(os.environ.get("CGRAPH_GUARD_PAGES") or drawn).install(patch)
+        yield
 
 
 def pytest_collection_modifyitems(config, items):

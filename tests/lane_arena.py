@@ -6,7 +6,6 @@ from cgraph import _kernels
 from cgraph._kernels import plan
 
 LINE_BYTES = 64
-SLACK = 4 * LINE_BYTES  # behind an arena; steps may read and write it
 
 
 def lanes_of(dtype):
@@ -15,9 +14,9 @@ def lanes_of(dtype):
 
 
 def aligned(values):
-    """A copy that begins at a cache line, with slack behind."""
+    """A copy that begins at a cache line."""
     size = values.nbytes
-    memory = np.zeros(size + LINE_BYTES + SLACK, np.uint8)
+    memory = np.zeros(size + LINE_BYTES, np.uint8)
     start = -memory.__array_interface__["data"][0] % LINE_BYTES
     copy = memory[start : start + size].view(values.dtype)
     copy[:] = values

@@ -20,7 +20,7 @@ from test_graph_random import nodes_above
 
 from cgraph import _kernels
 
-pytestmark = pytest.mark.usefixtures("eager_threads")
+pytestmark = pytest.mark.usefixtures("guard_pages", "eager_threads")
 BUILDS = _kernels.available()
 KINDS = list(itertools.product(DTYPES, BUILDS))
 CASES = list(cases())

@@ -18,7 +18,7 @@ import cgraph as CG
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
-    pytest.mark.usefixtures("eager_threads"),
+    pytest.mark.usefixtures("guard_pages", "eager_threads"),
 ]
 COUNT = 19  # more than a block of float32, and neither of its parts is whole
 AT = (3, 17)

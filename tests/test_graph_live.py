@@ -14,6 +14,7 @@ from graph_twins import Twins, parameters_of
 
 import cgraph as CG
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 SOME = (strides_of_two, kernels_of_one, convolution_of_several_groups)
 every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])

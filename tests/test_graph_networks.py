@@ -9,6 +9,7 @@ from graph_twins import Twins, assert_same
 
 import cgraph as CG
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 STEP = re.compile(r" *\d+  (?:(\d+) × )?(\w+) ")
 

@@ -19,7 +19,10 @@ from test_graph_random import twins_of as random_twins
 
 import cgraph as CG
 
-pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::RuntimeWarning"),
+    pytest.mark.usefixtures("guard_pages"),
+]
 SOME = (
     channels_in_another_order, convolution_of_several_groups, one_node_twice, residual,
     some_channels_activated, sparse_lenet, strides_of_two, tanh_and_average_pooling, wide,

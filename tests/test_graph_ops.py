@@ -8,6 +8,7 @@ from op_table import DTYPES, cases
 
 import cgraph as CG
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 every_case = pytest.mark.parametrize(
     ("row", "case"), [pytest.param(row, case, id=name) for name, row, case in cases()]
 )

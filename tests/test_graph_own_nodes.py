@@ -7,6 +7,7 @@ from own_nodes import Failing, Recorder, Scale, Square
 
 import cgraph as CG
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 METHODS = ("calcData", "calcPartialDerivative", "updateParameters")
 
 

@@ -19,6 +19,7 @@ from cgraph import _compiled
 from cgraph._layout import CROSSING, NEVER, Choice, choose, crossings, elements
 from cgraph.lowering import Kind, Program
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block, and some
 LINE = {"float64": 8, "float32": 16}
 

@@ -11,6 +11,7 @@ from graph_twins import Twins, assert_same
 from op_row import leaf_of
 from random_graphs import Recipe
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = int(os.environ.get("CGRAPH_RANDOM_GRAPHS", "0"))
 ETA = 0.002  # small, so that rounding does not grow from update to update
 SEEDS = range(COUNT) if COUNT else range(0, 500, 10)

@@ -11,6 +11,7 @@ from cgraph._layout import choose, lane_cost
 from cgraph.lowering import Program
 from cgraph.walk import ancestors_of
 
+pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block, and some
 
 

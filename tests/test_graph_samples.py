@@ -19,7 +19,7 @@ from test_graph_own_nodes import mixed
 
 import cgraph as CG
 
-pytestmark = pytest.mark.usefixtures("eager_threads")
+pytestmark = pytest.mark.usefixtures("guard_pages", "eager_threads")
 SOME = (strides_of_two, convolution_of_several_groups, different_poolings)
 every_network = pytest.mark.parametrize("network", SOME, ids=lambda network: network.__name__)
 

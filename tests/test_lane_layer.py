@@ -15,8 +15,6 @@ from cgraph._kernels import build
 from cgraph._kernels.plan import Memory, Steps, backward, forward
 from cgraph._kernels.window import Window
 
-SLACK = 64  # elements behind each array that a tile may touch
-
 
 class Layer(NamedTuple):
     """channels: the number of the block that each input channel is; a number may occur twice."""
@@ -139,7 +137,7 @@ class Bench:
 
     def array(self, size):
         """NaN, beginning at a cache line."""
-        memory = np.full(size + SLACK + 16, np.nan, self.dtype)
+        memory = np.full(size + 16, np.nan, self.dtype)
         start = -memory.ctypes.data % 64 // self.dtype.itemsize
         return memory[start : start + size]
 

@@ -71,14 +71,23 @@ def grid(height: int, width: int, row: int, step: int) -> list[int]:
 
 
 def table(offsets: list[int]) -> list[int]:
-    """Offsets, and behind them as many more as a tile may read."""
-    return offsets + [0] * TALL
+    """The offsets of a product's rows, and behind them the last one as often as a tile may read it.
+
+    A tile that has fewer rows than it sums side by side computes the missing ones, too, and drops them. So it
+    reads elements at their offsets plus all of `along`, which must lie within the array: those of an existing row
+    do. Offset 0 does not where `along` is negative, as `sent` is.
+    """
+    return offsets + offsets[-1:] * TALL
 
 
 def sendings(
     o: Window, c_in: int, c_out: int, pitch: int, frame_width: int, lanes: int
 ) -> tuple[list[int], list[int], list[int]]:
-    """Senders and receivers, in bands: input rows that get something from the same rows of the kernel."""
+    """Senders and receivers, in bands: input rows that get something from the same rows of the kernel.
+
+    Each band is a product, of a depth of its own, and so has a table of its own: the first rows of the next band,
+    behind its last row, would lie outside the array at some of the depths of this one.
+    """
     groups: dict[tuple[int, int], list[int]] = {}
     senders: list[int] = []
     receivers: list[int] = []
@@ -94,10 +103,14 @@ def sendings(
     sent, received = [b * pitch for b in columns], [b * o.s * c_in for b in columns]
     for (i, count), ys in groups.items():
         bands += [len(senders), len(ys) * o.n_w, order.index(i) * c_out, count * c_out]
+        band_senders: list[int] = []
+        band_receivers: list[int] = []
         for block in range(0, len(ys), TILE):
             tile = ys[block : block + TILE]
             lines = [(y - i) // o.s * o.n_w * pitch for y in tile]
-            senders += [line + at for at in sent for line in lines]
+            band_senders += [line + at for at in sent for line in lines]
             rows = [y * frame_width * c_in for y in tile]
-            receivers += [row + at for at in received for row in rows]
-    return table(senders), table(receivers), bands
+            band_receivers += [row + at for at in received for row in rows]
+        senders += table(band_senders)
+        receivers += table(band_receivers)
+    return senders, receivers, bands

@@ -17,7 +17,7 @@ cdef enum:
 # c[to[i] + o] += Σ_t a[at[i] + along[t]] b[t pitch + o]   for i < rows, o < width, t < depth
 cdef struct Product:
     const real *a
-    const Py_ssize_t *at        # a tile reads up to TALL entries more than there are rows
+    const Py_ssize_t *at        # a tile reads up to TALL more than there are rows, and a there: group_tables.table
     const Py_ssize_t *along
     const real *b
     Py_ssize_t pitch

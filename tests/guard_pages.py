@@ -1,0 +1,136 @@
+"""Memory between inaccessible pages: kernels that read or write beside it end the process.
+
+Where AddressSanitizer is at work, the same memory is a block of its heap, and it watches both ends at once.
+"""
+
+import ctypes
+import mmap
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from cgraph import _kernels, _ways
+from cgraph._places import Region
+
+PAGE = mmap.PAGESIZE
+# Inaccessible bytes on both sides of an array, and between the parts of one: a wrong offset reaches far. None of them
+# takes memory.
+FAR, BETWEEN = 1 << 26, 1 << 20
+HERE = sys.platform == "linux"
+NORESERVE = 0x4000  # MAP_NORESERVE of Linux
+LIBC = ctypes.CDLL(None) if HERE else None
+SANITIZED = HERE and hasattr(LIBC, "__asan_poison_memory_region")
+EDGES = ("begin", "end")
+
+
+def pages(nbytes):
+    """As many bytes in whole pages."""
+    return -(-nbytes // PAGE) * PAGE
+
+
+def close(block, at, nbytes):
+    """Nobody may touch these bytes of a block any more."""
+    address = ctypes.c_void_p(block.__array_interface__["data"][0] + at)
+    if SANITIZED:
+        LIBC.__asan_poison_memory_region(address, ctypes.c_size_t(nbytes))
+    elif LIBC.mprotect(address, ctypes.c_size_t(nbytes), 0):
+        raise OSError("mprotect failed")
+
+
+def guarded(count, dtype, edge, holes=()):
+    """An array of zeros that begins, or ends, at an inaccessible page; behind the other end lies one, too.
+
+    holes: offsets, in bytes, from which on BETWEEN bytes of it are inaccessible, too; it then begins at a page.
+    """
+    dtype = np.dtype(dtype)
+    nbytes = count * dtype.itemsize
+    if SANITIZED:
+        array = np.zeros(count, dtype)
+    else:
+        room, flags = pages(nbytes), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
+        block = np.frombuffer(mmap.mmap(-1, room + 2 * FAR, flags=flags), np.uint8)
+        close(block, 0, FAR)
+        close(block, FAR + room, FAR)
+        begin = FAR + (room - nbytes if edge == "end" and not holes else 0)
+        array = block[begin : begin + nbytes].view(dtype)
+    for at in holes:
+        close(array, at, BETWEEN)
+    return array
+
+
+class Guard:
+    """Replaces what allocates the memory that kernels work on: each piece lies alone between inaccessible pages.
+
+    These are the regions of arenas, of nodes and of samples side by side; the data, gradients and scratch of each
+    sample of the steps in front of a cut, which lie in one region; and the scratch of the nodes' own passes.
+
+    Parameters
+    ----------
+    edge : {"begin", "end"}
+        Which end of each piece lies at an inaccessible page, to the byte. Behind the other end are up to a page of
+        accessible bytes.
+    """
+
+    def __init__(self, edge):
+        self.edge = edge
+        self.pieces = 0
+        self._local = threading.local()
+
+    def install(self, monkeypatch):
+        """Until the test ends."""
+        monkeypatch.setattr(Region, "allocate", lambda region: self.allocate(region))
+        monkeypatch.setattr(_ways, "prefix_step", self._prefix_step(_ways.prefix_step))
+        monkeypatch.setattr(_ways, "PrefixStep", self._spread(_ways.PrefixStep))
+        monkeypatch.setattr(_kernels, "scratch", self.scratch)
+        return self
+
+    def array(self, count, dtype, holes=()):
+        self.pieces += 1
+        return guarded(count, dtype, self.edge, holes)
+
+    def allocate(self, region):
+        """All that has been given away of a region, and nothing behind it."""
+        return self.array(region.size, region.dtype, getattr(region, "holes", ()))
+
+    def scratch(self, dtype, size):
+        """For a node's pass, of exactly this size."""
+        buffers = self._local.__dict__.setdefault("buffers", {})
+        key = np.dtype(dtype).char, size
+        if key not in buffers:
+            buffers[key] = self.array(size, dtype)
+        return buffers[key]
+
+    def _prefix_step(self, original):
+        def prefix_step(samples, builder, units, read):
+            self._local.regions = *samples.regions, builder.scratch
+            return original(samples, builder, units, read)
+
+        return prefix_step
+
+    def _spread(self, original):
+        """The step in front of a cut, but with pages between what it keeps of each sample."""
+
+        def step(steps, lanes, item, _at, _stride, _grad_at, _scratch_at, inputs, outputs):
+            *parts, whole = self._local.regions
+            sizes = [part.size * item for part in parts]
+            rooms = [pages(size) + BETWEEN for size in sizes]
+            stride = sum(rooms)
+            begin = whole.take((stride * lanes + BETWEEN) // item, PAGE) * item
+            starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
+            whole.holes = [begin] + [
+                int(start + lane * stride + room - BETWEEN)
+                for lane in range(lanes)
+                for start, room in zip(starts, rooms, strict=True)
+            ]
+            if self.edge == "end":
+                starts += [pages(size) - size for size in sizes]
+            data, grad, scratch = map(int, starts)
+            places = data, stride, grad - data, scratch - data
+            return original(steps, lanes, item, *places, inputs, outputs)
+
+        return step
+
+
+needs_guard_pages = pytest.mark.skipif(not HERE, reason="needs mprotect of Linux")
