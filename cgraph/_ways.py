@@ -97,11 +97,11 @@ class Way(ABC):
 
     def _kept(self, fed: Collection[Node]) -> list[tuple[Port, int]]:
         """The leaves that are not fed: their data are those of the graph's nodes."""
-        where, item = self.program.where, self.arena.data.itemsize
+        where, item, known = self.program.where, self.arena.data.itemsize, set(fed)
         return [
             (self._ports.get(leaf) or self._inlet(leaf), where[leaf][0].at * item)
             for leaf in self.program.leaves
-            if leaf not in fed
+            if leaf not in known
         ]
 
     def _add_memory(self, thread: int) -> plan.Memory:

@@ -389,7 +389,7 @@ def wanted_leaves(
         return every, ()
     if isinstance(leaf_grads, bool):
         return (every, every) if leaf_grads else ((), ())
-    listed = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
+    listed = dict.fromkeys(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
     for node in listed:
         if node not in every:
             raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
