@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Collection
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
@@ -240,3 +241,21 @@ class Compiled:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
         self._give_way()
         self._stale = True
+
+    def _loosen(self) -> None:
+        """Before the nodes are cut: from now on they do not keep this Graph alive, and outlive it."""
+        owned = [node for node in self._program.order if node._graph is self]
+        # Both stay lent, so that the nodes' own arrays are up to date whenever this Graph ends.
+        self._arena.lend_values()
+        self._arena.lend_sums()
+        grad, nodes = self._arena.grad, weakref.WeakSet(owned)
+
+        def forget(gone: object) -> None:
+            grad[...] = 0
+            for node in nodes:
+                if node._graph is gone:
+                    node._graph = None
+
+        known = weakref.proxy(self, forget)
+        for node in owned:
+            node._graph = known
