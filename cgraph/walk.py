@@ -31,7 +31,8 @@ def ancestors_of(nodes: Iterable[Node]) -> list[Node]:
     """The nodes and everything that they are computed from, each once, inputs before their consumers."""
     order: list[Node] = []
     entered: set[Node] = set()
-    pending: list[Node | None] = [*nodes][::-1]
+    pending: list[Node | None] = list(nodes)
+    pending.reverse()
     while pending:
         current = pending.pop()
         if current is None:  # all that the node beneath is computed from is in order
