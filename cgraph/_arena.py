@@ -68,8 +68,7 @@ class Arena:
 
     def add_sums(self, threads: int) -> None:
         """Adds up the sums of so many threads, always in the same order."""
-        for sums in self._sums[1:threads]:
-            self.sums += sums
+        self.kernels.elementwise.add_up(self.sums, self._sums[1:threads])
 
     def adopt(self, graph: Any) -> None:
         """Moves the arrays of all nodes here."""
