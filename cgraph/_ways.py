@@ -78,6 +78,11 @@ class Way(ABC):
         """What the memory of one more thread takes."""
         return sum(region.size for region in self.regions) * self.regions[0].dtype.itemsize
 
+    @property
+    def table_bytes(self) -> int:
+        """What the tables of the steps take, which all threads read."""
+        return sum(step.table_bytes for step in distinct(self.steps.values()))
+
     def _find(self, target: Node | None) -> Part:
         if len(self._parts) == MOST_PARTS:
             self._parts.clear()

@@ -68,3 +68,32 @@ def test_batches_leave_nothing_behind():
     blocks_after, after = work(200)
     assert blocks_after - blocks < 100
     assert after - before < 1_000_000
+
+
+def many_groups(channels):
+    """(Graph over lanes, feed): convolutions each of which reads about half of the channels."""
+    rng = np.random.default_rng(0)
+    x = CG.Leaf2(12, 12, dtype="f4")
+    kernels = rng.normal(size=(channels, 1, 3, 3))
+    read = [CG.Convolution2d([x], k, 0.0, 1, 1, 1, 12, 12) for k in kernels]
+    last = []
+    for _ in range(channels):
+        inputs = [c for c in read if rng.random() < 0.5]
+        kernel = rng.normal(size=(len(inputs), 5, 5))
+        last.append(CG.Convolution2d(inputs, kernel, 0.0, 1, 2, 2, 12, 12))
+    loss = CG.Norm2(CG.Concatenation(last))
+    return CG.Graph(loss, layout="lanes", threads=1), {x: rng.normal(size=(16, 12, 12))}
+
+
+def test_the_tables_of_steps_are_counted_and_small():
+    """A term for each group, tap and area would be 10 MB, and ten times as much while the table is made."""
+    graph, feed = many_groups(40)
+    tracemalloc.start()
+    try:
+        graph.step(feed, 0.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    tables = sum(graph._batches.table_bytes)
+    assert 40 * 16 * 20 < tables < 1_000_000  # a place for each connection, at least
+    assert peak < graph._batches.nbytes + 2_000_000

@@ -91,7 +91,9 @@ class Group(Protocol):
 
 
 class LaneLayer(Protocol):
-    def lane_layer_scratch(self, window: Window, lanes: int, c_in: int, c_out: int) -> int: ...
+    def lane_layer_scratch(
+        self, window: Window, lanes: int, c_in: int, c_out: int, connected: Connected | None
+    ) -> int: ...
     def LaneLayerStep(
         self,
         window: Window,
