@@ -49,6 +49,9 @@ class Arena:
         self.own_values = np.zeros(self.places.size, builder.dtype)
         self.own_sums = np.zeros(self.places.size, builder.dtype)
         self.values_lent = self.sums_lent = self.running = False
+        # All that arrays of the nodes are views of, and who owns that memory.
+        self._own = (self.data, self.grad, self.values, self.sums, self.own_values, self.own_sums)
+        self._owners = {id(x if x.base is None else x.base) for x in self._own}
 
     @property
     def fresh(self) -> bool:
@@ -69,6 +72,13 @@ class Arena:
     def add_sums(self, threads: int) -> None:
         """Adds up the sums of so many threads, always in the same order."""
         self.kernels.elementwise.add_up(self.sums, self._sums[1:threads])
+
+    def holds(self, array: Array) -> bool:
+        """Whether an array may share memory with an array of a node."""
+        base = array.base
+        if type(base) is np.ndarray and base.base is None:  # it owns the memory
+            return id(base) in self._owners
+        return base is not None and any(np.may_share_memory(array, own) for own in self._own)
 
     def adopt(self, graph: Any) -> None:
         """Moves the arrays of all nodes here."""

@@ -13,7 +13,7 @@ from cgraph import _kernels
 from cgraph._arena import Arena
 from cgraph._array import Array
 from cgraph._batches import Batches, Task
-from cgraph._feed import Feed, Feeds, as_feeds, inlets_of
+from cgraph._feed import Feed, Feeds, Kept, as_feeds, inlets_of
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName, choose
 from cgraph._places import accesses, mark_wanted, place_blocks
@@ -90,7 +90,7 @@ class Compiled:
         self._learners = plan.Steps(self._arena.learners())
         self._is_loss = len(ends) == 1 and ends[0].size == 1
         self._inlets = inlets_of(program.leaves)
-        self._last: Feeds | None = None
+        self._last: Kept | None = None
         self._stale = False
         self._gradients: Gradients = "live"
         self._ready = False
@@ -122,10 +122,10 @@ class Compiled:
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._inlets)
+        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._arena.holds)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
-            self._last = feeds
+            self._keep(feeds)
             return losses
         if batch is None:
             batch = feeds.size
@@ -144,7 +144,7 @@ class Compiled:
     def _run(self, task: Task) -> None:
         """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one."""
         self._ready = False
-        self._last = task.feeds
+        self._keep(task.feeds)
         self._gradients = "live"  # for nodes that run their own methods
         try:
             one_by_one = self._batches.run(task, self._learners)
@@ -156,6 +156,19 @@ class Compiled:
             self._gradients = "none"
             for node in self._program.outputs:
                 node._has_run = False
+
+    def _keep(self, feeds: Feeds) -> None:
+        """For `sample`: what the user has, not copies that were cast."""
+        self._last = feeds.leaves, feeds.given, feeds.size
+
+    def _deliver(self, rows: Array, out: Array) -> None:
+        """Results that were computed aside, since `out` may be an array of a node, which the user then has written."""
+        live = self._arena.holds(out)
+        if live:
+            self._give_way()
+        out[...] = rows
+        if live:
+            self._take_back()
 
     def _has_run(self) -> None:
         """The nodes' own backward pass may follow."""

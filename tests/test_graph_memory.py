@@ -97,3 +97,29 @@ def test_the_tables_of_steps_are_counted_and_small():
     tables = sum(graph._batches.table_bytes)
     assert 40 * 16 * 20 < tables < 1_000_000  # a place for each connection, at least
     assert peak < graph._batches.nbytes + 2_000_000
+
+
+FORMS = {
+    "another dtype": lambda a: a.astype("f4"),
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+    "list": lambda a: a.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_of_a_feed_does_not_outlive_its_call(form):
+    x = CG.Leaf1(100)
+    graph = CG.Graph(CG.Norm2(x))
+    feed = {x: FORMS[form](np.arange(1e5).reshape(1000, 100))}
+    graph.predict({x: np.ones((1000, 100))})
+    tracemalloc.start()
+    try:
+        graph.predict(feed)
+        assert tracemalloc.get_traced_memory()[0] < 100_000  # the copy has eight times as many
+        tracemalloc.reset_peak()
+        graph.sample(7)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert x.data.tolist() == list(range(700, 800))
