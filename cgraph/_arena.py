@@ -57,6 +57,9 @@ class Arena:
         self.own_values = np.zeros(self.places.size, builder.dtype)
         self.own_sums = np.zeros(self.places.size, builder.dtype)
         self.values_lent = self.sums_lent = self.running = self.has_read = False
+        # All that arrays of the nodes are views of, and who owns that memory.
+        self._own = (self.data, self.grad, self.values, self.sums, self.own_values, self.own_sums)
+        self._owners = {id(x if x.base is None else x.base) for x in self._own}
 
     @property
     def fresh(self) -> bool:
@@ -83,8 +86,14 @@ class Arena:
 
     def add_sums(self, threads: int) -> None:
         """Adds up the sums of so many threads, always in the same order."""
-        for sums in self._sums[1:threads]:
-            self.sums += sums
+        self.kernels.elementwise.add_up(self.sums, self._sums[1:threads])
+
+    def holds(self, array: Array) -> bool:
+        """Whether an array may share memory with an array of a node."""
+        base = array.base
+        if type(base) is np.ndarray and base.base is None:  # it owns the memory
+            return id(base) in self._owners
+        return base is not None and any(np.may_share_memory(array, own) for own in self._own)
 
     def move_in(self, graph: Any) -> list[Change]:
         """Copies here what all nodes' arrays hold.
@@ -102,7 +111,7 @@ class Arena:
             older._require_idle()
         for older in owners.values():
             older._arena.refresh()
-        changes: list[Change] = [(older, "_stale", True) for older in owners.values()]
+        changes: list[Change] = [(older._itself(), "_stale", True) for older in owners.values()]
         for unit in self.program.units:
             block = unit.block
             end = block.at + unit.nodes[0].size * block.pitch

@@ -79,6 +79,12 @@ class Batches:
         lanes = self._lanes_for(NEVER - 1, NEVER)
         return (lanes or self._samples).nbytes
 
+    @property
+    def table_bytes(self) -> tuple[int, int]:
+        """The tables of the steps, however many threads there are: one sample at a time, and side by side."""
+        lanes = self._lanes_for(NEVER - 1, NEVER)
+        return self._samples.table_bytes, lanes.table_bytes if lanes else 0
+
     def is_short(self, task: Task) -> bool:
         """Whether all samples are run in one stretch: by this thread alone, and before Ctrl-C is listened to."""
         count = task.feeds.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Collection
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
@@ -12,7 +13,7 @@ from cgraph import _kernels
 from cgraph._arena import Arena
 from cgraph._array import Array
 from cgraph._batches import Batches, Task
-from cgraph._feed import Feed, Feeds, as_feeds, inlets_of
+from cgraph._feed import Feed, Feeds, Kept, as_feeds, inlets_of
 from cgraph._kernels import plan
 from cgraph._kernels.uninterrupted import Snapshot, preserving, store
 from cgraph._layout import LayoutName, choose
@@ -92,7 +93,7 @@ class Compiled:
         self._learners = plan.Steps(self._arena.learners())
         self._is_loss = len(ends) == 1 and ends[0].size == 1
         self._inlets = inlets_of(program.leaves)
-        self._last: Feeds | None = None
+        self._last: Kept | None = None
         self._stale = False
         self._gradients: Gradients = "live"
         self._ready = False
@@ -137,10 +138,10 @@ class Compiled:
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._inlets)
+        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._arena.holds)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
-            self._last = feeds
+            self._keep(feeds)
             return losses
         if batch is None:
             batch = feeds.size
@@ -158,7 +159,7 @@ class Compiled:
         they were when the next batch began.
         """
         self._ready = False
-        self._last = task.feeds
+        self._keep(task.feeds)
         self._gradients = "running"
         if task.backward and not (self._arena.memory.fresh or self._batches.is_short(task)):
             self._keep_sums()
@@ -181,6 +182,19 @@ class Compiled:
         """The gradient sums of nodes that are computed in Python."""
         nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
         return [parameter.grad for node in nodes for parameter in own_parameters(node)]
+
+    def _keep(self, feeds: Feeds) -> None:
+        """For `sample`: what the user has, not copies that were cast."""
+        self._last = feeds.leaves, feeds.given, feeds.size
+
+    def _deliver(self, rows: Array, out: Array) -> None:
+        """Results that were computed aside, since `out` may be an array of a node, which the user then has written."""
+        live = self._arena.holds(out)
+        if live:
+            self._give_way()
+        out[...] = rows
+        if live:
+            self._take_back()
 
     def _has_run(self) -> None:
         """The nodes' own backward pass may follow."""
@@ -262,3 +276,24 @@ class Compiled:
         """Refuses to let the nodes go to a newer Graph in the middle of a call."""
         if self._arena.memory.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
+
+    def _loosen(self) -> None:
+        """Before the nodes are cut: from now on they do not keep this Graph alive, and outlive it."""
+        owned = [node for node in self._program.order if node._graph is self]
+        # Both stay lent, so that the nodes' own arrays are up to date whenever this Graph ends.
+        self._arena.lend_values()
+        self._arena.lend_sums()
+        grad, nodes = self._arena.grad, weakref.WeakSet(owned)
+
+        def forget(gone: object) -> None:
+            grad[...] = 0
+            for node in nodes:
+                if node._graph is gone:
+                    node._graph = None
+
+        known = weakref.proxy(self, forget)
+        store([(node, "_graph", known) for node in owned])
+
+    def _itself(self) -> Compiled:
+        """This Graph, to who has a proxy of it."""
+        return self

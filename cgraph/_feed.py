@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +11,19 @@ import numpy.typing as npt
 from cgraph._array import Array, DType, as_real, describe
 from cgraph.node import Node
 
+# The flags of an array that compiled code can read where it lies: contiguous and aligned.
+PLAIN = 0x0001 | 0x0100
+
 Feed = Mapping[Node, npt.ArrayLike]
 
 
 class Feeds(NamedTuple):
-    """What came: for each leaf an array of samples, one contiguous row each; and how many."""
+    """What came: for each leaf an array of samples, one contiguous row each; how many; and the user's own objects."""
 
     leaves: list[Node]
     arrays: list[Array]
     size: int
+    given: Sequence[object] = ()
 
 
 # For each leaf its dtype, and what a sample of it may look like.
@@ -31,8 +35,8 @@ def inlets_of(leaves: Iterable[Node]) -> Inlets:
     return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
 
 
-def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
-    """The samples of each fed leaf."""
+def as_feeds(owner: str, feed: Feed, inlets: Inlets, is_live: Callable[[Array], bool]) -> Feeds:
+    """The samples of each fed leaf; is_live: whether a call may write to an array's memory, which is then copied."""
     if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
     arrays = []
@@ -42,7 +46,9 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
             raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
         dtype, shapes = inlets[leaf]
         array: Any = value
-        fits = type(array) is np.ndarray and array.dtype is dtype and array.flags.c_contiguous
+        fits = (
+            type(array) is np.ndarray and array.dtype is dtype and array.flags.num & PLAIN == PLAIN
+        )
         if not fits:
             array = as_real(owner, f"feed of {leaf!r}", value)
         shape = array.shape
@@ -51,7 +57,10 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
                 f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
                 f"(B, {leaf.height}, {leaf.width}), got {shape}"
             )
-        arrays.append(array if fits else np.ascontiguousarray(array, dtype))
+        if not fits:
+            array = np.require(array, dtype, ("C", "A"))
+        # What owns its memory is no view of another array.
+        arrays.append(array.copy() if array.base is not None and is_live(array) else array)
         counts.add(shape[0])
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
@@ -59,4 +68,29 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets) -> Feeds:
         raise ValueError(
             f"{owner}: feed must hold the same number of samples for each leaf, got {sorted(counts)}"
         )
-    return Feeds(list(feed), arrays, counts.pop())
+    return Feeds(list(feed), arrays, counts.pop(), list(feed.values()))
+
+
+# What is kept of a call: the leaves that were fed, the user's own objects, the number of samples.
+Kept = tuple[Sequence[Node], Sequence[object], int]
+
+
+def one_sample(owner: str, kept: Kept, number: int, inlets: Inlets) -> Feeds:
+    """Copies of one row of each object; of one that is neither an array nor a list, all rows are converted anew."""
+    leaves, given, _ = kept
+    arrays = []
+    for leaf, value in zip(leaves, given, strict=True):
+        dtype, shapes = inlets[leaf]
+        name = f"feed of {leaf!r}"
+        rows: Any = (
+            value if isinstance(value, (np.ndarray, list, tuple)) else as_real(owner, name, value)
+        )
+        row = as_real(owner, name, rows[number : number + 1])
+        if row.shape[0] == 0:
+            raise ValueError(f"{owner}: an array has become smaller since it was fed")
+        if row.shape[1:] not in shapes:
+            raise ValueError(
+                f"{owner}: {name} must have the shape that it was fed in, got rows of shape {row.shape[1:]}"
+            )
+        arrays.append(np.array(row, dtype, order="C"))
+    return Feeds(list(leaves), arrays, 1)

@@ -152,7 +152,8 @@ def layer(
 ) -> Step:
     """What learns; steps: from one tap, one channel and one row of its parameters to the next."""
     kernels = builder.kernels.lane_layer
-    scratch = kernels.lane_layer_scratch(window, builder.lanes, len(inputs), c_out)
+    links = connected(unit) if len(unit.nodes) > 1 else None
+    scratch = kernels.lane_layer_scratch(window, builder.lanes, len(inputs), c_out, links)
     return kernels.LaneLayerStep(
         window,
         builder.lanes,
@@ -163,7 +164,7 @@ def layer(
         builder.scratch.take(scratch),
         *steps,
         bias,
-        connected(unit) if len(unit.nodes) > 1 else None,
+        links,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
@@ -65,20 +64,28 @@ class Choice(NamedTuple):
 def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
     units = program.units
-    line = LINE_BYTES // program.outputs[0].dtype.itemsize
-    far = 2 * LINE_BYTES * sum(map(elements, units)) > FAR_BYTES  # data and gradients
-    alone = [sample_cost(unit) for unit in units]
-    folded = rectifiers(program, units).values()
-    together = [0.0 if unit in folded else lane_cost(unit, line, far) for unit in units]
+    works = list(map(multiply_adds, units))
+    alone = list(map(sample_cost, units, works))
     by_sample = Choice(1, 1, NEVER, len(units), sum(alone))
     if calls_python or layout == "samples":
         return by_sample
-    wide = line * (WIDE if is_wide(units) else 1)
+    line = LINE_BYTES // program.outputs[0].dtype.itemsize
+    written = sum(unit.elements for unit in units)
+    far = 2 * LINE_BYTES * written > FAR_BYTES  # data and gradients
+    folded = set(rectifiers(program, units).values())
+    together = [
+        0.0 if unit in folded else lane_cost(unit, work, line, far)
+        for unit, work in zip(units, works, strict=True)
+    ]
+    total = sum(together)
+    # Whether matrices have many more elements than all nodes.
+    matrices = sum(w for u, w in zip(units, works, strict=True) if isinstance(u.nodes[0], Affine))
+    wide = line * (WIDE if matrices >= OUTWEIGHED * written else 1)
     if layout == "lanes":
-        return Choice(wide, line, 1, 0, sum(together))
+        return Choice(wide, line, 1, 0, total)
     # Some units in front by sample, the others over lanes, and what lies between them crosses over.
     before = [APART * cost for cost in accumulate(alone, initial=0.0)]
-    behind = [sum(together) - cost for cost in accumulate(together, initial=0.0)]
+    behind = [total - cost for cost in accumulate(together, initial=0.0)]
     costs = list(map(sum, zip(before, behind, crossings(program), strict=True)))[:-1]
     cost = min(costs)
     if cost >= by_sample.cost:
@@ -89,26 +96,19 @@ def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     return Choice(line if first else wide, line, least, first, cost)
 
 
-def is_wide(units: Sequence[Unit]) -> bool:
-    """Whether matrices have many more elements than all nodes."""
-    weights = sum(multiply_adds(unit) for unit in units if isinstance(unit.nodes[0], Affine))
-    return weights >= OUTWEIGHED * sum(map(elements, units))
-
-
-def sample_cost(unit: Unit) -> float:
-    """Nanoseconds, about, of a unit's forward pass, one sample at a time."""
+def sample_cost(unit: Unit, work: int) -> float:
+    """Nanoseconds, about, of a unit's forward pass, one sample at a time; work: its multiply-adds."""
     nodes: Any = unit.nodes
     scale: float = nodes[0].dtype.itemsize / 4
-    work = multiply_adds(unit)
     if unit.kind is Kind.LEAF:
         return 0.0
     if isinstance(nodes[0], Affine):
         far = work * nodes[0].dtype.itemsize > FAR_BYTES
         return STEP + work * scale * (FAR_WEIGHT if far else WEIGHT)
     if unit.kind is Kind.CONVOLUTION:
-        moved = elements(unit) * scale * ELEMENT
+        moved = unit.elements * scale * ELEMENT
         return STEP + work * scale * MULTIPLY_ADD * slowness(unit) + moved
-    return STEP + elements(unit) * scale * ELEMENT + library_calls(unit)
+    return STEP + unit.elements * scale * ELEMENT + library_calls(unit)
 
 
 def slowness(unit: Unit) -> float:
@@ -120,19 +120,14 @@ def slowness(unit: Unit) -> float:
     return pitch / count * (NARROW if narrow else 1)
 
 
-def lane_cost(unit: Unit, lanes: int, far: bool) -> float:
+def lane_cost(unit: Unit, work: int, lanes: int, far: bool) -> float:
     """The same over lanes; far: whether the data of all nodes are out of the nearer caches."""
     scale = unit.nodes[0].dtype.itemsize / 4
     if unit.kind is Kind.LEAF:
         return 0.0
     element = FAR_LANE_ELEMENT if far else LANE_ELEMENT
-    moved = elements(unit) * scale * element + library_calls(unit)
-    return STEP / lanes + multiply_adds(unit) * scale * MULTIPLY_ADD + moved
-
-
-def elements(unit: Unit) -> int:
-    """How many a unit writes."""
-    return len(unit.nodes) * unit.nodes[0].size
+    moved = unit.elements * scale * element + library_calls(unit)
+    return STEP / lanes + work * scale * MULTIPLY_ADD + moved
 
 
 def library_calls(unit: Unit) -> float:
@@ -143,16 +138,19 @@ def library_calls(unit: Unit) -> float:
 
 def crossings(program: Program) -> list[float]:
     """For each number of units in front: nanoseconds to hand over what they read and what they leave."""
-    count = len(program.units)
-    number = {unit.block: i for i, unit in enumerate(program.units)}
-    first, last = dict.fromkeys(range(count), count), dict.fromkeys(range(count), count)
-    for i, unit in enumerate(program.units):
-        for above in {number[program.where[x][0]] for x in unit.inputs}:
+    units, where = program.units, program.where
+    count = len(units)
+    number = {unit.block: i for i, unit in enumerate(units)}
+    # Of each unit, the first one that reads it, and the last.
+    first, last = [count] * count, [count] * count
+    for i, unit in enumerate(units):
+        for x in unit.inputs:
+            above = number[where[x][0]]
             first[above], last[above] = min(first[above], i), i
     change = [0.0] * (count + 1)
-    for i, unit in enumerate(program.units):
+    for i, unit in enumerate(units):
         # Leaves lie side by side, and cross where a unit in front reads them; others, where one behind does.
         start, end = (first[i] + 1, count) if unit.kind is Kind.LEAF else (i + 1, last[i] + 1)
-        change[min(start, count)] += CROSSING * elements(unit)
-        change[min(end, count)] -= CROSSING * elements(unit)
+        change[min(start, count)] += CROSSING * unit.elements
+        change[min(end, count)] -= CROSSING * unit.elements
     return list(accumulate(change))

@@ -27,6 +27,7 @@ def summary(program: Program, nbytes: int, batches: Batches) -> str:
         ).rstrip()
         for row in rows
     ]
+    nbytes += batches.table_bytes[0]
     lines.append(
         f"{len(units)} steps for {len(program.order)} nodes, "
         f"{sum(learnt):,} parameters, {nbytes:,} bytes, "
@@ -44,7 +45,8 @@ def _batches(batches: Batches) -> str:
         way = f"up to {choice.lanes} samples at a time"
         if choice.least > 1:
             way += f", from {choice.least} samples on"
-    return f"batches: {way}; {batches.nbytes:,} bytes for each thread"
+    tables = f", {batches.table_bytes[1]:,} for all" if choice.lanes > 1 else ""
+    return f"batches: {way}; {batches.nbytes:,} bytes for each thread{tables}"
 
 
 def _row(number: int, unit: Unit, learnt: int) -> tuple[str, ...]:

@@ -78,6 +78,11 @@ class Way(ABC):
         """What the memory of one more thread takes."""
         return sum(region.size for region in self.regions) * self.regions[0].dtype.itemsize
 
+    @property
+    def table_bytes(self) -> int:
+        """What the tables of the steps take, which all threads read."""
+        return sum(step.table_bytes for step in distinct(self.steps.values()))
+
     def _find(self, target: Node | None) -> Part:
         if len(self._parts) == MOST_PARTS:
             self._parts.clear()
@@ -97,11 +102,11 @@ class Way(ABC):
 
     def _kept(self, fed: Collection[Node]) -> list[tuple[Port, int]]:
         """The leaves that are not fed: their data are those of the graph's nodes."""
-        where, item = self.program.where, self.arena.data.itemsize
+        where, item, known = self.program.where, self.arena.data.itemsize, set(fed)
         return [
             (self._ports.get(leaf) or self._inlet(leaf), where[leaf][0].at * item)
             for leaf in self.program.leaves
-            if leaf not in fed
+            if leaf not in known
         ]
 
     def _add_memory(self, thread: int) -> plan.Memory:

@@ -11,7 +11,7 @@ from cgraph._array import Array, as_index, as_rate, as_size, describe
 from cgraph._batches import Task
 from cgraph._compiled import Compiled, alone
 from cgraph._crew import default_threads
-from cgraph._feed import Feed, Feeds, as_feeds
+from cgraph._feed import Feed, Feeds, as_feeds, one_sample
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName
 from cgraph._summary import summary
@@ -304,18 +304,19 @@ class Graph(Compiled):
         """
         self._begin("predict")
         target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._inlets)
+        feeds = as_feeds("Graph.predict", feed, self._inlets, self._arena.holds)
         if out is None:
             return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
         self._require_room(out, feeds.size, target)
-        if any(np.may_share_memory(out, array) for array in feeds.arrays):
-            out[...] = self._predict(target, feeds, np.empty_like(out))
+        aside = self._arena.holds(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        if aside:
+            self._deliver(self._predict(target, feeds, np.empty_like(out)), out)
             return out
         return self._predict(target, feeds, out)
 
     def _predict(self, target: Node, feeds: Feeds, out: Array) -> Array:
         if feeds.size == 0:
-            self._last = feeds
+            self._keep(feeds)
             return out
         self._run(Task(target, feeds, out))
         if self._gradients == "running":
@@ -344,8 +345,8 @@ class Graph(Compiled):
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
         Parameters and gradient sums are left as they are; the leaves hold this sample afterwards. The feed itself is
-        kept until the next call, not a copy of it: an array that has been written to since then counts as it is now,
-        and so do parameters that have learnt.
+        kept until the next call, not a copy of it, and only this sample of it is converted (of what is neither an array
+        nor a list, all are): what has been written to it since then counts, and so do parameters that have learnt.
 
         Parameters
         ----------
@@ -362,11 +363,11 @@ class Graph(Compiled):
             Nothing has been fed; the nodes belong to a newer Graph.
         """
         self._begin("sample")
-        feeds = self._last
-        if feeds is None:
+        kept = self._last
+        if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
-        number = as_index("Graph.sample", i, feeds.size)
-        self._show(feeds, number)
+        number = as_index("Graph.sample", i, kept[2])
+        self._show(one_sample("Graph.sample", kept, number, self._inlets), 0)
 
     def _target(self, node: Node | None) -> Node:
         """What predict is to compute."""
@@ -391,7 +392,7 @@ def wanted_leaves(
         return every, ()
     if isinstance(leaf_grads, bool):
         return (every, every) if leaf_grads else ((), ())
-    listed = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
+    listed = dict.fromkeys(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
     for node in listed:
         if node not in every:
             raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")

@@ -81,6 +81,10 @@ class Unit:
     inputs: Sequence[Node]  # node by node
     blocks: Sequence[Block] = ()  # or whole blocks: then inputs are their nodes, block after block
     block: Block = field(init=False)  # where its own data lie
+    elements: int = field(init=False)  # how many it writes
+
+    def __post_init__(self) -> None:
+        self.elements = len(self.nodes) * self.nodes[0].size
 
 
 Channel = tuple[Block, int]
@@ -183,7 +187,7 @@ class Program:
         count = len(blocks[0].nodes)
         grouped = all(len(block.nodes) == count for block in blocks)
         sets: list[dict[int, Node]] = []
-        found = [0] * count  # how often each channel has been read so far
+        found: dict[int, int] = {}  # in how many sets but one each channel is
         alone = []
         for node in nodes:
             channels = {self.where[x][1] for x in node.backward}
@@ -191,10 +195,10 @@ class Program:
                 alone.append(node)
                 continue
             (channel,) = channels
-            if found[channel] == len(sets):
+            number = found[channel] = found.get(channel, -1) + 1
+            if number == len(sets):
                 sets.append({})
-            sets[found[channel]][channel] = node
-            found[channel] += 1
+            sets[number][channel] = node
         for members in sets:
             if len(members) == count:
                 ordered = [members[channel] for channel in range(count)]

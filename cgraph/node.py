@@ -264,9 +264,14 @@ class Node:
     def cut(self) -> None:
         """Unlinks all connected nodes from each other, so that each is freed with its last reference.
 
-        A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs.
+        A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs. A `Graph` of these
+        nodes works on while somebody refers to it, all but nodes computed in Python, which have lost their inputs; once
+        nobody does, it is freed, and the nodes keep data, parameters and gradient sums; their ``grad`` is then 0.
         """
-        complete(partial(_unlink, _passes.component(self)))
+        nodes = _passes.component(self)
+        for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
+            graph._loosen()
+        complete(partial(_unlink, nodes))
 
     # What a kind of node does
 

@@ -31,15 +31,16 @@ def ancestors_of(nodes: Iterable[Node]) -> list[Node]:
     """The nodes and everything that they are computed from, each once, inputs before their consumers."""
     order: list[Node] = []
     entered: set[Node] = set()
-    pending = [(node, False) for node in nodes][::-1]
+    pending: list[Node | None] = list(nodes)
+    pending.reverse()
     while pending:
-        current, inputs_done = pending.pop()
-        if inputs_done:
-            order.append(current)
+        current = pending.pop()
+        if current is None:  # all that the node beneath is computed from is in order
+            order.append(pending.pop())  # type: ignore[arg-type]
         elif current not in entered:
             entered.add(current)
-            pending.append((current, True))
-            pending.extend((above, False) for above in reversed(current.backward))
+            pending += (current, None)
+            pending += reversed(current.backward)
     return order
 
 

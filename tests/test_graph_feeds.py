@@ -1,14 +1,17 @@
 """What a Graph may be fed, what it returns, and which gradients it computes."""
 
+import itertools
 import types
 
 import numpy as np
 import pytest
+from batch_ways import every_way
 from graph_networks import nodes_of, strides_of_two
 from graph_small import affine_graph
 from graph_twins import Twins
 
 import cgraph as CG
+from cgraph._feed import as_feeds
 
 FEEDS = {
     "lists": lambda a: a.tolist(),
@@ -37,6 +40,83 @@ def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
     np.testing.assert_array_equal(np.asarray(fed).reshape(4, 3), rows)
     graph.sample(3)
     assert x.data.tolist() == [1, -2, 3]
+
+
+@pytest.mark.parametrize("form", FEEDS)
+def test_compiled_code_reads_arrays_that_are_contiguous_and_aligned(form):
+    graph, x, _t, _y = affine_graph()
+    fed = FEEDS[form](np.tile([1.0, -2.0, 3.0], (4, 1)))
+    (array,) = as_feeds("feed", {x: fed}, graph._inlets, graph._arena.holds).arrays
+    assert (array.dtype, array.flags.c_contiguous, array.flags.aligned) == (x.dtype, True, True)
+    plain = type(fed) is np.ndarray and fed.dtype == x.dtype and fed.flags.carray
+    assert np.may_share_memory(array, np.asarray(fed)) >= plain  # what fits is not copied
+
+
+class Live:
+    """Two leaves of 3 × 3 that a group of two kernels and a matrix read, and their arrays."""
+
+    def __init__(self, way):
+        rng = np.random.default_rng(3)
+        a, b = self.leaves = [CG.Leaf2(3, 3), CG.Leaf2(3, 3)]
+        self.maps = [CG.Convolution2d([a], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(2)]
+        self.matrix = CG.Affine(b, rng.normal(size=(10, 1)))
+        read = CG.Concatenation([*self.leaves, *self.maps, self.matrix])
+        self.ends = CG.Dots(read, read)
+        self.graph = CG.Graph(self.ends, **way._asdict())
+        for leaf in self.leaves:
+            leaf.data = rng.normal(size=9)
+        # Views of what calls write to, each of 9 elements.
+        self.arrays = {
+            "a": a.data,
+            "b": b.data,
+            "gradient": a.grad,
+            "kernel": self.maps[0].kernel,
+            "weight": self.matrix.weight[:9],
+            "buffer": np.frombuffer(a.data, a.dtype),
+            "reversed": b.data[::-1],
+        }
+
+
+LIVE = ("a", "b", "gradient", "kernel", "weight", "buffer", "reversed")
+
+
+@every_way
+@pytest.mark.parametrize("pair", [*itertools.permutations(LIVE, 2), ("a", "a")], ids="-".join)
+def test_live_arrays_are_fed_as_they_are_when_a_call_begins(pair, way, eager_threads):
+    """The same numbers as of copies, in every layout and with threads; one sample, or several of the same memory."""
+    ours, theirs = Live(way), Live(way)
+    for count in (1, 20):
+        for name in ("predict", "accumulate", "step", "train"):
+            options = {} if name in ("predict", "accumulate") else {"eta": 1e-3}
+            results = []
+            for live, copied in ((ours, False), (theirs, True)):
+                arrays = live.arrays
+                rows = [
+                    np.lib.stride_tricks.as_strided(x, (count, 9), (0, x.strides[-1]))
+                    if count > 1
+                    else x.reshape(1, 9)
+                    for x in (arrays[k].reshape(9) for k in pair)
+                ]
+                feed = [row.copy() for row in rows] if copied else rows
+                feed = dict(zip(live.leaves, feed, strict=True))
+                results.append(getattr(live.graph, name)(feed, **options))
+            np.testing.assert_array_equal(*results)
+            for mine, his in zip(CG.parameters(ours.ends), CG.parameters(theirs.ends), strict=True):
+                np.testing.assert_array_equal(mine.value, his.value)
+            for mine, his in zip(ours.leaves, theirs.leaves, strict=True):
+                np.testing.assert_array_equal(mine.data, his.data)
+
+
+@every_way
+@pytest.mark.parametrize("name", ["a", "b", "gradient", "kernel", "weight", "buffer"])
+def test_predictions_may_go_into_a_live_array(name, way, eager_threads):
+    ours, theirs = Live(way), Live(way)
+    feed = np.random.default_rng(0).normal(size=(9, 3, 3))
+    expected = theirs.graph.predict(dict.fromkeys(theirs.leaves, feed)).ravel()
+    out = ours.arrays[name].reshape(9, 1)
+    ours.graph.predict(dict.fromkeys(ours.leaves, feed), out=out)
+    np.testing.assert_array_equal(out.ravel(), expected)
+    np.testing.assert_array_equal(ours.arrays[name].ravel(), expected)
 
 
 def test_a_feed_may_be_any_mapping():

@@ -68,3 +68,58 @@ def test_batches_leave_nothing_behind():
     blocks_after, after = work(200)
     assert blocks_after - blocks < 100
     assert after - before < 1_000_000
+
+
+def many_groups(channels):
+    """(Graph over lanes, feed): convolutions each of which reads about half of the channels."""
+    rng = np.random.default_rng(0)
+    x = CG.Leaf2(12, 12, dtype="f4")
+    kernels = rng.normal(size=(channels, 1, 3, 3))
+    read = [CG.Convolution2d([x], k, 0.0, 1, 1, 1, 12, 12) for k in kernels]
+    last = []
+    for _ in range(channels):
+        inputs = [c for c in read if rng.random() < 0.5]
+        kernel = rng.normal(size=(len(inputs), 5, 5))
+        last.append(CG.Convolution2d(inputs, kernel, 0.0, 1, 2, 2, 12, 12))
+    loss = CG.Norm2(CG.Concatenation(last))
+    return CG.Graph(loss, layout="lanes", threads=1), {x: rng.normal(size=(16, 12, 12))}
+
+
+def test_the_tables_of_steps_are_counted_and_small():
+    """A term for each group, tap and area would be 10 MB, and ten times as much while the table is made."""
+    graph, feed = many_groups(40)
+    tracemalloc.start()
+    try:
+        graph.step(feed, 0.0)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    tables = sum(graph._batches.table_bytes)
+    assert 40 * 16 * 20 < tables < 1_000_000  # a place for each connection, at least
+    assert peak < graph._batches.nbytes + 2_000_000
+
+
+FORMS = {
+    "another dtype": lambda a: a.astype("f4"),
+    "strided": lambda a: np.repeat(a, 2, axis=0)[::2],
+    "unaligned": lambda a: np.frombuffer(b"x" + a.tobytes(), a.dtype, offset=1).reshape(a.shape),
+    "list": lambda a: a.tolist(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_copy_of_a_feed_does_not_outlive_its_call(form):
+    x = CG.Leaf1(100)
+    graph = CG.Graph(CG.Norm2(x))
+    feed = {x: FORMS[form](np.arange(1e5).reshape(1000, 100))}
+    graph.predict({x: np.ones((1000, 100))})
+    tracemalloc.start()
+    try:
+        graph.predict(feed)
+        assert tracemalloc.get_traced_memory()[0] < 100_000  # the copy has eight times as many
+        tracemalloc.reset_peak()
+        graph.sample(7)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert x.data.tolist() == list(range(700, 800))

@@ -48,7 +48,8 @@ def test_the_summary_of_lenet_counts_what_it_says(capsys):
     total = affine + 6 * 25 * 784 + taps * 100
     assert lines[-2].endswith(f" bytes, {total:,} multiply-adds")
     assert re.fullmatch(
-        r"batches: up to 16 samples at a time, from \d+ samples on; [\d,]+ bytes for each thread",
+        r"batches: up to 16 samples at a time, from \d+ samples on; [\d,]+ bytes for each thread, "
+        r"[\d,]+ for all",
         lines[-1],
     )
     assert len(lines) == 1 + 14 + 2

@@ -16,7 +16,7 @@ from graph_twins import TOLERANCE, assert_same, parameters_of
 
 import cgraph as CG
 from cgraph import _compiled
-from cgraph._layout import CROSSING, NEVER, Choice, choose, crossings, elements
+from cgraph._layout import CROSSING, NEVER, Choice, choose, crossings
 from cgraph.lowering import Kind, Program
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
@@ -124,7 +124,9 @@ def test_a_cut_is_crossed_by_leaves_read_in_front_and_by_what_is_left_to_those_b
             if unit.kind is not Kind.LEAF
             if unit.block in blocks_read(program, behind)
         ]
-        np.testing.assert_allclose(cost, CROSSING * sum(map(elements, crossing)), atol=1e-6)
+        np.testing.assert_allclose(
+            cost, CROSSING * sum(unit.elements for unit in crossing), atol=1e-6
+        )
 
 
 @every_network

@@ -8,6 +8,7 @@ from batch_ways import Way
 import cgraph as CG
 from cgraph._lane_steps import rectifiers
 from cgraph._layout import choose, lane_cost
+from cgraph._steps import multiply_adds
 from cgraph.lowering import Program
 from cgraph.walk import ancestors_of
 
@@ -124,7 +125,11 @@ def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = Program([siblings("float64")[-1]])
     (relu,) = rectifiers(program, program.units).values()
-    costs = [lane_cost(unit, 8, far=False) for unit in program.units if unit is not relu]
+    costs = [
+        lane_cost(unit, multiply_adds(unit), 8, far=False)
+        for unit in program.units
+        if unit is not relu
+    ]
     assert choose(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
 
 

@@ -99,6 +99,61 @@ def test_samples_are_those_of_the_last_feed():
             graph.sample(2)
 
 
+def test_a_sample_of_arrays_that_the_leaves_hold_is_what_they_held():
+    a, b = CG.Leaf1(2), CG.Leaf1(2)
+    graph = CG.Graph(CG.Concatenation([a, b]))
+    a.data, b.data = [1, 2], [3, 4]
+    feed = {a: b.data[None], b: a.data[None]}
+    for expected in ([3, 4, 1, 2], [1, 2, 3, 4]):
+        assert graph.predict(feed).tolist() == [expected]
+    graph.sample(0)
+    assert [*a.data, *b.data] == [3, 4, 1, 2]
+
+
+CHANGES = {
+    "an array": lambda rows: rows.fill(5),
+    "an array of another dtype": lambda rows: rows.fill(5),
+    "a list": lambda rows: rows.__setitem__(1, [5, 5, 5]),
+    "a list of lists": lambda rows: rows[1].__setitem__(slice(None), [5, 5, 5]),
+    "another object": lambda rows: rows.__setitem__((1, 0), 5.0),
+}
+MADE = {
+    "an array": np.array,
+    "an array of another dtype": lambda rows: np.array(rows, "f4"),
+    "a list": lambda rows: rows,
+    "a list of lists": lambda rows: rows,
+    "another object": lambda rows: memoryview(np.array(rows)),
+}
+
+
+@pytest.mark.parametrize("form", CHANGES)
+def test_what_has_been_written_to_a_feed_counts_in_a_sample(form):
+    graph, x, _t, y = affine_graph()
+    expected = graph.predict({x: np.full((1, 3), 5.0)}, y)
+    rows = MADE[form]([[1.0, 2.0, 3.0], [4.0, 5.0, 5.0]])
+    graph.predict({x: rows}, y)
+    CHANGES[form](rows)
+    graph.sample(1)
+    assert x.data.tolist() == [5, 5, 5]
+    np.testing.assert_allclose(y.data, expected[0])
+
+
+def test_a_feed_that_has_another_form_now_is_refused():
+    graph, x, _t, y = affine_graph()
+    rows = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    graph.predict({x: rows}, y)
+    graph.sample(1)
+    for change, error in (
+        (lambda: rows[1].append(7.0), ValueError),
+        (lambda: rows.__setitem__(1, "x"), TypeError),
+        (rows.pop, ValueError),
+    ):
+        change()
+        with pytest.raises(error, match=r"Graph.sample: "):
+            graph.sample(1)
+        assert x.data.tolist() == [4, 5, 6]
+
+
 def test_samples_of_a_graph_without_a_loss_have_their_data():
     x = CG.Leaf1(2)
     a, b = CG.ReLU(x), CG.Tanh(x)

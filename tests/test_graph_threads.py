@@ -41,6 +41,20 @@ def in_threads(*works):
     return results
 
 
+def test_what_numpy_is_told_about_errors_does_not_end_a_call_of_several_threads():
+    """A sum of the shares may be inf - inf: the gradients are in, so that the update must follow."""
+    x = CG.Leaf1(64)
+    y = CG.Affine(x, np.full((65, 1), 0.01))
+    graph = CG.Graph(CG.Dots(y, y), threads=2, layout="lanes")
+    rows = np.ones((32, 64))
+    rows[[0, 31], 0] = np.inf, -np.inf
+    with np.errstate(all="raise"):
+        losses = graph.step({x: rows}, 0.1)
+    assert np.isinf(losses[[0, 31]]).all()
+    assert np.isnan(y.weight[1, 0])
+    assert np.isfinite(losses[1:31]).all()
+
+
 # The user's threads
 
 

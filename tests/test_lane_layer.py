@@ -11,7 +11,7 @@ import pytest
 import reference_filters
 from numpy.testing import assert_array_equal
 
-from cgraph._kernels import build
+from cgraph._kernels import build, lane_tables
 from cgraph._kernels.plan import Memory, Steps, backward, forward
 from cgraph._kernels.window import Window
 
@@ -75,6 +75,9 @@ LAYERS = {
     ),
     "sparse": group((5, 5), (3, 3), 3, 4, missing=[(0, 1), (2, 1), (1, 3)], height=5, width=5),
     "sparse-lenet": group((7, 7), (5, 5), 6, 16, missing=LENET),
+    "sparse-deep": group(
+        (3, 3), (3, 3), 100, 3, missing=[(c, c % 3) for c in range(100)], height=3, width=3
+    ),
     "unconnected": group((3, 3), (2, 2), 2, 3, missing=[(0, 1), (1, 1), (0, 0), (0, 2)]),
     "lone": lone((6, 6), (3, 3), 3, height=6, width=6),
     "lone-large": lone((12, 12), (5, 5), 1),
@@ -100,7 +103,7 @@ class Bench:
         kernels = build(self.dtype).lane_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
         window, c_in = Window(*geometry), len(layer.channels)
-        scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out)
+        scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out, layer.connected)
         self.scratch = self.array(scratch + 8)
         self.scratch[:] = 0
         self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
@@ -245,6 +248,18 @@ def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid
     after = bench.sums[bench.places], bench.sums[bench.bias_places], found
     for once, again in zip(before, after, strict=True):
         assert once.tobytes() == np.array(again).tobytes()
+
+
+SPARSE = [case for case in CASES if case.values[0].connected is not None]
+
+
+@pytest.mark.parametrize(("layer", "dtype", "valid"), SPARSE)
+def test_terms_that_are_made_when_they_are_summed_are_those_that_are_kept(
+    layer, dtype, valid, monkeypatch
+):
+    """As a layer of many groups has it."""
+    monkeypatch.setattr(lane_tables, "KEPT", 0)
+    test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid)
 
 
 # Every dtype and count in turn, and every layer.

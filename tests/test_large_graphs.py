@@ -3,12 +3,14 @@
 import subprocess
 import sys
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from own_nodes import Recorder
 
 import cgraph as CG
+from cgraph.lowering import Block, Unit
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes and threads, and is long")
 
@@ -61,6 +63,155 @@ def test_deep_diamonds_take_work_linear_in_their_depth():
     assert methods == [method for method in expected for _ in range(depth)]
     assert end.data.tolist() == x.grad.tolist() == [2.0**depth]
     assert len(CG.ancestors(end)) == depth + 1
+
+
+def chain(n):
+    end = CG.Leaf1(2)
+    for _ in range(n):
+        end = CG.Tanh(end)
+    return end
+
+
+def pooled_chain(n):
+    """A rectifier and a pooling in turn, which may become one step."""
+    end = CG.Leaf2(1, 1)
+    for _ in range(n // 2):
+        end = CG.MaxPooling2d(CG.ReLU(end), 1, 1, 1)
+    return end
+
+
+def matrices(n):
+    end = CG.Leaf1(1)
+    for _ in range(n):
+        end = CG.Affine(end, [[1.0], [0.0]])
+    return end
+
+
+def filtered(inputs):
+    return CG.Convolution2d(inputs, np.ones((len(inputs), 1, 1)), 0.0)
+
+
+def many_leaves(n):
+    return CG.Concatenation([CG.Leaf1(1) for _ in range(n)])
+
+
+def many_consumers(n):
+    x = CG.Leaf1(1)
+    return CG.Concatenation([CG.ReLU(x) for _ in range(n)])
+
+
+def many_outputs(n):
+    x = CG.Leaf1(1)
+    return [CG.ReLU(x) for _ in range(n)]
+
+
+def channels(n):
+    """Nodes of one group."""
+    x = CG.Leaf2(1, 1)
+    return [filtered([x]) for _ in range(n)]
+
+
+def rectified_channels(n):
+    return CG.Concatenation([CG.ReLU(y) for y in channels(n // 2)])
+
+
+def channels_read_in_pairs(n):
+    read = channels(n // 2)
+    return CG.Concatenation([filtered([a, b]) for a, b in pairwise([*read, read[0]])])
+
+
+def channels_read_by_two(n):
+    read = channels(n)
+    return CG.Concatenation([filtered(read) for _ in range(2)])
+
+
+def one_channel_read_by_all(n):
+    read = channels(n // 2)
+    return CG.Concatenation([*read, *(CG.ReLU(read[0]) for _ in range(n // 2))])
+
+
+def channels_and_single_nodes(n):
+    """Each sum reads a pair of blocks of its own."""
+    return CG.Concatenation([CG.Add(y, CG.Leaf2(1, 1)) for y in channels(n // 3)])
+
+
+def many_groups(n):
+    leaves = [CG.Leaf2(1, 1) for _ in range(n // 3)]
+    return CG.Concatenation([filtered([x]) for x in leaves for _ in range(2)])
+
+
+def own_nodes(n):
+    end = CG.Leaf1(1)
+    for _ in range(n):
+        end = Recorder([end], [])
+    return end
+
+
+SHAPES = (
+    *(chain, pooled_chain, matrices, many_leaves, many_consumers, many_outputs, channels, rectified_channels),
+    *(channels_read_in_pairs, channels_read_by_two, one_channel_read_by_all, channels_and_single_nodes),
+    *(many_groups, own_nodes),
+)  # fmt: skip
+
+
+class Operations:
+    """Counts the lines of Python that run, the elements that built-in reductions go through, and comparisons.
+
+    A test of membership in a list or in the values of a dict compares element by element.
+    """
+
+    def __init__(self, monkeypatch):
+        self.count = 0
+        modules = [m for name, m in sys.modules.items() if name.startswith("cgraph.")]
+        for module in modules:
+            for reduction in (sum, min, max, any, all, sorted):
+                name = reduction.__name__
+                monkeypatch.setattr(module, name, self.counted(reduction), raising=False)
+        for compared in (CG.Node, Unit, Block):
+            monkeypatch.setattr(compared, "__eq__", self.equal, raising=False)
+
+    def counted(self, reduction):
+        def counting(*arguments, **named):
+            if len(arguments) == 1:
+                arguments = [list(arguments[0])]
+                self.count += len(arguments[0])
+            return reduction(*arguments, **named)
+
+        return counting
+
+    def equal(self, other):
+        self.count += 1
+        return NotImplemented
+
+    def line(self, frame, event, argument):
+        self.count += 1
+        return self.line
+
+    def of(self, function):
+        before, tracer = self.count, sys.gettrace()
+        sys.settrace(self.line)
+        try:
+            function()
+        finally:
+            sys.settrace(tracer)
+        return self.count - before
+
+
+@pytest.mark.parametrize("layout", ["auto", "lanes", "samples"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
+def test_a_graph_takes_work_linear_in_its_nodes(shape, layout, monkeypatch):
+    operations = Operations(monkeypatch)
+    counts = []
+    for n in (300, 600):
+        ends = shape(n)
+        leaves = leaves_of(ends)
+        counts.append(operations.of(lambda: CG.Graph(ends, layout=layout, leaf_grads=leaves)))  # noqa: B023
+    assert counts[1] < 2.1 * counts[0]
+
+
+def leaves_of(ends):
+    nodes = CG.ancestors(ends) if isinstance(ends, CG.Node) else ends[0].backward
+    return [node for node in nodes if not node.backward]
 
 
 DROPS = {

@@ -17,6 +17,7 @@ from small_graphs import counters, vector
 
 import cgraph as CG
 from cgraph import _passes
+from cgraph.walk import own_parameters
 
 pytestmark = pytest.mark.thread_unsafe(reason="watches the memory of the process, forks")
 
@@ -152,6 +153,76 @@ def test_cut_frees_a_graph_by_the_count_of_references_alone(collector_off):
     alive = [node() for node in nodes if node() is not None]
     assert alive == [loss]
     assert probe() is None
+
+
+def compiled(case):
+    """(nodes, Graph or None): nodes of which a Graph was built, which has learnt and has gradient sums."""
+    x = CG.Leaf2(6, 6)
+    siblings = [CG.ReLU(CG.Convolution2d([x], np.full((1, 6, 6), k), 0.5)) for k in (1.0, 2.0)]
+    scores = CG.Affine(CG.Concatenation(siblings), np.full((3, 2), 0.1))
+    loss = CG.Dots(scores, scores)
+    graph = CG.Graph(loss, layout="lanes" if case == "after a batch" else "samples")
+    if case == "replaced":
+        graph = CG.Graph(CG.Norm2(loss))
+    feed = {x: np.ones((20, 6, 6))}
+    graph.step(feed, 1e-9)
+    graph.accumulate(feed)
+    return graph.nodes, graph if case == "kept" else None
+
+
+CASES = pytest.mark.parametrize("case", ["dropped", "kept", "replaced", "after a batch"])
+
+
+@CASES
+def test_cut_frees_nodes_of_a_graph_with_the_last_reference(case, collector_off):
+    nodes, graph = compiled(case)
+    known = [weakref.ref(node) for node in nodes]
+    nodes[3].cut()
+    del graph, nodes
+    assert [node() for node in known if node() is not None] == []
+
+
+@CASES
+def test_nodes_that_are_cut_keep_what_they_have_learnt(case):
+    nodes, graph = compiled(case)
+    learnt = CG.parameters(nodes[-1])
+    kept = [(p.value.copy(), p.grad.copy()) for p in learnt]
+    data = [x.data.copy() for x in nodes]
+    nodes[0].cut()
+    if graph is not None:
+        graph.update(1e-9)
+        kept = [(value - 1e-9 * total, 0) for value, total in kept]
+        graph.forward()
+        assert not nodes[0].grad.any()
+        graph.backward()
+        assert nodes[0].grad.any()
+        kept = [
+            (value, p.grad.copy()) for (value, _), p in zip(kept, graph.parameters, strict=True)
+        ]
+        data = [x.data.copy() for x in nodes]
+        del graph
+    gc.collect()
+    for node, was in zip(nodes, data, strict=True):
+        np.testing.assert_array_equal(node.data, was)
+        assert not node.grad.any()
+    for (node, name, *_), (value, total) in zip(learnt, kept, strict=True):
+        np.testing.assert_allclose(getattr(node, name), value, rtol=1e-12)
+        np.testing.assert_array_equal(dict(sums_of(node))[name], total)
+
+
+def sums_of(node):
+    return [(p.name, p.grad) for p in own_parameters(node)]
+
+
+def test_a_graph_of_cut_nodes_gives_way_to_a_newer_one():
+    x = CG.Leaf1(2)
+    loss = CG.Norm2(x)
+    graph = CG.Graph(loss)
+    loss.cut()
+    np.testing.assert_allclose(graph.predict({x: [[3.0, 4.0]]}), [[5.0]])
+    CG.Graph(CG.ReLU(x))
+    with pytest.raises(RuntimeError, match="belong to a newer Graph"):
+        graph.forward()
 
 
 @pytest.mark.parametrize("begin", [0, 3, -1])

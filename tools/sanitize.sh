@@ -2,6 +2,9 @@
 # The test suite on kernels built with AddressSanitizer and UndefinedBehaviorSanitizer (gcc, Linux).
 #
 #     bash tools/sanitize.sh [arguments of pytest]
+#     bash tools/sanitize.sh thread [seconds]
+#
+# The second looks for data races with ThreadSanitizer instead, while tools/races.py runs.
 #
 # Works on a copy in a temporary folder. The Python that runs it needs what `pip install -e ".[test]"` installs, and
 # setuptools and Cython; PYTHON and CC choose another interpreter and another gcc.
@@ -16,9 +19,32 @@ tar -C "$root" --exclude=./.git --exclude=./build --exclude='./.*' --exclude='*.
     -cf - . | tar -C "$copy" -xf -
 cd "$copy"
 
-echo "== building"
+build() {
+    echo "== building"
+    CFLAGS=$1 LDFLAGS=$1 "$python" setup.py build_ext --inplace > build.log 2>&1 || { tail -n 30 build.log; exit 1; }
+}
+
+if [ "${1:-}" = thread ]; then
+    build "-fsanitize=thread -g -O1"
+    # Its memory does not fit everywhere: addresses must not be drawn at random.
+    races() {
+        LD_PRELOAD=$("$CC" -print-file-name=libtsan.so) TSAN_OPTIONS=exitcode=66 PYTHONPATH=$copy \
+            setarch -R "$python" tools/races.py "$1" > races.log 2>&1
+    }
+    echo "== two threads write to one array: the sanitizer must report it"
+    if races race; then
+        echo "it did not"
+        exit 1
+    fi
+    grep -m 1 "WARNING: ThreadSanitizer: data race" races.log || { cat races.log; exit 1; }
+    echo "== graphs in several threads"
+    races "${2:-60}" || { cat races.log; exit 1; }
+    cat races.log
+    exit
+fi
+
 flags="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
-CFLAGS=$flags LDFLAGS=$flags "$python" setup.py build_ext --inplace > build.log 2>&1 || { tail -n 30 build.log; exit 1; }
+build "$flags"
 
 # The runtimes must come first in a Python that is not built with them; libstdc++ too, or exceptions in C++ modules
 # end the process. Leaks are not looked for here: the interpreter keeps much memory until its end (test_lifetime.py

@@ -47,7 +47,7 @@ cdef struct Worker:
     s_state state
     s_state hired               # by a call
     Course *course
-    int core                    # on which it was posted
+    s_state core                # on which it was posted
     fenv_t environment          # how who has posted it rounds, and whether subnormal numbers are 0
     PyThread_type_lock wake     # released once for each sleep
     PyThread_type_lock ended
@@ -80,13 +80,15 @@ cdef void attend(void *address) noexcept nogil:
     """Runs what is posted to a worker, until the process ends."""
     cdef Worker *worker = <Worker *>address
     cdef bint slept, begun
+    cdef s_state core
     while True:
         slept = not changes(&worker.state, IDLE, &worker.missed) and s_replace(&worker.state, IDLE, ASLEEP)
         if slept:
             PyThread_acquire_lock(worker.wake, WAIT_LOCK)
         begun = s_replace(&worker.state, POSTED, BUSY)
-        if slept and s_core() == worker.core:   # where it would keep from work who has woken it
-            s_leave(worker.core)
+        core = s_load(&worker.core)     # anew for each course, also while this thread wakes up too late for one
+        if slept and s_core() == core:  # where it would keep from work who has woken it
+            s_leave(<int>core)
         if begun:
             fesetenv(&worker.environment)
             advance(worker.course, worker.course.samples)
@@ -134,7 +136,8 @@ cdef void discard(Worker *worker) noexcept:
 
 
 cdef void post(Worker *worker, Course *course) noexcept nogil:
-    worker.course, worker.core = course, s_core()
+    worker.course = course
+    s_exchange(&worker.core, s_core())
     fegetenv(&worker.environment)
     if s_exchange(&worker.state, POSTED) == ASLEEP:
         PyThread_release_lock(worker.wake)

@@ -11,7 +11,9 @@ from cgraph._kernels.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
 from cgraph._kernels.step cimport Arena, Place, Step, place
-from cgraph._kernels.strided cimport Source, Target, added_to, descend as strided_descend, get, overwritten, put, source
+from cgraph._kernels.strided cimport (
+    Source, Target, added_to, descend as strided_descend, get, move, overwritten, put, source
+)
 
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
@@ -174,6 +176,18 @@ def descend(real[::1] w, real[::1] dw, real eta):
         if w.shape[0]:
             strided_descend(&w[0], &dw[0], eta, w.shape[0])
             memset(&dw[0], 0, w.shape[0] * sizeof(real))
+
+
+# Gradient sums of threads:   s_i += Σ_k x_k_i
+
+def add_up(real[::1] s, list others):
+    """In their order; nothing is added where one does not fit, and no signal is heard in between."""
+    cdef const real[::1] x
+    for x in others:
+        require(x.shape[0] == s.shape[0])
+    for x in others:
+        if s.shape[0]:
+            move(source(x), added_to(s), s.shape[0])
 
 
 # The steps of a Graph

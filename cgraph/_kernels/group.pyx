@@ -15,7 +15,7 @@ from cgraph._kernels import group_tables
 from cgraph._kernels.channels cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
 from cgraph._kernels.product cimport Product, multiply
 from cgraph._kernels.simd cimport V_LANES, real
-from cgraph._kernels.step cimport Arena, Place, Step, Table, place
+from cgraph._kernels.step cimport Arena, Place, Step, Table, bytes_of, place
 from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
@@ -110,6 +110,10 @@ cdef class ConvolutionGroupStep(Step):
         ) = map(Table, group_tables.tables(
             o, inputs, c_out, self.d.step, self.frame_step, self.frame_w, V_LANES, connected
         ))
+        self.table_bytes = bytes_of([
+            self.inputs, self.connected, self.missing, self.taps, self.windows, self.lines, self.sent, self.senders,
+            self.receivers, self.bands
+        ])
 
     cdef bint wanted(self, Arena *arena) noexcept nogil:
         cdef const Channel *inputs = <const Channel *>self.inputs.at

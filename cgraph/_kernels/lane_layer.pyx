@@ -17,7 +17,7 @@ from cgraph._kernels.lane_tile cimport Patch, Product, Spot, Term, product_rows,
 from cgraph._kernels.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
-from cgraph._kernels.step cimport Arena, Step, Table
+from cgraph._kernels.step cimport Arena, Step, Table, bytes_of
 from cgraph._kernels.strided cimport descend
 from cgraph._kernels.window cimport Window
 
@@ -26,16 +26,16 @@ cdef enum:
     CHUNK = 3200    # bytes of a channel's gradient, which slopes read again and again
 
 
-def lane_layer_scratch(window, lanes, c_in, c_out):
+def lane_layer_scratch(window, lanes, c_in, c_out, connected):
     """The number of elements of scratch that LaneLayerStep needs."""
-    return lane_tables.scratch(window, lanes, c_out, sizeof(real)).size
+    return lane_tables.scratch(window, lanes, c_in, c_out, sizeof(real), connected).size
 
 
 # What lane_tables.layer has found, in this order.
 cdef struct Layout:
     Py_ssize_t lanes, c_out, area, tap_count, frame_width
     Py_ssize_t d_at, values_at, rows, pitch
-    Py_ssize_t packed_at, frame_at, totals_at, turned_at, biases_at     # scratch
+    Py_ssize_t packed_at, frame_at, totals_at, turned_at, biases_at, terms_at   # scratch
     Py_ssize_t in_place         # the input is a frame
     Py_ssize_t gaps             # between the weights
     Py_ssize_t one_product      # the weight gradient is one
@@ -58,6 +58,7 @@ cdef class LaneLayerStep(Step):
         numbers, outputs, gradients, bias = lane_tables.layer(window, V_LANES, sizeof(real), *given)
         self.o, self.bias = window, bias
         self.numbers, self.outputs_table, self.gradients_table = Table(numbers), Table(outputs), Table(gradients)
+        self.table_bytes = bytes_of([self.numbers, self.outputs_table, self.gradients_table])
         self.outputs, self.gradients = sums_of(self.outputs_table.at), sums_of(self.gradients_table.at)
         cdef const Py_ssize_t *at = self.numbers.at
         self.layout = (<const Layout *>at)[0]
@@ -70,6 +71,7 @@ cdef class LaneLayerStep(Step):
         p.x, p.to, p.w = <real *>numbers, <real *>numbers, <real *>arena.values + self.layout.values_at
         p.bias, p.factor, p.lean = bias, self.bias, lean
         p.packed = <real *>arena.scratch + self.layout.packed_at
+        p.made = <Term *>(<real *>arena.scratch + self.layout.terms_at)
         p.columns = (arena.valid + column - 1) // column
         all_targets(sums, &p)
 

@@ -14,13 +14,17 @@ cdef struct Target:
     Py_ssize_t w, to, add
     Py_ssize_t wanted[2]
 
-# Targets that read the same sources. `term`: their first term, in the first area.
+# Targets that read the same sources. `term`: their first term, in the first area, where terms are kept.
 cdef struct Group:
     Py_ssize_t target, targets, source, sources, term
 
 # Spots that read the same taps, in every column. `tap`: how many taps the areas before have.
 cdef struct Area:
     Py_ssize_t spot, spots, tap, taps
+
+# A tap of an area: its number, and how far its source is shifted.
+cdef struct Shift:
+    Py_ssize_t tap, x
 
 # How weights are read, as in lane_tables: where they lie; the same, but fetched ahead; copied, to be read again.
 cdef enum Reading:
@@ -30,6 +34,7 @@ cdef struct Sums:
     Reading reading
     Py_ssize_t depth            # terms summed at a time
     Py_ssize_t group_count, area_count, tap_count
+    Py_ssize_t kept             # the terms of all groups are; else they are made of sources and shifts
     const Target *targets
     const Term *sources
     const Group *groups
@@ -37,6 +42,7 @@ cdef struct Sums:
     const Spot *spots
     const Term *terms
     const Py_ssize_t *taps
+    const Shift *shifts         # of all areas
 
 # What a pass reads and writes.
 cdef struct Pass:
@@ -46,6 +52,7 @@ cdef struct Pass:
     real factor
     real *to
     real *packed
+    Term *made              # where the terms of a block have room
     Py_ssize_t columns
     bint lean
 
@@ -53,9 +60,10 @@ cdef struct Pass:
 cdef inline Sums sums_of(const Py_ssize_t *at) noexcept nogil:
     """What lane_tables.sums has found."""
     return Sums(
-        <Reading>at[0], at[1], at[2], at[3], at[4],
-        <const Target *>(at + at[5]), <const Term *>(at + at[6]), <const Group *>(at + at[7]),
-        <const Area *>(at + at[8]), <const Spot *>(at + at[9]), <const Term *>(at + at[10]), at + at[11]
+        <Reading>at[0], at[1], at[2], at[3], at[4], at[5],
+        <const Target *>(at + at[6]), <const Term *>(at + at[7]), <const Group *>(at + at[8]),
+        <const Area *>(at + at[9]), <const Spot *>(at + at[10]), <const Term *>(at + at[11]), at + at[12],
+        <const Shift *>(at + at[13])
     )
 
 
@@ -80,6 +88,8 @@ cdef inline void sum_block(
     strip.x = p.x
     for i in range(group.targets):
         wanted += target[i].wanted[p.lean]
+    if wanted and not s.kept:
+        make_terms(s, p, group, first, last)
     strips = (wanted + MOST - 1) // MOST
     while done < wanted:
         size = (wanted - done + strips - 1) // strips
@@ -94,6 +104,23 @@ cdef inline void sum_block(
         sum_strip(s, p, group, first, last, &strip)
 
 
+cdef inline void make_terms(
+    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last
+) noexcept nogil:
+    """Those of some sources of a group, area after area."""
+    cdef const Term *source = s.sources + group.source
+    cdef const Shift *shift = s.shifts
+    cdef Term *to = p.made
+    cdef Py_ssize_t copied = s.reading == COPIED, a, c, t
+    for a in range(s.area_count):
+        for c in range(first, last):
+            for t in range(s.areas[a].taps):
+                to.w = (c * s.tap_count + shift[t].tap) * PACKED if copied else source[c].w + s.taps[shift[t].tap]
+                to.x = source[c].x + shift[t].x
+                to += 1
+        shift += s.areas[a].taps
+
+
 cdef inline Row row_of(const Pass *p, const Target *target, Py_ssize_t first) noexcept nogil:
     """A target's row, for the sources from the first on."""
     cdef real start = p.factor * p.bias[target.w] if p.bias != NULL else <real>0
@@ -105,12 +132,12 @@ cdef inline void sum_strip(
 ) noexcept nogil:
     cdef const Area *area = s.areas
     cdef const Term *term
-    cdef Py_ssize_t i
+    cdef Py_ssize_t begin = first if s.kept else 0, end = begin + last - first, i
     if s.reading == COPIED:
         copy_weights(s, p, group, first, last, strip)
     for i in range(s.area_count):
-        term = s.terms + group.term + area[i].tap * group.sources
-        strip.term, strip.end = term + first * area[i].taps, term + last * area[i].taps
+        term = s.terms + group.term + area[i].tap * group.sources if s.kept else p.made + area[i].tap * end
+        strip.term, strip.end = term + begin * area[i].taps, term + end * area[i].taps
         if s.reading == FAR:
             fetch_ahead(strip)
         if first == 0 or strip.term < strip.end:

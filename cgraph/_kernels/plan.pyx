@@ -32,21 +32,21 @@ cdef class Steps:
         cdef Py_ssize_t i
         for i in range(self.count):
             (<Step>self.order[i]).forward(arena)
-            if arena.failed:
+            if s_load(&arena.failed):
                 return
 
     cdef void backward(self, Arena *arena) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self.count - 1, -1, -1):
             (<Step>self.order[i]).backward(arena)
-            if arena.failed:
+            if s_load(&arena.failed):
                 return
 
     cdef void learn(self, Arena *arena) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self.count):
             (<Step>self.order[i]).learn(arena)
-            if arena.failed:
+            if s_load(&arena.failed):
                 return
 
     cdef int check(self, Arena *arena) except -1:
@@ -209,7 +209,7 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
     cdef Stream *feeds = out + 1
     cdef int way
     cdef Arena *arena
-    while sample < last and not (course.arena[0].failed or course.arena[1].failed):
+    while sample < last and not (s_load(&course.arena[0].failed) or s_load(&course.arena[1].failed)):
         if course.batch and sample % course.batch == 0:
             course.end = min(sample + course.batch, course.samples)
             course.may_learn = course.clear
@@ -221,7 +221,7 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
         for i in range(course.feeds):
             (<Port>feeds[i].port[way]).enter(arena, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
         (<Steps>course.steps[way]).forward(arena)
-        if arena.failed:
+        if s_load(&arena.failed):
             break
         (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
         if course.backward:
@@ -230,7 +230,7 @@ cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
             (<Steps>course.steps[way]).backward(arena)
             course.clear = arena.learn
         sample += n
-        if course.batch and not arena.failed and sample == course.end:
+        if course.batch and not s_load(&arena.failed) and sample == course.end:
             update(course, arena)
     course.sample = sample
 
@@ -286,7 +286,7 @@ cdef class Run:
         while True:
             with nogil:
                 advance(course, course.patience)
-            if course.sample >= course.samples or course.arena[0].failed or course.arena[1].failed:
+            if course.sample >= course.samples or s_load(&course.arena[0].failed) or s_load(&course.arena[1].failed):
                 return 0
             PyErr_CheckSignals()
 
@@ -299,7 +299,8 @@ cdef class Run:
 
     cdef void stop(self) noexcept:
         """Ends what another thread is running here, after the step that it is at."""
-        self.course.arena[0].failed = self.course.arena[1].failed = True
+        for way in range(2):
+            s_exchange(&self.course.arena[way].failed, True)
 
 
 def prepare(

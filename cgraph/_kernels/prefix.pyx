@@ -6,6 +6,7 @@ from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.plan cimport Steps
+from cgraph._kernels.spin cimport s_load
 from cgraph._kernels.step cimport Arena, Step
 
 ctypedef fused Bits:
@@ -67,10 +68,12 @@ cdef class PrefixStep(Step):
         self.inputs, self.outputs = Bridges(inputs), Bridges(outputs)
 
     cdef Arena arena_of(self, const Arena *arena, Py_ssize_t lane) noexcept nogil:
-        cdef Arena own = arena[0]
+        cdef Arena own
+        own.values, own.sums, own.eta = arena.values, arena.sums, arena.eta
+        own.lean, own.fresh, own.learn, own.apart = arena.lean, arena.fresh, arena.learn, arena.apart
+        own.valid, own.failed = 1, False    # this one alone ends a pass: others may be writing it
         own.data = arena.scratch + self.scratch_at + lane * self.stride
         own.grad, own.scratch = own.data + self.grad_at, own.data + self.own_scratch_at
-        own.valid = 1
         return own
 
     cdef void forward(self, Arena *arena) noexcept nogil:
@@ -80,7 +83,7 @@ cdef class PrefixStep(Step):
             own = self.arena_of(arena, lane)
             self.move(self.inputs, own.data, arena.data + lane * self.item, False)
             self.steps.forward(&own)
-            if arena.failed:
+            if s_load(&arena.failed):
                 return
             self.move(self.outputs, own.data, arena.data + lane * self.item, True)
 
@@ -90,7 +93,7 @@ cdef class PrefixStep(Step):
         for lane in range(arena.valid):
             own = self.arena_of(arena, lane)
             own.fresh = arena.fresh and lane == 0
-            if arena.failed:
+            if s_load(&arena.failed):
                 return
             self.move(self.outputs, own.grad, arena.grad + lane * self.item, False)
             self.steps.backward(&own)

@@ -1,5 +1,6 @@
 # What a Graph is made of. Compiled once, for all dtypes and instruction sets: addresses are those of bytes, whose
 # content the steps know.
+from cgraph._kernels.spin cimport s_state
 
 
 # Where the numbers of one thread lie, and what a backward pass shall do with them.
@@ -14,7 +15,7 @@ cdef struct Arena:
     bint fresh          # the sums count as 0: overwrite them; to what learns: they will, and may stay as they are
     bint learn          # values -= eta * sums at once, these gradients included; then the sums count as 0
     bint apart          # the backward pass is a call of its own: data may have been written since the forward pass
-    bint failed         # a step has raised
+    s_state failed      # a step has raised, or another thread wants this one to stop
     double eta
 
 
@@ -33,7 +34,11 @@ cdef class Table:
     cdef Py_ssize_t size
 
 
+cdef Py_ssize_t bytes_of(list tables) except -1
+
+
 cdef class Step:
+    cdef readonly Py_ssize_t table_bytes
     cdef void forward(self, Arena *arena) noexcept nogil
     cdef void backward(self, Arena *arena) noexcept nogil
     cdef void learn(self, Arena *arena) noexcept nogil

@@ -1,13 +1,16 @@
 from typing import Any, Self
 
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 @disjoint_base
 class Table:
-    def __new__(cls, numbers: list[int]) -> Self: ...
+    def __new__(cls, numbers: list[int] | npt.NDArray[np.intp]) -> Self: ...
 
 @disjoint_base
-class Step: ...
+class Step:
+    table_bytes: int
 
 @disjoint_base
 class CallStep(Step):

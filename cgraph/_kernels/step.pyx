@@ -3,6 +3,8 @@ ports, through which samples come in and results go out. And the tables that ste
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from cgraph._kernels.spin cimport s_exchange
+
 
 cdef Place place(given) except *:
     """A Place of the fields of _places.Place."""
@@ -14,17 +16,32 @@ cdef Place place(given) except *:
 cdef class Table:
     """Numbers that kernels read: offsets, or structs of them."""
 
-    def __cinit__(self, list numbers):
+    def __cinit__(self, numbers):
+        """numbers: a list or an array of intp."""
         cdef Py_ssize_t i
+        cdef const Py_ssize_t[::1] array
         self.size = len(numbers)
         self.at = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
         if self.at == NULL:
             raise MemoryError()
-        for i in range(self.size):
-            self.at[i] = numbers[i]
+        if isinstance(numbers, list):
+            for i in range(self.size):
+                self.at[i] = numbers[i]
+        elif self.size:
+            array = numbers
+            memcpy(self.at, &array[0], self.size * sizeof(Py_ssize_t))
 
     def __dealloc__(self):
         free(self.at)
+
+
+cdef Py_ssize_t bytes_of(list tables) except -1:
+    """The memory of some Tables."""
+    cdef Py_ssize_t total = 0
+    cdef Table table
+    for table in tables:
+        total += table.size * <Py_ssize_t>sizeof(Py_ssize_t)
+    return total
 
 
 cdef class Step:
@@ -96,4 +113,4 @@ cdef class CallStep(Step):
                 graph._take_back()
         except BaseException as error:
             self.error = error
-            arena.failed = True
+            s_exchange(&arena.failed, True)

@@ -1,0 +1,100 @@
+"""Graphs in threads of the user's, each of which shares its batches among threads of the library, and interrupts.
+
+python tools/races.py SECONDS
+
+What it computes is looked at by ThreadSanitizer alone: see sanitize.sh.
+"""
+
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+
+import cgraph as CG
+from cgraph import _batches
+
+SIZE = 9
+listening = False
+
+
+def network(seed):
+    """(leaf, target, scores, Graph) with groups, a pooling, a matrix; in another layout for each seed."""
+    rng = np.random.default_rng(seed)
+    x, t = CG.Leaf2(SIZE, SIZE), CG.Leaf1(4)
+    maps = [CG.Convolution2d([x], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(5)]
+    pooled = [CG.MaxPooling2d(CG.ReLU(y), 2, 2, 2) for y in maps]
+    sparse = [
+        CG.Convolution2d(pooled[i : i + 3], rng.normal(size=(3, 2, 2)), 0.1) for i in range(3)
+    ]
+    joined = CG.Concatenation(sparse)
+    scores = CG.Softmax(CG.Affine(joined, rng.normal(size=(joined.size + 1, 4))))
+    graph = CG.Graph(CG.CEE(scores, t), threads=3, layout=("auto", "lanes", "samples")[seed % 3])
+    graph._batches._patience = {False: 3, True: 3}  # samples until Ctrl-C is listened to
+    return x, t, scores, graph
+
+
+def interrupt(*_):
+    if listening:
+        raise KeyboardInterrupt
+
+
+def work(seed, end, main=False):
+    """All methods, for batches of any size; in the main thread, SIGALRM ends some of them."""
+    global listening
+    rng = np.random.default_rng(seed)
+    x, t, scores, graph = network(seed)
+    rounds = 0
+    while time.monotonic() < end:
+        count = int(rng.integers(1, 130))
+        feed = {x: rng.normal(size=(count, SIZE, SIZE)), t: np.eye(4)[rng.integers(4, size=count)]}
+        try:
+            if main:
+                listening = True
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-4, 5e-3))
+            graph.step(feed, 0.001)
+            graph.predict(feed, scores)
+            graph.accumulate(feed)
+            graph.update(0.001)
+            graph.train(feed, 0.001, 16)
+            graph.sample(0)
+            if main:  # within reach of `except`
+                listening = False
+        except KeyboardInterrupt:
+            pass
+        finally:
+            if main:
+                listening = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        rounds += 1
+        if rng.random() < 0.05:
+            time.sleep(0.01)  # until workers sleep
+    print("rounds", rounds)
+
+
+def race():
+    """Two threads write to one array: what must be reported."""
+    x = CG.Leaf1(100_000)
+    y = CG.ReLU(x)
+    threads = [
+        threading.Thread(target=lambda: [y.calcData() for _ in range(100)]) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if sys.argv[1] == "race":
+    race()
+else:
+    _batches.SHARE = 1e-9  # every batch is worth all threads
+    signal.signal(signal.SIGALRM, interrupt)
+    until = time.monotonic() + float(sys.argv[1])
+    others = [threading.Thread(target=work, args=(seed, until)) for seed in range(3)]
+    for other in others:
+        other.start()
+    work(7, until, main=True)
+    for other in others:
+        other.join()
