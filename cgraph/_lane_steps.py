@@ -170,6 +170,9 @@ def layer(
 
 def rectifiers(program: Program, units: Sequence[Unit]) -> dict[Unit, Unit]:
     """Max poolings that can be computed with the ReLU above them, since nobody else reads it, or what it reads."""
+    pools = [unit for unit in units if type(unit.nodes[0]) is MaxPooling2d]
+    if not pools:
+        return {}
     made: dict[Block | None, Unit] = {unit.block: unit for unit in units}
     readers = Counter(program.where[node][0] for node in program.outputs)
     for unit in program.units:
@@ -181,8 +184,8 @@ def rectifiers(program: Program, units: Sequence[Unit]) -> dict[Unit, Unit]:
         return block if readers[block] == 1 else None
 
     found = {}
-    for pool in units:
-        relu = made.get(own_block(pool)) if type(pool.nodes[0]) is MaxPooling2d else None
+    for pool in pools:
+        relu = made.get(own_block(pool))
         if relu and type(relu.nodes[0]) is ReLU and own_block(relu):
             found[pool] = relu
     return found

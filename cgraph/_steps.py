@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -133,10 +134,13 @@ def convolution_group(builder: Builder, unit: Unit, inputs: list[Place], output:
         inputs = [inputs[0]._replace(at=inputs[0].at + channel) for channel in range(count)]
     taps = window.k_h * window.k_w
     at = builder.take_values(unit, (taps * count + 1) * pitch)
+    known = None
     for channel, (node, read) in enumerate(zip(nodes, connections(unit), strict=True)):
-        rows = np.arange(taps) * count + read[:, None]
-        elements = np.append(rows.ravel(), taps * count) * pitch + channel
-        builder.learners.append(Learner(node, at, elements.size, at + elements))
+        if read is not known:
+            known = read
+            rows = (np.arange(taps) * count + read[:, None]).ravel()
+            elements = np.append(rows, taps * count) * pitch + at
+        builder.learners.append(Learner(node, at, elements.size, elements + channel))
     kernels = builder.kernels.group
     scratch = builder.scratch.take(
         kernels.convolution_group_scratch(window, count, len(nodes), pitch)
@@ -150,19 +154,25 @@ def connections(unit: Unit) -> list[Offsets]:
     """Of each convolution of a group: the numbers of the unit's inputs that it reads, in its own order."""
     index = {x: channel for channel, x in enumerate(unit.inputs)}
     every = np.arange(len(unit.inputs))
+
+    def reads_all(node: Node) -> bool:
+        """In the unit's order. One node may stand for several channels, which are then those of all siblings."""
+        whole = len(node.backward) == len(every)
+        return whole and (not unit.blocks or all(map(is_, node.backward, unit.inputs)))
+
     return [
-        # One node may stand for several channels, which are then those of all siblings.
-        every
-        if len(node.backward) == len(every) and not unit.blocks
-        else np.array([index[x] for x in node.backward])
+        every if reads_all(node) else np.array([index[x] for x in node.backward])
         for node in unit.nodes
     ]
 
 
 def connected(unit: Unit) -> Connected | None:
     """Which pairs of an input and an output of a group belong together; None, if all do."""
+    links = connections(unit)
+    if all(read is links[0] for read in links) and len(links[0]) == len(unit.inputs):
+        return None
     table = np.zeros((len(unit.inputs), len(unit.nodes)), np.uint8)
-    for channel, read in enumerate(connections(unit)):
+    for channel, read in enumerate(links):
         table[read, channel] = 1
     return None if table.all() else table
 
