@@ -49,6 +49,7 @@ class Arena:
         self.own_values = np.zeros(self.places.size, builder.dtype)
         self.own_sums = np.zeros(self.places.size, builder.dtype)
         self.values_lent = self.sums_lent = self.running = False
+        self.values_shown = False  # the nodes' own arrays are up to date until the next call
 
     @property
     def fresh(self) -> bool:
@@ -96,6 +97,7 @@ class Arena:
     def begin(self) -> None:
         """What the user may have written counts."""
         self.running = True
+        self.values_shown = False
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
@@ -103,7 +105,7 @@ class Arena:
 
     def finish(self) -> None:
         """The user's arrays read what counts."""
-        self.running = False
+        self.running = self.values_shown = False
         if self.values_lent:
             self.values.take(self.places, out=self.own_values)
         if self.sums_lent:
@@ -113,8 +115,14 @@ class Arena:
     def lend_values(self) -> None:
         """From now on, parameters may be read and written by the user at any time."""
         if not self.values_lent:
+            self.show_values()
             self.values_lent = True
+
+    def show_values(self) -> None:
+        """Brings the nodes' own parameter arrays up to date for a look that does not last."""
+        if not (self.values_lent or self.values_shown):
             self.values.take(self.places, out=self.own_values)
+            self.values_shown = True
 
     def lend_sums(self) -> None:
         """The same for gradient sums, which then never count as 0 unseen."""
