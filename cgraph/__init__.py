@@ -26,7 +26,7 @@ from cgraph.nodes.filter2d import Filter2d
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
-from cgraph.walk import Parameter, ancestors, parameters
+from cgraph.walk import Parameter, ancestors, evaluate, parameters
 
 __version__ = "0.1.0"
 
@@ -63,6 +63,7 @@ __all__ = [
     "Tanh",
     "ancestors",
     "detect_anomaly",
+    "evaluate",
     "gradcheck",
     "load_parameters",
     "parameters",

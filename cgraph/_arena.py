@@ -60,6 +60,7 @@ class Arena:
         # All that arrays of the nodes are views of, and who owns that memory.
         self._own = (self.data, self.grad, self.values, self.sums, self.own_values, self.own_sums)
         self._owners = {id(x if x.base is None else x.base) for x in self._own}
+        self.values_shown = False  # the nodes' own arrays are up to date until the next call
 
     @property
     def fresh(self) -> bool:
@@ -139,17 +140,18 @@ class Arena:
     def begin(self) -> None:
         """What the user may have written counts."""
         self.running = True
+        self.values_shown = False
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
             self.sums[self.places] = self.own_sums
-        self.has_read = (
-            True  # last: what an exception has kept from being read is left to the next call
-        )
+        # Last: what an exception has kept from being read is left to the next call.
+        self.has_read = True
 
     def finish(self) -> None:
         """The user's arrays read what counts; but not where `begin` has not read what the user has written there."""
-        self.running = False  # first: an array that is lent from now on is brought up to date then
+        # First: an array that is lent from now on is brought up to date then.
+        self.running = self.values_shown = False
         if self.has_read:
             if self.values_lent:
                 self.values.take(self.places, out=self.own_values)
@@ -170,8 +172,14 @@ class Arena:
     def lend_values(self) -> None:
         """From now on, parameters may be read and written by the user at any time."""
         if not self.values_lent:
-            self.values.take(self.places, out=self.own_values)
+            self.show_values()
             self.values_lent = True
+
+    def show_values(self) -> None:
+        """Brings the nodes' own parameter arrays up to date for a look that does not last."""
+        if not (self.values_lent or self.values_shown):
+            self.values.take(self.places, out=self.own_values)
+            self.values_shown = True
 
     def lend_sums(self) -> None:
         """The same for gradient sums, which from now on are 0 between calls where they count as 0."""

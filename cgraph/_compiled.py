@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
 
-from cgraph import _kernels
+from cgraph import _kernels, _passes
 from cgraph._arena import Arena
 from cgraph._array import Array
 from cgraph._batches import Batches, Task
@@ -196,10 +196,12 @@ class Compiled:
         if live:
             self._take_back()
 
-    def _has_run(self) -> None:
-        """The nodes' own backward pass may follow."""
+    def _has_run(self, target: Node | None = None) -> None:
+        """The nodes' own backward pass may follow, at all outputs, or at the one that alone was computed."""
         for node in self._program.outputs:
-            node._has_run = True
+            node._has_run = target is None or node is target
+        if _passes.waiting_forward.starts:
+            _passes.waiting_forward.forget(self)
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""
@@ -251,6 +253,9 @@ class Compiled:
     def _lend_sums(self) -> None:
         self._arena.lend_sums()
 
+    def _show_values(self) -> None:
+        self._arena.show_values()
+
     def _hand_over(self) -> None:
         """Before a node's own method runs within a pass: what it may read of others is up to date."""
         self._arena.finish()
@@ -267,6 +272,13 @@ class Compiled:
         self._ready = False
         self._arena.lend_values()
         self._arena.lend_sums()
+
+    def _stand_aside(self) -> None:
+        """Before nodes compute their data outside of a pass."""
+        if self._arena.memory.busy:
+            raise RuntimeError("evaluate: nodes must not belong to a Graph that is running")
+        self._ready = False
+        self._arena.show_values()
 
     def _gradients_are_zero(self) -> bool:
         """Whether gradients count as 0, whatever the arrays hold."""

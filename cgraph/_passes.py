@@ -1,15 +1,17 @@
 """The passes over a graph: who computes when. Iterative, in the order that the document's recursion would have.
 
 A node works when as many calls have come as it has neighbours on the side that they come from. Where a node raises, the
-counters of all connected nodes go back to 0, so that the next pass begins anew.
+counters of all connected nodes go back to 0, so that the next pass begins anew. The nodes that a pass leaves waiting
+are noted, for the warnings in _mistakes.py.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from operator import methodcaller
+from operator import attrgetter, methodcaller
 from typing import Any
+from weakref import ref
 
 from cgraph._kernels.uninterrupted import complete
 
@@ -18,6 +20,66 @@ Node = Any  # a cgraph.node.Node; that module imports this one
 Observer = Callable[[str, Node], None]
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+class Waiting:
+    """The nodes that passes of one kind have left waiting for further calls.
+
+    A list of them is kept by the node on which the pass was called, and that node is known here, weakly. What stands in
+    a list may have worked since then: the counters tell. Nothing is locked: the list of another thread may be missed
+    once, and its next pass makes it again.
+
+    Parameters
+    ----------
+    counter : str
+        The attribute that is not 0 while a node waits.
+    lists : str
+        The attribute for the list.
+    """
+
+    def __init__(self, counter: str, lists: str) -> None:
+        self.waits = attrgetter(counter)
+        self.lists = lists
+        self.starts: set[ref[Node]] = set()
+
+    def note(self, start: Node, left: list[Node]) -> None:
+        """At the end of a pass that was called on `start`."""
+        known = getattr(start, self.lists)
+        if known:
+            left = list(dict.fromkeys([*filter(self.waits, known), *left]))
+        setattr(start, self.lists, left)
+        self.starts.add(ref(start, self.starts.discard))
+
+    def nodes(self) -> dict[Node, list[Node]]:
+        """Each node that waits, with the nodes on which the passes were called that left it so.
+
+        What has worked since then is taken out, before another pass leaves it waiting for another reason.
+        """
+        found: dict[Node, list[Node]] = {}
+        for reference in self.starts.copy():
+            start = reference()
+            known = getattr(start, self.lists, ())
+            left = list(filter(self.waits, known))
+            for node in left:
+                found.setdefault(node, []).append(start)
+            if start is not None and getattr(start, self.lists) is known:
+                setattr(start, self.lists, left)
+                if not left:
+                    self.starts.discard(reference)
+        return found
+
+    def forget(self, graph: Any) -> None:
+        """The nodes of a Graph do not count as waiting: it has computed them all, from what the leaves hold."""
+        for reference in self.starts.copy():
+            start = reference()
+            if start is not None:
+                left = [node for node in getattr(start, self.lists) if node._graph is not graph]
+                setattr(start, self.lists, left)
+
+
+# What an update has left waiting is not noted: it is no mistake.
+waiting_forward = Waiting("b_count", "_left_forward")
+waiting_backward = Waiting("f_count", "_left_backward")
 
 
 @contextmanager
@@ -41,12 +103,15 @@ def forward_pass(start: Node) -> None:
     """A call of forwardPropagation on `start`, and all calls that follow from it."""
     observe = _observer.get()
     pending = [start]
+    waiting: list[Node] = []
     try:
         while pending:
             node = pending.pop()
             arrived = node.b_count + 1
             if arrived < len(node.backward):
                 node.b_count = arrived
+                if arrived == 1:
+                    waiting.append(node)
                 continue
             if node._graph is not None:
                 node._graph._give_way()
@@ -58,6 +123,9 @@ def forward_pass(start: Node) -> None:
             if observe is not None:
                 observe("calcData", node)
             pending += node.forward[::-1]
+        left = [node for node in waiting if node.b_count]
+        if left:
+            waiting_forward.note(start, left)
     except BaseException:
         complete(partial(_break_off, start, True))
         raise
@@ -68,12 +136,15 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
     observe = _observer.get()
     work = methodcaller(method, *args)
     pending = [start]
+    waiting: list[Node] = []
     try:
         while pending:
             node = pending.pop()
             arrived = node.f_count + 1
             if arrived < len(node.forward):
                 node.f_count = arrived
+                if arrived == 1:
+                    waiting.append(node)
                 continue
             node.f_count = 0
             if node._graph is not None:
@@ -82,6 +153,9 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
             if observe is not None:
                 observe(method, node)
             pending += node.backward[::-1]
+        left = [node for node in waiting if node.f_count]
+        if left and method == "calcPartialDerivative":
+            waiting_backward.note(start, left)
     except BaseException:
         complete(partial(_break_off, start, False))
         raise
@@ -95,19 +169,33 @@ def _break_off(start: Node, forward: bool) -> None:
             node._has_run = False
 
 
+def compute(order: Iterable[Node]) -> None:
+    """The data of nodes, inputs before their consumers, without a pass: counters and gradients stay as they are."""
+    observe = _observer.get()
+    for node in order:
+        node.calcData()
+        if observe is not None:
+            observe("calcData", node)
+
+
 def above(start: Node) -> set[Node]:
     """The node and all its ancestors."""
-    return _reached(start, lambda node: node.backward)
+    return _reached([start], lambda node: node.backward)
+
+
+def below(*starts: Node) -> set[Node]:
+    """The nodes and everything that is computed from them."""
+    return _reached(starts, lambda node: node.forward)
 
 
 def component(start: Node) -> set[Node]:
     """Every node that is connected with this one."""
-    return _reached(start, lambda node: [*node.forward, *node.backward])
+    return _reached([start], lambda node: [*node.forward, *node.backward])
 
 
-def _reached(start: Node, neighbours: Callable[[Node], list[Node]]) -> set[Node]:
-    found = {start}
-    pending = [start]
+def _reached(starts: Iterable[Node], neighbours: Callable[[Node], list[Node]]) -> set[Node]:
+    found = set(starts)
+    pending = list(found)
     while pending:
         for node in neighbours(pending.pop()):
             # What is not a node may stand in an own node's lists; the error that it caused is already on its way.

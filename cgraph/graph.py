@@ -321,8 +321,7 @@ class Graph(Compiled):
         self._run(Task(target, feeds, out))
         if self._gradients == "running":
             self._gradients = "zero"
-            for output in self._program.outputs:
-                output._has_run = output is target
+            self._has_run(target)
         return out
 
     def _require_room(self, out: object, count: int, target: Node) -> None:

@@ -22,6 +22,7 @@ from cgraph.nodes.elementwise import ReLU
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import MaxPooling2d
 from cgraph.nodes.reduction import CEE, Softmax
+from cgraph.walk import evaluate
 
 __all__ = ["CHANNELS", "Classifier", "convolutional_classifier"]
 
@@ -71,12 +72,14 @@ class Classifier:
         predicted : int
             The most probable class.
         """
+        self.image.getInput(image)
         self.target.getInput(self._one_hot[label])
-        predicted = self.predict(image)
-        return float(self.loss.data[0]), predicted
+        for leaf in (self.image, self.target):
+            leaf.forwardPropagation()
+        return float(self.loss.data[0]), int(self.prediction.data.argmax())
 
     def predict(self, image: ArrayLike) -> int:
-        """A forward pass with an image alone; `prediction.data` then has the probabilities.
+        """The class of an image, without a forward pass; `prediction.data` then has the probabilities.
 
         Parameters
         ----------
@@ -89,11 +92,8 @@ class Classifier:
             The most probable class.
         """
         self.image.getInput(image)
-        self.image.forwardPropagation()
-        # The loss waits for both of its inputs. Without this call it would still be waiting when
-        # the next sample comes, and be computed from that one's image and this one's target.
-        self.target.forwardPropagation()
-        return int(self.prediction.data.argmax())
+        # A pass of the image alone would leave the loss waiting for the target, and shift all later passes.
+        return int(evaluate(self.prediction).argmax())
 
     def feed(self, images: ArrayLike, labels: NDArray[np.integer[Any]]) -> dict[Node, ArrayLike]:
         """What a Graph of the loss is fed with.

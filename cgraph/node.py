@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy import zeros
 
-from cgraph import _kernels, _passes
+from cgraph import _kernels, _mistakes, _passes
 from cgraph._array import (
     MAX_SIZE,
     Array,
@@ -90,6 +90,11 @@ class Node:
     # The Graph that computes this node, and in whose arena its arrays then lie.
     _graph: Any = None
 
+    # The nodes that passes left waiting which were called on this one, and the mistakes that its graph was warned of.
+    _left_forward: Sequence[Node] = ()
+    _left_backward: Sequence[Node] = ()
+    _warned: frozenset[str] = frozenset()
+
     # The names of the arrays that learn, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
 
@@ -133,8 +138,7 @@ class Node:
         size = height * width
         if size > MAX_SIZE:
             raise ValueError(
-                f"{type(self).__name__}: height * width must be at most {MAX_SIZE}, "
-                f"got {height} * {width}"
+                f"{type(self).__name__}: height * width must be at most {MAX_SIZE}, got {height} * {width}"
             )
         common = (
             inputs[0]._dtype if inputs and dtype is None else as_dtype(type(self).__name__, dtype)
@@ -246,10 +250,8 @@ class Node:
             The node has consumers itself.
         """
         if self.forward:
-            raise RuntimeError(
-                f"{type(self).__name__}: only a node without consumers can be detached, "
-                f"got one with {len(self.forward)}"
-            )
+            only = f"{type(self).__name__}: only a node without consumers can be detached"
+            raise RuntimeError(f"{only}, got one with {len(self.forward)}")
         complete(self._detach)
 
     def _detach(self) -> None:
@@ -258,6 +260,7 @@ class Node:
         # A backward pass may have stopped where it waited for this node.
         for node in _passes.above(self):
             node.f_count = 0
+            node._left_forward = [left for left in node._left_forward if left is not self]
         self.b_count = 0
         self._has_run = False
 
@@ -302,11 +305,9 @@ class Node:
         """Flat views of a parameter and its sum for the kernel; none if it is not contiguous or of another dtype."""
         arrays = (value, total)
         fits = all(array.dtype == self._dtype and array.flags.carray for array in arrays)
-        return (
-            tuple(array.reshape(-1) for array in arrays)
-            if fits and value.shape == total.shape
-            else ()
-        )
+        if fits and value.shape == total.shape:
+            return value.reshape(-1), total.reshape(-1)
+        return ()
 
     def zero_grad(self) -> None:
         """Sets the gradient sums of this node's parameters to 0 without an update."""
@@ -336,9 +337,15 @@ class Node:
             The node has no consumers and more than one element.
         RuntimeError
             The node has no consumers and was not computed by a completed forward pass.
+
+        Warns
+        -----
+        RuntimeWarning
+            The node was computed from two different forward passes of one leaf.
         """
         if not self.forward:
-            self._check_end()
+            _mistakes.check_end(self)
+            _mistakes.before_backward(self)
             if self._graph is not None:
                 self._graph._give_way()
             self._grad[0] = 1
@@ -359,20 +366,15 @@ class Node:
         ------
         TypeError, ValueError
             `eta` is not a number, or not finite in the node's dtype.
+
+        Warns
+        -----
+        RuntimeWarning
+            In a backward pass, a node above still waits for a consumer that never called, so that nothing learns there.
         """
         eta = as_rate(type(self).__name__, eta, self._dtype)
+        _mistakes.before_update(self)
         _passes.backward_pass(self, "updateParameters", eta)
-
-    def _check_end(self) -> None:
-        if self.size != 1:
-            raise ValueError(
-                f"{type(self).__name__}: backwardPropagation must begin at a node of one element, "
-                f"got {self.size}"
-            )
-        if not self._has_run:
-            raise RuntimeError(
-                f"{type(self).__name__}: backwardPropagation needs a completed forward pass first"
-            )
 
 
 def _unlink(nodes: Iterable[Node]) -> None:
@@ -381,6 +383,7 @@ def _unlink(nodes: Iterable[Node]) -> None:
         node.forward.clear()
         node.backward.clear()
         node.b_count = node.f_count = 0
+        node._left_forward = node._left_backward = ()
         node._has_run = False
 
 

@@ -1,8 +1,9 @@
-"""Walks over a graph: the ancestors of a node, and what learns among them."""
+"""Walks over a graph: the ancestors of a node, what learns among them, and their data computed without a pass."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from cgraph import _passes
 from cgraph._array import Array
 from cgraph.node import Node, as_node
 
@@ -69,3 +70,51 @@ def own_parameters(node: Node) -> list[Parameter]:
         Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, gradient))
         for name, gradient in node._parameters
     ]
+
+
+def evaluate(node: Node) -> Array:
+    """Computes the data of a node from what the leaves hold: a prediction, without a pass.
+
+    Only the node and its ancestors compute, by their ``calcData``. Gradients, counters and gradient sums stay as they
+    are, so this may be done at any time, also in the middle of a forward pass.
+
+    Parameters
+    ----------
+    node : Node
+        Any node; also one that belongs to a Graph.
+
+    Returns
+    -------
+    ndarray, shape (node.size,)
+        A copy of its data.
+
+    Raises
+    ------
+    TypeError
+        The argument is not a Node.
+    RuntimeError
+        The node belongs to a Graph that is running.
+
+    Notes
+    -----
+    ``backwardPropagation`` afterwards needs a complete forward pass first, at every end that depends on what was
+    computed, and ``Graph.backward`` a ``Graph.forward``. When an own node raises, the exception reaches the caller; the
+    data are then undefined until the next complete forward pass or `evaluate`, and all else is as it was.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, t = CG.Leaf1(2), CG.Leaf1(1)
+    >>> y = CG.Affine(x, [[1.0], [2.0], [0.5]])
+    >>> loss = CG.MSE(y, t)
+    >>> x.getInput([3, 4])
+    >>> CG.evaluate(y)
+    array([11.5])
+    """
+    order = ancestors_of([as_node("evaluate", "node", node)])
+    for graph in {id(n._graph): n._graph for n in order if n._graph is not None}.values():
+        graph._stand_aside()
+    for member in _passes.below(*order):
+        member._has_run = False
+    _passes.compute(order)
+    return node.data.copy()

@@ -99,6 +99,7 @@ SOURCES = [
     "_crew.py",
     "graph.py",
     "lowering.py",
+    "_mistakes.py",
     "node.py",
     "walk.py",
     "nodes/*.py",

@@ -219,7 +219,7 @@ def written_before(make):
 
 
 def pass_of_nodes(make, backward):
-    """The next pass begins anew."""
+    """The next pass begins anew, unless the call was stopped before it did anything."""
     net, twin = make(), make()
     twin.pass_of_nodes()
     for leaf, rows in net.few.items():
@@ -229,6 +229,8 @@ def pass_of_nodes(make, backward):
         net.target.forwardPropagation()
 
     def right():
+        if net.loss.b_count:
+            net.target.forwardPropagation()
         for node in net.nodes:
             node.zero_grad()
         net.pass_of_nodes()

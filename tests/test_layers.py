@@ -16,6 +16,7 @@ LAYERS = {
     "_array": 0,
     "_kernels": 0,
     "_passes": 1,
+    "_mistakes": 1,
     "node": 1,
     "walk": 2,
     "nodes": 2,

@@ -215,7 +215,8 @@ class Convolution2d(Filter2d):
         self._gradBias[0] = as_number(type(self).__name__, "gradBias", value)
 
     def calcData(self) -> None:
-        self._lend_values()
+        if self._graph is not None:
+            self._graph._show_values()
         self._kernels.convolution.convolution2d_forward(
             [x._data for x in self.backward],
             self._values,
