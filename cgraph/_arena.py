@@ -15,8 +15,8 @@ from cgraph._places import Place, Region
 from cgraph._steps import Builder
 from cgraph.lowering import Block, Kind, Program
 
-# An attribute to be set: its holder, its name, its value.
-Change = tuple[object, str, object]
+# Attributes to be set: their names; and rows of an object and its values of these.
+Changes = list[tuple[tuple[str, ...], list[tuple[object, ...]]]]
 
 
 class Arena:
@@ -96,7 +96,7 @@ class Arena:
             return id(base) in self._owners
         return base is not None and any(np.may_share_memory(array, own) for own in self._own)
 
-    def move_in(self, graph: Any) -> list[Change]:
+    def move_in(self, graph: Any) -> Changes:
         """Copies here what all nodes' arrays hold.
 
         Returns the changes by which the nodes come to belong to the graph, and older Graphs of theirs become stale.
@@ -112,16 +112,21 @@ class Arena:
             older._require_idle()
         for older in owners.values():
             older._arena.refresh()
-        changes: list[Change] = [(older._itself(), "_stale", True) for older in owners.values()]
+        moves: list[tuple[object, ...]] = []
+        changes: Changes = [
+            (("_stale",), [(older._itself(), True) for older in owners.values()]),
+            (("_data", "_grad", "_graph"), moves),
+        ]
         for unit in self.program.units:
             block = unit.block
             end = block.at + unit.nodes[0].size * block.pitch
             for at, node in enumerate(unit.nodes, block.at):
-                data, grad = (array[at : end : block.pitch] for array in (self.data, self.grad))
+                view = slice(at, end, block.pitch)
+                data, grad = self.data[view], self.grad[view]
                 data[...] = node._data
                 if node._graph is None or not node._graph._gradients_are_zero():
                     grad[...] = node._grad
-                changes += [(node, "_data", data), (node, "_grad", grad), (node, "_graph", graph)]
+                moves.append((node, data, grad, graph))
         start = 0
         for node, at, size, places in self.learners_of:
             values, sums = self.values, self.sums
@@ -129,7 +134,8 @@ class Arena:
                 values, sums, at = self.own_values, self.own_sums, start
                 start += size
             values, sums = values[at : at + size], sums[at : at + size]
-            changes += [(node, *change) for change in node._moved(values, sums).items()]
+            moved = node._moved(values, sums)
+            changes.append((tuple(moved), [(node, *moved.values())]))
             if node._graph is not None and node._graph._arena.fresh:
                 sums[...] = 0
         self.values[self.places] = self.own_values

@@ -304,7 +304,7 @@ class Compiled:
                     node._graph = None
 
         known = weakref.proxy(self, forget)
-        store([(node, "_graph", known) for node in owned])
+        store([(("_graph",), [(node, known) for node in owned])])
 
     def _itself(self) -> Compiled:
         """This Graph, to who has a proxy of it."""

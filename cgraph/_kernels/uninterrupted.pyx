@@ -39,9 +39,14 @@ cpdef int assign(list targets, list sources) except -1:
 
 
 def store(list changes):
-    """Sets attributes: each change is a holder, the name of an attribute, and its value."""
-    for holder, name, value in changes:
-        PyObject_GenericSetAttr(holder, name, value)
+    """Sets attributes: each change has their names, and rows of an object and its values of these."""
+    cdef tuple names, row
+    cdef list rows
+    cdef Py_ssize_t i
+    for names, rows in changes:
+        for row in rows:
+            for i in range(len(names)):
+                PyObject_GenericSetAttr(row[0], names[i], row[1 + i])
 
 
 def attach(consumer, inputs):
