@@ -143,6 +143,17 @@ def test_whatever_leaves_are_called_a_node_that_is_older_than_its_input_is_warne
                     assert found is None or state(nodes) == before
 
 
+def test_what_an_earlier_pass_of_the_same_leaf_has_left_still_counts():
+    leaves = [CG.Leaf1(1) for _ in range(4)]
+    end = CG.Norm2(CG.Concatenation(leaves))
+    pair = CG.Add(*leaves[:2])
+    show(leaves, [1.0] * 4)
+    show(leaves[:1] * 3, [2.0] * 3)
+    assert (end.backward[0].b_count, pair.b_count) == (3, 1)
+    with pytest.raises(RuntimeWarning, match=f"{SHIFTED}: Concatenation.* has had 3 of 4 calls"):
+        end.backwardPropagation()
+
+
 # What is right is not warned of
 
 
