@@ -169,6 +169,27 @@ def _break_off(start: Node, forward: bool) -> None:
             node._has_run = False
 
 
+def detach(end: Node) -> None:
+    """Takes a node without consumers out of its inputs' lists, and ends what a backward pass above waits for."""
+    for node in end.backward:
+        node.forward[:] = [consumer for consumer in node.forward if consumer is not end]
+    for node in above(end):
+        node.f_count = 0
+        node._left_forward = [left for left in node._left_forward if left is not end]
+    end.b_count = 0
+    end._has_run = False
+
+
+def unlink(nodes: Iterable[Node]) -> None:
+    """Leaves each node without neighbours."""
+    for node in nodes:
+        node.forward.clear()
+        node.backward.clear()
+        node.b_count = node.f_count = 0
+        node._left_forward = node._left_backward = ()
+        node._has_run = False
+
+
 def compute(order: Iterable[Node]) -> None:
     """The data of nodes, inputs before their consumers, without a pass: counters and gradients stay as they are."""
     observe = _observer.get()

@@ -252,17 +252,7 @@ class Node:
         if self.forward:
             only = f"{type(self).__name__}: only a node without consumers can be detached"
             raise RuntimeError(f"{only}, got one with {len(self.forward)}")
-        complete(self._detach)
-
-    def _detach(self) -> None:
-        for node in self.backward:
-            node.forward[:] = [consumer for consumer in node.forward if consumer is not self]
-        # A backward pass may have stopped where it waited for this node.
-        for node in _passes.above(self):
-            node.f_count = 0
-            node._left_forward = [left for left in node._left_forward if left is not self]
-        self.b_count = 0
-        self._has_run = False
+        complete(partial(_passes.detach, self))
 
     def cut(self) -> None:
         """Unlinks all connected nodes from each other, so that each is freed with its last reference.
@@ -274,7 +264,7 @@ class Node:
         nodes = _passes.component(self)
         for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
             graph._loosen()
-        complete(partial(_unlink, nodes))
+        complete(partial(_passes.unlink, nodes))
 
     # What a kind of node does
 
@@ -375,16 +365,6 @@ class Node:
         eta = as_rate(type(self).__name__, eta, self._dtype)
         _mistakes.before_update(self)
         _passes.backward_pass(self, "updateParameters", eta)
-
-
-def _unlink(nodes: Iterable[Node]) -> None:
-    """Leaves each node without neighbours."""
-    for node in nodes:
-        node.forward.clear()
-        node.backward.clear()
-        node.b_count = node.f_count = 0
-        node._left_forward = node._left_backward = ()
-        node._has_run = False
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:
