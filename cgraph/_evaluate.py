@@ -1,5 +1,7 @@
 """A graph evaluated apart from its passes: the ancestors of one node alone, and everything put back afterwards."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 

@@ -12,7 +12,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,8 +81,7 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
     """
     name = _path_name("save_parameters", path)
     arrays = {_HEADER: np.array(_header(metadata)), **_live_arrays("save_parameters", node)}
-    write: Any = np.savez  # its type forbids names that NumPy 2 reserves and we do not use
-    write_whole(name, lambda file: write(file, **arrays))
+    write_whole(name, lambda file: _write_archive(file, arrays))
 
 
 def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
@@ -211,6 +210,18 @@ def _live_arrays(function: str, node: Node) -> Arrays:
             )
         arrays[f"{index:05d}.{type(item.node).__name__}.{item.name}"] = value
     return arrays
+
+
+def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
+    write: Any = np.savez  # its type forbids names that NumPy 2 reserves and we do not use
+    try:
+        write(file, **arrays)
+    except ValueError as error:
+        # An interrupted zipfile cannot be closed, and says so instead of what has interrupted it.
+        cause: BaseException | None = error
+        while isinstance(cause, Exception):
+            cause = cause.__context__
+        raise cause or error from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 Each row is a call on things that are made anew for each interruption, and what has to hold afterwards.
 """
 
+import gc
 import os
 import signal
 from functools import partial
@@ -292,6 +293,7 @@ def saving(make, folder):
     CG.save_parameters(path, net.loss, {"version": 1})
 
     def right():
+        gc.collect()  # what an interrupted zipfile says at its end belongs here
         names = os.listdir(folder)
         return names == [path.name] and CG.read_metadata(path)["version"] in (1, 2)
 
