@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, cast
 
@@ -52,7 +52,7 @@ class Compiled:
     ----------
     program : Program
         The units.
-    full, lean : collection of Node
+    full, lean : frozenset of Node
         The leaves whose gradient full and lean passes compute.
     layout : str
         How the samples of a batch lie: see `Graph`.
@@ -63,8 +63,8 @@ class Compiled:
     def __init__(
         self,
         program: Program,
-        full: Collection[Node],
-        lean: Collection[Node],
+        full: frozenset[Node],
+        lean: frozenset[Node],
         layout: LayoutName,
         threads: int,
     ) -> None:

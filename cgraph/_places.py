@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -68,18 +67,22 @@ def place_blocks(program: Program, dtype: DType) -> Region:
     return region
 
 
-def mark_wanted(program: Program, full: Collection[Node], lean: Collection[Node]) -> None:
+def mark_wanted(program: Program, full: frozenset[Node], lean: frozenset[Node]) -> None:
     """A gradient is wanted where it leads to something that learns, or to a leaf whose gradient is wanted."""
     # A node's own method may do anything with its inputs' gradients.
     touched = {x for unit in program.units if unit.kind is Kind.PYTHON for x in unit.inputs}
+    where = program.where
     for unit in program.units:
         nodes, block = unit.nodes, unit.block
         if unit.kind is Kind.PYTHON or nodes[0]._parameters or not touched.isdisjoint(nodes):
             continue
-        above = [program.where[x][0].wanted for x in unit.inputs]
+        in_full = in_lean = False
+        for x in unit.inputs:
+            above = where[x][0].wanted
+            in_full, in_lean = in_full or above[0], in_lean or above[1]
         block.wanted = (
-            any(w[0] for w in above) or any(x in full for x in nodes),
-            any(w[1] for w in above) or any(x in lean for x in nodes),
+            in_full or not full.isdisjoint(nodes),
+            in_lean or not lean.isdisjoint(nodes),
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import NoReturn
 
 import numpy as np
@@ -384,14 +384,14 @@ class Graph(Compiled):
 
 def wanted_leaves(
     program: Program, leaf_grads: bool | Iterable[Node] | None
-) -> tuple[Collection[Node], Collection[Node]]:
+) -> tuple[frozenset[Node], frozenset[Node]]:
     """The leaves whose gradient full and lean passes compute."""
-    every = program.leaves
+    every, none = frozenset(program.leaves), frozenset[Node]()
     if leaf_grads is None:
-        return every, ()
+        return every, none
     if isinstance(leaf_grads, bool):
-        return (every, every) if leaf_grads else ((), ())
-    listed = dict.fromkeys(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
+        return (every, every) if leaf_grads else (none, none)
+    listed = frozenset(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
     for node in listed:
         if node not in every:
             raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
