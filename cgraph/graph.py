@@ -14,6 +14,7 @@ from cgraph._crew import default_threads
 from cgraph._feed import Feed, Feeds, as_feeds
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName
+from cgraph._streams import say
 from cgraph._summary import summary
 from cgraph.lowering import Program
 from cgraph.node import Node, as_node, as_nodes
@@ -119,7 +120,7 @@ class Graph(Compiled):
         For each step the nodes that it computes, their shape and parameters, the multiply-adds of a sample forward,
         and how it takes the samples of a batch: side by side ("lanes") or one after the other ("samples").
         """
-        print(summary(self._program, self._arena.nbytes, self._batches))
+        say(summary(self._program, self._arena.nbytes, self._batches))
 
     def __repr__(self) -> str:
         return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"

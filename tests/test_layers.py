@@ -15,6 +15,7 @@ PACKAGE = Path(cgraph.__file__).parent
 LAYERS = {
     "_array": 0,
     "_kernels": 0,
+    "_streams": 0,
     "_passes": 1,
     "node": 1,
     "walk": 2,
