@@ -100,6 +100,7 @@ SOURCES = [
     "graph.py",
     "lowering.py",
     "node.py",
+    "_subclass.py",
     "walk.py",
     "nodes/*.py",
 ]

@@ -16,6 +16,8 @@ LAYERS = {
     "_array": 0,
     "_kernels": 0,
     "_streams": 0,
+    "_missing": 0,
+    "_subclass": 0,
     "_passes": 1,
     "node": 1,
     "walk": 2,
