@@ -35,8 +35,8 @@ class Graph(Compiled):
         The leaves whose gradient is computed: all, none, or these. By default all by `backward`, `sample` and
         `accumulate` of one sample, none by `step`, `train` and in batches, where nobody could see them.
     threads : int, optional
-        How many threads may share the samples of a batch. By default what the environment variable CGRAPH_NUM_THREADS
-        says, or as many as there are cores that the process may use. Small batches stay on one thread.
+        How many threads may share the samples of a batch. By default what CGRAPH_NUM_THREADS says, or one for each core
+        that affinity, CPU quota and OMP_NUM_THREADS leave to the process. Small batches stay on one thread.
     layout : {"auto", "lanes", "samples"}, optional
         How the samples of a batch are computed: many side by side, in the lanes of the CPU's vectors; one after the
         other, which is better for convolutions with many channels; or whichever is estimated to be faster. Where a node

@@ -31,6 +31,7 @@ LAYERS = {
     "_lane_steps": 4,
     "_ways": 4,
     "_layout": 4,
+    "_quota": 4,
     "_crew": 4,
     "_batches": 4,
     "_compiled": 4,
