@@ -71,6 +71,11 @@ def train(
                 progress.line(epoch_line(epoch, epochs))
         except KeyboardInterrupt:
             progress.line(f"stopped by Ctrl-C: {len(done)} of {epochs} epochs done")
+    # Ctrl-C may have come before the loss was looked at.
+    if not all(np.isfinite(item.value).all() for item in parameters(model.loss)):
+        raise FloatingPointError(
+            f"parameters are no longer finite: try a smaller learning rate than {eta}"
+        )
     finished = len(done) == epochs
     _write(output, model, metadata, done, "" if finished else f" after epoch {len(done)}")
     return finished

@@ -127,8 +127,7 @@ def test_train_without_data_takes_the_digits_of_the_package(
     monkeypatch.setattr("cgraph._commands.digits_dataset", lambda seed: {3: few}[seed])
     monkeypatch.chdir(tmp_path)
     code, out, _ = cgraph("train", "digits", "--epochs", "1", "--seed", "3")
-    assert code == 0
-    assert out.startswith("digits: 40 images to train on, 360 held out\n")
+    assert (code, out.splitlines()[0]) == (0, "digits: 40 images to train on, 360 held out")
     code, out, _ = cgraph("predict", "model.npz", "--show", "0")
     assert code == 0
     assert out.startswith("model.npz: 8 x 8 pixels, 10 classes, 3,706 parameters, float32\n")

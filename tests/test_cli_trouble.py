@@ -35,6 +35,18 @@ def train(data, output, *options):
     return cli.main([str(word) for word in words])
 
 
+def test_ctrl_c_saves_no_parameters_that_are_not_finite(tmp_path, monkeypatch, capsys, no_extras):
+    def diverging(engine, *_, **__):
+        CG.parameters(engine.model.loss)[0].value *= np.nan
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr("cgraph._commands.train_epochs", diverging)
+    assert train(write_idx_folder(tmp_path / "idx"), tmp_path) == 1
+    assert "parameters are no longer finite: try a smaller" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["idx"]
+
+
 # Streams
 
 STREAMS = [("stdout",), ("stderr",), ("stdout", "stderr")]
