@@ -8,9 +8,9 @@ try:
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("cgraph."):
         raise
-    raise ImportError(
-        "cgraph is not compiled here: run `pip install -e .` in the checkout, or import it from elsewhere"
-    ) from None
+    from cgraph._missing import explained
+
+    raise explained(error) from None
 
 from cgraph._anomaly import AnomalyError, detect_anomaly
 from cgraph._gradcheck import gradcheck

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cgraph._engines import ENGINES, EngineName, GraphEngine, measure
 from cgraph._report import Progress, epoch_line, image_rows, percent, speed_line, write_curves
+from cgraph._streams import say
 from cgraph.data import DataError
 from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
 from cgraph.models import CHANNELS, Classifier, convolutional_classifier
@@ -71,6 +72,11 @@ def train(
                 progress.line(epoch_line(epoch, epochs))
         except KeyboardInterrupt:
             progress.line(f"stopped by Ctrl-C: {len(done)} of {epochs} epochs done")
+    # Ctrl-C may have come before the loss was looked at.
+    if not all(np.isfinite(item.value).all() for item in parameters(model.loss)):
+        raise FloatingPointError(
+            f"parameters are no longer finite: try a smaller learning rate than {eta}"
+        )
     finished = len(done) == epochs
     _write(output, model, metadata, done, "" if finished else f" after epoch {len(done)}")
     return finished
@@ -80,22 +86,22 @@ def _announce(
     metadata: Mapping[str, Any], dataset: Dataset, model: Classifier, engine: EngineName
 ) -> None:
     """Say what will be trained, and how fast; that is measured with models that are thrown away."""
-    print(
+    say(
         f"{metadata['data']}: {len(dataset.train_labels):,} images to train on, "
         f"{len(dataset.test_labels):,} held out"
     )
     if dataset.unseen:
-        print(
+        say(
             f"labels from {dataset.train_labels.min()} to {dataset.train_labels.max()}: "
             f"{dataset.classes} classes, and no image to train on of {_few(dataset.unseen)}"
         )
-    print(_description(model), flush=True)
+    say(_description(model))
     speeds = measure(
         lambda: _build(metadata, np.random.default_rng(0)),
         dataset.scaled(dataset.train_images[:_TIMED]),
         dataset.train_labels[:_TIMED],
     )
-    print(speed_line(speeds, engine), flush=True)
+    say(speed_line(speeds, engine))
 
 
 def _write(
@@ -104,12 +110,12 @@ def _write(
     """Save what has been trained and say where it is."""
     model_path, curve_path = (output / "model.npz").resolve(), (output / "loss.png").resolve()
     save_parameters(model_path, model.loss, metadata)
-    print(f"parameters: {model_path}")
+    say(f"parameters: {model_path}")
     if done:
         title = f"{Path(metadata['data']).name}, {metadata['dtype']}, seed {metadata['seed']}"
         if write_curves(curve_path, done, title):
-            print(f"loss curve: {curve_path}")
-        print(f"test accuracy{when}: {percent(done[-1].test_accuracy)}")
+            say(f"loss curve: {curve_path}")
+        say(f"test accuracy{when}: {percent(done[-1].test_accuracy)}")
 
 
 def predict(path: Path, *, show: int, folder: Path | None) -> None:
@@ -129,17 +135,17 @@ def predict(path: Path, *, show: int, folder: Path | None) -> None:
             f"{path}: was trained on {source}, which is not there: say --data FOLDER ({error})"
         ) from error
     model = _load(path, metadata, dataset)
-    print(f"{path}: {_description(model)}")
+    say(f"{path}: {_description(model)}")
 
     predicted = predict_all(GraphEngine(model), dataset)
     wrong = np.flatnonzero(predicted != dataset.test_labels)
     if show:
-        print("\nsome held-out images and their predictions:\n")
+        say("\nsome held-out images and their predictions:\n")
         _show(dataset, predicted, np.arange(min(show, len(predicted))))
-        print("mistakes:\n")
+        say("mistakes:\n")
         _show(dataset, predicted, wrong[:show])
-    print(f"{len(wrong):,} of {len(predicted):,} are wrong")
-    print(f"test accuracy: {percent(1 - len(wrong) / len(predicted))}")
+    say(f"{len(wrong):,} of {len(predicted):,} are wrong")
+    say(f"test accuracy: {percent(1 - len(wrong) / len(predicted))}")
 
 
 def _load(path: Path, metadata: Mapping[str, Any], dataset: Dataset) -> Classifier:
@@ -171,7 +177,7 @@ def _show(dataset: Dataset, predicted: Integers, indices: Integers) -> None:
         for i in indices
     ]
     for row in image_rows(dataset.test_images[indices], captions, dataset.levels):
-        print(row)
+        say(row)
 
 
 def _dataset(source: str, seed: int) -> Dataset:

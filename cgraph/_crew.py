@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from cgraph._kernels import crew, plan
+from cgraph._quota import cpu_quota, openmp_threads
 
 
 def _renew() -> None:
@@ -25,7 +26,7 @@ def usable_cores() -> int:
 
 
 def default_threads() -> int:
-    """CGRAPH_NUM_THREADS, or the cores that this process may use.
+    """CGRAPH_NUM_THREADS, or the cores that this process may use, within its CPU quota and OMP_NUM_THREADS.
 
     Raises
     ------
@@ -34,7 +35,7 @@ def default_threads() -> int:
     """
     given = os.environ.get("CGRAPH_NUM_THREADS")
     if not given:
-        return usable_cores()
+        return int(min(usable_cores(), cpu_quota(), openmp_threads()))
     if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) > 0):
         raise ValueError(f"CGRAPH_NUM_THREADS must be an integer of at least 1, got {given!r}")
     return int(given)

@@ -13,9 +13,11 @@ from typing import Any, NoReturn, TypeVar
 from cgraph import __version__
 from cgraph._commands import predict, train
 from cgraph._engines import ENGINES
+from cgraph._streams import note
 from cgraph.data import DataError
 from cgraph.io import ModelFileError
 
+_FAILED = 1
 _USER_ERROR = 2
 _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 _IDX_HELP = (
@@ -37,15 +39,15 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0: done; 2: an error of the user, told in one line on stderr; 130: interrupted by Ctrl-C.
+    0: done; 1: the training diverged, which is told in one line on stderr, or who reads stdout has left; 2: an error of
+    the user, told in one line on stderr; 130: interrupted by Ctrl-C.
     """
     args = _parser().parse_args(argv)
     try:
         code: int = args.run(args)
-        sys.stdout.flush()
         return code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        note("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
         # The reader of our pipe has left. Python would complain once more when it flushes.
@@ -55,13 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         known = error.filename is not None and error.strerror
         _print_error(f"{error.filename}: {error.strerror}" if known else str(error))
         return _USER_ERROR
-    except (DataError, ModelFileError, FloatingPointError) as error:
+    except FloatingPointError as error:
+        _print_error(f"{error}; nothing was saved")
+        return _FAILED
+    except (DataError, ModelFileError) as error:
         _print_error(str(error))
         return _USER_ERROR
 
 
 def _print_error(message: str) -> None:
-    print(f"cgraph: error: {message}", file=sys.stderr)
+    note(f"cgraph: error: {message}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -87,7 +92,8 @@ def _add_train(commands: Any) -> None:
         "handwritten digits of 8 x 8 pixels that come with the package. Writes the parameters "
         "(model.npz) and the curves of loss and accuracy (loss.png).",
         epilog="example: cgraph train digits --epochs 10 --output trained. "
-        "Ctrl-C stops early and keeps what has been trained so far.",
+        "Ctrl-C stops early and keeps what has been trained so far. A training whose loss is no longer "
+        "finite ends with exit status 1 and writes nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     # Not as the default of the option: the help would show it.

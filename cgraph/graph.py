@@ -14,6 +14,7 @@ from cgraph._crew import default_threads
 from cgraph._feed import Feed, Feeds, as_feeds, one_sample
 from cgraph._kernels import plan
 from cgraph._layout import LayoutName
+from cgraph._streams import say
 from cgraph._summary import summary
 from cgraph.lowering import Program
 from cgraph.node import Node, as_node, as_nodes
@@ -34,8 +35,8 @@ class Graph(Compiled):
         The leaves whose gradient is computed: all, none, or these. By default all by `backward`, `sample` and
         `accumulate` of one sample, none by `step`, `train` and in batches, where nobody could see them.
     threads : int, optional
-        How many threads may share the samples of a batch. By default what the environment variable CGRAPH_NUM_THREADS
-        says, or as many as there are cores that the process may use. Small batches stay on one thread.
+        How many threads may share the samples of a batch. By default what CGRAPH_NUM_THREADS says, or one for each core
+        that affinity, CPU quota and OMP_NUM_THREADS leave to the process. Small batches stay on one thread.
     layout : {"auto", "lanes", "samples"}, optional
         How the samples of a batch are computed: many side by side, in the lanes of the CPU's vectors; one after the
         other, which is better for convolutions with many channels; or whichever is estimated to be faster. Where a node
@@ -119,7 +120,7 @@ class Graph(Compiled):
         For each step the nodes that it computes, their shape and parameters, the multiply-adds of a sample forward,
         and how it takes the samples of a batch: side by side ("lanes") or one after the other ("samples").
         """
-        print(summary(self._program, self._arena.nbytes, self._batches))
+        say(summary(self._program, self._arena.nbytes, self._batches))
 
     def __repr__(self) -> str:
         return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, final
+from typing import Any, ClassVar, NoReturn, final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +23,10 @@ from cgraph._array import (
     is_iterable,
 )
 from cgraph._kernels.uninterrupted import attach, complete
+from cgraph._subclass import Unfinished, check_class, check_identity
 
 
-class Node:
+class Node(Unfinished):
     """A node of a computation graph for one sample (section "Class: Node").
 
     The node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
@@ -49,7 +50,8 @@ class Node:
     Raises
     ------
     TypeError
-        A size that is not an integer, an input that is not a Node, inputs of different dtypes.
+        A size that is not an integer, an input that is not a Node, inputs of different dtypes; a class with an
+        ``__eq__`` or ``__hash__`` of its own.
     ValueError
         A size below its minimum or so large that the data would have more than 2**31 - 1 elements.
 
@@ -100,15 +102,7 @@ class Node:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        for name in ("forwardPropagation", "backwardPropagation", "update"):
-            if getattr(cls, name) is not getattr(Node, name):
-                raise TypeError(f"{cls.__name__}: {name} may not be overridden")
-        for pair in cls._parameters:
-            if not (isinstance(pair, tuple) and [type(name) for name in pair] == [str, str]):
-                raise TypeError(
-                    f"{cls.__name__}: _parameters must be pairs of names, of an array that learns and of its "
-                    f"gradient sum, got {describe(pair)}"
-                )
+        check_class(cls, Node)
 
     def __init__(
         self,
@@ -135,6 +129,7 @@ class Node:
         dtype: npt.DTypeLike | None = None,
     ) -> None:
         """The constructor behind the checks of sizes: checks dtypes, makes the buffers, attaches the inputs last."""
+        check_identity(type(self))
         size = height * width
         if size > MAX_SIZE:
             raise ValueError(
@@ -219,12 +214,6 @@ class Node:
 
     def _parameter_count(self) -> int:
         return sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
-
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> NoReturn:
-            hint = "" if "_data" in vars(self) else ": its constructor must call super().__init__()"
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}{hint}")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(

@@ -172,7 +172,7 @@ def train_epochs(
     Raises
     ------
     FloatingPointError
-        The loss is no longer finite: the learning rate is too large.
+        The loss, or that of the held-out images, is no longer finite: the learning rate is too large.
     """
     at_once = max(engine.images_at_once // batch, 1) * batch
     for number in range(1, epochs + 1):
@@ -185,13 +185,18 @@ def train_epochs(
             images = dataset.scaled(dataset.train_images[chosen])
             total += engine.train(images, dataset.train_labels[chosen], rate, batch)
             on_batch(len(chosen))
-            if not math.isfinite(total):
-                raise FloatingPointError(
-                    f"the loss is {total} in epoch {number}: try a smaller learning rate than {eta}"
-                )
+            _check_finite(total, "the loss", number, eta)
         test_loss, test_accuracy = evaluate(engine, dataset)
+        _check_finite(test_loss, "the loss of the held-out images", number, eta)
         seconds = time.perf_counter() - start
         yield Epoch(number, total / len(order), test_loss, test_accuracy, seconds)
+
+
+def _check_finite(loss: float, name: str, epoch: int, eta: float) -> None:
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"{name} is {loss} in epoch {epoch}: try a smaller learning rate than {eta}"
+        )
 
 
 def evaluate(engine: Engine, dataset: Dataset) -> tuple[float, float]:

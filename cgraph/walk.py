@@ -1,20 +1,56 @@
 """Walks over a graph: the ancestors of a node, what learns among them, and their data computed without a pass."""
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from cgraph import _passes
-from cgraph._array import Array
+from cgraph._array import Array, copy_into
 from cgraph.node import Node, as_node
 
 
-class Parameter(NamedTuple):
-    """An array that learns: its node, its name there, its values and their gradient sum, both live."""
+class Parameter:
+    """An array that learns: its node, its name there, its values and their gradient sum, in this order if unpacked.
+
+    Both arrays are live: writing into them counts. Assigning copies in, so ``p.value -= eta * p.grad`` is a step.
+    """
+
+    __slots__ = ("_grad", "_value", "name", "node")
 
     node: Node
     name: str
-    value: Array
-    grad: Array
+
+    def __init__(self, node: Node, name: str, value: Array, grad: Array) -> None:
+        self.node = node
+        self.name = name
+        self._value = value
+        self._grad = grad
+
+    @property
+    def value(self) -> Array:
+        """The values."""
+        return self._value
+
+    @value.setter
+    def value(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self.node).__name__, self.name, value, self._value)
+
+    @property
+    def grad(self) -> Array:
+        """The sum of the values' gradients since the last update."""
+        return self._grad
+
+    @grad.setter
+    def grad(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self._grad)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.node, self.name, self.value, self.grad))
+
+    def __repr__(self) -> str:
+        return f"Parameter({self.node!r}, {self.name!r}, shape={np.shape(self.value)})"
 
 
 def ancestors(node: Node) -> list[Node]:

@@ -101,6 +101,7 @@ SOURCES = [
     "lowering.py",
     "_mistakes.py",
     "node.py",
+    "_subclass.py",
     "walk.py",
     "nodes/*.py",
 ]

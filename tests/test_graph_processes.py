@@ -259,7 +259,8 @@ def test_a_graph_has_as_many_threads_as_it_was_asked_for(threads, environment, e
 def test_by_default_a_graph_has_a_thread_for_each_core_that_the_process_may_use():
     out = run(
         f"""
-        os.environ.pop("CGRAPH_NUM_THREADS", None)
+        for name in ("CGRAPH_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.pop(name, None)
         os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])
         OPTIONS = {{}}
         {textwrap.indent(COUNT_TASKS, " " * 8).lstrip()}

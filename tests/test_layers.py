@@ -15,6 +15,9 @@ PACKAGE = Path(cgraph.__file__).parent
 LAYERS = {
     "_array": 0,
     "_kernels": 0,
+    "_streams": 0,
+    "_missing": 0,
+    "_subclass": 0,
     "_passes": 1,
     "_mistakes": 1,
     "node": 1,
@@ -29,6 +32,7 @@ LAYERS = {
     "_lane_steps": 4,
     "_ways": 4,
     "_layout": 4,
+    "_quota": 4,
     "_crew": 4,
     "_batches": 4,
     "_compiled": 4,

@@ -107,7 +107,7 @@ def test_a_constructor_that_calls_no_super_is_told_so():
 
 
 def test_an_attribute_that_no_node_has_is_named():
-    with pytest.raises(AttributeError, match=r"^Leaf1 has no attribute 'value'$"):
+    with pytest.raises(AttributeError, match=r"^'Leaf1' object has no attribute 'value'$"):
         _ = CG.Leaf1(1).value
 
 

@@ -1,5 +1,7 @@
 """Nodes of a user's own: every way to write one, and what happens when one raises."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pytest
 from own_nodes import Failing, Recorder, Scale, Square
@@ -228,3 +230,152 @@ def test_the_same_node_keeps_its_counters_across_many_passes():
         assert [entry[0] for entry in log] == list(METHODS)
         assert x.grad.tolist() == [36]
         assert set(counters(*CG.ancestors(loss))) == {(0, 0)}
+
+
+# Attributes and identity
+
+
+class Misspelt(CG.Node):
+    """A property that fails for an attribute of another name."""
+
+    def __init__(self, x):
+        super().__init__(x.size, x.height, x.width, [x])
+        self.asked = 0
+
+    @property
+    def scale(self):
+        self.asked += 1
+        return self.factr
+
+    @property
+    def shift(self):
+        return self.scale
+
+    def calcData(self):
+        self.data = self.shift * self.backward[0].data
+
+
+def test_a_property_that_fails_says_which_attribute_is_missing():
+    x = vector(1.0)
+    own = Misspelt(x)
+    with pytest.raises(AttributeError, match=r"has no attribute 'factr'") as raised:
+        x.forwardPropagation()
+    assert (raised.value.name, raised.value.obj) == ("factr", own)
+    assert own.asked == 1
+    own.factr = 3.0
+    x.forwardPropagation()
+    assert own.data.tolist() == [3]
+
+
+def pass_through(self, x):
+    CG.Node.__init__(self, x.size, x.height, x.width, [x])
+
+
+class Compared(CG.Node):
+    __init__ = pass_through
+
+    def __eq__(self, other):
+        return True
+
+
+class Hashed(CG.Node):
+    __init__ = pass_through
+
+    def __hash__(self):
+        return 0
+
+
+class Both(Compared, Hashed):
+    __hash__ = Hashed.__hash__
+
+
+@dataclass
+class Plain(CG.Node):
+    x: CG.Node
+
+    def __post_init__(self):
+        pass_through(self, self.x)
+
+
+@dataclass(unsafe_hash=True)
+class WithHash(CG.Node):
+    x: CG.Node
+
+    def __post_init__(self):
+        pass_through(self, self.x)
+
+
+class Derived(Plain):
+    pass
+
+
+class ComparedOp(CG.ReLU):
+    def __eq__(self, other):
+        return False
+
+
+@pytest.mark.parametrize("kind", [Compared, Hashed, Both, Plain, WithHash, Derived, ComparedOp])
+def test_a_node_is_compared_by_identity_or_refused_before_it_is_attached(kind):
+    x = vector(1.0)
+    with pytest.raises(TypeError, match=rf"^{kind.__name__}: .*@dataclass\(eq=False\)$"):
+        kind(x)
+    assert x.forward == []
+
+
+def test_a_dataclass_without_a_comparison_is_a_node_like_others():
+    @dataclass(eq=False)
+    class Factor(CG.Node):
+        x: CG.Node
+        factor: float = 3.0
+
+        def __post_init__(self):
+            pass_through(self, self.x)
+
+        def calcData(self):
+            self.data = self.factor * self.backward[0].data
+
+        def calcPartialDerivative(self):
+            self.backward[0].grad += self.factor * self.grad
+
+    x = vector(3.0, 4.0)
+    loss = CG.Norm2(Factor(x))
+    CG.gradcheck(loss)
+    assert CG.Graph(loss).predict({x: [[3, 4]]}).tolist() == [[15]]
+
+
+# Steps of one's own
+
+
+def test_a_step_may_be_written_in_place():
+    x = vector(1.0, 2.0)
+    own = Scale(x, [3.0, 4.0])
+    (p,) = CG.parameters(own)
+    live = p.value
+    p.grad = [2.0, 4.0]
+    p.value -= 0.5 * p.grad
+    p.grad *= 0
+    assert p.value is live is own.weight
+    assert own.weight.tolist() == [2, 2]
+    assert own.gradWeight.tolist() == [0, 0]
+    p.value = [7, 8]
+    assert live.tolist() == [7, 8]
+
+
+def test_a_parameter_can_be_unpacked_and_is_equal_to_itself_alone():
+    own = Scale(vector(1.0), [3.0])
+    (p,), (other,) = CG.parameters(own), CG.parameters(own)
+    node, name, value, gradient = p
+    assert (node, name) == (own, "weight")
+    assert (value is own.weight, gradient is own.gradWeight) == (True, True)
+    assert {p, other, p} == {p, other}
+    assert p != other
+    assert repr(p) == f"Parameter({own!r}, 'weight', shape=(1,))"
+
+
+def test_a_step_in_place_counts_in_a_Graph():
+    x = vector(1.0, 2.0)
+    y = CG.Affine(x, [[1.0], [1.0], [0.0]])
+    graph = CG.Graph(y)
+    for p in graph.parameters:
+        p.value -= 1
+    assert graph.predict({x: [[1, 2]]}).tolist() == [[-1]]

@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -53,3 +55,35 @@ def test_the_plugin_imports_cgraph_only_when_it_is_used():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "False\n"
+
+
+# As if installed by what pyproject.toml says now, whatever the installed metadata say.
+INSTALLED = """
+import sys
+from importlib import metadata
+
+others = [d for d in metadata.distributions() if d.name.replace("_", "-") != "cgraph-autodiff"]
+ours = metadata.Distribution.at({folder!r})
+metadata.distributions = lambda **_: iter([*others, ours])
+
+import pytest
+sys.exit(pytest.main({options!r}))
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["-p", "cgraph_pytest"]], ids=["installed", "named"])
+def test_the_plugin_may_be_named_beside_its_entry_point(tmp_path, options):
+    pyproject = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text("utf-8"))
+    points = pyproject["project"]["entry-points"]["pytest11"]
+    folder = tmp_path / "cgraph_autodiff-0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: cgraph-autodiff\nVersion: 0\n")
+    lines = [f"{name} = {module}" for name, module in points.items()]
+    (folder / "entry_points.txt").write_text("\n".join(["[pytest11]", *lines]))
+    (tmp_path / "test_it.py").write_text("def test_it(gradcheck): assert gradcheck")
+    code = INSTALLED.format(folder=str(folder), options=[*options, "-q", "test_it.py"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "1 passed" in done.stdout

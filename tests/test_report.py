@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cgraph._report import Progress, image_rows, write_curves
+from cgraph._report import Progress, _draw_accuracies, _draw_losses, image_rows, write_curves
+from cgraph._streams import encodable
 from cgraph.train import Epoch
 
 
@@ -67,6 +68,55 @@ def test_curves_are_drawn_for_any_number_of_epochs(tmp_path, losses):
     epochs = [Epoch(i, loss, loss, 0.5, 1.0) for i, loss in enumerate(losses, 1)]
     assert write_curves(path, epochs, "title")
     assert path.read_bytes().startswith(b"\x89PNG")
+
+
+TITLES = ["$a_{b$", "50 %", "d\udcff", "\u30c7", r"\frac"]
+
+
+@pytest.mark.parametrize("title", TITLES, ids=ascii)
+@pytest.mark.parametrize("usetex", [False, True])
+def test_a_title_is_text_whatever_its_characters(tmp_path, capsys, title, usetex):
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context({"text.usetex": usetex}):
+        assert write_curves(tmp_path / "loss.png", [Epoch(1, 0.5, 0.5, 0.5, 1.0)], title)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("accuracies", [[1.0], [1.0, 1.0], [0.5, 0.99], [0.0, 0.0]])
+def test_the_axis_of_accuracies_ends_at_100_percent(accuracies):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    _draw_accuracies(axes, [Epoch(i, 1.0, 1.0, a, 1.0) for i, a in enumerate(accuracies, 1)])
+    low, high = axes.get_ylim()
+    assert low < 100 * min(accuracies)
+    assert high == 100
+
+
+@pytest.mark.parametrize(("loss", "scale"), [(0.0, "linear"), (0.1, "log")])
+def test_losses_that_are_all_0_have_no_logarithmic_axis(tmp_path, loss, scale):
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axes = figure.subplots()
+    _draw_losses(axes, [Epoch(1, 0.0, 0.0, 1.0, 1.0), Epoch(2, loss, 0.0, 1.0, 1.0)])
+    figure.savefig(tmp_path / "loss.png")  # a warning would be an error here
+    assert axes.get_yscale() == scale
+
+
+@pytest.mark.parametrize(
+    ("encoding", "errors", "expected"),
+    [
+        ("utf-8", "strict", "2 × é \\udcff"),
+        ("utf-8", "surrogateescape", "2 × é \udcff"),
+        ("ascii", "strict", "2 x \\xe9 \\udcff"),
+        ("ascii", "replace", "2 x é \udcff"),
+        ("cp437", "strict", "2 x é \\udcff"),
+        ("cp437", None, "2 x é \\udcff"),
+        ("unheard-of", "strict", "2 × é \udcff"),
+        (None, None, "2 × é \udcff"),
+    ],
+)
+def test_characters_that_a_stream_refuses_are_replaced(encoding, errors, expected):
+    stream = SimpleNamespace(encoding=encoding, errors=errors)
+    assert encodable("2 × é \udcff", stream) == expected
 
 
 @pytest.mark.parametrize(

@@ -268,3 +268,11 @@ def test_a_loss_that_is_not_finite_ends_the_training():
     with pytest.raises(FloatingPointError, match=r"nan in epoch 1: .*learning rate than 0\.1"):
         run(spy, data)
     assert len(spy.seen) == 3
+
+
+def test_a_held_out_loss_that_is_not_finite_ends_the_training():
+    data = few_digits()
+    spy = Spy(classifier(data), losses=[1.0] * 60)
+    spy.losses = lambda images, labels: (np.inf, np.zeros(len(labels), np.intp))
+    with pytest.raises(FloatingPointError, match=r"held-out images is inf in epoch 1: .* 0\.1"):
+        run(spy, data)

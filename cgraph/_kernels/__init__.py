@@ -99,5 +99,7 @@ def scratch(dtype: np.dtype[np.floating], size: int) -> npt.NDArray[np.floating]
 
 # The builds in use, by the character of their dtype, which is quicker to ask for than its name.
 _builds: dict[str, Build] = {}
+if not available():  # an application was frozen without the kernels
+    import_module(f"{__name__}.affine_float64_baseline")  # raises, and names the module
 _selected = available()[-1]
 select(os.environ.get("CGRAPH_SIMD") or _selected)
