@@ -199,7 +199,7 @@ def run_together(list runs):
         for i in range(count):
             if workers[i] == NULL or take_back(workers[i]):
                 run = runs[i]
-                run.complete()
+                run.finish()
         for i in range(count):
             if workers[i] != NULL:
                 wait(workers[i])

@@ -77,6 +77,6 @@ cdef class Run:
     cdef Steps learners
     cdef Snapshot snapshot
     cdef int open(self, list arrays, out) except -1
-    cdef int complete(self) except -1
+    cdef int finish(self) except -1
     cdef int check(self) except -1
     cdef void stop(self) noexcept

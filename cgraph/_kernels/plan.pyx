@@ -280,7 +280,7 @@ cdef class Run:
             stream += 1
         return 0
 
-    cdef int complete(self) except -1:
+    cdef int finish(self) except -1:
         """Runs all samples in this thread. Ctrl-C may end it before."""
         cdef Course *course = &self.course
         while True:
@@ -336,7 +336,7 @@ def prepare(
 
 def run(Run prepared):
     """Runs all samples in this thread. Without updates, gradient sums that counted as 0 do so no longer."""
-    prepared.complete()
+    prepared.finish()
     prepared.check()
     if prepared.course.backward and not prepared.course.batch:
         prepared.course.state.fresh = False
