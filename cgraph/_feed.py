@@ -31,7 +31,7 @@ Inlets = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
 
 
 def inlets_of(leaves: Iterable[Node]) -> Inlets:
-    """What leaves take."""
+    """Returns, for each leaf, the dtype and the shapes of a sample that it may be fed."""
     return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
 
 

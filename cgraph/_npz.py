@@ -121,7 +121,8 @@ class Member:
             self.dtype = np.dtype(fields["descr"] if type(fields["descr"]) is str else object)
             self.shape: tuple[int, ...] = fields["shape"]
             self._is_fortran = bool(fields["fortran_order"])
-            numbers = all(type(number) is int and number >= 0 for number in self.shape)
+            # No larger than the file: their product would have too many digits for a message.
+            numbers = all(type(n) is int and 0 <= n <= info.file_size for n in self.shape)
             if not numbers or type(self.shape) is not tuple:
                 raise ValueError
         if self.dtype.hasobject:

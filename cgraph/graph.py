@@ -62,7 +62,8 @@ class Graph(Compiled):
     call, and none for its samples.
 
     An exception, Ctrl-C too, leaves the parameters as the last update of a whole batch has left them, and the gradient
-    sums as they were when the next batch began.
+    sums as they were when the next batch began; but for one that ends an own node's ``updateParameters``, in front of
+    which other nodes have learnt.
 
     Examples
     --------
@@ -143,8 +144,7 @@ class Graph(Compiled):
             The nodes belong to a newer Graph.
         """
         self._begin("forward")
-        self._ready = False
-        self._gradients = "zero"
+        self._start("zero")
         plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._ready = True

@@ -347,3 +347,17 @@ def test_the_gradient_of_what_an_own_node_reads_is_always_computed():
     graph = CG.Graph(CG.Dots(Square(x), CG.ReLU(x)))
     graph.step({x: [[1.0, 2.0]]}, 0.1)
     assert x.grad.tolist() == [3.0, 12.0]
+
+
+def test_sums_that_were_handed_out_add_up_around_own_nodes():
+    """They are 0 when the call begins, and must not count as 0 once the first steps have added to them."""
+    twins = Twins(failing, [7])
+    assert not any(parameter.grad.any() for parameter in twins.graph.parameters)
+    samples = twins.draw(np.random.default_rng(4))
+    twins.write(samples)
+    for _ in range(3):
+        twins.graph.forward()
+        twins.graph.backward()
+        twins.nodes_forward()
+        twins.nodes_backward()
+    twins.assert_equal()

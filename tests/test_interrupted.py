@@ -24,17 +24,25 @@ TARGETS = np.random.default_rng(1).uniform(-1, 1, (24, 3))
 ETA = 0.125
 
 
-class Doubled(CG.Node):
-    """An own node, whose methods are Python."""
+class Scaled(CG.Node):
+    """An own node, whose methods are Python, and which puts another array in the place of its gradient sum."""
+
+    _parameters = (("w", "dw"),)
 
     def __init__(self, x):
         super().__init__(x.size, x.height, x.width, [x])
+        self.w, self.dw = np.full(1, 2.0), np.zeros(1)
 
     def calcData(self):
-        self.data = 2 * self.backward[0].data
+        self.data = self.w * self.backward[0].data
 
     def calcPartialDerivative(self):
-        self.backward[0].grad += 2 * self.grad
+        x = self.backward[0]
+        x.grad += self.w * self.grad
+        self.dw = self.dw + x.data @ self.grad
+
+    def updateParameters(self, eta):
+        """Learns nothing: an update that an own node's method ends is the one thing that cannot be put back."""
 
 
 class Network:
@@ -47,7 +55,7 @@ class Network:
             CG.Convolution2d([self.image], rng.uniform(-1, 1, (1, 3, 3)), 0.5) for _ in range(3)
         ]
         self.deep = CG.Convolution2d(maps, rng.uniform(-1, 1, (3, 2, 2)), 0.25)
-        joined = CG.Concatenation([*maps, Doubled(self.deep) if own else self.deep])
+        joined = CG.Concatenation([*maps, Scaled(self.deep) if own else self.deep])
         self.y = CG.Affine(joined, rng.uniform(-1, 1, (joined.size + 1, 3)))
         self.loss = CG.MSE(self.y, self.target)
         self.nodes = CG.ancestors(self.loss)
