@@ -93,9 +93,11 @@ class Arena:
     def holds(self, array: Array) -> bool:
         """Whether an array may share memory with an array of a node."""
         base = array.base
+        if base is None:  # an array that owns its memory is no view of another one
+            return False
         if type(base) is np.ndarray and base.base is None:  # it owns the memory
             return id(base) in self._owners
-        return base is not None and any(np.may_share_memory(array, own) for own in self._own)
+        return any(np.may_share_memory(array, own) for own in self._own)
 
     def move_in(self, graph: Any) -> Changes:
         """Copies here what all nodes' arrays hold.

@@ -134,7 +134,7 @@ class Compiled:
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._arena.holds)
+        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._is_live)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
             self._keep(feeds)
@@ -192,6 +192,16 @@ class Compiled:
     def _keep(self, feeds: Feeds) -> None:
         """For `sample`: what the user has, not copies that were cast."""
         self._last = feeds.leaves, feeds.given, feeds.size
+
+    def _is_live(self, array: Array) -> bool:
+        """Whether a call may write to the memory of an array: that of the arena, or of parameters of own nodes."""
+        if self._arena.holds(array):
+            return True
+        if not self._calls_python:
+            return False
+        own = [u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON]
+        held = [getattr(node, name) for node in own for pair in node._parameters for name in pair]
+        return any(np.may_share_memory(array, each) for each in held)
 
     def _deliver(self, rows: Array, out: Array) -> None:
         """Results that were computed aside, since `out` may be an array of a node, which the user then has written."""

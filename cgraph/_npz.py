@@ -75,6 +75,8 @@ class Archive:
             self.size = file.seek(0, os.SEEK_END)
             self._zip = zipfile.ZipFile(file)
             self._infos = {info.filename: info for info in self._zip.infolist()}
+        if any(not 0 <= info.header_offset < self.size for info in self._infos.values()):
+            raise DamagedError("expected members within the file")
         self.names = [name.removesuffix(".npy") for name in self._infos]
         if len(self._infos) < len(self._zip.infolist()):
             raise DamagedError("expected members of different names, got one name twice")

@@ -305,11 +305,11 @@ class Graph(Compiled):
         """
         self._begin("predict")
         target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._inlets, self._arena.holds)
+        feeds = as_feeds("Graph.predict", feed, self._inlets, self._is_live)
         if out is None:
             return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
         self._require_room(out, feeds.size, target)
-        aside = self._arena.holds(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        aside = self._is_live(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
         if aside:
             self._deliver(self._predict(target, feeds, np.empty_like(out)), out)
             return out

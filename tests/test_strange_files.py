@@ -152,6 +152,7 @@ def test_a_missing_and_a_further_member_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (with_weight(GOOD)[:60] + with_weight(GOOD)[80:], "expected members within the file"),
         (
             archive(("cgraph.npy", TEXT), ("cgraph.npx", TEXT)).replace(b"npx", b"npy"),
             "got one name twice",
