@@ -32,7 +32,8 @@ class Arena:
     fresh : bool
         Whether the gradient sums count as 0, whatever stands there.
     running : bool
-        Whether a call is at work, which brings arrays that are lent meanwhile up to date at its end.
+        Whether a call is at work, which brings arrays that are lent meanwhile up to date at its end. It is set after
+        `has_read` and cleared before it, so that a look at any other moment brings them up to date itself.
     has_read : bool
         Whether the call has read what the user has written, so that what it computes may take its place.
     """
@@ -92,9 +93,11 @@ class Arena:
     def holds(self, array: Array) -> bool:
         """Whether an array may share memory with an array of a node."""
         base = array.base
+        if base is None:  # an array that owns its memory is no view of another one
+            return False
         if type(base) is np.ndarray and base.base is None:  # it owns the memory
             return id(base) in self._owners
-        return base is not None and any(np.may_share_memory(array, own) for own in self._own)
+        return any(np.may_share_memory(array, own) for own in self._own)
 
     def move_in(self, graph: Any) -> Changes:
         """Copies here what all nodes' arrays hold.
@@ -144,18 +147,23 @@ class Arena:
         return changes
 
     def begin(self) -> None:
-        """What the user may have written counts."""
-        self.running = True
+        """Begins a call: what the user may have written counts, also if gradient sums are 0 by that."""
+        self.read_lent()
+        if self.sums_lent:
+            self.fresh = plan.is_zero(self.sums)
+
+    def read_lent(self) -> None:
+        """Reads what has been written into arrays that are lent."""
         self.values_shown = False
         if self.values_lent:
             self.values[self.places] = self.own_values
         if self.sums_lent:
             self.sums[self.places] = self.own_sums
         # Last: what an exception has kept from being read is left to the next call.
-        self.has_read = True
+        self.has_read = self.running = True
 
     def finish(self) -> None:
-        """The user's arrays read what counts; but not where `begin` has not read what the user has written there."""
+        """Brings lent arrays up to date; but not where `read_lent` has not read what was written there."""
         # First: an array that is lent from now on is brought up to date then.
         self.running = self.values_shown = False
         if self.has_read:
@@ -188,7 +196,7 @@ class Arena:
             self.values_shown = True
 
     def lend_sums(self) -> None:
-        """The same for gradient sums, which from now on are 0 between calls where they count as 0."""
+        """From now on, gradient sums may be read and written; between calls, those that count as 0 are 0."""
         if not self.sums_lent:
             if not self.running:  # else `finish` does it
                 self.settle_sums()
@@ -231,6 +239,6 @@ class Arena:
 
 
 def address(array: Array) -> int:
-    """Of its first element."""
+    """Returns the address of the array's first element."""
     at: int = array.__array_interface__["data"][0]
     return at

@@ -22,7 +22,6 @@ from cgraph._steps import Builder
 from cgraph._ways import Lanes, Lowered, Samples
 from cgraph.lowering import Kind, Program
 from cgraph.node import Node
-from cgraph.walk import own_parameters
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -103,12 +102,9 @@ class Compiled:
     def _begin(self, method: str) -> None:
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
-        arena = self._arena
-        arena.begin()
-        if arena.sums_lent:
-            arena.memory.fresh = plan.is_zero(arena.sums)
+        self._arena.begin()
         if self._calls_python:
-            arena.settle_sums()  # since an own node may look at the sums of others
+            self._arena.settle_sums()  # since an own node may look at the sums of others
 
     def _complete(self) -> None:
         """After each method, whatever has ended it; again, if a signal interrupts it."""
@@ -138,7 +134,7 @@ class Compiled:
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._arena.holds)
+        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._is_live)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
             self._keep(feeds)
@@ -158,9 +154,8 @@ class Compiled:
         An exception leaves the parameters as the last update of a whole batch has left them, and the gradient sums as
         they were when the next batch began.
         """
-        self._ready = False
+        self._start("running")
         self._keep(task.feeds)
-        self._gradients = "running"
         if task.backward and not (self._arena.memory.fresh or self._batches.is_short(task)):
             self._keep_sums()
         one_by_one = self._batches.run(task, self._learners, self._before)
@@ -168,24 +163,45 @@ class Compiled:
         if not one_by_one:
             self._feed_leaves(task.feeds, task.feeds.size - 1)
             self._gradients = "none"
-            for node in self._program.outputs:
-                node._has_run = False
+
+    def _start(self, gradients: Gradients) -> None:
+        """Before data change: no backward pass may follow, here or of the nodes, until all have been computed."""
+        self._ready = False
+        self._gradients = gradients
+        for node in self._program.outputs:
+            node._has_run = False
 
     def _keep_sums(self) -> None:
         """Before gradients are added to sums that do not count as 0 by what an exception may end halfway."""
         before = Snapshot()
-        for array in (self._arena.sums, *self._own_sums()):
-            before.add_array(array)
+        before.add_array(self._arena.sums)
+        self._add_own_sums(before)
         self._before = before
 
-    def _own_sums(self) -> list[Array]:
-        """The gradient sums of nodes that are computed in Python."""
-        nodes = (u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON)
-        return [parameter.grad for node in nodes for parameter in own_parameters(node)]
+    def _add_own_sums(self, snapshot: Snapshot) -> None:
+        """Keeps the gradient sums of nodes that are computed in Python, which may put another array in their place."""
+        for unit in self._program.units:
+            if unit.kind is Kind.PYTHON:
+                (node,) = unit.nodes
+                for _, name in node._parameters:
+                    if name in vars(node):
+                        snapshot.add_held_array(node, name)
+                    else:
+                        snapshot.add_array(getattr(node, name))
 
     def _keep(self, feeds: Feeds) -> None:
         """For `sample`: what the user has, not copies that were cast."""
         self._last = feeds.leaves, feeds.given, feeds.size
+
+    def _is_live(self, array: Array) -> bool:
+        """Whether a call may write to the memory of an array: that of the arena, or of parameters of own nodes."""
+        if self._arena.holds(array):
+            return True
+        if not self._calls_python:
+            return False
+        own = [u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON]
+        held = [getattr(node, name) for node in own for pair in node._parameters for name in pair]
+        return any(np.may_share_memory(array, each) for each in held)
 
     def _deliver(self, rows: Array, out: Array) -> None:
         """Results that were computed aside, since `out` may be an array of a node, which the user then has written."""
@@ -194,7 +210,7 @@ class Compiled:
             self._give_way()
         out[...] = rows
         if live:
-            self._take_back()
+            self._arena.begin()
 
     def _has_run(self, target: Node | None = None) -> None:
         """The nodes' own backward pass may follow, at all outputs, or at the one that alone was computed."""
@@ -213,9 +229,8 @@ class Compiled:
 
     def _show(self, feeds: Feeds, number: int) -> None:
         """One sample in the nodes' own arrays, and its gradients."""
+        self._start("live")
         self._feed_leaves(feeds, number)
-        self._ready = False
-        self._gradients = "live"
         plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._has_run()
@@ -226,8 +241,7 @@ class Compiled:
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
         """A backward pass whose gradient sums nobody sees."""
-        for array in self._own_sums():
-            snapshot.add_array(array)
+        self._add_own_sums(snapshot)
         memory, _sums = self._arena.memory_aside()
         plan.backward(self._whole, memory)
 
@@ -264,8 +278,8 @@ class Compiled:
         self._arena.finish()
 
     def _take_back(self) -> None:
-        """After it: what it may have written into others counts."""
-        self._arena.begin()
+        """Reads what a node's own method may have written into arrays of other nodes."""
+        self._arena.read_lent()
 
     def _give_way(self) -> None:
         """Before a pass of the nodes themselves."""

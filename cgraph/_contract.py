@@ -43,7 +43,9 @@ class _Watch:
         self.order = order
         self.data: dict[Node, Array] = {}
         self.grads: dict[Node, Array] = {}
-        self.shares: dict[tuple[Node, str], Array] = {}
+        self.shares: dict[
+            tuple[Node, str], tuple[Array, float]
+        ] = {}  # and how large what they were added to is
 
     def forward(self) -> None:
         """All data, which must be those of the first pass."""
@@ -74,21 +76,22 @@ class _Watch:
                 node.grad = [1.0]
             # Exactly that of the first pass, lest rounding grows from node to node.
             node.grad = self.grads.setdefault(node, node.grad.copy())
-            targets = [*gradients_of(node), *sums_of(node)]
-            before = [array.copy() for _, array in targets]
+            before = [array.copy() for _, array in targets_of(node)]
             own = [("its own data", node.data), ("its own gradient", node.grad)]
             self.work(node, "calcPartialDerivative", [*own, *inputs_of(node), *values_of(node)])
-            for (name, array), was in zip(targets, before, strict=True):
-                self.compare(node, name, array - was, begin_at_zero)
+            # Anew: a node may put another array in the place of its sum.
+            for (name, array), was in zip(targets_of(node), before, strict=True):
+                self.compare(node, name, array, was, begin_at_zero)
 
     def start(self, node: Node) -> float:
         """A number that is not small beside a node's gradient."""
         return max(1.0, largest(self.grads[node]))
 
-    def compare(self, node: Node, name: str, share: Array, begin_at_zero: bool) -> None:
-        """Refuses what a node adds to an array if it is not what it has added in the first pass."""
-        known = self.shares.setdefault((node, name), share)
-        unit = float(np.finfo(share.dtype).eps) * max(1.0, largest(known))
+    def compare(self, node: Node, name: str, array: Array, was: Array, begin_at_zero: bool) -> None:
+        """Refuses what a node has added to an array if it is not what it has added in the first pass."""
+        share, scale = array - was, max(1.0, largest(array), largest(was))
+        known, known_scale = self.shares.setdefault((node, name), (share, scale))
+        unit = float(np.finfo(share.dtype).eps) * max(scale, known_scale)
         if np.allclose(known, share, rtol=0, atol=ROUNDING * unit, equal_nan=True):
             return
         if begin_at_zero:
@@ -113,6 +116,11 @@ class _Watch:
 def inputs_of(node: Node) -> list[Named]:
     """The data of a node's inputs."""
     return [(f"the data of backward[{i}]", x.data) for i, x in enumerate(node.backward)]
+
+
+def targets_of(node: Node) -> list[Named]:
+    """The arrays that a node adds to."""
+    return [*gradients_of(node), *sums_of(node)]
 
 
 def gradients_of(node: Node) -> list[Named]:

@@ -12,7 +12,7 @@ from cgraph._array import Array
 from cgraph._kernels.uninterrupted import Snapshot, preserving
 from cgraph.graph import Graph
 from cgraph.node import Node
-from cgraph.walk import Parameter
+from cgraph.walk import Parameter, own_parameters
 
 Result = TypeVar("Result")
 SAMPLES = 5  # of a batch: a few go side by side, and one is left over
@@ -66,11 +66,11 @@ class NodeEngine:
             node.grad[...] = 0
             node.zero_grad()
         for target in targets:
-            target.grad[...] = 1
+            sum_of(target)[...] = 1
         self.order[-1].grad[...] += 1
         for node in reversed(self.order):
             node.calcPartialDerivative()
-        return [target.grad.astype(np.float64) - 1 for target in targets]
+        return [sum_of(target).astype(np.float64) - 1 for target in targets]
 
 
 class GraphEngine:
@@ -92,10 +92,10 @@ class GraphEngine:
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
         for target in targets:
-            target.grad[...] = 1
+            sum_of(target)[...] = 1
         self.graph.backward()
         return [
-            target.grad.astype(np.float64) - (target.grad is not target.node._grad)
+            sum_of(target).astype(np.float64) - (target.grad is not target.node._grad)
             for target in targets
         ]
 
@@ -118,9 +118,15 @@ class BatchEngine:
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
         for target in targets:
-            target.grad[...] = 1
+            sum_of(target)[...] = 1
         self.graph.accumulate(self.feed)
-        return [target.grad.astype(np.float64) - 1 for target in targets]
+        return [sum_of(target).astype(np.float64) - 1 for target in targets]
+
+
+def sum_of(target: Parameter) -> Array:
+    """The gradient sum as the node has it now: a node may put another array in its place."""
+    now = [each for each in own_parameters(target.node) if each.name == target.name]
+    return now[0].grad if now else target.grad
 
 
 def give_way(order: Sequence[Node]) -> None:

@@ -31,12 +31,12 @@ Inlets = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
 
 
 def inlets_of(leaves: Iterable[Node]) -> Inlets:
-    """What leaves take."""
+    """Returns, for each leaf, the dtype and the shapes of a sample that it may be fed."""
     return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
 
 
 def as_feeds(owner: str, feed: Feed, inlets: Inlets, is_live: Callable[[Array], bool]) -> Feeds:
-    """The samples of each fed leaf; is_live: whether a call may write to an array's memory, which is then copied."""
+    """The samples of each fed leaf; an array to whose memory a call may write, for which is_live asks, is copied."""
     if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
     arrays = []
@@ -59,8 +59,7 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets, is_live: Callable[[Array], 
             )
         if not fits:
             array = np.require(array, dtype, ("C", "A"))
-        # What owns its memory is no view of another array.
-        arrays.append(array.copy() if array.base is not None and is_live(array) else array)
+        arrays.append(array.copy() if is_live(array) else array)
         counts.add(shape[0])
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")

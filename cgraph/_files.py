@@ -157,15 +157,26 @@ def _write_in_place(name: str, write: Write) -> None:
             return
         _await_turn(file)
 
+        failed: list[OSError] = []
+
         def overwrite() -> None:
-            """Write the content from the beginning; to call it again does no harm."""
-            file.seek(0)
-            file.write(content.getbuffer())
-            file.truncate()
-            file.flush()
-            os.fsync(file.fileno())
+            """Write the content from the beginning; to call it again does no harm, but on a full disk no good."""
+            try:
+                file.seek(0)
+                file.write(content.getbuffer())
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+            except OSError as error:
+                if (
+                    error.errno is None
+                ):  # a TimeoutError, say, that the handler of a signal has raised
+                    raise
+                failed.append(error)
 
         complete(overwrite)
+        if failed:
+            raise failed[0]
 
 
 def _await_turn(file: IO[bytes]) -> None:

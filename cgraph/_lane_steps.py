@@ -59,7 +59,7 @@ class LaneBuilder:
         return pooling(self, unit, [self.place(access)], self.place_of(unit), rectified=True)
 
     def place_of(self, unit: Unit) -> Place:
-        """Of what a unit computes."""
+        """Returns the place of the data that a unit computes."""
         return self.place(Access(unit.block, 0, False))
 
     def take(self, block: Block) -> None:

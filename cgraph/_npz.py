@@ -75,6 +75,8 @@ class Archive:
             self.size = file.seek(0, os.SEEK_END)
             self._zip = zipfile.ZipFile(file)
             self._infos = {info.filename: info for info in self._zip.infolist()}
+        if any(not 0 <= info.header_offset < self.size for info in self._infos.values()):
+            raise DamagedError("expected members within the file")
         self.names = [name.removesuffix(".npy") for name in self._infos]
         if len(self._infos) < len(self._zip.infolist()):
             raise DamagedError("expected members of different names, got one name twice")
@@ -121,7 +123,8 @@ class Member:
             self.dtype = np.dtype(fields["descr"] if type(fields["descr"]) is str else object)
             self.shape: tuple[int, ...] = fields["shape"]
             self._is_fortran = bool(fields["fortran_order"])
-            numbers = all(type(number) is int and number >= 0 for number in self.shape)
+            # No larger than the file: their product would have too many digits for a message.
+            numbers = all(type(n) is int and 0 <= n <= info.file_size for n in self.shape)
             if not numbers or type(self.shape) is not tuple:
                 raise ValueError
         if self.dtype.hasobject:

@@ -155,15 +155,12 @@ def connections(unit: Unit) -> list[Offsets]:
     index = {x: channel for channel, x in enumerate(unit.inputs)}
     every = np.arange(len(unit.inputs))
 
-    def reads_all(node: Node) -> bool:
+    def is_all(read: Sequence[Node]) -> bool:
         """In the unit's order. One node may stand for several channels, which are then those of all siblings."""
-        whole = len(node.backward) == len(every)
-        return whole and (not unit.blocks or all(map(is_, node.backward, unit.inputs)))
+        whole = len(read) == len(every)
+        return whole and (not unit.blocks or all(map(is_, read, unit.inputs)))
 
-    return [
-        every if reads_all(node) else np.array([index[x] for x in node.backward])
-        for node in unit.nodes
-    ]
+    return [every if is_all(read) else np.array([index[x] for x in read]) for read in unit.reads]
 
 
 def connected(unit: Unit) -> Connected | None:

@@ -62,7 +62,8 @@ class Graph(Compiled):
     call, and none for its samples.
 
     An exception, Ctrl-C too, leaves the parameters as the last update of a whole batch has left them, and the gradient
-    sums as they were when the next batch began.
+    sums as they were when the next batch began; but for one that ends an own node's ``updateParameters``, in front of
+    which other nodes have learnt.
 
     Examples
     --------
@@ -143,8 +144,7 @@ class Graph(Compiled):
             The nodes belong to a newer Graph.
         """
         self._begin("forward")
-        self._ready = False
-        self._gradients = "zero"
+        self._start("zero")
         plan.forward(self._whole, self._arena.memory)
         self._gradients = "zero"
         self._ready = True
@@ -305,11 +305,11 @@ class Graph(Compiled):
         """
         self._begin("predict")
         target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._inlets, self._arena.holds)
+        feeds = as_feeds("Graph.predict", feed, self._inlets, self._is_live)
         if out is None:
             return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
         self._require_room(out, feeds.size, target)
-        aside = self._arena.holds(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        aside = self._is_live(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
         if aside:
             self._deliver(self._predict(target, feeds, np.empty_like(out)), out)
             return out

@@ -82,9 +82,13 @@ class Unit:
     blocks: Sequence[Block] = ()  # or whole blocks: then inputs are their nodes, block after block
     block: Block = field(init=False)  # where its own data lie
     elements: int = field(init=False)  # how many it writes
+    # What each convolution of a group reads, also once its node has been cut off from its inputs.
+    reads: Sequence[Sequence[Node]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.elements = len(self.nodes) * self.nodes[0].size
+        group = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
+        self.reads = [tuple(node.backward) for node in self.nodes] if group else ()
 
 
 Channel = tuple[Block, int]

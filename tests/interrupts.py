@@ -60,11 +60,11 @@ def events(call, opcodes=False):
 
 
 class Alarm:
-    """A timer whose signal raises Stopped in the call that is running, at a random moment of it."""
+    """A timer whose signals raise Stopped in the call that is running: at a random moment of it, and soon once more."""
 
     def __init__(self, seed):
         self.random = random.Random(seed)
-        self.armed = False
+        self.armed, self.left = False, 0
 
     def __enter__(self):
         self.previous = signal.signal(signal.SIGALRM, self.ring)
@@ -75,17 +75,21 @@ class Alarm:
         signal.signal(signal.SIGALRM, self.previous)
 
     def ring(self, *_):
-        if self.armed:
+        if self.armed and self.left:
+            self.left -= 1
             raise Stopped
 
     def stops(self, call, seconds):
-        """Whether a call that takes about so long was stopped."""
+        """Whether a call that takes about so long was stopped, by one signal or two."""
+        self.left = self.random.choice([1, 2])
         try:
             try:
                 self.armed = True
-                signal.setitimer(
-                    signal.ITIMER_REAL, max(1e-6, seconds * self.random.uniform(0, 1.2))
+                first, second = (
+                    seconds * self.random.uniform(0, 1.2),
+                    self.random.uniform(5e-6, 2e-4),
                 )
+                signal.setitimer(signal.ITIMER_REAL, max(1e-6, first), second)
                 call()
             finally:
                 self.armed = False

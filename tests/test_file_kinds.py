@@ -325,3 +325,18 @@ def test_a_link_to_an_open_file_writes_that_file(tmp_path, removed):
         copy.write_bytes(file.read() if removed else path.read_bytes())
     assert saved_value(copy) == 8
     assert sorted(os.listdir(tmp_path)) == ["copy.npz"] + ["model.npz"] * (not removed)
+
+
+@pytest.mark.thread_unsafe(reason="mounts")
+def test_a_full_disk_ends_a_save_in_place_at_once(mounted, monkeypatch):
+    calls = []
+
+    def full(_):
+        calls.append(1)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        CG.save_parameters(mounted, CG.Affine(CG.Leaf1(1), [[1.0], [2.0]]))
+    assert caught.value.filename == str(mounted)
+    assert len(calls) < 3

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
+from cgraph._contract import check_contract
 from cgraph._gradcheck import LIMITS
 
 both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
@@ -379,3 +380,55 @@ def test_the_docstring_states_the_tolerances():
 
 def number(value):
     return f"{value:.0e}".replace("e-0", "e-")
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
+def test_a_small_share_of_a_large_gradient_keeps_the_contract(scale, dtype):
+    """Rounding is that of what it is added to."""
+    x = CG.Leaf1(3, dtype=dtype)
+    x.getInput([0.5, -0.25, 0.125])
+    hidden = CG.Tanh(x)
+    large = CG.Affine(hidden, np.full((4, 1), scale))
+    small = CG.Affine(hidden, np.full((4, 1), 1.0))
+    check_contract(CG.ancestors(CG.Add(large, small)))
+
+
+class Rebinding(CG.Node):
+    """d = w x, whose gradient sum is a new array each time."""
+
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, node1):
+        super().__init__(node1.size, 1, 1, [node1])
+        self.w, self.dw = np.full(1, 0.5), np.zeros(1)
+
+    def calcData(self):
+        self.data = self.backward[0].data * self.w
+
+    def calcPartialDerivative(self):
+        x = self.backward[0]
+        x.grad += self.w * self.grad
+        self.dw = self.dw + x.data * self.grad
+
+
+@both_modes
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_node_may_put_another_array_in_the_place_of_its_sum(compiled, mode):
+    x = CG.Leaf1(1)
+    x.getInput([2.0])
+    node = Rebinding(x)
+    loss = CG.Tanh(node)
+    CG.gradcheck(CG.Graph(loss) if compiled else loss, mode=mode)
+    assert node.dw == 0
+
+
+def test_sample_leaves_the_sum_of_such_a_node_as_it_was():
+    x = CG.Leaf1(1)
+    node = Rebinding(x)
+    graph = CG.Graph(CG.Tanh(node))
+    graph.accumulate({x: [[1.0], [2.0]]})
+    before = node.dw.copy()
+    graph.sample(1)
+    np.testing.assert_array_equal(node.dw, before)
+    assert before != 0

@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-from interrupts import stopped
+from interrupts import Stopped, stopped
 
 import cgraph as CG
 
@@ -108,3 +108,60 @@ def test_sums_that_are_looked_at_in_the_middle_of_a_call_are_right_after_it(call
         found = lent or [p.grad for p in CG.parameters(graph.nodes[-1])]
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, 1e-12, 1e-12)
+
+
+def test_sums_that_are_looked_at_while_a_call_reads_arrays_stay_0_if_it_is_stopped():
+    """The look comes from a handler of a signal, say; the call is stopped in the same place."""
+    x = CG.Leaf2(4, 4)
+    maps = [CG.Convolution2d([x], np.ones((1, 2, 2)), 0.0) for _ in range(3)]
+    graph = CG.Graph(CG.Norm2(CG.Concatenation(maps)), threads=1)
+    rows = np.random.default_rng(0).uniform(-1, 1, (4, 4, 4))
+    graph.step({x: rows}, ETA)
+    begin = graph._arena.read_lent
+
+    def look_and_stop():
+        assert not maps[0].gradKernel.any()
+        raise Stopped
+
+    for where in ("before", "after"):
+
+        def stopped_begin(where=where):
+            if where == "after":
+                begin()
+            look_and_stop()
+
+        graph._arena.read_lent = stopped_begin
+        with pytest.raises(Stopped):
+            graph.predict({x: rows})
+        del graph._arena.read_lent
+        assert not any(node.gradKernel.any() for node in maps)
+
+
+@pytest.mark.parametrize("call", ["forward", "predict", "step", "accumulate", "sample"])
+def test_after_a_call_that_was_stopped_the_nodes_own_backward_pass_needs_another(call):
+    class Stopping(CG.Node):
+        stops = False
+
+        def __init__(self, node1):
+            super().__init__(node1.size, 1, 1, [node1])
+
+        def calcData(self):
+            if self.stops:
+                raise Stopped
+            self.data = self.backward[0].data
+
+    x = CG.Leaf1(1)
+    node = Stopping(x)
+    loss = CG.Dots(node, node)
+    graph = CG.Graph(loss)
+    graph.accumulate({x: [[1.0]]})
+    node.stops = True
+    arguments = {
+        "forward": (),
+        "sample": (0,),
+        "step": ({x: [[2.0]]}, ETA),
+    }.get(call, ({x: [[2.0]]},))
+    with pytest.raises(Stopped):
+        getattr(graph, call)(*arguments)
+    with pytest.raises(RuntimeError, match="needs a completed forward pass first"):
+        loss.backwardPropagation()

@@ -347,3 +347,51 @@ def test_the_gradient_of_what_an_own_node_reads_is_always_computed():
     graph = CG.Graph(CG.Dots(Square(x), CG.ReLU(x)))
     graph.step({x: [[1.0, 2.0]]}, 0.1)
     assert x.grad.tolist() == [3.0, 12.0]
+
+
+def test_sums_that_were_handed_out_add_up_around_own_nodes():
+    """They are 0 when the call begins, and must not count as 0 once the first steps have added to them."""
+    twins = Twins(failing, [7])
+    assert not any(parameter.grad.any() for parameter in twins.graph.parameters)
+    samples = twins.draw(np.random.default_rng(4))
+    twins.write(samples)
+    for _ in range(3):
+        twins.graph.forward()
+        twins.graph.backward()
+        twins.nodes_forward()
+        twins.nodes_backward()
+    twins.assert_equal()
+
+
+class Weighted(CG.Node):
+    """d_i = w_i x, for one number x."""
+
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, node1, shape):
+        super().__init__(1, 3, 1, [node1])
+        self.w, self.dw = np.array([2.0, -1.0, 0.5]).reshape(shape), np.zeros(shape)
+
+    def calcData(self):
+        self.data = self.w.ravel() * self.backward[0].data
+
+    def calcPartialDerivative(self):
+        x = self.backward[0]
+        x.grad += self.w.ravel() @ self.grad
+        self.dw += (x.data * self.grad).reshape(self.dw.shape)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1)])
+def test_parameters_of_own_nodes_are_fed_and_written_as_they_are_when_a_call_begins(shape):
+    """As a view, or as the array itself."""
+    found = []
+    for live in (True, False):
+        x = CG.Leaf1(1)
+        node = Weighted(x, shape)
+        graph = CG.Graph(CG.Dots(node, node))
+        rows = node.w if shape == (3, 1) else node.w[:, None]
+        losses = graph.train({x: rows if live else rows.copy()}, 0.01)
+        predicted = graph.predict({x: [[1], [2], [3]]}, out=rows if live else None)
+        assert not live or (node.w.ravel() == predicted.ravel()).all()
+        found.append([*losses, *predicted.ravel()])
+    np.testing.assert_array_equal(*found)

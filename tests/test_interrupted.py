@@ -24,17 +24,25 @@ TARGETS = np.random.default_rng(1).uniform(-1, 1, (24, 3))
 ETA = 0.125
 
 
-class Doubled(CG.Node):
-    """An own node, whose methods are Python."""
+class Scaled(CG.Node):
+    """An own node, whose methods are Python, and which puts another array in the place of its gradient sum."""
+
+    _parameters = (("w", "dw"),)
 
     def __init__(self, x):
         super().__init__(x.size, x.height, x.width, [x])
+        self.w, self.dw = np.full(1, 2.0), np.zeros(1)
 
     def calcData(self):
-        self.data = 2 * self.backward[0].data
+        self.data = self.w * self.backward[0].data
 
     def calcPartialDerivative(self):
-        self.backward[0].grad += 2 * self.grad
+        x = self.backward[0]
+        x.grad += self.w * self.grad
+        self.dw = self.dw + x.data @ self.grad
+
+    def updateParameters(self, eta):
+        """Learns nothing: an update that an own node's method ends is the one thing that cannot be put back."""
 
 
 class Network:
@@ -47,7 +55,7 @@ class Network:
             CG.Convolution2d([self.image], rng.uniform(-1, 1, (1, 3, 3)), 0.5) for _ in range(3)
         ]
         self.deep = CG.Convolution2d(maps, rng.uniform(-1, 1, (3, 2, 2)), 0.25)
-        joined = CG.Concatenation([*maps, Doubled(self.deep) if own else self.deep])
+        joined = CG.Concatenation([*maps, Scaled(self.deep) if own else self.deep])
         self.y = CG.Affine(joined, rng.uniform(-1, 1, (joined.size + 1, 3)))
         self.loss = CG.MSE(self.y, self.target)
         self.nodes = CG.ancestors(self.loss)
@@ -219,25 +227,66 @@ def written_before(make):
     return call, lambda: (net.deep.kernel == 3).all()
 
 
-def pass_of_nodes(make, backward):
-    """The next pass begins anew, unless the call was stopped before it did anything."""
+def pass_of_nodes(make, call):
+    """The next pass begins anew, unless the call was stopped before it did anything or after it did all."""
     net, twin = make(), make()
-    twin.pass_of_nodes()
     for leaf, rows in net.few.items():
         leaf.getInput(rows[0])
-    net.image.forwardPropagation()
-    if backward:
+    if call != "forward":
+        net.image.forwardPropagation()
         net.target.forwardPropagation()
+    if call == "update":
+        net.loss.backwardPropagation()
 
     def right():
+        counts = {node.b_count + node.f_count for node in net.nodes}
         if net.loss.b_count:
+            counts = {0}  # the image's call was completed
             net.target.forwardPropagation()
-        for node in net.nodes:
-            node.zero_grad()
+        for mine, theirs in zip(CG.parameters(net.loss), CG.parameters(twin.loss), strict=True):
+            mine.grad[...] = 0
+            theirs.value = mine.value
         net.pass_of_nodes()
+        twin.pass_of_nodes()
+        return counts == {0} and same(net.sums(), twin.sums())
+
+    calls = {
+        "forward": net.image.forwardPropagation,
+        "backward": net.loss.backwardPropagation,
+        "update": partial(net.loss.update, ETA),
+    }
+    return calls[call], right
+
+
+def evaluating(make):
+    net = make().filled()
+    net.image.getInput(ROWS[0])
+    before = net.parameters(), net.sums()
+
+    def right():
+        counts = [node.f_count + node.b_count for node in net.nodes]
+        return not any(counts) and same(net.parameters(), before[0]) and same(net.sums(), before[1])
+
+    return lambda: CG.evaluate(net.loss), right
+
+
+def forward_of_graph(make):
+    """A backward pass afterwards is that of the sample that the leaves hold, or is refused."""
+    net, twin = make(), make()
+    for each in (net, twin):
+        for leaf, rows in each.few.items():
+            leaf.getInput(rows[0])
+    twin.graph.forward()
+    twin.graph.backward()
+
+    def right():
+        try:
+            net.graph.backward()
+        except RuntimeError:
+            return not any(each.any() for each in net.sums())
         return same(net.sums(), twin.sums())
 
-    return net.loss.backwardPropagation if backward else net.target.forwardPropagation, right
+    return net.graph.forward, right
 
 
 def attaching(make):
@@ -315,8 +364,11 @@ CALLS = {
     "update": partial(one_pass, call="update"),
     "look at sums": look_at_sums,
     "written before": written_before,
-    "forward pass of nodes": partial(pass_of_nodes, backward=False),
-    "backward pass of nodes": partial(pass_of_nodes, backward=True),
+    "forward pass of nodes": partial(pass_of_nodes, call="forward"),
+    "backward pass of nodes": partial(pass_of_nodes, call="backward"),
+    "update of nodes": partial(pass_of_nodes, call="update"),
+    "evaluate": evaluating,
+    "forward": forward_of_graph,
 }
 OF_NODES = {"attaching": attaching, "detaching": detaching, "cutting": cutting}
 OF_FILES = {"loading": loading, "saving": saving}
@@ -381,7 +433,7 @@ def check_signals(prepared, tries):
 @ROW
 @pytest.mark.usefixtures("eager_threads")
 def test_a_signal_at_some_moments(prepared):
-    check_signals(prepared, 4)
+    check_signals(prepared, 24)
 
 
 @pytest.mark.full
@@ -389,4 +441,4 @@ def test_a_signal_at_some_moments(prepared):
 @ROW
 @pytest.mark.usefixtures("eager_threads")
 def test_a_signal_at_thousands_of_moments(prepared):
-    assert check_signals(prepared, 150) > 5
+    assert check_signals(prepared, 2000) > 50

@@ -83,6 +83,10 @@ SIX_NUMBERS = npy_header() + bytes(48)
         (with_weight(SIX_NUMBERS.replace(b"}", b"]")), "must be an undamaged array"),
         (with_weight(SIX_NUMBERS.replace(b"<f8", b"<f-")), "must be an undamaged array"),
         (with_weight(npy_header(shape="(-3, -2)") + bytes(48)), "must be an undamaged array"),
+        (
+            with_weight(npy_header(shape=f"({'9' * 3000}, {'9' * 3000})") + bytes(48)),
+            "must be an undamaged array",
+        ),
         (with_weight(npy_header(shape="(3.0, 2)") + bytes(48)), "must be an undamaged array"),
         (with_weight(npy_header(shape="[3, 2]") + bytes(48)), "must be an undamaged array"),
         (with_weight(npy_header(shape="3") + bytes(24)), "must be an undamaged array"),
@@ -148,6 +152,7 @@ def test_a_missing_and_a_further_member_are_refused(tmp_path, content, message):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (with_weight(GOOD)[:60] + with_weight(GOOD)[80:], "expected members within the file"),
         (
             archive(("cgraph.npy", TEXT), ("cgraph.npx", TEXT)).replace(b"npx", b"npy"),
             "got one name twice",

@@ -52,7 +52,10 @@ def frame(o: Window) -> tuple[int, int]:
 
 
 def scratch(o: Window, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any) -> Scratch:
-    """The same for vectors of all sizes. Behind the weights lies a frame or a turned gradient."""
+    """Returns where a step keeps what in its scratch, whatever the size of vectors.
+
+    A frame and a turned gradient share a place.
+    """
     line, vector, taps = LINE // itemsize, WIDEST // itemsize, o.k_h * o.k_w
     height, width = frame(o)
     begin = up(max(DEPTH, taps) * PACKED, line)

@@ -69,10 +69,10 @@ cdef class Port:
 
 
 cdef class RowPort(Port):
-    """Of one sample at a time."""
+    """The port of a node whose samples pass one at a time."""
 
     def __init__(self, Py_ssize_t at, Py_ssize_t nbytes):
-        """In bytes."""
+        """at, nbytes: the offset of the node's data and their size, in bytes."""
         self.at, self.nbytes = at, nbytes
 
     cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:

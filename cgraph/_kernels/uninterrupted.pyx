@@ -142,7 +142,7 @@ cdef class Snapshot:
     """Attributes and contents of arrays as they were when the snapshot was told of them."""
 
     def __cinit__(self):
-        self.attributes, self.fields, self.arrays, self.copies = [], [], [], []
+        self.attributes, self.fields, self.arrays, self.copies, self.held = [], [], [], [], []
 
     def add_attributes(self, holder):
         """Keeps all attributes in the dictionary of an object."""
@@ -159,8 +159,17 @@ cdef class Snapshot:
         self.arrays.append(array)
         self.copies.append(copy)
 
+    def add_held_array(self, holder, str name):
+        """Keeps which array an attribute is, and its content."""
+        array = getattr(holder, name)
+        self.held.append((holder, name, array, array.copy()))
+
     cpdef int renew(self) except -1:
-        """Keeps the contents that the arrays have now."""
+        """Keeps the contents that arrays have now, and which arrays attributes are now."""
+        cdef list held = self.held
+        self.held = []
+        for holder, name, _, _ in held:
+            self.add_held_array(holder, name)
         return assign(self.copies, self.arrays)
 
     cpdef int restore(self) except -1:
@@ -172,6 +181,9 @@ cdef class Snapshot:
                 del live[name]
         for holder, name, value in self.fields:
             PyObject_GenericSetAttr(holder, name, value)
+        for holder, name, array, copy in self.held:
+            array[...] = copy
+            PyObject_GenericSetAttr(holder, name, array)
         return assign(self.arrays, self.copies)
 
 
