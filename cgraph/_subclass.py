@@ -20,7 +20,7 @@ def check_class(cls: type[Any], base: type[Any]) -> None:
             )
 
 
-def check_identity(cls: type[Any]) -> None:
+def check_identity(cls: Any) -> None:
     """Refuses a class that compares its nodes by anything but identity: sets and dicts of nodes are everywhere here.
 
     Asked when a node is constructed, since ``@dataclass`` adds its methods to a class that is already there.
