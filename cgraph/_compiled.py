@@ -214,10 +214,13 @@ class Compiled:
 
     def _has_run(self, target: Node | None = None) -> None:
         """The nodes' own backward pass may follow, at all outputs, or at the one that alone was computed."""
+        last = None
         for node in self._program.outputs:
             node._has_run = target is None or node is target
-        if _passes.waiting_forward.starts:
-            _passes.waiting_forward.forget(self)
+            root = node._component.root()
+            if root is not last and root.forward:
+                _passes.waiting_forward.forget(root, self)
+            last = root
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""

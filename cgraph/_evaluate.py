@@ -154,6 +154,8 @@ def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> R
             snapshot.add_attributes(holder)
         for graph in graphs:
             snapshot.add_field(graph._arena.memory, "fresh")
+        for root in {node._component.root() for node in order}:
+            snapshot.add_field(root, "forward")
         for holder in holders:
             for array in _arrays(holder):
                 snapshot.add_array(array)

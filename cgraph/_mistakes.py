@@ -10,7 +10,8 @@ missing. Why the criteria find these mistakes and nothing else: docs/decisions/0
 import warnings
 from typing import Any
 
-from cgraph._passes import above, below, component, waiting_backward, waiting_forward
+from cgraph._kernels.uninterrupted import Component
+from cgraph._passes import above, below, waiting_backward, waiting_forward
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 
@@ -33,13 +34,14 @@ def before_backward(end: Node) -> None:
     Every input calls when it has been computed, and the last call has the node computed. So a node that waits was
     computed from another forward pass of some leaf than what an input of it holds now.
     """
-    if "forward" in end._warned:
+    root = end._component.root()
+    if "forward" in root.warned:
         return
-    nodes = [node for node in waiting_forward.nodes() if end in below(node)]
-    if nodes and not _was_warned(end, "forward"):
+    nodes = [node for node in waiting_forward.nodes(root) if end in below(node)]
+    if nodes:
         node = nodes[0]
         _warn(
-            end,
+            root,
             "forward",
             f"{type(end).__name__}: backwardPropagation begins at a node that was computed from two different "
             f"forward passes of one leaf: {node!r} has had {node.b_count} of {len(node.backward)} calls since it "
@@ -50,11 +52,12 @@ def before_backward(end: Node) -> None:
 
 def before_update(start: Node) -> None:
     """Warns where a node above `start` waits in a backward pass, and something would have learnt from it."""
-    if "backward" in start._warned:
+    root = start._component.root()
+    if "backward" in root.warned:
         return
-    nodes = waiting_backward.nodes()
+    nodes = waiting_backward.nodes(root)
     stuck = [node for node in nodes if start in below(node) and _learns(node)]
-    if stuck and not _was_warned(start, "backward"):
+    if stuck:
         # What waits further up does so because the last one does.
         after = below(stuck[0]).intersection(nodes)
         node = next((n for n in after if len(below(n).intersection(nodes)) == 1), stuck[0])
@@ -62,7 +65,7 @@ def before_update(start: Node) -> None:
         silent = {number: c for number, c in enumerate(node.forward) if c not in called}
         names = ", ".join(f"forward[{number}], {c!r}" for number, c in silent.items())
         _warn(
-            start,
+            root,
             "backward",
             f"{type(start).__name__}: update finds {node!r} still waiting in a backward pass, so that nothing learns "
             f"from there on: {node.f_count} of {len(node.forward)} consumers have called, but never "
@@ -79,20 +82,6 @@ def _learns(node: Node) -> bool:
     )
 
 
-def _was_warned(node: Node, kind: str) -> bool:
-    """Whether the node's graph has had this warning; the node may be newer than the warning."""
-    nodes = component(node)
-    warned = any(kind in member._warned for member in nodes)
-    if warned:
-        _mark(nodes, kind)
-    return warned
-
-
-def _warn(node: Node, kind: str, message: str) -> None:
+def _warn(root: Component, kind: str, message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
-    _mark(component(node), kind)  # not if the warning is raised as an error
-
-
-def _mark(nodes: set[Node], kind: str) -> None:
-    for node in nodes:
-        node._warned |= {kind}
+    root.warned |= {kind}  # not if the warning is raised as an error

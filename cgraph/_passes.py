@@ -13,7 +13,7 @@ from operator import attrgetter, methodcaller
 from typing import Any
 from weakref import ref
 
-from cgraph._kernels.uninterrupted import complete
+from cgraph._kernels.uninterrupted import Component, complete
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 # Called with the name of the method and the node, when the node has worked.
@@ -25,22 +25,24 @@ _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 class Waiting:
     """The nodes that passes of one kind have left waiting for further calls.
 
-    A list of them is kept by the node on which the pass was called, and that node is known here, weakly. What stands in
-    a list may have worked since then: the counters tell. Nothing is locked: the list of another thread may be missed
-    once, and its next pass makes it again.
+    A list of them is kept by the node on which the pass was called, and that node is known to its component, weakly.
+    What stands in a list may have worked since then: the counters tell. Nothing is locked: the list of another thread
+    may be missed once, and its next pass makes it again.
 
     Parameters
     ----------
     counter : str
-        The attribute that is not 0 while a node waits.
+        The attribute of a node that is not 0 while it waits.
     lists : str
-        The attribute for the list.
+        The attribute of a node for the list.
+    kind : str
+        The attribute of a component for the nodes with a list.
     """
 
-    def __init__(self, counter: str, lists: str) -> None:
+    def __init__(self, counter: str, lists: str, kind: str) -> None:
         self.waits = attrgetter(counter)
         self.lists = lists
-        self.starts: set[ref[Node]] = set()
+        self.kind = kind
 
     def note(self, start: Node, left: list[Node]) -> None:
         """At the end of a pass that was called on `start`."""
@@ -48,15 +50,23 @@ class Waiting:
         if known:
             left = list(dict.fromkeys([*filter(self.waits, known), *left]))
         setattr(start, self.lists, left)
-        self.starts.add(ref(start, self.starts.discard))
+        root = start._component.root()
+        starts = getattr(root, self.kind)
+        if starts is None:
+            starts = set()
+            setattr(root, self.kind, starts)
+        starts.add(ref(start, root.drop))
 
-    def nodes(self) -> dict[Node, list[Node]]:
-        """Each node that waits, with the nodes on which the passes were called that left it so.
+    def nodes(self, root: Component) -> dict[Node, list[Node]]:
+        """Each node of a component that waits, with the nodes on which the passes were called that left it so.
 
         What has worked since then is taken out, before another pass leaves it waiting for another reason.
         """
         found: dict[Node, list[Node]] = {}
-        for reference in self.starts.copy():
+        starts = getattr(root, self.kind)
+        if not starts:
+            return found
+        for reference in starts.copy():
             start = reference()
             known = getattr(start, self.lists, ())
             left = list(filter(self.waits, known))
@@ -65,21 +75,28 @@ class Waiting:
             if start is not None and getattr(start, self.lists) is known:
                 setattr(start, self.lists, left)
                 if not left:
-                    self.starts.discard(reference)
+                    starts.discard(reference)
         return found
 
-    def forget(self, graph: Any) -> None:
-        """The nodes of a Graph do not count as waiting: it has computed them all, from what the leaves hold."""
-        for reference in self.starts.copy():
+    def forget(self, root: Component, graph: Any) -> None:
+        """The nodes of a Graph do not count as waiting: it has computed them all, from what the leaves hold.
+
+        The component gets another set, so that the old one may be put back.
+        """
+        kept = set()
+        for reference in getattr(root, self.kind).copy():
             start = reference()
             if start is not None:
                 left = [node for node in getattr(start, self.lists) if node._graph is not graph]
                 setattr(start, self.lists, left)
+                if left:
+                    kept.add(reference)
+        setattr(root, self.kind, kept)
 
 
 # What an update has left waiting is not noted: it is no mistake.
-waiting_forward = Waiting("b_count", "_left_forward")
-waiting_backward = Waiting("f_count", "_left_backward")
+waiting_forward = Waiting("b_count", "_left_forward", "forward")
+waiting_backward = Waiting("f_count", "_left_backward", "backward")
 
 
 @contextmanager
@@ -102,9 +119,11 @@ def observing(observer: Observer) -> Iterator[None]:
 def forward_pass(start: Node) -> None:
     """A call of forwardPropagation on `start`, and all calls that follow from it."""
     observe = _observer.get()
-    pending = [start]
+    begin_anew = partial(_break_off, start, True)
     waiting: list[Node] = []
     try:
+        # A signal at the end of the loop counts as one at the instruction in front of it, which so has to stand here.
+        pending = [start]
         while pending:
             node = pending.pop()
             arrived = node.b_count + 1
@@ -127,7 +146,7 @@ def forward_pass(start: Node) -> None:
         if left:
             waiting_forward.note(start, left)
     except BaseException:
-        complete(partial(_break_off, start, True))
+        complete(begin_anew)
         raise
 
 
@@ -135,9 +154,10 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
     """A call of backwardPropagation or update on `start`, and all that follow; `method` is each node's work."""
     observe = _observer.get()
     work = methodcaller(method, *args)
-    pending = [start]
+    begin_anew = partial(_break_off, start, False)
     waiting: list[Node] = []
     try:
+        pending = [start]  # here, as in forward_pass
         while pending:
             node = pending.pop()
             arrived = node.f_count + 1
@@ -157,7 +177,7 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
         if left and method == "calcPartialDerivative":
             waiting_backward.note(start, left)
     except BaseException:
-        complete(partial(_break_off, start, False))
+        complete(begin_anew)
         raise
 
 
@@ -187,6 +207,8 @@ def unlink(nodes: Iterable[Node]) -> None:
         node.backward.clear()
         node.b_count = node.f_count = 0
         node._left_forward = node._left_backward = ()
+        node._component.drop(ref(node))
+        node._component = Component()
         node._has_run = False
 
 

@@ -20,12 +20,12 @@ def check_class(cls: type[Any], base: type[Any]) -> None:
             )
 
 
-def check_identity(cls: type[Any]) -> None:
+def check_identity(cls: Any) -> None:
     """Refuses a class that compares its nodes by anything but identity: sets and dicts of nodes are everywhere here.
 
     Asked when a node is constructed, since ``@dataclass`` adds its methods to a class that is already there.
     """
-    if any(getattr(cls, name) is not getattr(object, name) for name in ("__eq__", "__hash__")):
+    if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
         raise TypeError(
             f"{cls.__name__}: a node must be compared by identity, without __eq__ and __hash__ of its own; "
             "for a dataclass write @dataclass(eq=False)"
@@ -54,3 +54,4 @@ class Unfinished:
         _data, _grad, _dtype, _kernels = (SetByConstructor() for _ in range(4))
         _domsize, _height, _width, _has_run = (SetByConstructor() for _ in range(4))
         f_count, b_count, forward, backward = (SetByConstructor() for _ in range(4))
+        _component = SetByConstructor()

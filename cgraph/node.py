@@ -22,7 +22,7 @@ from cgraph._array import (
     describe,
     is_iterable,
 )
-from cgraph._kernels.uninterrupted import attach, complete
+from cgraph._kernels.uninterrupted import Component, attach, complete, push
 from cgraph._subclass import Unfinished, check_class, check_identity
 
 
@@ -92,10 +92,10 @@ class Node(Unfinished):
     # The Graph that computes this node, and in whose arena its arrays then lie.
     _graph: Any = None
 
-    # The nodes that passes left waiting which were called on this one, and the mistakes that its graph was warned of.
+    # The nodes that passes left waiting which were called on this one, and what all connected nodes share of that.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
-    _warned: frozenset[str] = frozenset()
+    _component: Component
 
     # The names of the arrays that learn, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -226,7 +226,7 @@ class Node(Unfinished):
     def pushThis(self, node: Node) -> None:
         """Appends this node to ``node.forward``."""
         as_node(type(self).__name__, "node", node)
-        node.forward.append(self)
+        push(self, node)
 
     def detach(self) -> None:
         """Removes this node from its inputs' ``forward``, so that their backward pass no longer waits for it.

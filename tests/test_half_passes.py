@@ -4,27 +4,12 @@ import warnings
 
 import numpy as np
 import pytest
+from lines import SHIFTED, STUCK, line, show, warned_of
 from own_nodes import Failing
 from random_graphs import Recipe
 
 import cgraph as CG
 from cgraph._passes import observing
-
-SHIFTED = "two different forward passes of one leaf"
-STUCK = "still waiting in a backward pass"
-
-
-def line(weight=1.0):
-    """Input, target, prediction and loss of a straight line."""
-    x, t = CG.Leaf1(1), CG.Leaf1(1)
-    y = CG.Affine(x, [[weight], [0.0]])
-    return x, t, y, CG.MSE(y, t)
-
-
-def show(leaves, values):
-    for leaf, value in zip(leaves, values, strict=True):
-        leaf.getInput(np.full(leaf.size, value))
-        leaf.forwardPropagation()
 
 
 def state(nodes):
@@ -35,15 +20,6 @@ def state(nodes):
         for p in (p for p in CG.parameters(node) if p.node is node):
             arrays += [p.value, p.grad]
     return counters, [array.tolist() for array in arrays]
-
-
-def warned_of(call, *args):
-    """Which of the two mistakes a call warns of as an error; that changes nothing."""
-    try:
-        call(*args)
-    except RuntimeWarning as warning:
-        return SHIFTED if SHIFTED in str(warning) else STUCK
-    return None
 
 
 # A prediction alone

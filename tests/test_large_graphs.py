@@ -167,6 +167,7 @@ class Operations:
             for reduction in (sum, min, max, any, all, sorted):
                 name = reduction.__name__
                 monkeypatch.setattr(module, name, self.counted(reduction), raising=False)
+        monkeypatch.setattr("cgraph.node.check_identity", lambda cls: None)
         for compared in (CG.Node, Unit, Block):
             monkeypatch.setattr(compared, "__eq__", self.equal, raising=False)
 

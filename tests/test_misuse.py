@@ -101,9 +101,12 @@ def test_a_constructor_that_calls_no_super_is_told_so():
 
     node = Unfinished()
     assert "Unfinished" in repr(node)
-    for use in (CG.ReLU, lambda n: CG.Add(n, n), lambda n: n.forwardPropagation()):
+    x = CG.Leaf1(1)
+    uses = CG.ReLU, lambda n: CG.Add(x, n), CG.Node.forwardPropagation, lambda n: n.pushThis(x)
+    for use in uses:
         with pytest.raises(AttributeError, match=r"must call super\(\).__init__\(\)"):
             use(node)
+    assert x.forward == []
 
 
 def test_an_attribute_that_no_node_has_is_named():

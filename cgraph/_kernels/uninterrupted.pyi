@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, TypeVar, final
+from weakref import ref
 
 import numpy.typing as npt
 
@@ -7,11 +8,22 @@ _Result = TypeVar("_Result")
 
 class _Consumed(Protocol):
     forward: list[Any]
+    _component: Component
 
 def complete(function: Callable[[], object]) -> int: ...
 def assign(targets: list[npt.NDArray[Any]], sources: list[npt.NDArray[Any]]) -> int: ...
 def store(changes: list[tuple[tuple[str, ...], list[tuple[object, ...]]]]) -> None: ...
+
+@final
+class Component:
+    forward: set[ref[Any]] | None
+    backward: set[ref[Any]] | None
+    warned: frozenset[str]
+    def root(self) -> Component: ...
+    def drop(self, reference: ref[Any]) -> None: ...
+
 def attach(consumer: object, inputs: Iterable[_Consumed]) -> None: ...
+def push(consumer: _Consumed, node: _Consumed) -> None: ...
 
 @final
 class Snapshot:

@@ -11,6 +11,8 @@ cdef extern from "Python.h":
 cdef enum:
     TRIES = 1000    # of a function that signals interrupt
 
+cdef frozenset NOTHING = frozenset()
+
 
 cpdef int complete(function) except -1:
     """Calls a function until it returns, again if an exception ends it, which is raised afterwards.
@@ -49,11 +51,90 @@ def store(list changes):
                 PyObject_GenericSetAttr(row[0], names[i], row[1 + i])
 
 
+@cython.final
+cdef class Component:
+    """What nodes share that are or were connected: on which of them something is noted, and what was warned of.
+
+    The components of nodes that become connected are joined, and then the attributes of their common root count.
+
+    Attributes
+    ----------
+    forward, backward : set or None
+        Weak references to the nodes at which a forward or backward pass has noted what it left waiting.
+    warned : frozenset
+        The warnings that these nodes have had.
+    """
+
+    cdef Component parent
+    cdef int rank    # more than that of each component whose parent this is, so that no path is long
+    cdef public set forward, backward
+    cdef public frozenset warned
+
+    def __cinit__(self):
+        self.warned = NOTHING
+
+    cpdef Component root(self):
+        """The component that this one was joined into, or itself."""
+        cdef Component component = self
+        while component.parent is not None:
+            if component.parent.parent is not None:
+                component.parent = component.parent.parent
+            component = component.parent
+        return component
+
+    def drop(self, reference):
+        """Nothing is noted any longer at the node of a weak reference."""
+        cdef Component root = self.root()
+        if root.forward is not None:
+            root.forward.discard(reference)
+        if root.backward is not None:
+            root.backward.discard(reference)
+
+cdef Component joined(Component one, Component other):
+    """The common root, from now on, of two components."""
+    one, other = one.root(), other.root()
+    if one is other:
+        return one
+    if one.rank < other.rank:
+        one, other = other, one
+    one.forward = united(one.forward, other.forward)
+    one.backward = united(one.backward, other.backward)
+    one.warned |= other.warned
+    one.rank += one.rank == other.rank
+    other.parent = one
+    other.forward = other.backward = None
+    return one
+
+
+cdef set united(set one, set other):
+    if not other:
+        return one
+    if not one:
+        return other
+    one.update(other)
+    return one
+
+
 def attach(consumer, inputs):
-    """Appends a node to the `forward` of each of its inputs."""
+    """Joins a node's component with those of its inputs, and appends it to the `forward` of each."""
+    cdef Component component = None, other
     cdef list lists = [node.forward for node in inputs]
+    for node in inputs:
+        other = node._component
+        if component is None:
+            component = other.root()
+        elif other is not component:
+            component = joined(component, other)
+    consumer._component = Component() if component is None else component
     for forward in lists:
         forward.append(consumer)
+
+
+def push(consumer, node):
+    """Appends a node to the `forward` of another one, and joins their components."""
+    forward = node.forward
+    joined(consumer._component, node._component)
+    forward.append(consumer)
 
 
 @cython.final
