@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,6 +26,7 @@ from cgraph._evaluate import (
     preserving_graph,
 )
 from cgraph._gradient_report import GradientCheck, GradientError, GradientReport
+from cgraph._kernels.uninterrupted import complete
 from cgraph._targets import checked_compiled, checked_graph, checked_targets
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -130,8 +132,12 @@ def gradcheck(
     def check() -> GradientReport:
         targets = checked_targets(engine.order, wrt, engine.left_out)
         give_way(engine.order)
-        with np.errstate(all="ignore"):
+        put_back = partial(np.seterr, **np.geterr())
+        try:
+            np.seterr(all="ignore")
             check_contract(engine.order)
+        finally:
+            complete(put_back)  # what np.errstate would do, but whatever interrupts it
         rows = _rows(engine, targets, limits, generator if mode == "projection" else None)
         if isinstance(engine, GraphEngine):
             learning = [target for target in targets if target.name != "data"]
