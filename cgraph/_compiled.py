@@ -97,7 +97,10 @@ class Compiled:
         self._gradients: Gradients = "live"
         self._ready = False
         self._before: Snapshot | None = None  # the gradient sums with which the running batch began
+        self._has_computed = False  # since the last forward pass of the nodes
         store(self._arena.move_in(self))
+        for node in ends:
+            node._component.root().compiled = True
 
     def _begin(self, method: str) -> None:
         if self._stale:
@@ -167,6 +170,7 @@ class Compiled:
     def _start(self, gradients: Gradients) -> None:
         """Before data change: no backward pass may follow, here or of the nodes, until all have been computed."""
         self._ready = False
+        self._has_computed = True
         self._gradients = gradients
         for node in self._program.outputs:
             node._has_run = False
@@ -289,6 +293,11 @@ class Compiled:
         self._ready = False
         self._arena.lend_values()
         self._arena.lend_sums()
+
+    def _follow(self) -> None:
+        """Before a node is computed in a forward pass of the nodes themselves."""
+        self._has_computed = False
+        self._give_way()
 
     def _stand_aside(self) -> None:
         """Before nodes compute their data outside of a pass."""

@@ -8,6 +8,7 @@ missing. Why the criteria find these mistakes and nothing else: docs/decisions/0
 """
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 from cgraph._kernels.uninterrupted import Component
@@ -16,13 +17,14 @@ from cgraph._passes import above, below, waiting_backward, waiting_forward
 Node = Any  # a cgraph.node.Node; that module imports this one
 
 
-def check_end(node: Node) -> None:
-    """Refuses a node at which a backward pass cannot begin."""
+def check_end(node: Node, graphs: Sequence[Any]) -> None:
+    """Refuses a node at which a backward pass cannot begin; graphs: those to which nodes above it belong."""
     if node.size != 1:
         raise ValueError(
             f"{type(node).__name__}: backwardPropagation must begin at a node of one element, got {node.size}"
         )
-    if not node._has_run:
+    moved_on = any(graph._has_computed for graph in graphs if graph is not node._graph)
+    if moved_on or not node._has_run:
         raise RuntimeError(
             f"{type(node).__name__}: backwardPropagation needs a completed forward pass first"
         )

@@ -133,7 +133,7 @@ def forward_pass(start: Node) -> None:
                     waiting.append(node)
                 continue
             if node._graph is not None:
-                node._graph._give_way()
+                node._graph._follow()
             # With the gradients goes what is left of a backward pass that something kept waiting.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
@@ -219,6 +219,16 @@ def compute(order: Iterable[Node]) -> None:
         node.calcData()
         if observe is not None:
             observe("calcData", node)
+
+
+def graphs_above(end: Node) -> list[Any]:
+    """The Graphs to which a node and its ancestors belong."""
+    graph = end._graph
+    if not end._component.root().compiled:
+        return []
+    if graph is not None and not graph._stale:  # then all of them do
+        return [graph]
+    return list({id(x._graph): x._graph for x in above(end) if x._graph is not None}.values())
 
 
 def above(start: Node) -> set[Node]:

@@ -315,7 +315,8 @@ class Node(Unfinished):
         ValueError
             The node has no consumers and more than one element.
         RuntimeError
-            The node has no consumers and was not computed by a completed forward pass.
+            The node has no consumers and was not computed by a completed forward pass, or a Graph of nodes above it has
+            computed other data since.
 
         Warns
         -----
@@ -323,10 +324,11 @@ class Node(Unfinished):
             The node was computed from two different forward passes of one leaf.
         """
         if not self.forward:
-            _mistakes.check_end(self)
+            graphs = _passes.graphs_above(self)
+            _mistakes.check_end(self, graphs)
             _mistakes.before_backward(self)
-            if self._graph is not None:
-                self._graph._give_way()
+            for graph in graphs:
+                graph._give_way()
             self._grad[0] = 1
         _passes.backward_pass(self, "calcPartialDerivative")
 

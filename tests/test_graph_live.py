@@ -312,3 +312,58 @@ def test_what_was_written_survives_a_call_that_is_refused(call):
     assert (maps[1].gradKernel == 4).all()
     graph.update(0.5)
     assert (maps[1].kernel == 1).all()
+
+
+def outside():
+    """A body that a Graph has, and two losses on it outside of that."""
+    x, t = CG.Leaf1(2), CG.Leaf1(1)
+    y = CG.Affine(CG.Tanh(x), [[1.0], [2.0], [0.5]])
+    losses = [CG.MSE(y, t), CG.Dots(y, y)]
+    return x, t, y, losses
+
+
+def forward(x, t):
+    x.getInput([1, 2])
+    t.getInput([3])
+    x.forwardPropagation()
+    t.forwardPropagation()
+
+
+@pytest.mark.parametrize("call", ["forward", "predict", "sample", None])
+def test_a_loss_outside_needs_a_pass_of_its_own_after_the_graph_has_computed(call):
+    x, t, y, losses = outside()
+    graph = CG.Graph(y)
+    graph.predict({x: [[5, 5]]})
+    forward(x, t)
+    if call == "predict":
+        graph.predict({x: [[7, 8]]})
+    elif call is not None:
+        getattr(graph, call)(*[0] * (call == "sample"))
+    if call is not None:
+        with pytest.raises(RuntimeError, match="needs a completed forward pass first"):
+            losses[0].backwardPropagation()
+        assert not y.gradWeight.any()
+        forward(x, t)
+    for loss in losses:
+        loss.backwardPropagation()
+    gradients = y.gradWeight.copy(), x.grad.copy()
+    x, t, y, losses = outside()
+    forward(x, t)
+    for loss in losses:
+        loss.backwardPropagation()
+    np.testing.assert_allclose(gradients[0], y.gradWeight, 1e-12)
+    np.testing.assert_allclose(gradients[1], x.grad, 1e-12)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_two_losses_one_of_which_is_in_a_graph_go_backward_in_any_order(first):
+    expected = []
+    for compiled in (False, True):
+        x, t, y, losses = outside()
+        if compiled:
+            CG.Graph(losses[0]).predict({x: [[5, 5]], t: [[1]]})
+        forward(x, t)
+        losses[first].backwardPropagation()
+        losses[1 - first].backwardPropagation()
+        expected.append(np.concatenate([y.gradWeight.ravel(), x.grad]))
+    np.testing.assert_allclose(*expected, 1e-12)

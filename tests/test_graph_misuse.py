@@ -272,3 +272,34 @@ def test_a_graph_that_runs_in_one_thread_is_refused_to_another():
         thread.join()
     assert [result.tolist() for result in results] == [[[2], [3]]]
     assert graph.predict({x: [[5]]}).tolist() == [[6]]
+
+
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_a_graph_of_nodes_that_were_cut_runs_batches_that_it_has_not_run_before(layout):
+    def network():
+        rng = np.random.default_rng(0)
+        x = CG.Leaf2(5, 5)
+        below = [CG.Convolution2d([x], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(3)]
+        sparse = [
+            CG.Convolution2d(pair, rng.normal(size=(2, 2, 2)), 0.1)
+            for pair in (below[:2], below[1:], below[::2])
+        ]
+        return x, CG.Graph(CG.Norm2(CG.Concatenation(sparse)), layout=layout)
+
+    rows = np.random.default_rng(1).normal(size=(20, 5, 5))
+    (x, ours), (y, theirs) = network(), network()
+    x.cut()
+    np.testing.assert_array_equal(ours.step({x: rows}, 0.1), theirs.step({y: rows}, 0.1))
+    np.testing.assert_array_equal(ours.predict({x: rows}), theirs.predict({y: rows}))
+
+
+@pytest.mark.parametrize("layout", ["x", "LANES", "", None, 1, ["lanes"]])
+def test_a_layout_that_is_none_is_refused_and_leaves_the_nodes_where_they_are(layout):
+    graph, x, t, _y = affine_graph()
+    with pytest.raises((TypeError, ValueError)) as refused:
+        CG.Graph(graph.nodes[-1], layout=layout)
+    start = 'Graph: layout must be "auto", "lanes" or "samples", got '
+    assert str(refused.value).startswith(start)
+    if layout == "x":
+        assert str(refused.value) == f"{start}'x'"
+    graph.step({x: np.ones((1, 3)), t: np.ones((1, 2))}, 0.1)

@@ -397,15 +397,3 @@ def test_predictions_may_overwrite_what_they_are_made_of(way):
 
 
 # Options
-
-
-@pytest.mark.parametrize("layout", ["x", "LANES", "", None, 1, ["lanes"]])
-def test_a_layout_that_is_none_is_refused_and_leaves_the_nodes_where_they_are(layout):
-    graph, x, t, _y = affine_graph()
-    with pytest.raises((TypeError, ValueError)) as refused:
-        CG.Graph(graph.nodes[-1], layout=layout)
-    start = 'Graph: layout must be "auto", "lanes" or "samples", got '
-    assert str(refused.value).startswith(start)
-    if layout == "x":
-        assert str(refused.value) == f"{start}'x'"
-    graph.step({x: np.ones((1, 3)), t: np.ones((1, 2))}, 0.1)

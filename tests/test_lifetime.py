@@ -382,22 +382,3 @@ def test_a_node_that_raises_in_one_thread_does_not_disturb_another_threads_graph
         stop.set()
         thread.join()
     assert failures == []
-
-
-@pytest.mark.parametrize("layout", ["lanes", "samples"])
-def test_a_graph_of_nodes_that_were_cut_runs_batches_that_it_has_not_run_before(layout):
-    def network():
-        rng = np.random.default_rng(0)
-        x = CG.Leaf2(5, 5)
-        below = [CG.Convolution2d([x], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(3)]
-        sparse = [
-            CG.Convolution2d(pair, rng.normal(size=(2, 2, 2)), 0.1)
-            for pair in (below[:2], below[1:], below[::2])
-        ]
-        return x, CG.Graph(CG.Norm2(CG.Concatenation(sparse)), layout=layout)
-
-    rows = np.random.default_rng(1).normal(size=(20, 5, 5))
-    (x, ours), (y, theirs) = network(), network()
-    x.cut()
-    np.testing.assert_array_equal(ours.step({x: rows}, 0.1), theirs.step({y: rows}, 0.1))
-    np.testing.assert_array_equal(ours.predict({x: rows}), theirs.predict({y: rows}))

@@ -19,6 +19,7 @@ class Component:
     forward: set[ref[Any]] | None
     backward: set[ref[Any]] | None
     warned: frozenset[str]
+    compiled: bool
     def root(self) -> Component: ...
     def drop(self, reference: ref[Any]) -> None: ...
 

@@ -63,12 +63,15 @@ cdef class Component:
         Weak references to the nodes at which a forward or backward pass has noted what it left waiting.
     warned : frozenset
         The warnings that these nodes have had.
+    compiled : bool
+        Whether a Graph has been built of some of them.
     """
 
     cdef Component parent
     cdef int rank    # more than that of each component whose parent this is, so that no path is long
     cdef public set forward, backward
     cdef public frozenset warned
+    cdef public bint compiled
 
     def __cinit__(self):
         self.warned = NOTHING
@@ -100,6 +103,7 @@ cdef Component joined(Component one, Component other):
     one.forward = united(one.forward, other.forward)
     one.backward = united(one.backward, other.backward)
     one.warned |= other.warned
+    one.compiled |= other.compiled
     one.rank += one.rank == other.rank
     other.parent = one
     other.forward = other.backward = None

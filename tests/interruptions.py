@@ -1,0 +1,368 @@
+"""Calls that promise something of what an exception leaves, each on things made anew; and what has to hold afterwards."""
+
+import gc
+import os
+from functools import partial
+
+import numpy as np
+
+import cgraph as CG
+
+ROWS = np.random.default_rng(0).uniform(-1, 1, (24, 6, 6))
+TARGETS = np.random.default_rng(1).uniform(-1, 1, (24, 3))
+ETA = 0.125
+USUAL = np.geterr()
+
+
+class Scaled(CG.Node):
+    """An own node, whose methods are Python, and which puts another array in the place of its gradient sum."""
+
+    _parameters = (("w", "dw"),)
+
+    def __init__(self, x):
+        super().__init__(x.size, x.height, x.width, [x])
+        self.w, self.dw = np.full(1, 2.0), np.zeros(1)
+
+    def calcData(self):
+        self.data = self.w * self.backward[0].data
+
+    def calcPartialDerivative(self):
+        x = self.backward[0]
+        x.grad += self.w * self.grad
+        self.dw = self.dw + x.data @ self.grad
+
+    def updateParameters(self, eta):
+        """Learns nothing: an update that an own node's method ends is the one thing that cannot be put back."""
+
+
+class Network:
+    """A convolutional network with everything that has parameters; what its arrays hold can be compared."""
+
+    def __init__(self, own=False, **compiled):
+        rng = np.random.default_rng(2)
+        self.image, self.target = CG.Leaf2(6, 6), CG.Leaf1(3)
+        maps = [
+            CG.Convolution2d([self.image], rng.uniform(-1, 1, (1, 3, 3)), 0.5) for _ in range(3)
+        ]
+        self.deep = CG.Convolution2d(maps, rng.uniform(-1, 1, (3, 2, 2)), 0.25)
+        joined = CG.Concatenation([*maps, Scaled(self.deep) if own else self.deep])
+        self.y = CG.Affine(joined, rng.uniform(-1, 1, (joined.size + 1, 3)))
+        self.loss = CG.MSE(self.y, self.target)
+        self.nodes = CG.ancestors(self.loss)
+        self.feed = {self.image: ROWS, self.target: TARGETS}
+        self.few = {self.image: ROWS[:3], self.target: TARGETS[:3]}
+        self.graph = CG.Graph(self.loss, **compiled) if compiled else None
+
+    def filled(self):
+        """With gradient sums that are not 0."""
+        self.graph.accumulate(self.few)
+        return self
+
+    def looked_at(self):
+        """With arrays that were handed out."""
+        self.handed_out = CG.parameters(self.loss)
+        return self
+
+    def parameters(self):
+        return [p.value.copy() for p in CG.parameters(self.loss)]
+
+    def sums(self):
+        return [p.grad.copy() for p in CG.parameters(self.loss)]
+
+    def state(self):
+        """What the nodes hold."""
+        return [
+            *self.parameters(),
+            *self.sums(),
+            *(node._data.copy() for node in self.nodes),
+            *([node.f_count] for node in self.nodes),
+            *([node.b_count] for node in self.nodes),
+            *([len(node.forward)] for node in self.nodes),
+        ]
+
+    def pass_of_nodes(self):
+        for leaf, rows in self.few.items():
+            leaf.getInput(rows[0])
+        for leaf in self.few:
+            leaf.forwardPropagation()
+        self.loss.backwardPropagation()
+
+
+def same(found, expected):
+    return all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+
+
+def close(found, expected):
+    return all(np.allclose(a, b, 1e-12, 1e-12) for a, b in zip(found, expected, strict=True))
+
+
+# Each returns the call, and what is to be asked afterwards: whether all is right.
+
+COMPILED = {
+    "samples": partial(Network, layout="samples", threads=1),
+    "lanes": partial(Network, layout="lanes", threads=1),
+    "threads": partial(Network, layout="lanes", threads=2),
+    "own": partial(Network, own=True, layout="auto", threads=1),
+}
+
+
+def construction(make):
+    net = make().filled()
+    before = net.state()
+
+    def right():
+        return (
+            same(net.state(), before) and np.isfinite(CG.Graph(net.loss).step(net.few, ETA)).all()
+        )
+
+    return lambda: CG.Graph(net.loss), right
+
+
+def first_construction(make):
+    net = Network(own=make is COMPILED["own"])
+    net.pass_of_nodes()
+    before = net.state()
+
+    def right():
+        unchanged = same(net.state(), before)
+        net.pass_of_nodes()
+        return unchanged and np.isfinite(net.loss.data).all()
+
+    return lambda: CG.Graph(net.loss), right
+
+
+def sample(make):
+    net = make().filled()
+    before = net.parameters(), net.sums()
+    return lambda: net.graph.sample(
+        1
+    ), lambda: same(net.parameters(), before[0]) and same(net.sums(), before[1])
+
+
+def gradcheck(make, compiled=True):
+    net = make().filled()
+    before = net.state()
+    subject = net.graph if compiled else net.loss
+    check = partial(CG.gradcheck, subject, mode="projection", wrt=[net.y])
+    return check, lambda: same(net.state(), before)
+
+
+def gradcheck_of_nodes(make):
+    return gradcheck(make, compiled=False)
+
+
+def learning(make, prepare, call):
+    """The parameters are those after some number of whole batches; the sums those with which the next began."""
+    ends = []
+    whole = 8 if call == "train" else 24
+    for batches in range(24 // whole + 1):
+        net = make()
+        prepare(net)
+        for first in range(0, batches * whole, whole):
+            part = {leaf: rows[first : first + whole] for leaf, rows in net.feed.items()}
+            if call == "accumulate":
+                net.graph.accumulate(part)
+            else:
+                net.graph.step(part, ETA)
+        ends.append((net.parameters(), net.sums()))
+    net = make()
+    prepare(net)
+    arguments = {"accumulate": (), "step": (ETA,), "train": (ETA, 8)}[call]
+
+    def right():
+        found = net.parameters(), net.sums()
+        return any(close(found[0], end[0]) and close(found[1], end[1]) for end in ends)
+
+    return lambda: getattr(net.graph, call)(net.feed, *arguments), right
+
+
+def learning_from(state, call):
+    prepare = {"zero": lambda net: None, "lent": Network.looked_at, "filled": Network.filled}[state]
+    return lambda make: learning(make, prepare, call)
+
+
+def one_pass(make, call):
+    """Of the sample that the leaves hold."""
+    ends = []
+    for done in (False, True):
+        net = make().filled()
+        net.graph.forward()
+        if done:
+            getattr(net.graph, call)(*[ETA][: call == "update"])
+        ends.append((net.parameters(), net.sums()))
+    net = make().filled()
+    net.graph.forward()
+
+    def right():
+        found = net.parameters(), net.sums()
+        return any(same(found[0], end[0]) and same(found[1], end[1]) for end in ends)
+
+    return lambda: getattr(net.graph, call)(*[ETA][: call == "update"]), right
+
+
+def look_at_sums(make):
+    net = make().filled()
+    expected = make().filled().sums()
+    return lambda: net.deep.gradKernel, lambda: same(net.sums(), expected)
+
+
+def written_before(make):
+    """What was written into a parameter counts, also if the call after it is interrupted, or refused."""
+    net = make()
+    net.deep.kernel[...] = 3
+
+    def call():
+        net.graph.predict(net.few, net.y)
+
+    return call, lambda: (net.deep.kernel == 3).all()
+
+
+def pass_of_nodes(make, call):
+    """The next pass begins anew, unless the call was stopped before it did anything or after it did all."""
+    net, twin = make(), make()
+    for leaf, rows in net.few.items():
+        leaf.getInput(rows[0])
+    if call != "forward":
+        net.image.forwardPropagation()
+        net.target.forwardPropagation()
+    if call == "update":
+        net.loss.backwardPropagation()
+
+    def right():
+        counts = {node.b_count + node.f_count for node in net.nodes}
+        if net.loss.b_count:
+            counts = {0}  # the image's call was completed
+            net.target.forwardPropagation()
+        for mine, theirs in zip(CG.parameters(net.loss), CG.parameters(twin.loss), strict=True):
+            mine.grad[...] = 0
+            theirs.value = mine.value
+        net.pass_of_nodes()
+        twin.pass_of_nodes()
+        return counts == {0} and same(net.sums(), twin.sums())
+
+    calls = {
+        "forward": net.image.forwardPropagation,
+        "backward": net.loss.backwardPropagation,
+        "update": partial(net.loss.update, ETA),
+    }
+    return calls[call], right
+
+
+def evaluating(make):
+    net = make().filled()
+    net.image.getInput(ROWS[0])
+    before = net.parameters(), net.sums()
+
+    def right():
+        counts = [node.f_count + node.b_count for node in net.nodes]
+        return not any(counts) and same(net.parameters(), before[0]) and same(net.sums(), before[1])
+
+    return lambda: CG.evaluate(net.loss), right
+
+
+def forward_of_graph(make):
+    """A backward pass afterwards is that of the sample that the leaves hold, or is refused."""
+    net, twin = make(), make()
+    for each in (net, twin):
+        for leaf, rows in each.few.items():
+            leaf.getInput(rows[0])
+    twin.graph.forward()
+    twin.graph.backward()
+
+    def right():
+        try:
+            net.graph.backward()
+        except RuntimeError:
+            return not any(each.any() for each in net.sums())
+        return same(net.sums(), twin.sums())
+
+    return net.graph.forward, right
+
+
+def attaching(make):
+    net = Network()
+    maps = net.deep.backward
+
+    def call():
+        CG.Convolution2d(maps, np.ones((3, 2, 2)), 0.0)
+
+    def right():
+        added = [[node for node in x.forward if node not in net.nodes] for x in maps]
+        if any(added):
+            added[0][0].calcData()
+        return all(each == added[0] and len(each) < 2 for each in added)
+
+    return call, right
+
+
+def detaching(make):
+    net = Network()
+    probe = CG.Concatenation(net.deep.backward)
+
+    def right():
+        return len({probe in x.forward for x in probe.backward}) == 1
+
+    return probe.detach, right
+
+
+def cutting(make):
+    net = Network()
+
+    def right():
+        return len({bool(node.forward or node.backward) for node in net.nodes}) == 1
+
+    return net.y.cut, right
+
+
+def loading(make, folder):
+    net, other = make().looked_at(), make()
+    CG.save_parameters(folder / "parameters.npz", net.loss)
+    other.graph.step(other.feed, ETA)
+    ends = net.parameters(), other.parameters()
+
+    def right():
+        return any(same(other.parameters(), end) for end in ends)
+
+    return lambda: CG.load_parameters(folder / "parameters.npz", other.loss), right
+
+
+def saving(make, folder):
+    net = make()
+    path = folder / "parameters.npz"
+    CG.save_parameters(path, net.loss, {"version": 1})
+
+    def right():
+        gc.collect()  # what an interrupted zipfile says at its end belongs here
+        names = os.listdir(folder)
+        return names == [path.name] and CG.read_metadata(path)["version"] in (1, 2)
+
+    return lambda: CG.save_parameters(path, net.loss, {"version": 2}), right
+
+
+CALLS = {
+    "construction": construction,
+    "first construction": first_construction,
+    "sample": sample,
+    "gradcheck": gradcheck,
+    "gradcheck of nodes": gradcheck_of_nodes,
+    **{
+        f"{call}, sums {state}": learning_from(state, call)
+        for call in ("accumulate", "step", "train")
+        for state in ("zero", "lent", "filled")
+    },
+    "backward": partial(one_pass, call="backward"),
+    "update": partial(one_pass, call="update"),
+    "look at sums": look_at_sums,
+    "written before": written_before,
+    "forward pass of nodes": partial(pass_of_nodes, call="forward"),
+    "backward pass of nodes": partial(pass_of_nodes, call="backward"),
+    "update of nodes": partial(pass_of_nodes, call="update"),
+    "evaluate": evaluating,
+    "forward": forward_of_graph,
+}
+OF_NODES = {"attaching": attaching, "detaching": detaching, "cutting": cutting}
+OF_FILES = {"loading": loading, "saving": saving}
+TABLE = [
+    *((call, make) for call in CALLS for make in COMPILED),
+    *((call, "samples") for call in [*OF_NODES, *OF_FILES]),
+]
