@@ -1,4 +1,4 @@
-"""Calls that promise something of what an exception leaves, each on things made anew; and what has to hold afterwards."""
+"""Calls that promise something of what an exception leaves, each on things made anew; and what has to hold then."""
 
 import gc
 import os
