@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from interrupts import events, stopped
 from model_files import graph_of, in_threads, posix, save, save_often, saved_value
 
 import cgraph as CG
@@ -96,18 +97,13 @@ def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda _: None)  # it takes most of the time
     if not renames:
         monkeypatch.setattr(_files, "_rename", lambda *_: False)
-    interrupted(
-        sys.maxsize, lambda: CG.save_parameters(path, graph)
-    )  # 3.12 traces from the second on
-    for moment in itertools.count():
+    events(lambda: CG.save_parameters(path, graph), opcodes=True)  # 3.12 traces from the second on
+    for moment in itertools.count(1):
         path.write_bytes(old)
-        try:
-            interrupted(moment, lambda: CG.save_parameters(path, graph))
-        except KeyboardInterrupt:
-            assert path.read_bytes() in (old, new) or not renames
-            assert os.listdir(tmp_path) == ["model.npz"]
-        else:
+        if stopped(lambda: CG.save_parameters(path, graph), moment, opcodes=True):
             break
+        assert path.read_bytes() in (old, new)
+        assert os.listdir(tmp_path) == ["model.npz"]
     assert path.read_bytes() == new
     assert moment > 200
 
@@ -117,39 +113,12 @@ def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch
 def test_an_interrupt_at_any_bytecode_loads_all_or_nothing(tmp_path):
     path, graph = tmp_path / "model.npz", graph_of(1)
     CG.save_parameters(path, graph_of(2))
-    interrupted(sys.maxsize, lambda: CG.load_parameters(path, graph))
-    for moment in itertools.count():
+    events(lambda: CG.load_parameters(path, graph), opcodes=True)
+    for moment in itertools.count(1):
         for item in CG.parameters(graph):
             item.value[...] = 1
-        try:
-            interrupted(moment, lambda: CG.load_parameters(path, graph))
-        except KeyboardInterrupt:
-            assert len({item.value.sum() // item.value.size for item in CG.parameters(graph)}) == 1
-        else:
+        if stopped(lambda: CG.load_parameters(path, graph), moment, opcodes=True):
             break
+        assert len({item.value.sum() // item.value.size for item in CG.parameters(graph)}) == 1
     assert CG.parameters(graph)[0].value[0, 0] == 2
     assert moment > 200
-
-
-def interrupted(moment, call):
-    """Call, with a Ctrl-C before the bytecode of that number in the modules that read and write files."""
-    left = moment
-
-    def trace(frame, event, _):
-        nonlocal left
-        if frame.f_globals["__name__"] not in ("cgraph.io", "cgraph._files", "cgraph._npz"):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            left -= 1
-            if left < 0:
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        call()
-    finally:
-        sys.settrace(before)
