@@ -52,6 +52,8 @@ def train(
     }
     rng = np.random.default_rng(seed)
     model = _build(metadata, rng)
+    if not abs(eta) <= float(np.finfo(dtype).max):
+        raise FloatingPointError(f"the learning rate {eta} is not finite in {dtype}")
     _make_writable(output)
     _announce(metadata, dataset, model, engine)
 
@@ -219,3 +221,6 @@ def _make_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder.resolve()}: no permission to write")
+    for name in ("model.npz", "loss.png"):
+        if (folder / name).is_dir():
+            raise IsADirectoryError(f"{folder / name}: is a folder, where a file is to be written")

@@ -52,7 +52,7 @@ class _Watch:
         for node in self.order:
             self.work(node, "calcData", [*inputs_of(node), *values_of(node)])
             known = self.data.setdefault(node, node.data.copy())
-            if not np.array_equal(known, node.data, equal_nan=True):
+            if not agree(known, node.data, largest(known)):
                 raise self.error(
                     node,
                     "two forward passes at the same point differ: calcData draws at random, or depends on what it has "
@@ -91,8 +91,7 @@ class _Watch:
         """Refuses what a node has added to an array if it is not what it has added in the first pass."""
         share, scale = array - was, max(1.0, largest(array), largest(was))
         known, known_scale = self.shares.setdefault((node, name), (share, scale))
-        unit = float(np.finfo(share.dtype).eps) * max(scale, known_scale)
-        if np.allclose(known, share, rtol=0, atol=ROUNDING * unit, equal_nan=True):
+        if agree(known, share, max(scale, known_scale)):
             return
         if begin_at_zero:
             text = f"two backward passes at the same point differ in what calcPartialDerivative adds to {name}"
@@ -111,6 +110,12 @@ class _Watch:
     def error(self, node: Node, text: str) -> GradientError:
         number = self.order.index(node)
         return GradientError(f"gradcheck: {node!r}, number {number} of the ancestors: {text}", node)
+
+
+def agree(first: Array, second: Array, scale: float) -> bool:
+    """Whether two arrays differ by rounding alone, of numbers as large as `scale`."""
+    allowed = ROUNDING * float(np.finfo(second.dtype).eps) * scale
+    return np.allclose(first, second, rtol=0, atol=allowed, equal_nan=True)
 
 
 def inputs_of(node: Node) -> list[Named]:

@@ -31,6 +31,7 @@ __all__ = [
 Bytes = NDArray[np.uint8]
 
 _HELD_OUT = 360  # a fifth of the 1,797 digits
+DIVERGED = 4.0  # times the loss of guessing
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +173,8 @@ def train_epochs(
     Raises
     ------
     FloatingPointError
-        The loss, or that of the held-out images, is no longer finite: the learning rate is too large.
+        The loss, or that of the held-out images, is no longer finite, or it is far larger than that of guessing after the
+        last epoch: the learning rate is too large.
     """
     at_once = max(engine.images_at_once // batch, 1) * batch
     for number in range(1, epochs + 1):
@@ -189,6 +191,8 @@ def train_epochs(
         test_loss, test_accuracy = evaluate(engine, dataset)
         _check_finite(test_loss, "the loss of the held-out images", number, eta)
         seconds = time.perf_counter() - start
+        if number == epochs:
+            _check_size(total / len(order), dataset.classes, eta)
         yield Epoch(number, total / len(order), test_loss, test_accuracy, seconds)
 
 
@@ -196,6 +200,15 @@ def _check_finite(loss: float, name: str, epoch: int, eta: float) -> None:
     if not math.isfinite(loss):
         raise FloatingPointError(
             f"{name} is {loss} in epoch {epoch}: try a smaller learning rate than {eta}"
+        )
+
+
+def _check_size(loss: float, classes: int, eta: float) -> None:
+    """Refuse a loss that is finite only because `CEE` keeps it so: a guess has the logarithm of the classes."""
+    if loss > DIVERGED * math.log(classes) > 0:
+        raise FloatingPointError(
+            f"the loss is {loss:.4g} after the last epoch, far worse than guessing: try a smaller learning rate than "
+            f"{eta}"
         )
 
 

@@ -5,6 +5,9 @@ import signal
 import sys
 import time
 
+FINALISERS = ("__del__", "forget")  # what is called when an object ends
+HOOKS = ("_pytest", "pluggy", "hypothesis")
+
 
 class Stopped(BaseException):
     """As KeyboardInterrupt is."""
@@ -74,10 +77,25 @@ class Alarm:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, self.previous)
 
-    def ring(self, *_):
-        if self.armed and self.left:
-            self.left -= 1
+    def ring(self, _, frame):
+        """Raises, and rings once more a little later if it is to, or if nobody would have heard."""
+        if not (self.armed and self.left):
+            return
+        heard = not self.is_swallowed(frame)
+        self.left -= heard
+        if self.left:
+            signal.setitimer(signal.ITIMER_REAL, self.random.uniform(5e-6, 2e-4))
+        if heard:
             raise Stopped
+
+    def is_swallowed(self, frame):
+        """Whether Python would report an exception here instead of raising it: in a finaliser, or a hook of a test."""
+        while frame is not None and frame.f_code is not Alarm.stops.__code__:
+            module = frame.f_globals.get("__name__", "").partition(".")[0]
+            if frame.f_code.co_name in FINALISERS or module in HOOKS:
+                return True
+            frame = frame.f_back
+        return frame is None
 
     def stops(self, call, seconds):
         """Whether a call that takes about so long was stopped, by one signal or two."""
@@ -85,11 +103,8 @@ class Alarm:
         try:
             try:
                 self.armed = True
-                first, second = (
-                    seconds * self.random.uniform(0, 1.2),
-                    self.random.uniform(5e-6, 2e-4),
-                )
-                signal.setitimer(signal.ITIMER_REAL, max(1e-6, first), second)
+                first = seconds * self.random.uniform(0, 1.2)
+                signal.setitimer(signal.ITIMER_REAL, max(1e-6, first))
                 call()
             finally:
                 self.armed = False

@@ -250,3 +250,16 @@ def test_the_backend_of_a_notebook_does_not_matter(tmp_path, backend):
     assert done.returncode == 0
     assert "no loss curve" not in done.stderr
     assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("eta", "says"), [(50, "far worse than guessing"), (1e39, "not finite in float32")]
+)
+def test_a_learning_rate_that_is_far_too_large_ends_without_a_model(
+    eta, says, tmp_path, capsys, no_extras
+):
+    """Also where the loss stays finite, since CEE keeps it so."""
+    words = ["train", "digits", "--epochs", 2, "--eta", eta, "--output", tmp_path]
+    assert cli.main([str(word) for word in words]) == 1
+    assert says in capsys.readouterr().err
+    assert not (tmp_path / "model.npz").exists()

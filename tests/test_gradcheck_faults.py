@@ -296,3 +296,16 @@ def test_the_docstring_states_the_tolerances():
 
 def number(value):
     return f"{value:.0e}".replace("e-0", "e-")
+
+
+@both_modes
+@pytest.mark.parametrize("tiny", [1e-9, 1e-12, 1e-15, 1e-300])
+def test_a_tiny_element_beside_a_fault_hides_nothing(tiny, mode):
+    x, t = CG.Leaf1(3), CG.Leaf1(3)
+    x.getInput([0.5, tiny, -2])
+    t.getInput([5, 6, 7])
+    loss = CG.Norm2(CG.Add(Distorted(x, lambda g: 0.5 * g), t))
+    with pytest.raises(CG.GradientError, match="difference") as caught:
+        CG.gradcheck(loss, wrt=[x], mode=mode)
+    assert "kink" not in str(caught.value)
+    assert "no step" not in str(caught.value)
