@@ -173,8 +173,8 @@ def train_epochs(
     Raises
     ------
     FloatingPointError
-        The loss, or that of the held-out images, is no longer finite, or it is far larger than that of guessing in the end:
-        the learning rate is too large.
+        The loss, or that of the held-out images, is no longer finite, or it ends far above that of guessing: the
+        learning rate is too large.
     """
     at_once = max(engine.images_at_once // batch, 1) * batch
     for number in range(1, epochs + 1):
