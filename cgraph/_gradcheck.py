@@ -127,24 +127,26 @@ def gradcheck(
         raise ValueError(f"gradcheck: mode must be 'full' or 'projection', got {describe(mode)}")
     single = any(node.dtype.itemsize == 4 for node in engine.order)
     limits = _limits(LIMITS["float32" if single else "float64"], eps, rtol, atol)
-    generator = _generator(rng)
+    put_back = partial(np.seterr, **np.geterr())
 
     def check() -> GradientReport:
+        generator = _generator(rng)
         targets = checked_targets(engine.order, wrt, engine.left_out)
         give_way(engine.order)
-        put_back = partial(np.seterr, **np.geterr())
-        try:
-            np.seterr(all="ignore")
-            check_contract(engine.order)
-        finally:
-            complete(put_back)  # what np.errstate would do, but whatever interrupts it
+        np.seterr(all="ignore")
+        check_contract(engine.order)
+        put_back()
         rows = _rows(engine, targets, limits, generator if mode == "projection" else None)
         if isinstance(engine, GraphEngine):
             learning = [target for target in targets if target.name != "data"]
             _rows(BatchEngine(engine.graph, generator), learning, limits, generator)
         return GradientReport(rows)
 
-    return preserving_graph(engine.order, check)
+    try:
+        return preserving_graph(engine.order, check)
+    finally:
+        # np.errstate, which NumPy's generators use, too, does not put back what a signal interrupts.
+        complete(put_back)
 
 
 def _engine(loss: Node | Graph) -> Engine:
