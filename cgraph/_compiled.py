@@ -194,7 +194,7 @@ class Compiled:
                         snapshot.add_array(getattr(node, name))
 
     def _keep(self, feeds: Feeds) -> None:
-        """For `sample`: what the user has, not copies that were cast."""
+        """Keeps for `sample` what the user has fed, not copies that were cast."""
         self._last = feeds.leaves, feeds.given, feeds.size
 
     def _is_live(self, array: Array) -> bool:
@@ -208,7 +208,7 @@ class Compiled:
         return any(np.may_share_memory(array, each) for each in held)
 
     def _deliver(self, rows: Array, out: Array) -> None:
-        """Results that were computed aside, since `out` may be an array of a node, which the user then has written."""
+        """Copies results that were computed aside into `out`; an array of a node then counts as written by the user."""
         live = self._arena.holds(out)
         if live:
             self._give_way()
@@ -244,7 +244,7 @@ class Compiled:
             self._gradients = "full"
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
-        """A backward pass whose gradient sums nobody sees."""
+        """Runs a backward pass whose gradient sums are dropped."""
         self._add_own_sums(snapshot)
         memory, _sums = self._arena.memory_aside()
         plan.backward(self._whole, memory)
@@ -333,5 +333,5 @@ class Compiled:
         store([(("_graph",), [(node, known) for node in owned])])
 
     def _itself(self) -> Compiled:
-        """This Graph, to who has a proxy of it."""
+        """Returns this Graph, where the caller may have a weak proxy of it."""
         return self

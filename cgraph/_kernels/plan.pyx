@@ -250,7 +250,7 @@ cdef void update(Course *course, Arena *arena) noexcept nogil:
 
 
 cdef void keep(Course *course) noexcept with gil:
-    """What an exception may leave of the next batch begins here."""
+    """Renews the snapshot: the next batch begins with the gradient sums that there are now."""
     (<Snapshot>course.snapshot).renew()
 
 
