@@ -46,7 +46,7 @@ class Region:
         """Zeros, beginning at a cache line. No kernel may touch what lies before or behind them.
 
         A tile that reads or writes beyond its rows does so within the region: the scratch and the places of blocks have
-        room for it. tests/guard_pages.py replaces this method, so that an access outside ends the process.
+        room for it. tests/support/guard_pages.py replaces this method, so that an access outside ends the process.
         """
         memory = np.zeros(self.size + LINE_BYTES // self.dtype.itemsize, self.dtype)
         address = memory.__array_interface__["data"][0]

@@ -34,8 +34,8 @@ TIMEOUT = 900  # seconds; the suite takes four minutes
 QUICK = [
     ["node", "ends", "own_nodes", "ties", "gradcheck"],
     ["ops", "scratch", "node_properties"],
-    ["lane_layer", "lanes", "lane_ports", "graph_learning", "graph_rectified", "graph_samples"],
-    ["graph_threads", "graph_processes"],
+    ["lane_layer", "lanes", "lane_ports", "learning", "rectified", "samples"],
+    ["threads", "processes"],
 ]
 
 
@@ -113,12 +113,12 @@ def build(folder: Path, all_builds: bool) -> None:
 
 def failure(folder: Path) -> str:
     """What the suite finds: the first test that fails, or nothing."""
-    files = {path.name for path in (folder / "tests").glob("test_*.py")}
+    files = {path.name: path for path in (folder / "tests").glob("*/test_*.py")}
     quick = [[f"test_{name}.py" for name in names] for names in QUICK]
     # The page's own test fails whenever a source is changed.
-    rest = files - {"test_mutations.py"}.union(*quick)
+    rest = files.keys() - {"test_mutations.py"}.union(*quick)
     for names in (*quick, sorted(rest)):
-        if found := first_failure(folder, [f"tests/{name}" for name in names]):
+        if found := first_failure(folder, [str(files[name]) for name in names]):
             return found
     return ""
 
@@ -132,7 +132,9 @@ def first_failure(folder: Path, names: list[str]) -> str:
         return "it does not end"
     if done.returncode == 0:
         return ""
-    first = re.search(r"^(?:FAILED|ERROR) tests/(\S+\.py)(?:::(\w+))?", done.stdout, re.MULTILINE)
+    first = re.search(
+        r"^(?:FAILED|ERROR) tests/\w+/(\S+\.py)(?:::(\w+))?", done.stdout, re.MULTILINE
+    )
     if first:
         return f"`{first[1]}`: {(first[2] or 'cannot be imported').replace('_', ' ')}"
     return f"the process ends with {done.returncode}"

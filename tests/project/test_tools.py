@@ -1,0 +1,75 @@
+"""What the scripts in tools/ read out of other programs' output."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+if not (ROOT / "tools/check_instructions.py").exists():
+    pytest.skip("the tests run without the sources", allow_module_level=True)
+sys.path.append(str(ROOT / "tools"))
+
+from check_instructions import allowed, counted  # noqa: E402
+
+# A line of objdump, its encoding and name, and whether SSE2, SSE4.1 and AVX2 allow it.
+LINES = {
+    "SSE": ("  10:\t0f 58 c1             \taddps  %xmm1,%xmm0", "", "addps", (1, 1, 1)),
+    "SSSE3": ("  10:\t66 0f 38 00 c1       \tpshufb %xmm1,%xmm0", "", "pshufb", (0, 1, 1)),
+    "POPCNT": ("  10:\tf3 48 0f b8 c7       \tpopcnt %rdi,%rax", "", "popcnt", (0, 0, 1)),
+    "LZCNT": ("  10:\tf3 48 0f bd c7       \tlzcnt  %rdi,%rax", "", "lzcnt", (0, 0, 0)),
+    "TZCNT": ("  10:\tf3 48 0f bc c7       \ttzcnt  %rdi,%rax", "", "tzcnt", (1, 1, 1)),
+    "VEX, two bytes": (
+        "  10:\tc5 fc 58 c1          \tvaddps %ymm1,%ymm0",
+        "VEX",
+        "vaddps",
+        (0, 0, 1),
+    ),
+    "VEX, three bytes": (
+        "  10:\tc4 e2 4d b8 44 82 e0 \tvfmadd231ps -0x20(%rdx,%rax,4),%ymm6,%ymm0",
+        *("VEX", "vfmadd231ps", (0, 0, 1)),
+    ),
+    "VEX behind a prefix": (
+        "  10:\t64 c5 fc 58 08       \tvaddps %fs:(%rax)",
+        "VEX",
+        "vaddps",
+        (0, 0, 1),
+    ),
+    "BMI": ("  10:\tc4 e2 78 f2 c1       \tandn   %ecx,%eax,%eax", "VEX", "andn", (0, 0, 0)),
+    "F16C": ("  10:\tc4 e2 7d 13 c0       \tvcvtph2ps %xmm0,%ymm0", "VEX", "vcvtph2ps", (0, 0, 0)),
+    "EVEX": ("  10:\t62 f1 7c 48 58 c1    \tvaddps %zmm1,%zmm0", "EVEX", "vaddps", (0, 0, 0)),
+    "prefix by name": (
+        "  10:\tf0 48 0f b1 0f       \tlock cmpxchg %rcx,(%rdi)",
+        "",
+        "cmpxchg",
+        (1, 1, 1),
+    ),
+    "LLVM": (
+        "      10: c5 fc 58 c1                  \tvaddps\t%ymm1, %ymm0, %ymm0",
+        "VEX",
+        "vaddps",
+        (0, 0, 1),
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "encoding", "name", "limits"), LINES.values(), ids=LINES)
+def test_an_instruction_is_known_by_its_first_byte_and_its_name(line, encoding, name, limits):
+    assert counted(line) == {(encoding, name): 1}
+    found = [allowed(encoding, name, limit) for limit in ("SSE2", "SSE4.1", "AVX2")]
+    assert found == [bool(limit) for limit in limits]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "    17:\t00 00 01 ",
+        "    17:\tff ff ff ",
+        "    17:\tc5 fa",
+        "0000000000001000 <PyInit_affine>:",
+        "module.so:     file format elf64-x86-64",
+        "",
+    ],
+)
+def test_bytes_of_the_instruction_in_the_line_before_and_headings_are_none(line):
+    assert not counted(f"{line}\n")

@@ -1,0 +1,88 @@
+"""Ties and edges of the operations, with the exact data and gradients that they must give."""
+
+import math
+from typing import NamedTuple
+
+import cgraph as CG
+
+NAN, INF = math.nan, math.inf
+
+
+class Edge(NamedTuple):
+    """Inputs (2-D lists) and output gradient; the data and the gradients they must give."""
+
+    op: object
+    xs: list
+    g: list
+    data: list
+    dxs: list
+
+
+def vector(*numbers):
+    return [[number] for number in numbers]
+
+
+def pool(*args, **options):
+    return lambda node: CG.MaxPooling2d(node, *args, **options)
+
+
+EDGES = {
+    "relu_zero_passes": Edge(CG.ReLU, [vector(0.0)], [3], [0], [[3]]),
+    "relu_minus_zero_passes": Edge(CG.ReLU, [vector(-0.0)], [3], [0], [[3]]),
+    "relu_nan_stays": Edge(CG.ReLU, [vector(1.0, NAN)], [2, 3], [1, NAN], [[2, 0]]),
+    "relu_blocks_nan_gradients": Edge(CG.ReLU, [vector(-1.0, NAN)], [NAN, NAN], [0, NAN], [[0, 0]]),
+    "relu_inf": Edge(CG.ReLU, [vector(INF, -INF)], [2, 2], [INF, 0], [[2, 0]]),
+    "relu_smallest_negative": Edge(CG.ReLU, [vector(-1e-45)], [2], [0], [[0]]),
+    "softmax_large": Edge(
+        CG.Softmax, [vector(1e4, -1e4, 1e4)], [1, 1, 0], [0.5, 0, 0.5], [[0.25, 0, -0.25]]
+    ),
+    "softmax_all_low": Edge(CG.Softmax, [vector(-1e4, -1e4)], [1, 0], [0.5, 0.5], [[0.25, -0.25]]),
+    "softmax_largest_last": Edge(CG.Softmax, [vector(0.0, 1e4)], [2, 1], [0, 1], [[0, 0]]),
+    "softmax_one": Edge(CG.Softmax, [vector(7.0)], [5], [1], [[0]]),
+    "softmax_minus_inf": Edge(CG.Softmax, [vector(0.0, -INF)], [1, 1], [1, 0], [[0, 0]]),
+    "sigmoid_large": Edge(
+        CG.Sigmoid, [vector(1e4, -1e4, 0.0)], [1, 1, 1], [1, 0, 0.5], [[0, 0, 0.25]]
+    ),
+    "sigmoid_inf": Edge(CG.Sigmoid, [vector(INF, -INF)], [1, 1], [1, 0], [[0, 0]]),
+    "tanh_large": Edge(CG.Tanh, [vector(1e4, -1e4, 0.0)], [1, 1, 1], [1, -1, 0], [[0, 0, 1]]),
+    "norm2_zero": Edge(CG.Norm2, [vector(0.0, 0.0)], [3], [0], [[0, 0]]),
+    "norm2_minus_zero": Edge(CG.Norm2, [vector(-0.0)], [3], [0], [[0]]),
+    "mse_equal": Edge(CG.MSE, [vector(2.0, 2.0), vector(2.0, 2.0)], [3], [0], [[0, 0], [0, 0]]),
+    "cee_zero_target_ignores_nan": Edge(
+        CG.CEE, [vector(NAN, 1.0), vector(0.0, 1.0)], [2], [0], [[0, -2], [NAN, 0]]
+    ),
+    "cee_minus_zero_target": Edge(
+        CG.CEE, [vector(NAN, 1.0), vector(-0.0, 1.0)], [2], [0], [[0, -2], [NAN, 0]]
+    ),
+    "cee_nan_counts_where_there_is_a_target": Edge(
+        CG.CEE, [vector(NAN), vector(1.0)], [2], [NAN], [[NAN], [NAN]]
+    ),
+    "cee_nan_target": Edge(CG.CEE, [vector(1.0), vector(NAN)], [2], [NAN], [[NAN], [0]]),
+    "pool_tie_shares": Edge(pool(2, 2, 1), [[[5, 5], [1, 5]]], [3], [5], [[1, 1, 0, 1]]),
+    "pool_padding_zero_wins": Edge(pool(2, 2, 1, 1, 1, 1, 1), [[[-1.0]]], [3], [0], [[0]]),
+    "pool_padding_ties_count_the_domain": Edge(
+        pool(2, 2, 1, 1, 1, 1, 1), [[[0.0]]], [3], [0], [[3]]
+    ),
+    "pool_minus_zero_ties_zero": Edge(pool(1, 2, 1), [[[-0.0, 0.0]]], [4], [0], [[2, 2]]),
+    "pool_nan_window": Edge(pool(1, 2, 1), [[[NAN, 1, 2]]], [3, 4], [NAN, 2], [[0, 0, 4]]),
+    "pool_nan_last": Edge(pool(1, 2, 1), [[[1, 2, NAN]]], [3, 4], [2, NAN], [[0, 3, 0]]),
+    "pool_minus_inf_ties": Edge(pool(1, 2, 1), [[[-INF, -INF]]], [4], [-INF], [[2, 2]]),
+    "pool_inf_ties": Edge(pool(1, 2, 1), [[[INF, INF]]], [4], [INF], [[2, 2]]),
+    "pool_overlap_adds": Edge(pool(1, 2, 1), [[[1, 2, 1]]], [3, 4], [2, 2], [[0, 7, 0]]),
+    "pool_pad_value": Edge(pool(2, 2, 1, 1, 1, 1, 1, pad_value=-2.0), [[[-1.0]]], [3], [-1], [[3]]),
+    "pool_pad_value_wins": Edge(
+        pool(2, 2, 1, 1, 1, 1, 1, pad_value=0.5), [[[0.25]]], [3], [0.5], [[0]]
+    ),
+    "pool_inf_padding_never_wins": Edge(
+        pool(2, 2, 1, 1, 1, 1, 1, pad_value=-INF), [[[-7.0]]], [3], [-7], [[3]]
+    ),
+    "pool_inf_padding_ties_inf": Edge(
+        pool(2, 2, 1, 1, 1, 1, 1, pad_value=-INF), [[[-INF]]], [3], [-INF], [[3]]
+    ),
+    "pool_empty_window_is_zero": Edge(
+        pool(1, 1, 3, 0, 1, 1, 3), [[[4, 5, 6, 7, 8]]], [3, 4, 5], [0, 6, 0], [[0, 0, 4, 0, 0]]
+    ),
+    "pool_empty_window_by_alignment": Edge(
+        pool(1, 1, 3), [[[4, 5, 6, 7, 8]]], [3, 4, 5], [0, 6, 0], [[0, 0, 4, 0, 0]]
+    ),
+}

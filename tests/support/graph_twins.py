@@ -1,0 +1,164 @@
+"""A Graph beside a second set of the same nodes, which knows nothing of Graphs: the two must hold the same numbers."""
+
+import numpy as np
+from random_graphs import Recipe, nodes_above
+
+import cgraph as CG
+
+# Relative to the largest element of its kind in the graph.
+TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
+
+
+def assert_same(actual, expected, tolerance, scale=None):
+    """Equal up to rounding, with NaN and inf in the same places."""
+    actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    assert actual.shape == expected.shape
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(np.where(finite, 0, actual), np.where(finite, 0, expected))
+    largest = np.abs(expected[finite]).max(initial=0.0)
+    bound = tolerance * max(largest, scale or 0.0)
+    np.testing.assert_allclose(actual[finite], expected[finite], rtol=tolerance, atol=bound)
+
+
+def parameters_of(nodes):
+    """What learns in these nodes themselves: (values, sums) of each."""
+    return [
+        (np.asarray(getattr(node, name)), np.asarray(getattr(node, gradient)))
+        for node in nodes
+        for name, gradient in node._parameters
+    ]
+
+
+def largest(arrays):
+    """The largest finite magnitude among them, at least 1."""
+    finite = [np.abs(np.asarray(a, np.float64)[np.isfinite(a)]).max(initial=0.0) for a in arrays]
+    return max([1.0, *finite])
+
+
+def assert_all_same(actual, expected, tolerance):
+    scale = largest(expected)
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert_same(ours, theirs, tolerance, scale)
+
+
+class Twins:
+    """`ours`: the nodes of a Graph; `theirs`: the same ones, run by their own passes.
+
+    `make()` gives a list of nodes, always the same; `ends` are the numbers of the outputs in it.
+    """
+
+    def __init__(self, make, ends, tolerance=None, **options):
+        self.ours, self.theirs = make(), make()
+        self.ends = ends
+        dtype = self.ours[0].dtype.name
+        self.tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
+        # One after the other, so that the nodes hold the last sample of each call.
+        self.options = {"layout": "samples", "threads": 1} | options
+        self.graph = self.compiled()
+
+    def compiled(self, **options):
+        """A new Graph of the same outputs."""
+        return CG.Graph([self.ours[end] for end in self.ends], **(self.options | options))
+
+    @property
+    def leaves(self):
+        """The numbers of the leaves."""
+        return [k for k, node in enumerate(self.theirs) if not node.backward]
+
+    # The same done to both
+
+    def write(self, values):
+        """values: arrays by number of leaf, copied into its data."""
+        for nodes in (self.ours, self.theirs):
+            for k, value in values.items():
+                nodes[k].data[...] = np.ravel(value)
+
+    def draw(self, rng, count=None):
+        """Values for all leaves: of one sample, or of `count` samples."""
+        rows = () if count is None else (count,)
+        return {
+            k: rng.uniform(-1, 1, (*rows, self.theirs[k].size)).astype(self.theirs[k].dtype)
+            for k in self.leaves
+        }
+
+    def feed(self, samples):
+        return {self.ours[k]: rows for k, rows in samples.items()}
+
+    # The nodes' own passes
+
+    def nodes_forward(self, nodes=None):
+        nodes = nodes or self.theirs
+        for k in self.leaves:
+            nodes[k].forwardPropagation()
+
+    def nodes_backward(self, nodes=None):
+        for end in self.ends:
+            (nodes or self.theirs)[end].backwardPropagation()
+
+    def nodes_update(self, eta, nodes=None):
+        for end in self.ends:
+            (nodes or self.theirs)[end].update(eta)
+
+    def nodes_train(self, samples, eta, batch):
+        """The losses; an update after each `batch` samples and after the last, none for 0."""
+        count = len(next(iter(samples.values())))
+        losses = []
+        for i in range(count):
+            for k, rows in samples.items():
+                self.theirs[k].data[...] = np.ravel(rows[i])
+            self.nodes_forward()
+            self.nodes_backward()
+            losses.append(self.theirs[self.ends[0]].data[0])
+            if batch and ((i + 1) % batch == 0 or i + 1 == count):
+                self.nodes_update(eta)
+        return np.array(losses)
+
+    def nodes_predict(self, samples, k):
+        """The data of node k for each sample."""
+        rows = []
+        for i in range(len(next(iter(samples.values())))):
+            for leaf, values in samples.items():
+                self.theirs[leaf].data[...] = np.ravel(values[i])
+            self.nodes_forward()
+            rows.append(self.theirs[k].data.copy())
+        return np.array(rows)
+
+    # What must be equal
+
+    def assert_data_are_equal(self):
+        assert_all_same([n.data for n in self.ours], [n.data for n in self.theirs], self.tolerance)
+        for ours, theirs in zip(self.ours, self.theirs, strict=True):
+            if type(theirs) is CG.MaxPooling2d:
+                np.testing.assert_array_equal(ours.maxCount, theirs.maxCount)
+
+    def assert_gradients_are_equal(self, without=()):
+        pairs = [(a.grad, b.grad) for a, b in zip(self.ours, self.theirs, strict=True)
+                 if a not in without]  # fmt: skip
+        assert_all_same(*zip(*pairs, strict=True), self.tolerance)
+
+    def assert_values_are_equal(self):
+        pairs = zip(parameters_of(self.ours), parameters_of(self.theirs), strict=True)
+        values = [(ours[0], theirs[0]) for ours, theirs in pairs]
+        if values:
+            assert_all_same(*zip(*values, strict=True), self.tolerance)
+
+    def assert_sums_are_equal(self):
+        """This hands the sums out; from then on the Graph takes slower ways."""
+        pairs = zip(parameters_of(self.ours), parameters_of(self.theirs), strict=True)
+        sums = [(ours[1], theirs[1]) for ours, theirs in pairs]
+        if sums:
+            assert_all_same(*zip(*sums, strict=True), self.tolerance)
+
+    def assert_equal(self):
+        self.assert_data_are_equal()
+        self.assert_gradients_are_equal()
+        self.assert_values_are_equal()
+        self.assert_sums_are_equal()
+
+
+def random_twins(seed, dtype, ends=None, **options):
+    """Twins of a random graph, with its first end or these ends as outputs."""
+    recipe = Recipe(seed)
+    ends = recipe.ends[:1] if ends is None else ends
+    numbers = nodes_above(recipe, ends, dtype)[1]
+    return Twins(lambda: nodes_above(recipe, ends, dtype)[0], numbers, **options)

@@ -1,0 +1,263 @@
+"""Random graphs, drawn from a seed as a recipe: a list of steps in an order that can be run.
+
+The graph of Nodes (`Recipe.nodes`) and the NumPy autodiff (random_reference.py) are two readings of
+the same list.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import reference as ref
+from op_row import leaf_of
+from own_nodes import Square as SquareNode
+from reference_filters import AveragePooling2d, Convolution2d, MaxPooling2d, Window, ceil_div
+
+import cgraph as CG
+
+
+@dataclass(frozen=True)
+class Square:
+    """The reference of the own node of the same name."""
+
+    def forward(self, xs, params):
+        return ref.wide(xs)[0] ** 2
+
+    def backward(self, xs, params, g):
+        return [2 * ref.wide(xs)[0] * g], []
+
+
+@dataclass
+class Step:
+    """One node: `make(inputs, params)` builds it; `bound` is an upper bound of its |data|."""
+
+    make: Any
+    reference: Any
+    inputs: list[int]
+    shape: tuple[int, int]
+    bound: float
+    params: list = field(default_factory=list)
+
+
+def least_size(m, k, s, before):
+    """The smallest output size whose windows reach the end of the domain, along one axis."""
+    return max(ceil_div(m + before - k, s), 0) + 1
+
+
+def plain(op, **options):
+    """A maker for an op that takes its inputs one by one."""
+    return lambda inputs, params: op(*inputs, **options)
+
+
+class Recipe:
+    """Draws a graph of 5 to 60 nodes; `steps`, `leaves` and `ends` (indices) are the result."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+        self.steps = []
+        most = int(self.rng.integers(5, 61))
+        for shape in self.leaf_shapes():
+            self.append(Step(None, None, [], shape, 1.0))
+        self.leaves = list(range(len(self.steps)))
+        moves = [self.add_unary, self.add_unary, self.add_binary, self.add_binary, self.add_bank]
+        moves += [self.add_pooling, self.add_reduction, self.add_concatenation, self.add_affine]
+        while len(self.steps) < most - 13:
+            self.pick(moves)()
+        self.ends = self.close()
+
+    def nodes(self, dtype):
+        """The graph: one Node a step."""
+        built = []
+        for step in self.steps:
+            if step.make is None:
+                built.append(leaf_of(step.shape, dtype))
+            else:
+                built.append(step.make([built[k] for k in step.inputs], step.params))
+        return built
+
+    # Choices
+
+    def pick(self, options):
+        return options[int(self.rng.integers(len(options)))]
+
+    def leaf_shapes(self):
+        usual = self.pick([(3, 3), (5, 4), (6, 7), (1, 9), (7, 1)])
+        others = [(2, 3), (5, 1), (1, 1), (4, 4), usual, usual]
+        return [usual] + [self.pick(others) for _ in range(int(self.rng.integers(0, 4)))]
+
+    def append(self, step):
+        self.steps.append(step)
+        return len(self.steps) - 1
+
+    def source(self, limit=20.0):
+        """Any node, later ones more often; squashed first where its values may be large."""
+        k = int(len(self.steps) * math.sqrt(self.rng.random()))
+        return k if self.steps[k].bound <= limit else self.squash(k)
+
+    def squash(self, k):
+        op, reference = self.pick([(CG.Tanh, ref.Tanh()), (CG.Sigmoid, ref.Sigmoid())])
+        return self.append(Step(plain(op), reference, [k], self.steps[k].shape, 1.0))
+
+    def sources_like(self, k, most):
+        """Up to `most` nodes of the shape of node k, repetitions welcome."""
+        alike = [i for i, s in enumerate(self.steps) if s.shape == self.steps[k].shape]
+        alike = [i for i in alike if self.steps[i].bound <= 20.0] or [k]
+        return [self.pick(alike) for _ in range(int(self.rng.integers(1, most + 1)))]
+
+    def weights(self, shape):
+        """Random parameters that keep values of order 1 at order 1."""
+        return self.rng.uniform(-1, 1, shape) / math.sqrt(math.prod(shape[:-1]) or 1)
+
+    # Moves: each appends one node, or a few
+
+    def add_unary(self):
+        k = self.source()
+        bound = self.steps[k].bound
+        op, reference, bound = self.pick(self.unary_ops(bound))
+        return self.append(Step(plain(op), reference, [k], self.steps[k].shape, bound))
+
+    def unary_ops(self, bound):
+        """(class, reference, bound of what it makes of data within `bound`) of ops to pick from."""
+        return [
+            (CG.ReLU, ref.ReLU(), bound),
+            (CG.Softmax, ref.Softmax(), 1.0),
+            (CG.Sigmoid, ref.Sigmoid(), 1.0),
+            (CG.Tanh, ref.Tanh(), 1.0),
+            (SquareNode, Square(), bound**2),
+        ]
+
+    def add_binary(self):
+        first = self.source()
+        second = first if self.rng.random() < 0.2 else self.sources_like(first, 1)[0]
+        op, reference = self.pick([(CG.Add, ref.Add()), (CG.Sub, ref.Sub())])
+        bound = self.steps[first].bound + self.steps[second].bound
+        shape = self.steps[first].shape
+        return self.append(Step(plain(op), reference, [first, second], shape, bound))
+
+    def add_reduction(self):
+        first = self.source(limit=5.0)
+        second = first if self.rng.random() < 0.2 else self.sources_like(first, 1)[0]
+        size = math.prod(self.steps[first].shape)
+        largest = max(self.steps[first].bound, self.steps[second].bound)
+        op, reference, inputs, bound = self.pick(
+            [
+                (CG.Dots, ref.Dots(), [first, second], size * largest**2),
+                (CG.MSE, ref.MSE(), [first, second], 4 * largest**2),
+                (CG.Norm2, ref.Norm2(), [first], math.sqrt(size) * largest),
+            ]
+        )
+        return self.append(Step(plain(op), reference, inputs, (1, 1), bound))
+
+    def add_concatenation(self, inputs=None):
+        inputs = inputs or [self.source() for _ in range(int(self.rng.integers(1, 5)))]
+        height = sum(math.prod(self.steps[k].shape) for k in inputs)
+        bound = max(self.steps[k].bound for k in inputs)
+
+        def make(nodes, params):
+            return CG.Concatenation(nodes)
+
+        return self.append(Step(make, ref.Concatenation(), inputs, (height, 1), bound))
+
+    def add_affine(self, k=None):
+        k = self.source() if k is None else k
+        size, n = math.prod(self.steps[k].shape), int(self.rng.integers(1, 12))
+        weight, bias = self.weights((size + 1, n)), self.pick([1.0, 1.0, -0.5, 0.0])
+        bound = np.abs(weight).sum(axis=0).max() * max(self.steps[k].bound, 1.0)
+
+        def make(nodes, params):
+            return CG.Affine(nodes[0], params[0], bias)
+
+        return self.append(Step(make, ref.Affine(bias), [k], (n, 1), bound, [weight]))
+
+    def geometry(self, m):
+        """(kernel, arguments after it, window) of a random filter on a domain of that shape."""
+        k = [int(self.rng.integers(1, min(side, 3) + 1)) for side in m]
+        s = int(self.rng.integers(1, 4))
+        if self.rng.random() < 0.4:
+            return k, (s,), Window.of(m, k, s)
+        p, q = (int(n) for n in self.rng.integers(0, 3, 2))
+        n = [least_size(m[0], k[0], s, p), least_size(m[1], k[1], s, q)]
+        n[0] += int(self.rng.integers(0, 2))
+        if self.rng.random() < 0.5:
+            return k, (s, *n), Window.of(m, k, s, height=n[0], width=n[1])
+        return k, (s, p, q, *n), Window.of(m, k, s, p, q, *n)
+
+    def add_pooling(self):
+        k = self.source()
+        size, args, window = self.geometry(self.steps[k].shape)
+        table = [(CG.MaxPooling2d, MaxPooling2d), (CG.AveragePooling2d, AveragePooling2d)]
+        op, reference = self.pick(table)
+        shape = (window.n_h, window.n_w)
+
+        def make(nodes, params):
+            return op(nodes[0], *size, *args)
+
+        return self.append(Step(make, reference(window), [k], shape, self.steps[k].bound))
+
+    def add_bank(self):
+        """Sibling convolutions over one set of maps, each reading channels of its own choice."""
+        first = self.source()
+        maps = self.sources_like(first, 4)
+        k, args, window = self.geometry(self.steps[first].shape)
+        for _ in range(int(self.rng.integers(1, 4))):
+            channels = [self.pick(maps) for _ in range(int(self.rng.integers(1, len(maps) + 1)))]
+            self.add_convolution(channels, k, args, window)
+
+    def add_convolution(self, channels, k, args, window):
+        kernel = self.weights((len(channels), *k))
+        bias = self.rng.uniform(-0.5, 0.5, 1)
+        bound = max(self.steps[c].bound for c in channels) * np.abs(kernel).sum() + 0.5
+
+        def make(nodes, params):
+            return CG.Convolution2d(nodes, params[0], params[1].item(), *args)
+
+        shape = (window.n_h, window.n_w)
+        step = Step(make, Convolution2d(window), channels, shape, bound, [kernel, bias])
+        return self.append(step)
+
+    # The end: everything must lead to a loss, or its inputs would wait for it
+
+    def close(self):
+        used = {k for step in self.steps for k in step.inputs}
+        open_ends = [k for k in range(len(self.steps)) if k not in used]
+        self.rng.shuffle(open_ends)
+        parts = [open_ends]
+        if len(open_ends) > 3 and self.rng.random() < 0.3:
+            parts = [open_ends[:2], open_ends[2:]]
+        return [self.add_loss([int(k) for k in part]) for part in parts]
+
+    def add_loss(self, part):
+        scores = self.add_affine(self.add_concatenation(part))
+        shape = self.steps[scores].shape
+        squashed = self.squash(scores)
+        if self.rng.random() < 0.5:
+            return self.append(Step(plain(CG.Dots), ref.Dots(), [squashed] * 2, (1, 1), 1.0))
+        prediction = self.append(Step(plain(CG.Softmax), ref.Softmax(), [squashed], shape, 1.0))
+        inputs = [prediction, squashed]
+        return self.append(Step(plain(CG.CEE), ref.CEE(), inputs, (1, 1), 1.0))
+
+
+class CompiledRecipe(Recipe):
+    """Without nodes of a user's own, for which a Graph takes samples one by one."""
+
+    def unary_ops(self, bound):
+        return super().unary_ops(bound)[:-1]
+
+
+def nodes_above(recipe, ends, dtype):
+    """The nodes of the recipe that these ends are computed from, and the ends' numbers among them."""
+    needed, pending = set(), list(ends)
+    while pending:
+        k = pending.pop()
+        if k not in needed:
+            needed.add(k)
+            pending += recipe.steps[k].inputs
+    built = {}
+    for k in sorted(needed):
+        step = recipe.steps[k]
+        inputs = [built[i] for i in step.inputs]
+        built[k] = step.make(inputs, step.params) if step.make else leaf_of(step.shape, dtype)
+    return list(built.values()), [sorted(needed).index(end) for end in ends]
