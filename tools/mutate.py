@@ -1,15 +1,18 @@
-"""Breaks the sources as docs/mutations.md lists it, one row at a time, and notes there which test fails first.
+"""Breaks the sources as the rows in tests/mutations say, one row at a time, and reports which test fails first.
 
-    python tools/mutate.py [--open] [WORD ...]
+    python tools/mutate.py [--report FILE] [--resume] [WORD ...]
     python tools/mutate.py --missing
+    python tools/mutate.py --stale
 
-Without words all rows are run; else those whose file or function has one of the words in its name; with --open, only
-those that have not been run as they stand. With --missing nothing is run: the loops of kernels that have no row are
-listed. Everything happens
-on copies in a temporary folder, with the kernels built as this environment builds them; the Python that runs it needs
-what `pip install -e ".[test]"` installs, and setuptools and Cython. Ends with 1 if a mutation was not caught.
+Without words all rows are run; else those whose file or function has one of the words in its name. The report is
+written row by row to build/mutations.md, or to FILE; with --resume, rows that it has already are not run again. With
+--missing nothing is run: the loops of kernels that have no row are listed; with --stale, the rows that no longer fit
+their source. Everything happens on copies in a temporary folder, with the kernels built as this environment builds
+them; the Python that runs it needs what `pip install -e ".[test]"` installs, and setuptools and Cython. Ends with 1 if
+a mutation was not caught.
 """
 
+import argparse
 import os
 import re
 import shutil
@@ -17,17 +20,19 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs/mutations.md"
-ROW = re.compile(r"\| `(.*?)` \| `(.*?)` \| `(.*?)` \| (.*?) \| (.*?) ?\|")
+ROWS = ROOT / "tests/mutations"
+REPORT = ROOT / "build/mutations.md"
 # The head of a function of a module or class, in Python, Cython or C; what it holds belongs to it.
 HEAD = r"^ {{0,4}}(?:def|cdef|static inline)\b(?:[ \w*]*?)\b{name}\("
 WHOLE_FILE = "-"
-OPEN = "--open"
-MISSING = "--missing"
+HEADER = """| file | in | instead of | stands | which breaks | caught by |
+| --- | --- | --- | --- | --- | --- |
+"""
 COMPILED = {".pyx", ".pxd", ".h"}
 TIMEOUT = 900  # seconds; the suite takes four minutes
 # The test files that fail soonest come first, a part at a time; all others follow.
@@ -40,14 +45,13 @@ QUICK = [
 
 
 class Mutation(NamedTuple):
-    """A row of the page."""
+    """A rule of a source file, and words in one of its functions with others that break the rule."""
 
     file: str
     function: str
     old: str
     new: str
     rule: str
-    caught: str
 
     def mutated(self, text: str) -> str:
         """The file's text with this mutation, in the first place where it fits; ValueError if there is none."""
@@ -71,18 +75,34 @@ class Mutation(NamedTuple):
         ]
 
     def __str__(self) -> str:
-        return f"| `{self.function}` | `{self.old}` | `{self.new}` | {self.rule} | {self.caught} |"
+        """The beginning of the row of a report."""
+        return f"| `{self.file}` | `{self.function}` | `{self.old}` | `{self.new}` | {self.rule} |"
 
 
-def mutations(page: str) -> list[Mutation | str]:
-    """The lines of the page, its rows as mutations."""
-    file, lines = "", []
-    for line in page.splitlines():
-        if line.startswith("## `"):
-            file = line.strip("# `")
-        row = ROW.fullmatch(line)
-        lines.append(Mutation(file, *row.groups()) if row else line)
-    return lines
+def rows_of(path: Path) -> list[Mutation]:
+    """The mutations that one file in tests/mutations lists, for the source that it names."""
+    table = tomllib.loads(path.read_text(encoding="utf-8"))
+    return [Mutation(table["source"], **row) for row in table["mutation"]]
+
+
+def all_rows() -> list[Mutation]:
+    """The mutations of all sources, in the order of the names of their files."""
+    return [row for path in sorted(ROWS.rglob("*.toml")) for row in rows_of(path)]
+
+
+def stale(rows: list[Mutation]) -> list[str]:
+    """A sentence for each row whose source is gone, or no longer holds the row's old words."""
+    found = []
+    for row in rows:
+        path = ROOT / row.file
+        if not path.exists():
+            found.append(f"{row.file}: there is no such file")
+            continue
+        try:
+            row.mutated(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            found.append(str(error))
+    return found
 
 
 def functions(text: str) -> list[str]:
@@ -115,7 +135,7 @@ def failure(folder: Path) -> str:
     """What the suite finds: the first test that fails, or nothing."""
     files = {path.name: path for path in (folder / "tests").glob("*/test_*.py")}
     quick = [[f"test_{name}.py" for name in names] for names in QUICK]
-    # The page's own test fails whenever a source is changed.
+    # The test of the rows themselves fails whenever a source is changed.
     rest = files.keys() - {"test_mutations.py"}.union(*quick)
     for names in (*quick, sorted(rest)):
         if found := first_failure(folder, [str(files[name]) for name in names]):
@@ -132,9 +152,7 @@ def first_failure(folder: Path, names: list[str]) -> str:
         return "it does not end"
     if done.returncode == 0:
         return ""
-    first = re.search(
-        r"^(?:FAILED|ERROR) tests/\w+/(\S+\.py)(?:::(\w+))?", done.stdout, re.MULTILINE
-    )
+    first = re.search(r"^(?:FAILED|ERROR) tests/(\S+\.py)(?:::(\w+))?", done.stdout, re.MULTILINE)
     if first:
         return f"`{first[1]}`: {(first[2] or 'cannot be imported').replace('_', ' ')}"
     return f"the process ends with {done.returncode}"
@@ -178,25 +196,10 @@ def try_out(mutation: Mutation, built: Path, scratch: Path) -> str:
         shutil.rmtree(copy)
 
 
-def note(tried: Mutation) -> None:
-    """Writes into the page, as it stands now, what caught a mutation."""
-    lines = [
-        tried if isinstance(line, Mutation) and line[:4] == tried[:4] else line
-        for line in mutations(PAGE.read_text(encoding="utf-8"))
-    ]
-    PAGE.write_text("\n".join(map(str, lines)) + "\n", encoding="utf-8")
-
-
-def selected(mutation: Mutation, words: list[str]) -> bool:
-    wanted = [word for word in words if word != OPEN]
-    named = any(word in mutation.file + " " + mutation.function for word in wanted)
-    return (named or not wanted) and not (OPEN in words and mutation.caught)
-
-
-def missing(lines: list[Mutation | str]) -> list[str]:
-    """The loops of kernels that no row of the page breaks."""
-    broken = {(line.file, line.function) for line in lines if isinstance(line, Mutation)}
-    kernels = sorted(ROOT.glob("cgraph/_kernels/*.pyx"))
+def missing(rows: list[Mutation]) -> list[str]:
+    """The loops of kernels that no row breaks."""
+    broken = {(row.file, row.function) for row in rows}
+    kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.pyx"))
     found = [
         (path.relative_to(ROOT).as_posix(), name)
         for path in kernels
@@ -205,29 +208,60 @@ def missing(lines: list[Mutation | str]) -> list[str]:
     return [f"{file}: {name}" for file, name in found if (file, name) not in broken]
 
 
-def main(words: list[str]) -> int:
-    lines = mutations(PAGE.read_text(encoding="utf-8"))
-    if MISSING in words:
-        print("\n".join(missing(lines)))
-        return 0
-    rows = [n for n, line in enumerate(lines) if isinstance(line, Mutation)]
-    rows = [n for n in rows if selected(lines[n], words)]
-    for n in rows:
-        lines[n].mutated((ROOT / lines[n].file).read_text(encoding="utf-8"))
-    survivors = 0
-    with tempfile.TemporaryDirectory() as name:
-        for done, n in enumerate(rows, 1):
+def try_all(rows: list[Mutation], report: Path) -> list[Mutation]:
+    """Tries the rows, adds each to the report once it is known what catches it, and returns those that survive."""
+    survivors = []
+    with tempfile.TemporaryDirectory() as name, report.open("a", encoding="utf-8") as lines:
+        for done, row in enumerate(rows, 1):
             start = time.perf_counter()
-            built = pristine(Path(name), needs_all_builds(lines[n]))
-            found = try_out(lines[n], built, Path(name))
-            survivors += not found
-            lines[n] = lines[n]._replace(caught=found or "**nothing**")
-            print(f"{done}/{len(rows)} {lines[n].file} {lines[n]}", end=" ")
-            print(f"{time.perf_counter() - start:.0f} s", flush=True)
-            note(lines[n])
-    print(f"{len(rows) - survivors} of {len(rows)} mutations were caught")
-    return int(survivors > 0)
+            built = pristine(Path(name), needs_all_builds(row))
+            found = try_out(row, built, Path(name))
+            if not found:
+                survivors.append(row)
+            line = f"{row} {found or '**nothing**'} |"
+            print(line, file=lines, flush=True)
+            print(f"{done}/{len(rows)} {line} {time.perf_counter() - start:.0f} s", flush=True)
+    return survivors
+
+
+def arguments() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--report", type=Path, default=REPORT, help="where results are written")
+    parser.add_argument("--resume", action="store_true", help="without the rows in the report")
+    parser.add_argument(
+        "--missing", action="store_true", help="list loops of kernels without a row"
+    )
+    parser.add_argument(
+        "--stale", action="store_true", help="list rows that fit their source no more"
+    )
+    parser.add_argument("words", nargs="*", help="in the name of a file or function")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = arguments()
+    rows = [
+        row
+        for row in all_rows()
+        if not asked.words or any(word in f"{row.file} {row.function}" for word in asked.words)
+    ]
+    if asked.missing or asked.stale:
+        print(*(missing(rows) if asked.missing else stale(rows)), sep="\n")
+        return 0
+    if unfit := stale(rows):
+        print(*unfit, sep="\n")
+        return 1
+    if asked.resume and asked.report.exists():
+        known = asked.report.read_text(encoding="utf-8")
+        rows = [row for row in rows if str(row) not in known]
+    else:
+        asked.report.parent.mkdir(parents=True, exist_ok=True)
+        asked.report.write_text(HEADER, encoding="utf-8")
+    survivors = try_all(rows, asked.report)
+    print(f"{len(rows) - len(survivors)} of {len(rows)} mutations were caught: {asked.report}")
+    return int(bool(survivors))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())
