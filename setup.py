@@ -5,8 +5,8 @@ share a source, every .pyx is copied under build/ once per module; that keeps ge
 
 Environment variables, "" and "0" being the same as not set:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
-CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/decisions/0003). Free-threaded builds
-ignore it.
+CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/understand/decisions/0003).
+Free-threaded builds ignore it.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The rows of docs/performance.md about mini-batches."""
+"""The rows of docs/understand/performance.md about mini-batches."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial

@@ -1,4 +1,4 @@
-"""The Node path against PyTorch eager, one thread, one process: prints the table of docs/performance.md.
+"""The Node path against PyTorch eager, one thread, one process: prints the table of docs/understand/performance.md.
 
 python benchmarks/node_path.py     (needs torch)
 """

@@ -1,4 +1,4 @@
-"""Measures all that docs/performance.md says, and writes it.
+"""Measures all that docs/understand/performance.md says, and writes it.
 
 python benchmarks/performance.py [--quick] [--rows lenet,conv]
 
@@ -23,7 +23,7 @@ from tables import ASKS, Section, table
 from timing import Effort, alternate, load, machine
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, PICTURES = DOCS / "performance.md", DOCS / "pictures"
+PAGE, PICTURES = DOCS / "understand/performance.md", DOCS / "pictures"
 PLOTS = {"performance_scaling.svg": scaling.plot, "performance_batches.svg": batch_scaling.plot}
 SECTIONS = {**sections.SECTIONS, **batch_sections.SECTIONS}
 MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
@@ -55,7 +55,7 @@ def measure(names: list[str], effort: Effort) -> list[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Measures, and writes docs/performance.md.")
+    parser = argparse.ArgumentParser(description="Measures, and writes docs/understand/performance.md.")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, no page")
     parser.add_argument("--rows", help=f"some of {','.join(SECTIONS)}; no page")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""The rows of docs/performance.md: for each, who is measured, what was asked, what came out."""
+"""The rows of docs/understand/performance.md: for each, who is measured, what was asked, what came out."""
 
 from collections.abc import Callable, Mapping
 from itertools import pairwise

@@ -4,7 +4,8 @@ The warnings are of passes that were left half done: two mistakes with the count
 
 A forward pass on some of the leaves alone leaves arrivals, and in every later pass nodes then work one call too early.
 A consumer that never calls keeps a backward pass waiting, and the calls of the update are taken for those that are
-missing. Why the criteria find these mistakes and nothing else: docs/decisions/0007-warnings-of-half-passes.md.
+missing. Why the criteria find these mistakes and nothing else:
+docs/understand/decisions/0007-warnings-of-half-passes.md.
 """
 
 import warnings
