@@ -13,11 +13,11 @@ from timing import Work
 
 import cgraph as CG
 from cgraph import _kernels
-from cgraph._kernels import plan
-from cgraph._kernels.step import RowPort
-from cgraph._places import Access, place_blocks
-from cgraph._steps import Builder
-from cgraph.lowering import Program
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.step import RowPort
+from cgraph._lowering.buffers import Access, place_blocks
+from cgraph._lowering.fusion import fuse
+from cgraph._lowering.sample_steps import Builder
 
 FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
 
@@ -59,7 +59,7 @@ class StepAlone:
     def __init__(self, layer: Layer, input_gradient: bool) -> None:
         x = CG.Leaf2(layer.size, layer.size, dtype="float32")
         below = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(layer.channels)]
-        program = Program(layer.nodes(below))
+        program = fuse(layer.nodes(below))
         data = place_blocks(program, x.dtype)
         unit = program.units[-1]
         inputs, unit.block.wanted = unit.blocks[0], (True, True)

@@ -1,4 +1,4 @@
-"""How the samples of a batch lie, and what becomes of the time: the measurements behind cgraph/_layout.py.
+"""How the samples of a batch lie, and what becomes of the time: the measurements behind cgraph/_lowering/layout.py.
 
 python benchmarks/layouts.py
 
@@ -20,8 +20,8 @@ from timing import Effort, Work, alternate
 from vgg import VGG
 
 import cgraph as CG
-from cgraph import _compiled
-from cgraph._layout import Choice
+from cgraph._execution import executable
+from cgraph._lowering.layout import Choice
 from cgraph.nodes.affine import Affine
 
 EFFORT = Effort(12, 0.01)
@@ -60,8 +60,8 @@ def choices(net: Network) -> dict[str, Choice | None]:
 
 def step(net: Network, batch: int, choice: Choice | None) -> Work:
     """Graph.step with this choice."""
-    real: Callable[..., Any] = _compiled.choose
-    with mock.patch.object(_compiled, "choose", lambda *a: choice or real(*a)):
+    real: Callable[..., Any] = executable.choose
+    with mock.patch.object(executable, "choose", lambda *a: choice or real(*a)):
         graph, feed = training.graph_and_feed(net, "float32", batch)
     return Work(lambda: graph.step(feed, ETA), batch)
 

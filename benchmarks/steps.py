@@ -16,9 +16,9 @@ from tables import number, table
 from timing import Effort, Work, alternate
 
 import cgraph as CG
-from cgraph._kernels import plan
-from cgraph._kernels.step import Step
-from cgraph._ways import Way
+from cgraph._execution.executors import Way
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.step import Step
 
 EFFORT = Effort(20, 0.005)
 MANY = 256

@@ -15,8 +15,9 @@ from graph_networks import (
 from graph_twins import TOLERANCE, assert_same, parameters_of
 
 import cgraph as CG
-from cgraph._layout import CROSSING, NEVER, choose, crossings
-from cgraph.lowering import Kind, Program
+from cgraph._lowering.fusion import fuse
+from cgraph._lowering.layout import CROSSING, NEVER, choose, crossings
+from cgraph._lowering.program import Kind
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block, and some
@@ -27,7 +28,7 @@ def test_every_cut_gives_the_sums_of_the_nodes(network, monkeypatch):
     dtype = "float32" if len(network.__name__) % 2 else "float64"
     nodes = nodes_of(network, dtype)
     twins = BatchTwins(lambda: nodes_of(network, dtype), len(nodes) - 1, uniform(nodes), COUNT)
-    units = len(Program([nodes[-1]]).units)
+    units = len(fuse([nodes[-1]]).units)
     step = 3 if network in (dense_lenet, sparse_lenet) else 1
     for first in range(1, units, step):
         cut(monkeypatch, first, dtype)
@@ -46,7 +47,7 @@ def test_a_batch_is_learnt_once_on_both_sides_of_a_cut(dtype, network, monkeypat
     for last in (LINE[dtype], 3, COUNT):
         graph.accumulate({expected[k]: rows[:last] for k, rows in samples.items()})
         graph.update(0.01)
-    for first in range(1, len(Program([expected[-1]]).units)):
+    for first in range(1, len(fuse([expected[-1]]).units)):
         nodes = nodes_of(network, dtype)
         cut(monkeypatch, first, dtype)
         graph = CG.Graph(nodes[-1], threads=1)
@@ -63,7 +64,7 @@ def test_nodes_on_both_sides_of_a_cut_can_be_predicted(dtype, monkeypatch):
     """In front of it, samples go one at a time; what crosses it lies side by side, too."""
     nodes = nodes_of(residual, dtype)
     twins = BatchTwins(lambda: nodes_of(residual, dtype), len(nodes) - 1, uniform(nodes), COUNT)
-    for first in range(1, len(Program([nodes[-1]]).units)):
+    for first in range(1, len(fuse([nodes[-1]]).units)):
         cut(monkeypatch, first, dtype)
         twins.check_predictions(Way("auto", 1), COUNT, range(len(nodes)))
 
@@ -93,7 +94,7 @@ every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network:
 
 
 def program_of(network, dtype="float32"):
-    return Program([nodes_of(network, dtype)[-1]])
+    return fuse([nodes_of(network, dtype)[-1]])
 
 
 def blocks_read(program, units):
@@ -142,6 +143,6 @@ def test_from_the_least_number_of_samples_on_a_line_costs_less_than_its_samples(
 @pytest.mark.parametrize("layout", ["auto", "lanes"])
 def test_blocks_of_samples_are_wide_where_matrices_outweigh_all_else(layout):
     x = CG.Leaf1(512, dtype="float32")
-    matrix = Program([CG.Norm2(CG.Affine(x, np.zeros((513, 512))))])
+    matrix = fuse([CG.Norm2(CG.Affine(x, np.zeros((513, 512))))])
     assert choose(matrix, layout, False).lanes == 4 * LINE["float32"]
     assert choose(program_of(sparse_lenet), layout, False).lanes == LINE["float32"]

@@ -13,8 +13,9 @@ from guard_pages import EDGES, Guard, guarded, needs_guard_pages
 from layer_geometries import ORDINARY, Numbers, draw, expected
 
 import cgraph as CG
-from cgraph import _compiled, _kernels
-from cgraph._layout import Choice
+from cgraph import _kernels
+from cgraph._execution import executable
+from cgraph._lowering.layout import Choice
 
 pytestmark = [
     needs_guard_pages,
@@ -136,7 +137,7 @@ def cut_behind_the_layer(monkeypatch, numbers, kind):
     units = len(numbers.images[0]) + 1 + numbers.g.front + 1
     lanes = 64 // np.dtype(kind.dtype).itemsize
     choice = Choice(lanes, lanes, 1, units, 1000.0)
-    monkeypatch.setattr(_compiled, "choose", lambda *_: choice)
+    monkeypatch.setattr(executable, "choose", lambda *_: choice)
 
 
 def check(geometry, kind, monkeypatch):

@@ -11,8 +11,9 @@ import threading
 import numpy as np
 import pytest
 
-from cgraph import _kernels, _ways
-from cgraph._places import Region
+from cgraph import _kernels
+from cgraph._execution import executors
+from cgraph._lowering.buffers import Region
 
 PAGE = mmap.PAGESIZE
 # Inaccessible bytes on both sides of an array, and between the parts of one: a wrong offset reaches far. None of them
@@ -81,8 +82,8 @@ class Guard:
     def install(self, monkeypatch):
         """Until the test ends."""
         monkeypatch.setattr(Region, "allocate", lambda region: self.allocate(region))
-        monkeypatch.setattr(_ways, "prefix_step", self._prefix_step(_ways.prefix_step))
-        monkeypatch.setattr(_ways, "PrefixStep", self._spread(_ways.PrefixStep))
+        monkeypatch.setattr(executors, "prefix_step", self._prefix_step(executors.prefix_step))
+        monkeypatch.setattr(executors, "PrefixStep", self._spread(executors.PrefixStep))
         monkeypatch.setattr(_kernels, "scratch", self.scratch)
         return self
 

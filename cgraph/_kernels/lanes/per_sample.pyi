@@ -1,0 +1,25 @@
+from typing_extensions import disjoint_base
+
+from cgraph._kernels.runtime.plan import Steps
+from cgraph._kernels.runtime.step import Step
+
+_Bridge = tuple[int, int, int, int, int]
+
+@disjoint_base
+class Bridges:
+    def __new__(cls, rows: list[_Bridge]) -> Bridges: ...
+
+@disjoint_base
+class PrefixStep(Step):
+    def __init__(
+        self,
+        steps: Steps,
+        lanes: int,
+        item: int,
+        scratch_at: int,
+        stride: int,
+        grad_at: int,
+        own_scratch_at: int,
+        inputs: list[_Bridge],
+        outputs: list[_Bridge],
+    ) -> None: ...
