@@ -3,8 +3,7 @@
 python benchmarks/layouts.py
 
 A training step, float32, on one core: the median of BUILDS graphs, each with memory of its own, since the same steps
-take up to a third longer where that memory lies badly. `cut`: up to the last pooling one sample at a time, then blocks
-of 16 samples; `wide cut`: then blocks of up to 64, which the rule does not know.
+take up to a third longer where that memory lies badly.
 """
 
 import one_core  # noqa: F401  isort: skip
@@ -48,20 +47,13 @@ def broad(channels: int, columns: int, side: int = 32) -> Network:
     return Network((1, side, side), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
 
 
-def choices(net: Network) -> dict[str, Choice | None]:
-    """What the rule is made to say; None for what it says."""
-    units = CG.Graph(net.nodes("float32").loss)._program.units
-    behind = 1 + max(
-        i for i, unit in enumerate(units) if isinstance(unit.nodes[0], CG.MaxPooling2d)
-    )
-    return {
-        "samples": Choice(1, 1, NEVER, len(units), 1.0),
-        "lanes of 16": Choice(LINE, LINE, 1, 0, 1.0),
-        "lanes of up to 64": Choice(4 * LINE, LINE, 1, 0, 1.0),
-        "cut": Choice(LINE, LINE, 1, behind, 1.0),
-        "wide cut": Choice(4 * LINE, LINE, 1, behind, 1.0),
-        "chosen": None,
-    }
+# What the rule is made to say; None for what it says.
+CHOICES = {
+    "samples": Choice(1, 1, NEVER, 1.0),
+    "lanes of 16": Choice(LINE, LINE, 1, 1.0),
+    "lanes of up to 64": Choice(4 * LINE, LINE, 1, 1.0),
+    "chosen": None,
+}
 
 
 def step(net: Network, batch: int, choice: Choice | None) -> Work:
@@ -74,11 +66,10 @@ def step(net: Network, batch: int, choice: Choice | None) -> Work:
 
 def measured(net: Network, batch: int) -> list[float]:
     """Microseconds of a sample with each choice; in each round of builds, another one comes first."""
-    contenders = choices(net)
-    found: dict[str, list[float]] = {key: [] for key in contenders}
+    found: dict[str, list[float]] = {key: [] for key in CHOICES}
     for first in range(BUILDS):
-        keys = [*contenders][first:] + [*contenders][:first]
-        times = alternate({key: step(net, batch, contenders[key]) for key in keys}, EFFORT)
+        keys = [*CHOICES][first % len(CHOICES) :] + [*CHOICES][: first % len(CHOICES)]
+        times = alternate({key: step(net, batch, CHOICES[key]) for key in keys}, EFFORT)
         for key, own in times.items():
             found[key].append(own.median)
     return [median(times) for times in found.values()]
@@ -87,6 +78,8 @@ def measured(net: Network, batch: int) -> list[float]:
 def main() -> None:
     nets = {
         "LeNet-5": LENET,
+        "MLP 784-64-64-10": mlp.network(784, 64, 64, 10),
+        "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
         "VGG-like block": VGG,
         "2 × 16 channels, 4096-512-10": broad(16, 512),
         "2 × 32 channels, 8192-256-10": broad(32, 256),
@@ -99,7 +92,7 @@ def main() -> None:
         for name, net in nets.items()
         for batch in (16, 32, 64)
     ]
-    print(table(["µs a sample", *choices(LENET)], rows))
+    print(table(["µs a sample", *CHOICES], rows))
 
 
 if __name__ == "__main__":

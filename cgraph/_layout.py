@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from itertools import accumulate
 from typing import Any, Literal, NamedTuple
 
 from cgraph._lane_steps import rectifiers
@@ -31,8 +30,6 @@ FAR_BYTES = 1 << 22
 ELEMENT, LANE_ELEMENT, FAR_LANE_ELEMENT = 0.06, 0.12, 0.35
 LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
 STEP = 12.0  # to begin a step
-CROSSING = 2.0  # an element on its way from one layout into the other
-APART = 1.1  # how much slower steps are whose samples each have a memory of their own
 
 NEVER = sys.maxsize  # samples
 
@@ -48,8 +45,6 @@ class Choice(NamedTuple):
         How many of them fill a cache line.
     least : int
         Fewer samples than these go one at a time.
-    first : int
-        How many units, in order, take one sample at a time even then.
     cost : float
         Nanoseconds, about, of a sample forward.
     """
@@ -57,7 +52,6 @@ class Choice(NamedTuple):
     lanes: int
     line: int
     least: int
-    first: int
     cost: float
 
 
@@ -65,35 +59,27 @@ def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
     units = program.units
     works = list(map(multiply_adds, units))
-    alone = list(map(sample_cost, units, works))
-    by_sample = Choice(1, 1, NEVER, len(units), sum(alone))
+    alone = sum(map(sample_cost, units, works))
+    by_sample = Choice(1, 1, NEVER, alone)
     if calls_python or layout == "samples":
         return by_sample
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
     written = sum(unit.elements for unit in units)
     far = 2 * LINE_BYTES * written > FAR_BYTES  # data and gradients
     folded = set(rectifiers(program, units).values())
-    together = [
+    together = sum(
         0.0 if unit in folded else lane_cost(unit, work, line, far)
         for unit, work in zip(units, works, strict=True)
-    ]
-    total = sum(together)
+    )
     # Whether matrices have many more elements than all nodes.
     matrices = sum(w for u, w in zip(units, works, strict=True) if isinstance(u.nodes[0], Affine))
     wide = line * (WIDE if matrices >= OUTWEIGHED * written else 1)
     if layout == "lanes":
-        return Choice(wide, line, 1, 0, total)
-    # Some units in front by sample, the others over lanes, and what lies between them crosses over.
-    before = [APART * cost for cost in accumulate(alone, initial=0.0)]
-    behind = [total - cost for cost in accumulate(together, initial=0.0)]
-    costs = list(map(sum, zip(before, behind, crossings(program), strict=True)))[:-1]
-    cost = min(costs)
-    if cost >= by_sample.cost:
+        return Choice(wide, line, 1, together)
+    if together >= alone:
         return by_sample
-    first = costs.index(cost)
     # A line takes the same time however many samples there are in it.
-    least = int(line * cost / by_sample.cost) + 1
-    return Choice(line if first else wide, line, least, first, cost)
+    return Choice(wide, line, int(line * together / alone) + 1, together)
 
 
 def sample_cost(unit: Unit, work: int) -> float:
@@ -134,23 +120,3 @@ def library_calls(unit: Unit) -> float:
     """Nanoseconds, about, of a unit's calls of exp, log and tanh."""
     calls = isinstance(unit.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
     return LIBRARY_CALL * len(unit.nodes) * unit.inputs[0].size if calls else 0.0
-
-
-def crossings(program: Program) -> list[float]:
-    """For each number of units in front: nanoseconds to hand over what they read and what they leave."""
-    units, where = program.units, program.where
-    count = len(units)
-    number = {unit.block: i for i, unit in enumerate(units)}
-    # Of each unit, the first one that reads it, and the last.
-    first, last = [count] * count, [count] * count
-    for i, unit in enumerate(units):
-        for x in unit.inputs:
-            above = number[where[x][0]]
-            first[above], last[above] = min(first[above], i), i
-    change = [0.0] * (count + 1)
-    for i, unit in enumerate(units):
-        # Leaves lie side by side, and cross where a unit in front reads them; others, where one behind does.
-        start, end = (first[i] + 1, count) if unit.kind is Kind.LEAF else (i + 1, last[i] + 1)
-        change[min(start, count)] += CROSSING * unit.elements
-        change[min(end, count)] -= CROSSING * unit.elements
-    return list(accumulate(change))
