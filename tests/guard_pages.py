@@ -63,8 +63,8 @@ def guarded(count, dtype, edge, holes=()):
 class Guard:
     """Replaces what allocates the memory that kernels work on: each piece lies alone between inaccessible pages.
 
-    These are the regions of arenas, of nodes and of samples side by side, and the scratch of the nodes' own passes. What
-    belongs to single samples of a region can be kept `apart`.
+    These are the regions of arenas, of nodes and of samples side by side, and the scratch of the nodes' own passes. The
+    memory of each single sample in a region can be kept `apart`.
 
     Parameters
     ----------

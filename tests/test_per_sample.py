@@ -1,4 +1,4 @@
-"""Steps of one sample among steps over lanes: any stretch of a graph gives the same numbers, and stays in its memory."""
+"""Steps of one sample among steps over lanes: every stretch of a graph gives the numbers of its nodes."""
 
 from types import SimpleNamespace
 

@@ -37,13 +37,13 @@ cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *block, Py_ssize_
 cdef class PerSampleStep(Step):
     """Consecutive steps of a graph that take one sample at a time, anywhere among steps over lanes.
 
-    The scratch of the lanes holds for each sample data, gradients and scratch of its own, which it keeps between forward
-    and backward. All samples share the parameters, and the sums to which they add their gradients in order. The steps do
-    not learn while they go backward: a plan with this step must run without (`overwrite=False`).
+    The scratch of the lanes holds data, gradients and scratch of each sample, which are kept between forward and
+    backward. All samples share the parameters and the sums, to which gradients are added sample by sample.
+    None of the steps learns while it goes backward: a plan that has this step must run with `overwrite=False`.
 
-    inputs: the blocks that steps in here read, and others compute; outputs: those computed in here that others read.
-    Forward, data of inputs enter, data of outputs leave. Backward, gradients of outputs enter, and those of inputs, to
-    which the steps add where others have begun them; gradients of inputs leave.
+    inputs: the blocks that these steps read and others compute; outputs: the blocks that these steps compute and others
+    read. Forward, data of inputs enter the memory of a sample, and data of outputs leave it. Backward, gradients of
+    outputs enter, and so do those of inputs, to which the steps may have to add; then gradients of inputs leave.
     """
     cdef Steps steps
     cdef Py_ssize_t lanes, item, scratch_at, stride, grad_at, own_scratch_at
