@@ -76,7 +76,7 @@ class StepAlone:
 
     def work(self, backward: bool) -> Work:
         """Forward passes, and then as many backward passes that overwrite what they compute."""
-        route = plan.Route(self.steps, self.memory, 1, False, [], RowPort(0, 4), [], self.memory)
+        route = plan.Route(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
         task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
 

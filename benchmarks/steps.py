@@ -31,9 +31,7 @@ class Stretch:
         self.graph = graph
         _, outlet = way._parts[None]
         memory = way._memories[0]
-        self.route = plan.Route(
-            plan.Steps(steps), memory, way.lanes, way.learns_together, [], outlet, [], memory
-        )
+        self.route = plan.Route(plan.Steps(steps), memory, way.lanes, [], outlet, [], memory)
         self.out = np.empty(MANY, graph.nodes[0].dtype)
 
     def run(self, backward: bool, learn: bool) -> Callable[[], None]:

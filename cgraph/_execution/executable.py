@@ -85,7 +85,7 @@ class Compiled:
         self._choice = choose(program, layout, self._calls_python)
         self._batches = Batches(
             self._samples,
-            partial(Lanes, self._samples, kernels, lowered, self._choice.first),
+            partial(Lanes, self._samples, kernels, lowered),
             self._choice,
             threads,
             self._calls_python,

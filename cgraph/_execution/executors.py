@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 import numpy as np
 
 from cgraph._execution.arena import Arena
 from cgraph._kernels import Build
-from cgraph._kernels.lanes.per_sample import PrefixStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import Port, RowPort, Step
 from cgraph._lowering.buffers import Access, Region
 from cgraph._lowering.fusion import rectifiers
 from cgraph._lowering.lane_steps import LaneBuilder
-from cgraph._lowering.program import Block, Kind, Program, Unit
+from cgraph._lowering.program import Kind, Program, Unit
 from cgraph._lowering.sample_steps import Builder
 from cgraph._validation import Array
 from cgraph.node import Node
@@ -42,9 +41,6 @@ class Way(ABC):
         self, program: Program, arena: Arena, lanes: int, data: Region, scratch: Region
     ) -> None:
         self.lanes = lanes
-        self.learns_together = (
-            False  # whether samples side by side can learn while they go backward
-        )
         self.program = program
         self.arena = arena
         self.steps: dict[Unit, Step] = {}
@@ -65,9 +61,7 @@ class Way(ABC):
         memory = self._memories.get(thread) or self._add_memory(thread)
         kept = [] if memory is self.arena.memory else self._kept(fed)
         ports = self.inlets(fed), outlet, kept
-        route = plan.Route(
-            steps, memory, self.lanes, self.learns_together, *ports, self.arena.memory
-        )
+        route = plan.Route(steps, memory, self.lanes, *ports, self.arena.memory)
         self._latest[thread] = target, fed, route
         return route
 
@@ -165,37 +159,27 @@ class Samples(Way):
 
 
 class Lanes(Way):
-    """Many samples side by side; the first units may go one sample at a time all the same."""
+    """Many samples side by side."""
 
-    def __init__(
-        self, samples: Samples, kernels: Build, layout: Lowered, first: int, lanes: int
-    ) -> None:
-        """first: how many units, in order, take the steps of `samples`."""
+    def __init__(self, samples: Samples, kernels: Build, layout: Lowered, lanes: int) -> None:
         program, arena = samples.program, samples.arena
         builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, layout.values_at)
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
-        prefix, suffix = program.units[:first], program.units[first:]
-        inside = {unit.block for unit in prefix if unit.kind is not Kind.LEAF}
-        read = {block for unit in suffix for block in program.blocks_above(unit)}
-        relus = rectifiers(program, suffix)
-        self._hidden = (inside - read) | {relu.block for relu in relus.values()}
+        relus = rectifiers(program, program.units)
+        self._folded = {relu.block for relu in relus.values()}
         for unit in program.units:
-            if unit.block not in self._hidden:
+            if unit.block not in self._folded:
                 builder.take(unit.block)
-        self.learns_together = not inside
-        if inside:
-            step = prefix_step(samples, builder, prefix, read)
-            self.steps.update(dict.fromkeys(prefix, step))
-        for unit in suffix:
+        for unit in program.units:
             if unit in relus:
                 self.steps[unit] = builder.rectified(unit, layout.accesses[relus[unit]][0])
-            elif unit.kind is not Kind.LEAF and unit.block not in self._hidden:
+            elif unit.kind is not Kind.LEAF and unit.block not in self._folded:
                 self.steps[unit] = builder.step(unit, layout.accesses[unit])
 
     def reaches(self, target: Node | None) -> bool:
-        """Whether the data of a node lie side by side."""
-        return target is None or self.program.where[target][0] not in self._hidden
+        """Whether the data of a node lie side by side: all but those of ReLUs that go with a pooling."""
+        return target is None or self.program.where[target][0] not in self._folded
 
     def _end(self) -> Step:
         at, size = self._builder.at, self.lanes
@@ -223,37 +207,3 @@ class Lowered(NamedTuple):
 def distinct(steps: Iterable[Step]) -> list[Step]:
     """Each step once, in order."""
     return list(dict.fromkeys(steps))
-
-
-def prefix_step(
-    samples: Samples, builder: LaneBuilder, units: Sequence[Unit], read: Collection[Block]
-) -> Step:
-    """The step that runs units one sample at a time; read: blocks that others read, too."""
-    item = builder.dtype.itemsize
-    data, _, scratch = samples.regions
-    size = data.padded() * 2 + scratch.padded()
-    own = {unit.block for unit in units if unit.kind is not Kind.LEAF}
-    inner = {block for block in own if block.cleared and block not in read}
-    steps = [samples.steps[unit] for unit in units if unit in samples.steps]
-    steps.append(samples.arena.end_step(inner))
-    needed = {samples.program.where[x][0] for unit in units for x in unit.inputs} - own
-    ends = [block for block in own if block in read]
-
-    def bridges(blocks: Iterable[Block]) -> list[tuple[int, int, int, int, int]]:
-        return [(builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch) for b in blocks]
-
-    return PrefixStep(
-        plan.Steps(steps),
-        builder.lanes,
-        item,
-        builder.scratch.take(size * builder.lanes) * item,
-        size * item,
-        data.padded() * item,
-        data.padded() * 2 * item,
-        bridges(sorted(needed, key=at_of)),
-        bridges(sorted(ends, key=at_of)),
-    )
-
-
-def at_of(block: Block) -> int:
-    return block.at

@@ -14,10 +14,9 @@ def summary(program: Program, nbytes: int, batches: Batches) -> str:
     units = [unit for unit in program.units if unit.kind is not Kind.LEAF]
     learnt = [sum(node._parameter_count() for node in unit.nodes) for unit in units]
     rows: list[tuple[str, ...]] = [HEADER]
-    apart = set(program.units[: batches.choice.first])
+    layout = "lanes" if batches.choice.lanes > 1 else "samples"
     rows += [
-        (*_row(i, u, n), "samples" if u in apart else "lanes")
-        for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)
+        (*_row(i, u, n), layout) for i, (u, n) in enumerate(zip(units, learnt, strict=True), 1)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [

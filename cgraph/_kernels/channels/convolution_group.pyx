@@ -11,7 +11,7 @@ elements; `lines`, of the rows of d and of dw; `senders` and `receivers`, of out
 """
 from libc.string cimport memset
 
-from cgraph._kernels.common.rows import offsets
+from cgraph._kernels.channels import offsets
 from cgraph._kernels.channels.indirect_gemm cimport Product, multiply
 from cgraph._kernels.common.geometry cimport Window
 from cgraph._kernels.common.operands cimport descend

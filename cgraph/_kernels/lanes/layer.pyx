@@ -10,7 +10,7 @@ not finite. Channels that read the same sources are a *group*: nor are missing c
 """
 from libc.string cimport memcpy, memset
 
-from cgraph._kernels.lanes.reduction import offsets
+from cgraph._kernels.lanes import offsets
 from cgraph._kernels.common.geometry cimport Window
 from cgraph._kernels.common.operands cimport descend
 from cgraph._kernels.common.rows cimport all_finite

@@ -3,14 +3,10 @@ from typing_extensions import disjoint_base
 from cgraph._kernels.runtime.plan import Steps
 from cgraph._kernels.runtime.step import Step
 
-_Bridge = tuple[int, int, int, int, int]
+_LayoutCopy = tuple[int, int, int, int, int]
 
 @disjoint_base
-class Bridges:
-    def __new__(cls, rows: list[_Bridge]) -> Bridges: ...
-
-@disjoint_base
-class PrefixStep(Step):
+class PerSampleStep(Step):
     def __init__(
         self,
         steps: Steps,
@@ -20,6 +16,6 @@ class PrefixStep(Step):
         stride: int,
         grad_at: int,
         own_scratch_at: int,
-        inputs: list[_Bridge],
-        outputs: list[_Bridge],
+        inputs: list[_LayoutCopy],
+        outputs: list[_LayoutCopy],
     ) -> None: ...

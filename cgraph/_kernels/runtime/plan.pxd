@@ -36,7 +36,6 @@ cdef class Route:
     cdef readonly Steps steps
     cdef readonly Memory memory
     cdef Py_ssize_t lanes
-    cdef bint learns_together
     cdef list inlets, kept
     cdef Port outlet
     cdef Memory origin

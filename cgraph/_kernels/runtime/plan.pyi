@@ -51,7 +51,6 @@ class Route:
         steps: Steps,
         memory: Memory,
         lanes: int,
-        learns_together: bool,
         inlets: list[Port],
         outlet: Port,
         kept: list[tuple[Port, int]],

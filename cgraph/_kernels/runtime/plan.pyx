@@ -171,16 +171,14 @@ def feed(Memory memory, list inlets, list arrays, Py_ssize_t number):
 cdef class Route:
     """A way for samples through steps, so many side by side.
 
-    learns_together: whether the steps of several samples side by side can learn while they go backward, too.
     inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
     kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
     """
 
     def __init__(
-        self, Steps steps, Memory memory, Py_ssize_t lanes, bint learns_together, list inlets, Port outlet,
-        list kept, Memory origin
+        self, Steps steps, Memory memory, Py_ssize_t lanes, list inlets, Port outlet, list kept, Memory origin
     ):
-        self.steps, self.memory, self.lanes, self.learns_together = steps, memory, lanes, learns_together
+        self.steps, self.memory, self.lanes = steps, memory, lanes
         self.inlets, self.outlet, self.kept, self.origin = inlets, outlet, kept, origin
 
     cdef int begin(self, bint lean, double eta) except -1:
@@ -323,7 +321,7 @@ def prepare(
     for way in range(2):
         route = rest if way else main
         route.begin(lean, eta)
-        course.learns[way] = overwrite and (batch == 1 if route.lanes == 1 else batch > 0 and route.learns_together)
+        course.learns[way] = overwrite and (batch == 1 if route.lanes == 1 else batch > 0)
         course.arena[way], course.steps[way], course.lanes[way] = &route.memory.arena, <void *>route.steps, route.lanes
     course.learners, course.least, course.samples, course.end = <void *>learners, least, samples, samples
     course.patience, course.backward, course.batch = patience, backward, batch
