@@ -55,9 +55,7 @@ def measure(names: list[str], effort: Effort) -> list[Section]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Measures, and writes docs/understand/performance.md."
-    )
+    parser = argparse.ArgumentParser(description="Measures, and writes the page on performance.")
     parser.add_argument("--quick", action="store_true", help="few and short rounds, no page")
     parser.add_argument("--rows", help=f"some of {','.join(SECTIONS)}; no page")
     options = parser.parse_args()

@@ -109,7 +109,7 @@ NAMED = [path for path in NAMED if "_float" not in path.name]
         (
             [],
             True,
-            "runtime.step",
+            "common.geometry",
             " is missing: install cgraph anew; a frozen application must bring all",
         ),
         (NAMED, False, "builds.affine_float64_baseline", " is missing: install cgraph anew"),
