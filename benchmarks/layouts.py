@@ -1,30 +1,24 @@
-"""How the samples of a batch lie, and what becomes of the time: the measurements behind cgraph/_layout.py.
+"""The layouts of the samples of a batch and their times: the measurements behind the choice that a Graph makes.
 
-python benchmarks/layouts.py
+python -m benchmarks.layouts [--quick]
 
 A training step, float32, on one core. `cut`: the convolutions one sample at a time, what is behind them side by side.
 """
 
-import one_core  # noqa: F401  isort: skip
-from collections.abc import Callable
-from typing import Any
-from unittest import mock
-
-import mlp
+from benchmarks.measure import one_core  # noqa: F401  isort: skip
 import numpy as np
-import training
-from lenet import LENET
-from network import ETA, Network, Nodes
-from tables import number, table
-from timing import Effort, Work, alternate
-from vgg import VGG
 
 import cgraph as CG
-from cgraph import _compiled
-from cgraph._layout import Choice
-from cgraph.nodes.affine import Affine
+from benchmarks.contenders import training
+from benchmarks.measure.internals import chosen_layout, layout_choices
+from benchmarks.measure.tables import number, table
+from benchmarks.measure.timing import Effort, Times, Work, alternate, asked_effort
+from benchmarks.networks import mlp
+from benchmarks.networks.lenet import LENET
+from benchmarks.networks.network import Network, Nodes
+from benchmarks.networks.vgg import VGG
 
-EFFORT = Effort(12, 0.01)
+THOROUGH = Effort(12, 0.01)
 LINE = 16  # samples
 
 
@@ -45,43 +39,34 @@ def broad(channels: int, columns: int) -> Network:
     return Network((1, 32, 32), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
 
 
-def choices(net: Network) -> dict[str, Choice | None]:
-    """What the rule is made to say; None for what it says."""
-    units = CG.Graph(net.nodes("float32").loss)._program.units
-    behind = next(i for i, unit in enumerate(units) if type(unit.nodes[0]) is Affine) - 1
-    return {
-        "samples": Choice(1, 1, 2**62, len(units), 1.0),
-        "lanes of 16": Choice(LINE, LINE, 1, 0, 1.0),
-        "lanes of up to 64": Choice(4 * LINE, LINE, 1, 0, 1.0),
-        "cut": Choice(LINE, LINE, 1, behind, 1.0),
-        "chosen": None,
-    }
+NETWORKS = {
+    "LeNet-5": LENET,
+    "MLP 784-64-64-10": mlp.MLP,
+    "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
+    "VGG-like block": VGG,
+    "2 × 16 channels, 4096-512-10": broad(16, 512),
+    "2 × 32 channels, 8192-256-10": broad(32, 256),
+}
 
 
-def step(net: Network, batch: int, choice: Choice | None) -> Work:
-    """Graph.step with this choice."""
-    real: Callable[..., Any] = _compiled.choose
-    with mock.patch.object(_compiled, "choose", lambda *a: choice or real(*a)):
-        graph, feed = training.graph_and_feed(net, "float32", batch)
-    return Work(lambda: graph.step(feed, ETA), batch)
+def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, Times]:
+    """Graph.step in each layout."""
+    works: dict[str, Work] = {}
+    for name, choice in layout_choices(CG.Graph(net.nodes("float32").loss), LINE).items():
+        with chosen_layout(choice):
+            works[name] = training.graph_step(net, "float32", batch)
+    return alternate(works, effort)
 
 
 def main() -> None:
-    nets = {
-        "LeNet-5": LENET,
-        "MLP 784-64-64-10": mlp.network(784, 64, 64, 10),
-        "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
-        "VGG-like block": VGG,
-        "2 × 16 channels, 4096-512-10": broad(16, 512),
-        "2 × 32 channels, 8192-256-10": broad(32, 256),
-    }
-    rows = []
-    for name, net in nets.items():
-        for batch in (16, 32, 64):
-            works = {key: step(net, batch, choice) for key, choice in choices(net).items()}
-            times = alternate(works, EFFORT)
+    effort = asked_effort(__doc__, THOROUGH)
+    rows, header = [], [""]
+    for name, net in NETWORKS.items():
+        for batch in (LINE, 2 * LINE, 4 * LINE):
+            times = layout_times(net, batch, effort)
+            header = ["µs a sample", *times]
             rows.append([f"{name}, B = {batch}", *(number(own.median) for own in times.values())])
-    print(table(["µs a sample", *choices(LENET)], rows))
+    print(table(header, rows))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import mlp
 import numpy as np
-import one_core
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks import mlp
+from benchmarks.networks.network import Network, Nodes
 
 CONVOLUTIONS = ((6, 1, 5, 5), (16, 6, 5, 5))
 PADDINGS = (2, 0)

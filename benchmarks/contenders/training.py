@@ -7,27 +7,70 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import one_core
-from network import ETA, Network
-from timing import Work
 
 import cgraph as CG
+from benchmarks.contenders import mlp_peers
+from benchmarks.measure import one_core
+from benchmarks.measure.peers import Makers
+from benchmarks.measure.timing import Work
+from benchmarks.networks.mlp import MLP, MLP_SIZES
+from benchmarks.networks.network import ETA, Network
 
+GRAPH_STEP, GRAPH_TRAIN, NODE_PATH = OURS = ("`Graph.step`", "`Graph.train`", "Node path")
+PYTORCH = ("PyTorch eager", "PyTorch eager, channels last", "torch.compile, channels last")
 SAMPLES = 256  # of a call that trains on many, one after the other
 BATCHES = 8  # of such a call, at least
 
 
+def peer_contenders(net: Network, dtype: str, batch: int) -> Makers:
+    """The peers that train any network, a call for each sample or batch."""
+    return {
+        PYTORCH[0]: partial(torch_step, net, dtype, batch),
+        "jax.jit": partial(jax_step, net, dtype, batch),
+    }
+
+
+def image_contenders(
+    net: Network, dtype: str, batch: int, threads: int = 1, compiled: bool = False
+) -> Makers:
+    """For networks that begin with convolutions; torch.compile takes seconds, so only where it is asked for."""
+    last = partial(torch_step, net, dtype, batch, channels_last=True)
+    one = {GRAPH_TRAIN: partial(graph_train, net, dtype), NODE_PATH: partial(node_path, net, dtype)}
+    return {
+        GRAPH_STEP: partial(graph_step, net, dtype, batch, threads),
+        **(one if batch == 1 else {}),
+        **peer_contenders(net, dtype, batch),
+        PYTORCH[1]: last,
+        **({PYTORCH[2]: partial(last, compiled=True)} if compiled else {}),
+    }
+
+
+def mlp_contenders(batch: int) -> Makers:
+    """For the MLP, in float32; `Graph.train` and jax.lax.scan have many batches in a call."""
+    dtype, many = "float32", max(BATCHES * batch, SAMPLES)
+    return {
+        GRAPH_STEP: partial(graph_step, MLP, dtype, batch),
+        GRAPH_TRAIN: partial(graph_train, MLP, dtype, many, batch),
+        **({NODE_PATH: partial(node_path, MLP, dtype)} if batch == 1 else {}),
+        **peer_contenders(MLP, dtype, batch),
+        "jax.lax.scan": partial(jax_scan, MLP, dtype, many, batch),
+        "NumPy by hand": partial(mlp_peers.numpy_step, MLP_SIZES, dtype, batch),
+        "scikit-learn": partial(mlp_peers.sklearn_step, MLP_SIZES, dtype, batch),
+    }
+
+
 def node_path(network: Network, dtype: str) -> Work:
-    """The Node API."""
-    (x,), t, _, loss = network.nodes(dtype)
+    """Forward, backward and update by the nodes' own passes."""
+    leaves, t, _, loss = network.nodes(dtype)
     inputs, labels = network.samples(1, dtype)
-    sample, target = inputs[0, 0], network.one_hot(labels, dtype)[0]
+    channels, target = inputs[0], network.one_hot(labels, dtype)[0]
 
     def step() -> None:
-        x.getInput(sample)
+        for x, channel in zip(leaves, channels, strict=True):
+            x.getInput(channel)
         t.getInput(target)
-        x.forwardPropagation()
-        t.forwardPropagation()
+        for leaf in (*leaves, t):
+            leaf.forwardPropagation()
         loss.backwardPropagation()
         loss.update(ETA)
 
@@ -37,7 +80,7 @@ def node_path(network: Network, dtype: str) -> Work:
 def graph_and_feed(
     network: Network, dtype: str, samples: int, threads: int = 1
 ) -> tuple[CG.Graph, dict[CG.Node, np.ndarray]]:
-    """A Graph, and what it is to learn from."""
+    """A Graph of the network, and the samples and targets that it is fed."""
     nodes = network.nodes(dtype)
     inputs, labels = network.samples(samples, dtype)
     feed = {**nodes.feed(inputs), nodes.t: network.one_hot(labels, dtype)}
@@ -63,7 +106,7 @@ def torch_step(
     channels_last: bool = False,
     compiled: bool = False,
 ) -> Work:
-    """Eager; or what computes the loss and the update compiled."""
+    """PyTorch, eager; or with the loss and the update compiled."""
     torch = one_core.torch_module()
     form = torch.channels_last if channels_last else torch.contiguous_format
     model = network.torch_model().to(getattr(torch, dtype)).to(memory_format=form)
@@ -93,9 +136,8 @@ def jax_samples(network: Network, dtype: str, *shape: int) -> tuple[Any, Any]:
     jnp = one_core.jax_module().numpy
     inputs, labels = network.samples(int(np.prod(shape)), dtype)
     inputs = np.moveaxis(inputs, 1, -1)
-    return jnp.asarray(inputs.reshape(*shape, *inputs.shape[1:])), jnp.asarray(
-        labels.reshape(shape)
-    )
+    inputs = inputs.reshape(*shape, *inputs.shape[1:])
+    return jnp.asarray(inputs), jnp.asarray(labels.reshape(shape))
 
 
 def jax_functions(network: Network, dtype: str, batches: bool) -> tuple[Any, Any]:

@@ -1,10 +1,10 @@
 """A chain of 1,000 tiny nodes, forward and backward: what a node costs beside its arithmetic."""
 
 import numpy as np
-import one_core
-from timing import Work
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.measure.timing import Work
 
 LINKS = 333
 NODES = 3 * LINKS + 1

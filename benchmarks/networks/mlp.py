@@ -6,10 +6,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import one_core
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks.network import Network, Nodes
 
 
 def weights(sizes: Sequence[int], dtype: str) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -63,3 +63,7 @@ def network(*sizes: int) -> Network:
         partial(torch_model, sizes),
         partial(jax_model, sizes),
     )
+
+
+MLP_SIZES = (784, 64, 64, 10)
+MLP = network(*MLP_SIZES)

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import mlp
 import numpy as np
-import one_core
-from lenet import jax_convolution, jax_pooling
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks import mlp
+from benchmarks.networks.lenet import jax_convolution, jax_pooling
+from benchmarks.networks.network import Network, Nodes
 
 CHANNELS = (3, 32, 32, 64, 64)
 POOLED = (False, True, False, True)  # after each convolution

@@ -1,4 +1,4 @@
-"""C beside these files, compiled when it is needed."""
+"""The C files beside this one, compiled when they are needed."""
 
 import ctypes
 import os

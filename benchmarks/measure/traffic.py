@@ -3,9 +3,11 @@
 import ctypes
 
 import numpy as np
-from compiled import library
-from timing import Work
 
+from benchmarks.measure.compiled import library
+from benchmarks.measure.timing import Work
+
+TRAFFIC = "memory traffic alone"  # its row in tables
 UNIT = 64  # elements; see traffic.c
 
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mlp import network, weights
-from network import ETA
-from timing import Work
+
+from benchmarks.measure.timing import Work
+from benchmarks.networks.mlp import network, weights
+from benchmarks.networks.network import ETA
 
 
 def numpy_step(sizes: Sequence[int], dtype: str, batch: int) -> Work:
