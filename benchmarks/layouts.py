@@ -23,7 +23,7 @@ LINE = 16  # samples
 
 
 def broad(channels: int, columns: int) -> Network:
-    """Two convolutions of 3 × 3 on 32 × 32, pooling, two matrices."""
+    """A network of two 3×3 convolutions on 32×32 images, pooling and two matrices."""
 
     def nodes(dtype: str) -> Nodes:
         rng = np.random.default_rng(1)
@@ -50,7 +50,7 @@ NETWORKS = {
 
 
 def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, Times]:
-    """Graph.step in each layout."""
+    """Times Graph.step in each layout."""
     works: dict[str, Work] = {}
     for name, choice in layout_choices(CG.Graph(net.nodes("float32").loss), LINE).items():
         with chosen_layout(choice):

@@ -5,8 +5,8 @@ python -m benchmarks.two_builds BEFORE [AFTER] [--quick] [--rows LeNet]
 BEFORE and AFTER are folders, each with the sources of cgraph built in place, or Pythons of environments, each with a
 cgraph installed; AFTER is this folder by default. Each build has a process of its own, on the core that the other one
 has, too; they take turns in each round of a row, one waiting for the other. The rows come from this folder and use the
-public names of cgraph alone; one that a build cannot run is left out. Since the places that a process gets in memory
-make a difference, there are several pairs of processes one after the other.
+public names of cgraph alone; one that a build cannot run is named at the end. Since the places that a process gets in
+memory make a difference, there are several pairs of processes one after the other.
 """
 
 from benchmarks.measure import one_core  # isort: skip
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple, Self
@@ -53,7 +52,7 @@ class Round(NamedTuple):
 
 
 def answer(seconds: float) -> None:
-    """Tells the rows, then reads their numbers: each is built, and measured at every empty line that follows."""
+    """Prints the rows, then builds each row whose number it reads, and times it at every empty line that follows."""
     import cgraph
     from benchmarks.contenders.rows import all_rows
 
@@ -98,6 +97,8 @@ class Build:
         )
         known = self.read()
         self.cgraph: str = known["cgraph"]
+        if path and Path(self.cgraph).parent != Path(place).resolve():
+            raise SystemExit(f"{place} has no cgraph, {self.cgraph} would be measured.")
         self.rows: list[tuple[Key, int]] = [(tuple(key), n) for *key, n in known["rows"]]
 
     def read(self) -> Any:
@@ -119,53 +120,59 @@ class Build:
         self.process.communicate()
 
 
-def measure(
-    places: list[str], cores: int, wanted: str, effort: Effort
-) -> Iterator[tuple[Key, list[Round]]]:
-    """The rounds of each row with as many threads as there are cores, in one pair of processes."""
-    with (
-        Build(places[0], cores, effort.seconds) as before,
-        Build(places[1], cores, effort.seconds) as after,
-    ):
-        if before.cgraph == after.cgraph:
-            raise SystemExit(f"Both builds import {before.cgraph}.")
-        for index, (key, threads) in enumerate(before.rows):
-            if threads != cores or wanted not in str(key):
-                continue
-            builds = [before, after]
-            faults = [f"{b.place}: {fault}" for b in builds if (fault := b.ask(str(index)))]
-            if faults:
-                print(
-                    f"{', '.join(map(str, key))} is left out. {'; '.join(faults)}", file=sys.stderr
-                )
-                continue
-            rounds = []
-            for _ in range(effort.rounds):
-                times = {build.place: build.ask("") for build in builds}
-                rounds.append(Round(*(times[place] for place in places)))
-                builds.reverse()
-            yield key, rounds
+class Comparison:
+    """The rounds of all rows in each pair of processes; and for a row that is left out, the reason."""
 
+    def __init__(self, before: str, after: str, wanted: str, effort: Effort) -> None:
+        self.places = [before, after]
+        self.wanted = wanted
+        self.effort = effort
+        self.found: dict[Key, list[list[Round]]] = defaultdict(list)
+        self.left_out: dict[Key, str] = {}
 
-def report(found: dict[Key, list[list[Round]]]) -> None:
-    """A line for each row, and the rows that every pair of processes has found slower."""
-    rows, slower = [], []
-    for key, pairs in found.items():
-        rounds = [each for pair in pairs for each in pair]
-        ratios = sorted(median(each.ratio for each in pair) for pair in pairs)
-        before, after = median(r.before for r in rounds), median(r.after for r in rounds)
-        name, call, batch, dtype = key
-        cells = [name, call, str(batch), dtype, number(before), number(after)]
-        rows.append([*cells, f"{median(ratios):.3f}", f"{ratios[0]:.3f} to {ratios[-1]:.3f}"])
-        if ratios[0] > 1 and median(ratios) > SLOWER:
-            slower.append(f"{name}, {call}, B = {batch}, {dtype}: {median(ratios):.3f}")
-    names = ["network", "call", "batch", "dtype", "before, µs", "after, µs", "after / before"]
-    print(table([*names, "from pair to pair"], rows))
-    print(
-        f"\nSlower in each pair of processes, and by more than {SLOWER - 1:.0%} in the median: ",
-        end="",
-    )
-    print("; ".join(slower) or "no row", end=".\n")
+    def run(self, cores: int, swapped: bool) -> None:
+        """Measures the rows with as many threads as cores in one pair of processes, which AFTER begins if swapped."""
+        first, second = reversed(self.places) if swapped else self.places
+        seconds = self.effort.seconds
+        with Build(first, cores, seconds) as one, Build(second, cores, seconds) as other:
+            if one.cgraph == other.cgraph:
+                raise SystemExit(f"Both builds import {one.cgraph}.")
+            for index, (key, threads) in enumerate(one.rows):
+                if threads == cores and self.wanted in str(key):
+                    self.run_row(key, index, [one, other])
+
+    def run_row(self, key: Key, index: int, builds: list[Build]) -> None:
+        """Builds a row in both processes, and lets them take turns."""
+        faults = [f"{build.place}: {fault}" for build in builds if (fault := build.ask(str(index)))]
+        if faults:
+            self.left_out[key] = "; ".join(faults)
+            return
+        rounds = []
+        for _ in range(self.effort.rounds):
+            times = {build.place: build.ask("") for build in builds}
+            rounds.append(Round(*(times[place] for place in self.places)))
+            builds.reverse()
+        self.found[key].append(rounds)
+
+    def report(self) -> None:
+        """Prints a line for each row, then which ones every pair of processes has found slower, or are left out."""
+        rows, slower = [], []
+        for (name, call, batch, dtype), pairs in self.found.items():
+            rounds = [each for pair in pairs for each in pair]
+            before, after = median(r.before for r in rounds), median(r.after for r in rounds)
+            ratios = sorted(median(each.ratio for each in pair) for pair in pairs)
+            middle, spread = f"{median(ratios):.3f}", f"{ratios[0]:.3f} to {ratios[-1]:.3f}"
+            rows.append(
+                [name, call, str(batch), dtype, number(before), number(after), middle, spread]
+            )
+            if ratios[0] > 1 and median(ratios) > SLOWER:
+                slower.append(f"{name}, {call}, B = {batch}, {dtype}: {middle}")
+        times = ["before, µs", "after, µs", "after / before", "from pair to pair"]
+        print(table(["network", "call", "batch", "dtype", *times], rows))
+        print("\nSlower in each pair of processes, and in the median by more than", end=" ")
+        print(f"{SLOWER - 1:.0%}: {'; '.join(slower) or 'no row'}.")
+        for key, fault in self.left_out.items():
+            print(f"Left out: {', '.join(map(str, key))}. {fault}")
 
 
 def main() -> None:
@@ -179,14 +186,11 @@ def main() -> None:
     options = parser.parse_args()
     effort, pairs = (QUICK, PAIRS_QUICK) if options.quick else (THOROUGH, PAIRS)
     start = load()
-    found: dict[Key, list[list[Round]]] = defaultdict(list)
+    comparison = Comparison(options.before, options.after, options.rows, effort)
     for cores in (1, 2)[: len(one_core.CORES)]:
-        for _ in range(pairs):
-            for key, rounds in measure(
-                [options.before, options.after], cores, options.rows, effort
-            ):
-                found[key].append(rounds)
-    report(found)
+        for pair in range(pairs):
+            comparison.run(cores, swapped=pair % 2 == 1)
+    comparison.report()
     print(f"\n{machine()}. Load average: {start} at the start, {load()} at the end.")
 
 

@@ -10,12 +10,12 @@ from benchmarks.measure.peers import Makers
 from benchmarks.measure.timing import Work
 
 SIZE = 1024
-FLOP = 3 * 2 * SIZE**2  # of one sample
+FLOP = 3 * 2 * SIZE**2  # for one sample
 AUTOGRAD, BY_HAND = PYTORCH = ("PyTorch autograd", "PyTorch by hand, without autograd")
 
 
 def contenders(batch: int) -> Makers:
-    """Graph.accumulate, which overwrites the gradient sums only after an update; the peers always do."""
+    """The contenders; a Graph adds to its gradient sums unless an update came before, the peers overwrite theirs."""
     return {
         "Graph, overwriting the sums": partial(graph_passes, batch, overwrite=True),
         "Graph, adding to the sums": partial(graph_passes, batch),
@@ -27,14 +27,14 @@ def contenders(batch: int) -> Makers:
 
 
 def arrays(batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inputs, targets and the weights; each loss is Σ (y - t)² / 2 or as cheap."""
+    """Returns inputs, targets and the weights; each loss is Σ (y - t)² / 2 or as cheap."""
     rng = np.random.default_rng(1)
     x, t = rng.normal(size=(2, batch, SIZE)).astype(np.float32)
     return x, t, rng.normal(0, SIZE**-0.5, (SIZE, SIZE)).astype(np.float32)
 
 
 def graph_passes(batch: int, overwrite: bool = False) -> Work:
-    """Graph.accumulate, which adds to the gradient sums; or overwrites them, as after an update."""
+    """Graph.accumulate adds to the gradient sums; or overwrites them, as after an update."""
     inputs, targets, weight = arrays(batch)
     x, t = CG.Leaf1(SIZE, dtype="float32"), CG.Leaf1(SIZE, dtype="float32")
     y = CG.Affine(x, np.vstack([weight, np.zeros(SIZE)]))
@@ -43,7 +43,9 @@ def graph_passes(batch: int, overwrite: bool = False) -> Work:
 
     if not overwrite:
         return Work(lambda: graph.accumulate(feed), batch)
-    from benchmarks.measure.internals import overwrite_sums  # here, so that all else is public
+    from benchmarks.measure.internals import (
+        overwrite_sums,  # imported here, since all else in this file is public
+    )
 
     def passes() -> None:
         overwrite_sums(graph)
@@ -67,7 +69,7 @@ def torch_autograd(batch: int) -> Work:
 
 
 def torch_by_hand(batch: int) -> Work:
-    """Without autograd, into arrays that are there."""
+    """PyTorch computes into preallocated tensors, without autograd."""
     torch = one_core.torch_module()
     x, t, weight = map(torch.from_numpy, arrays(batch))
     y, dy, dx, dweight = (torch.empty_like(array) for array in (t, t, x, weight))
@@ -85,7 +87,7 @@ def torch_by_hand(batch: int) -> Work:
 
 
 def numpy_by_hand(batch: int) -> Work:
-    """Into arrays that are there."""
+    """NumPy computes into preallocated arrays."""
     x, t, weight = arrays(batch)
     y, dy, dx, dweight = (np.empty_like(array) for array in (t, t, x, weight))
     bias, dbias = np.zeros((2, SIZE), np.float32)

@@ -14,7 +14,7 @@ from benchmarks.measure.timing import Work
 
 
 class Layer(NamedTuple):
-    """`channels` to as many, square kernels and images, padded by half a kernel."""
+    """A convolution of `channels` to as many, with square kernels and images, padded by half a kernel."""
 
     channels: int
     kernel: int
@@ -68,7 +68,7 @@ def graph_call(layer: Layer, batch: int, learn: bool, included: bool = True) -> 
 
 
 def torch_part(layer: Layer, part: str, channels_last: bool, batch: int = 1) -> Work:
-    """PyTorch: forward, the input gradient or the kernel gradient."""
+    """PyTorch computes a part: the output, the input gradient or the kernel gradient."""
     torch = one_core.torch_module()
     size = max(layer.size, (layer.output - 1) * layer.stride + layer.kernel - 2 * layer.padding)
     c, k, p, stride = layer.channels, layer.kernel, [layer.padding] * 2, [layer.stride] * 2

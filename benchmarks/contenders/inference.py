@@ -18,7 +18,7 @@ ONNXRUNTIME = ("onnxruntime", "onnxruntime, input and output bound")
 
 
 def lenet_contenders(batch: int) -> Makers:
-    """For LeNet-5."""
+    """The contenders for LeNet-5."""
     torch_predict_of = partial(torch_predict, batch)
     onnx_plain, onnx_bound = ONNXRUNTIME
     return {
@@ -33,7 +33,7 @@ def lenet_contenders(batch: int) -> Makers:
 
 
 def graph_predict(network: Network, dtype: str, batch: int = 1) -> Work:
-    """A call of Graph.predict for each batch."""
+    """Graph.predict is called for each batch."""
     nodes = network.nodes(dtype)
     graph = CG.Graph(nodes.loss, threads=1)
     feed = nodes.feed(network.samples(batch, dtype)[0])
@@ -41,7 +41,7 @@ def graph_predict(network: Network, dtype: str, batch: int = 1) -> Work:
 
 
 def torch_predict(batch: int = 1, frozen: bool = False, channels_last: bool = False) -> Work:
-    """PyTorch in inference_mode; or traced and frozen."""
+    """PyTorch predicts in inference_mode; or traced and frozen."""
     torch = one_core.torch_module()
     form = torch.channels_last if channels_last else torch.contiguous_format
     model = torch.nn.Sequential(LENET.torch_model(), torch.nn.Softmax(1)).eval()
@@ -58,7 +58,7 @@ def torch_predict(batch: int = 1, frozen: bool = False, channels_last: bool = Fa
 
 
 def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
-    """From one NumPy array to another; or with both bound beforehand."""
+    """onnxruntime predicts from one NumPy array to another; or with both bound beforehand."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -74,7 +74,7 @@ def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
 
 
 def jax_predict(batch: int) -> Work:
-    """JAX, compiled."""
+    """jax.jit is called for each batch."""
     jax = one_core.jax_module()
     parameters, apply = LENET.jax_model(DTYPE)
     x, _ = jax_samples(LENET, DTYPE, batch)

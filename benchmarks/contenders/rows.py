@@ -15,7 +15,7 @@ from benchmarks.networks.mlp import MLP
 from benchmarks.networks.network import Network
 from benchmarks.networks.vgg import VGG
 
-THREADS = 2  # of the rows with more than one
+THREADS = 2  # in the rows with more than one thread
 
 
 class Row(NamedTuple):

@@ -50,7 +50,7 @@ class LayerStep:
         self.steps, self.learners = plan.Steps([step] * times), plan.Steps([])
 
     def work(self, backward: bool) -> Work:
-        """Forward passes, and then as many backward passes that overwrite what they compute."""
+        """The work of forward passes, and of as many backward passes that overwrite what they compute."""
         route = plan.Route(self.steps, self.memory, 1, False, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
         task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
@@ -73,7 +73,7 @@ class GraphSteps:
         )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
-        """Forward, or forward and backward, where the steps may learn at once."""
+        """The work of a forward pass, or of a forward and a backward pass, in which the steps may learn at once."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
         task = {"backward": backward, "lean": True, "fresh": True, "batch": int(learn), "eta": eta}
         route, learners = self.route, self.graph._learners

@@ -23,7 +23,7 @@ if PINNED:
 
 
 def torch_module() -> Any:
-    """PyTorch."""
+    """Imports PyTorch, with as many threads as there are cores."""
     import torch
 
     torch.set_num_threads(len(USED))
@@ -31,7 +31,7 @@ def torch_module() -> Any:
 
 
 def jax_module() -> Any:
-    """JAX, with both dtypes, and without the hand-over of each call to another thread."""
+    """Imports JAX, with both dtypes, and without the hand-over of each call to another thread."""
     import jax
 
     jax.config.update("jax_enable_x64", True)

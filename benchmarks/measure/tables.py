@@ -48,7 +48,7 @@ ASKS = ("work", "asked", "measured", "met")
 
 
 def number(value: float) -> str:
-    """Three digits, more where there are more before the point."""
+    """Writes a value with three digits, or with all those before the point."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:.3g}"
 
 

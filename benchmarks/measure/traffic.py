@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks.measure.compiled import library
 from benchmarks.measure.timing import Work
 
-TRAFFIC = "memory traffic alone"  # its row in tables
-UNIT = 64  # elements; see traffic.c
+TRAFFIC = "memory traffic alone"  # the name of its row in tables
+UNIT = 64  # elements in a turn of the loop in traffic.c
 
 
 def traffic_loop(count: int, in_place: bool = False) -> Work:

@@ -21,7 +21,7 @@ AFFINES = (4096, 10)
 
 
 def kernels() -> list[np.ndarray]:
-    """Of each layer: outputs, inputs, height, width."""
+    """Returns the kernels of each layer, of shape (outputs, inputs, height, width)."""
     rng = np.random.default_rng(1)
     return [rng.normal(0, (9 * m) ** -0.5, (n, m, 3, 3)) for m, n in pairwise(CHANNELS)]
 

@@ -41,7 +41,7 @@ def affine_batch(batch: int, effort: Effort) -> Section:
 def affine_section(
     batch: int, makers: Makers, effort: Effort
 ) -> tuple[Section, dict[str, Times], Times]:
-    """The table without its asks, the times, and those of the peak."""
+    """Returns the table without its asks, the times, and those of the peak."""
     times, peak = with_peak(makers, effort)
     section = Section(
         title("Affine 1024→1024, forward and both gradients", batch, "float32"),

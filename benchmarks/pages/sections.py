@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """What is asked of Graph.step: to be faster than peers, and to take at most some multiple of the floor."""
+    """The goals of Graph.step: to be faster than peers, and to take at most some multiple of the floor."""
 
     peers: list[Ask]
     floor: float | None = None

@@ -75,7 +75,7 @@ def clock_table(times: dict[str, Times]) -> str:
 
 
 def measure(dtype: str, batch: int, effort: Effort) -> dict[str, list[float]]:
-    """The chunks of each contender."""
+    """Returns the times of each contender's chunks."""
     alone = {ALONE: partial(training.graph_step, LENET, dtype, batch)}
     makers = {**image_contenders(LENET, dtype, batch, THREADS), **alone}
     times = alternate(built(makers, report=False), effort)  # the other process has reported
