@@ -1,37 +1,33 @@
-"""How the samples of a batch lie, and what becomes of the time: the measurements behind cgraph/_lowering/layout.py.
+"""The layouts of the samples of a batch and their times: the measurements behind the choice that a Graph makes.
 
-python benchmarks/layouts.py
+python -m benchmarks.layouts [--quick]
 
 A training step, float32, on one core: the median of BUILDS graphs, each with memory of its own, since the same steps
 take up to a third longer where that memory lies badly.
 """
 
-import one_core  # noqa: F401  isort: skip
-from collections.abc import Callable
+from benchmarks.measure import one_core  # noqa: F401  isort: skip
 from statistics import median
-from typing import Any
-from unittest import mock
 
-import mlp
 import numpy as np
-import training
-from lenet import LENET
-from network import ETA, Network, Nodes
-from tables import number, table
-from timing import Effort, Work, alternate
-from vgg import VGG
 
 import cgraph as CG
-from cgraph._execution import executable
-from cgraph._lowering.layout import NEVER, Choice
+from benchmarks.contenders import training
+from benchmarks.measure.internals import chosen_layout, layout_choices
+from benchmarks.measure.tables import number, table
+from benchmarks.measure.timing import Effort, Work, alternate, asked_effort
+from benchmarks.networks import mlp
+from benchmarks.networks.lenet import LENET
+from benchmarks.networks.network import Network, Nodes
+from benchmarks.networks.vgg import VGG
 
-EFFORT = Effort(5, 0.01)
+THOROUGH = Effort(5, 0.01)
 BUILDS = 5
 LINE = 16  # samples
 
 
 def broad(channels: int, columns: int, side: int = 32) -> Network:
-    """Two convolutions of 3 × 3 on a square image, pooling, two matrices."""
+    """A network of two 3×3 convolutions on square images, pooling and two matrices."""
 
     def nodes(dtype: str) -> Nodes:
         rng = np.random.default_rng(1)
@@ -47,52 +43,43 @@ def broad(channels: int, columns: int, side: int = 32) -> Network:
     return Network((1, side, side), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
 
 
-# What the rule is made to say; None for what it says.
-CHOICES = {
-    "samples": Choice(1, 1, NEVER, 1.0),
-    "lanes of 16": Choice(LINE, LINE, 1, 1.0),
-    "lanes of up to 64": Choice(4 * LINE, LINE, 1, 1.0),
-    "chosen": None,
+NETWORKS = {
+    "LeNet-5": LENET,
+    "MLP 784-64-64-10": mlp.MLP,
+    "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
+    "VGG-like block": VGG,
+    "2 × 16 channels, 4096-512-10": broad(16, 512),
+    "2 × 32 channels, 8192-256-10": broad(32, 256),
+    "2 × 32 channels of 64 × 64, 32768-128-10": broad(32, 128, 64),
+    "2 × 64 channels, 16384-64-10": broad(64, 64),
+    "2 × 64 channels, 16384-512-10": broad(64, 512),
 }
 
 
-def step(net: Network, batch: int, choice: Choice | None) -> Work:
-    """Graph.step with this choice."""
-    real: Callable[..., Any] = executable.choose
-    with mock.patch.object(executable, "choose", lambda *a: choice or real(*a)):
-        graph, feed = training.graph_and_feed(net, "float32", batch)
-    return Work(lambda: graph.step(feed, ETA), batch)
-
-
-def measured(net: Network, batch: int) -> list[float]:
-    """Microseconds of a sample with each choice; in each round of builds, another one comes first."""
-    found: dict[str, list[float]] = {key: [] for key in CHOICES}
+def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, float]:
+    """Returns microseconds of a sample of Graph.step in each layout; in each round of builds, another one comes first."""
+    choices = layout_choices(LINE)
+    found: dict[str, list[float]] = {name: [] for name in choices}
     for first in range(BUILDS):
-        keys = [*CHOICES][first % len(CHOICES) :] + [*CHOICES][: first % len(CHOICES)]
-        times = alternate({key: step(net, batch, CHOICES[key]) for key in keys}, EFFORT)
-        for key, own in times.items():
-            found[key].append(own.median)
-    return [median(times) for times in found.values()]
+        names = [*choices][first % len(choices) :] + [*choices][: first % len(choices)]
+        works: dict[str, Work] = {}
+        for name in names:
+            with chosen_layout(choices[name]):
+                works[name] = training.graph_step(net, "float32", batch)
+        for name, times in alternate(works, effort).items():
+            found[name].append(times.median)
+    return {name: median(medians) for name, medians in found.items()}
 
 
 def main() -> None:
-    nets = {
-        "LeNet-5": LENET,
-        "MLP 784-64-64-10": mlp.network(784, 64, 64, 10),
-        "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
-        "VGG-like block": VGG,
-        "2 × 16 channels, 4096-512-10": broad(16, 512),
-        "2 × 32 channels, 8192-256-10": broad(32, 256),
-        "2 × 32 channels of 64 × 64, 32768-128-10": broad(32, 128, 64),
-        "2 × 64 channels, 16384-64-10": broad(64, 64),
-        "2 × 64 channels, 16384-512-10": broad(64, 512),
-    }
-    rows = [
-        [f"{name}, B = {batch}", *map(number, measured(net, batch))]
-        for name, net in nets.items()
-        for batch in (16, 32, 64)
-    ]
-    print(table(["µs a sample", *CHOICES], rows))
+    effort = asked_effort(__doc__, THOROUGH)
+    rows, header = [], [""]
+    for name, net in NETWORKS.items():
+        for batch in (LINE, 2 * LINE, 4 * LINE):
+            times = layout_times(net, batch, effort)
+            header = ["µs a sample", *times]
+            rows.append([f"{name}, B = {batch}", *map(number, times.values())])
+    print(table(header, rows))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ ETA = 0.01
 
 
 class Nodes(NamedTuple):
-    """The nodes that the outside needs."""
+    """The nodes of a network that are fed, asked for or trained on."""
 
     x: list[CG.Node]  # one for each channel
     t: CG.Node
@@ -19,22 +19,22 @@ class Nodes(NamedTuple):
     loss: CG.Node
 
     def feed(self, inputs: np.ndarray) -> dict[CG.Node, np.ndarray]:
-        """What a Graph is given, without the targets: for each channel its samples."""
+        """Returns the feed of a Graph without the targets: for each channel its samples."""
         return {x: np.ascontiguousarray(inputs[:, c]) for c, x in enumerate(self.x)}
 
 
 class Network(NamedTuple):
-    """Random parameters each time; the models of PyTorch and JAX end with the input of Softmax."""
+    """A classifier with random parameters; the models of PyTorch and JAX end with the input of Softmax."""
 
-    shape: tuple[int, ...]  # of one input, channels first
+    shape: tuple[int, ...]  # the shape of one input, channels first
     classes: int
     nodes: Callable[[str], Nodes]
     torch_model: Callable[[], Any]
-    # The parameters; and the function of them and of one input, channels last
+    # Returns the parameters, and the function of these and of one input with channels last.
     jax_model: Callable[[str], tuple[Any, Callable[[Any, Any], Any]]]
 
     def samples(self, count: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-        """Inputs and their classes."""
+        """Returns random inputs and their classes."""
         rng = np.random.default_rng(0)
         inputs = rng.normal(size=(count, *self.shape)).astype(dtype)
         return inputs, rng.integers(self.classes, size=count)
@@ -44,8 +44,8 @@ class Network(NamedTuple):
 
 
 def training_flop(network: Network, batch: int = 1) -> float:
-    """Of one sample: 2 for each multiply-add of forward, of weight gradients, of the input gradients that lead to what
-    learns, and its share of the update."""
+    """FLOP of one sample: 2 for each multiply-add of the forward pass, of the weight gradients, of the input gradients
+    that lead to parameters, and of the sample's share of the update."""
     learns: dict[CG.Node, bool] = {}
     count = 0
     for node in CG.ancestors(network.nodes("float32").loss):
@@ -57,7 +57,7 @@ def training_flop(network: Network, batch: int = 1) -> float:
 
 
 def forward_flop(network: Network) -> int:
-    """2 for each multiply-add of a forward pass."""
+    """FLOP of a forward pass: 2 for each multiply-add."""
     return 2 * sum(map(forward_multiply_adds, CG.ancestors(network.nodes("float32").loss)))
 
 

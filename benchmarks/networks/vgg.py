@@ -7,13 +7,13 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
-import mlp
 import numpy as np
-import one_core
-from lenet import jax_convolution, jax_pooling
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks import mlp
+from benchmarks.networks.lenet import jax_convolution, jax_pooling
+from benchmarks.networks.network import Network, Nodes
 
 CHANNELS = (3, 32, 32, 64, 64)
 POOLED = (False, True, False, True)  # after each convolution
@@ -21,7 +21,7 @@ AFFINES = (4096, 10)
 
 
 def kernels() -> list[np.ndarray]:
-    """Of each layer: outputs, inputs, height, width."""
+    """Returns the kernels of each layer, of shape (outputs, inputs, height, width)."""
     rng = np.random.default_rng(1)
     return [rng.normal(0, (9 * m) ** -0.5, (n, m, 3, 3)) for m, n in pairwise(CHANNELS)]
 

@@ -1,10 +1,10 @@
 """A chain of 1,000 tiny nodes, forward and backward: what a node costs beside its arithmetic."""
 
 import numpy as np
-import one_core
-from timing import Work
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.measure.timing import Work
 
 LINKS = 333
 NODES = 3 * LINKS + 1
@@ -12,7 +12,7 @@ VALUES = np.array([0.1, 0.2, 0.3, 0.4], np.float32)
 
 
 def chain_nodes() -> tuple[list[CG.Node], CG.Node]:
-    """Three leaves, and the last node."""
+    """Builds the chain: its three leaves and the last node."""
     leaves: list[CG.Node] = [CG.Leaf1(4, dtype=np.float32) for _ in range(3)]
     for leaf in leaves:
         leaf.getInput(VALUES)
@@ -23,7 +23,7 @@ def chain_nodes() -> tuple[list[CG.Node], CG.Node]:
 
 
 def node_path() -> Work:
-    """Built anew each time."""
+    """The chain is built anew for each pass."""
 
     def passes() -> None:
         leaves, loss = chain_nodes()
@@ -35,7 +35,7 @@ def node_path() -> Work:
 
 
 def torch_eager() -> Work:
-    """Built anew each time, as always."""
+    """The chain is built anew for each pass, as PyTorch does."""
     torch = one_core.torch_module()
 
     def passes() -> None:
@@ -48,7 +48,7 @@ def torch_eager() -> Work:
 
 
 def graph_passes() -> Work:
-    """A fixed graph; without leaf gradients, there would be no backward pass."""
+    """A fixed Graph of the chain; without leaf gradients, there would be no backward pass."""
     graph = CG.Graph(chain_nodes()[1], leaf_grads=True)
 
     def passes() -> None:
@@ -59,7 +59,7 @@ def graph_passes() -> Work:
 
 
 def jax_jit() -> Work:
-    """A fixed graph."""
+    """A fixed, compiled graph of the chain."""
     jax = one_core.jax_module()
 
     def loss(h, c1, c2):

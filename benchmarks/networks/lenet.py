@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-import mlp
 import numpy as np
-import one_core
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks import mlp
+from benchmarks.networks.network import Network, Nodes
 
 CONVOLUTIONS = ((6, 1, 5, 5), (16, 6, 5, 5))
 PADDINGS = (2, 0)
@@ -41,7 +41,7 @@ def torch_model() -> Any:
 
 
 def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """Channels last, pooling by reshaping: the fastest of the ways tried."""
+    """JAX has channels last and pools by reshaping: the fastest of the ways tried."""
     jax = one_core.jax_module()
     rng = np.random.default_rng(1)
     filters = [
@@ -60,7 +60,7 @@ def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
 
 
 def jax_convolution(h: Any, kernel: Any, bias: Any, padding: int) -> Any:
-    """With ReLU."""
+    """A convolution with ReLU."""
     jax = one_core.jax_module()
     form, paddings = ("NHWC", "OIHW", "NHWC"), [(padding, padding)] * 2
     h = jax.lax.conv_general_dilated(h, kernel, (1, 1), paddings, dimension_numbers=form)
@@ -73,7 +73,7 @@ def jax_pooling(h: Any) -> Any:
 
 
 def onnx_model(batch: int) -> bytes:
-    """For inference, with Softmax, from shape (batch, 1, 28, 28)."""
+    """An ONNX model for inference, from inputs of shape (batch, 1, 28, 28) to probabilities."""
     from onnx import TensorProto, helper, numpy_helper
 
     state = {name: value.numpy() for name, value in torch_model().state_dict().items()}

@@ -3,10 +3,12 @@
 import ctypes
 
 import numpy as np
-from compiled import library
-from timing import Work
 
-UNIT = 64  # elements; see traffic.c
+from benchmarks.measure.compiled import library
+from benchmarks.measure.timing import Work
+
+TRAFFIC = "memory traffic alone"  # the name of its row in tables
+UNIT = 64  # elements in a turn of the loop in traffic.c
 
 
 def traffic_loop(count: int, in_place: bool = False) -> Work:

@@ -1,21 +1,23 @@
 """LeNet-5, training on batches, two threads: in a process of its own on two cores, by the clock.
 
-It is started by performance.py, and prints its times as JSON.
+The process is started by the command benchmarks.performance, and prints its times as JSON.
 """
 
-import one_core  # isort: skip
+from benchmarks.measure import one_core  # isort: skip
 import json
 import os
 import subprocess
 import sys
 import time
+from functools import partial
+from pathlib import Path
 
-import training
-from batch_contenders import CGRAPH, image_contenders
-from lenet import LENET
-from sections import ratio
-from tables import Section, number, table
-from timing import Effort, Times, alternate, load
+from benchmarks.contenders import training
+from benchmarks.contenders.training import GRAPH_STEP, image_contenders
+from benchmarks.measure.peers import built
+from benchmarks.measure.tables import Ask, Section, number, table
+from benchmarks.measure.timing import Effort, Times, alternate, load, ratio
+from benchmarks.networks.lenet import LENET
 
 THREADS = 2
 # Beside anything else that runs, PyTorch takes ten times as long where its threads spin until each other's end.
@@ -26,12 +28,13 @@ PEERS_ASKED, SCALING_ASKED, SCALING_BATCH = 4, 1.7, 128
 
 
 def two_threads(effort: Effort) -> list[Section]:
-    """Nothing where there is one core only."""
+    """A table for each case; none where there is one core only."""
     if len(one_core.CORES) < THREADS:
         return []
     cores = ",".join(map(str, one_core.CORES[-THREADS:]))
     child = subprocess.run(
-        [sys.executable, __file__, str(effort.rounds), str(effort.seconds)],
+        [sys.executable, "-m", __spec__.name, str(effort.rounds), str(effort.seconds)],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, **SHORT_SPIN, one_core.PASSED_ON: cores},
         stdout=subprocess.PIPE,
         check=True,
@@ -52,16 +55,16 @@ def thread_section(dtype: str, batch: int, times: dict[str, Times], loads: list[
         f"otherwise. Load average: {loads[0]} before, {loads[1]} after the rows on {THREADS} threads.",
         clock_table(times),
     )
-    peers = [name for name in times if name not in (CGRAPH, ALONE)]
-    section.ask(work, "{} × the fastest peer", PEERS_ASKED, min(ratio(times, p) for p in peers))
+    peers = [name for name in times if name not in (GRAPH_STEP, ALONE)]
+    section.ask_ratios(times, [Ask("the fastest peer", PEERS_ASKED, peers)])
     if batch == SCALING_BATCH:
-        section.ask(work, "{} × one thread", SCALING_ASKED, ratio(times, ALONE))
+        section.ask("{} × one thread", SCALING_ASKED, ratio(times, ALONE))
     return section
 
 
 def clock_table(times: dict[str, Times]) -> str:
-    """With the fastest third, which other work on the machine disturbs least."""
-    first = times[CGRAPH]
+    """Medians, and the fastest thirds, which other work on the machine disturbs least."""
+    first = times[GRAPH_STEP]
     rows = []
     for name, own in times.items():
         pairs = ((own.median, first.median), (own.fastest, first.fastest))
@@ -72,10 +75,11 @@ def clock_table(times: dict[str, Times]) -> str:
 
 
 def measure(dtype: str, batch: int, effort: Effort) -> dict[str, list[float]]:
-    """The chunks of each contender."""
-    contenders = image_contenders(LENET, dtype, batch, THREADS)
-    contenders[ALONE] = training.graph_step(LENET, dtype, batch)
-    return {name: times.chunks for name, times in alternate(contenders, effort).items()}
+    """Returns the times of each contender's chunks."""
+    alone = {ALONE: partial(training.graph_step, LENET, dtype, batch)}
+    makers = {**image_contenders(LENET, dtype, batch, THREADS), **alone}
+    times = alternate(built(makers, report=False), effort)  # the other process has reported
+    return {name: own.chunks for name, own in times.items()}
 
 
 def main(rounds: str, seconds: str) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 import numpy as np
-from mlp import network, weights
-from network import ETA
-from timing import Work
+
+from benchmarks.measure.timing import Work
+from benchmarks.networks.mlp import network, weights
+from benchmarks.networks.network import ETA
 
 
 def numpy_step(sizes: Sequence[int], dtype: str, batch: int) -> Work:
-    """Into arrays that are there; one subtraction is the update, since the rate is in the gradients."""
+    """NumPy computes into preallocated arrays; one subtraction is the update, since the rate is in the gradients."""
     net = network(*sizes)
     inputs, labels = net.samples(batch, dtype)
     targets = net.one_hot(labels, dtype)
@@ -41,14 +42,14 @@ def numpy_step(sizes: Sequence[int], dtype: str, batch: int) -> Work:
 
 
 def views(vector: np.ndarray, arrays: Sequence[np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Consecutive parts of a vector, with the shapes of these arrays, in pairs."""
+    """Returns consecutive parts of a vector, with the shapes of these arrays, in pairs."""
     parts = np.split(vector, np.cumsum([array.size for array in arrays])[:-1])
     shaped = [part.reshape(array.shape) for part, array in zip(parts, arrays, strict=True)]
     return list(zip(shaped[::2], shaped[1::2], strict=True))
 
 
 def softmax_gradient(y: np.ndarray, t: np.ndarray, factor: float, out: np.ndarray) -> None:
-    """Of the cross-entropy: out = (softmax(y) - t) * factor."""
+    """The gradient of the cross-entropy: out = (softmax(y) - t) * factor."""
     np.subtract(y, y.max(1, keepdims=True), out=out)
     np.exp(out, out=out)
     np.divide(out, out.sum(1, keepdims=True), out=out)
@@ -57,7 +58,7 @@ def softmax_gradient(y: np.ndarray, t: np.ndarray, factor: float, out: np.ndarra
 
 
 def sklearn_step(sizes: Sequence[int], dtype: str, batch: int) -> Work:
-    """MLPClassifier.partial_fit; without shuffling, momentum and penalty."""
+    """MLPClassifier.partial_fit makes a step, without shuffling, momentum and penalty."""
     from sklearn.neural_network import MLPClassifier
 
     *_, classes = sizes

@@ -6,14 +6,14 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import one_core
-from network import Network, Nodes
 
 import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks.network import Network, Nodes
 
 
 def weights(sizes: Sequence[int], dtype: str) -> list[tuple[np.ndarray, np.ndarray]]:
-    """A matrix and biases for each layer."""
+    """Returns the matrix and the biases of each layer."""
     rng = np.random.default_rng(1)
     return [
         (rng.normal(0, m**-0.5, (m, n)).astype(dtype), np.zeros(n, dtype))
@@ -22,7 +22,7 @@ def weights(sizes: Sequence[int], dtype: str) -> list[tuple[np.ndarray, np.ndarr
 
 
 def classifier_nodes(x: list[CG.Node], h: CG.Node, sizes: Sequence[int], dtype: str) -> Nodes:
-    """From h, which x leads to, to the loss."""
+    """Builds the layers from node h, which is computed from the leaves x, to the loss."""
     t = CG.Leaf1(sizes[-1], dtype=dtype)
     *hidden, last = map(np.vstack, weights(sizes, dtype))
     for weight in hidden:
@@ -63,3 +63,7 @@ def network(*sizes: int) -> Network:
         partial(torch_model, sizes),
         partial(jax_model, sizes),
     )
+
+
+MLP_SIZES = (784, 64, 64, 10)
+MLP = network(*MLP_SIZES)

@@ -1,4 +1,4 @@
-"""C beside these files, compiled when it is needed."""
+"""The C files beside this one, compiled when they are needed."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ FLAGS = ["-O3", "-shared", "-fPIC", "-ffp-contract=fast", *(["-mavx2", "-mfma"] 
 
 @cache
 def library(name: str) -> ctypes.CDLL:
-    """The functions of a .c file."""
+    """Compiles a .c file and loads its functions."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"{name}.so")
         source = Path(__file__).with_name(f"{name}.c")

@@ -1,26 +1,47 @@
-"""The probabilities of an image or of a batch, by LeNet-5 in float32. A contender for each way to run it."""
+"""The probabilities of an image or of a batch, by a network in float32. A contender for each way to run it."""
 
+from functools import partial
 from typing import Any
 
-import one_core
-from lenet import LENET, onnx_model
-from timing import Work
-from training import jax_samples
-
 import cgraph as CG
+from benchmarks.contenders.training import jax_samples
+from benchmarks.measure import one_core
+from benchmarks.measure.peers import Makers
+from benchmarks.measure.timing import Work
+from benchmarks.networks.lenet import LENET, onnx_model
+from benchmarks.networks.network import Network
 
 DTYPE = "float32"
+PYTORCH = "PyTorch, inference_mode"
+FROZEN = ("PyTorch, traced and frozen", "PyTorch, traced and frozen, channels last")
+ONNXRUNTIME = ("onnxruntime", "onnxruntime, input and output bound")
 
 
-def graph_predict(batch: int = 1) -> Work:
-    nodes = LENET.nodes(DTYPE)
+def lenet_contenders(batch: int) -> Makers:
+    """The contenders for LeNet-5."""
+    torch_predict_of = partial(torch_predict, batch)
+    onnx_plain, onnx_bound = ONNXRUNTIME
+    return {
+        "`Graph.predict`": partial(graph_predict, LENET, DTYPE, batch),
+        PYTORCH: torch_predict_of,
+        FROZEN[0]: partial(torch_predict_of, frozen=True),
+        FROZEN[1]: partial(torch_predict_of, frozen=True, channels_last=True),
+        onnx_plain: partial(onnx_predict, batch),
+        onnx_bound: partial(onnx_predict, batch, bound=True),
+        "jax.jit": partial(jax_predict, batch),
+    }
+
+
+def graph_predict(network: Network, dtype: str, batch: int = 1) -> Work:
+    """Graph.predict is called for each batch."""
+    nodes = network.nodes(dtype)
     graph = CG.Graph(nodes.loss, threads=1)
-    feed = nodes.feed(LENET.samples(batch, DTYPE)[0])
+    feed = nodes.feed(network.samples(batch, dtype)[0])
     return Work(lambda: graph.predict(feed, nodes.y), batch)
 
 
 def torch_predict(batch: int = 1, frozen: bool = False, channels_last: bool = False) -> Work:
-    """In inference_mode; or traced and frozen."""
+    """PyTorch predicts in inference_mode; or traced and frozen."""
     torch = one_core.torch_module()
     form = torch.channels_last if channels_last else torch.contiguous_format
     model = torch.nn.Sequential(LENET.torch_model(), torch.nn.Softmax(1)).eval()
@@ -37,7 +58,7 @@ def torch_predict(batch: int = 1, frozen: bool = False, channels_last: bool = Fa
 
 
 def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
-    """From a NumPy array to one; or with both bound beforehand."""
+    """onnxruntime predicts from one NumPy array to another; or with both bound beforehand."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -53,7 +74,7 @@ def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
 
 
 def jax_predict(batch: int) -> Work:
-    """jax.jit."""
+    """jax.jit is called for each batch."""
     jax = one_core.jax_module()
     parameters, apply = LENET.jax_model(DTYPE)
     x, _ = jax_samples(LENET, DTYPE, batch)

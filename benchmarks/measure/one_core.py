@@ -1,12 +1,14 @@
 """Import this before NumPy: everything runs on one thread, the process on one core, so that comparisons are fair.
 
-In a process that two_threads.py has started, everything runs on as many threads as it gives cores, and none is chosen.
+In a process that has been passed cores (for two threads), everything runs on as many threads as there are cores.
 """
 
 import os
 from typing import Any
 
-PASSED_ON = "CGRAPH_BENCHMARK_CORES"  # to a process of its own: its cores
+PASSED_ON = (
+    "CGRAPH_BENCHMARK_CORES"  # the variable with the cores of a process that another one starts
+)
 PINNED = hasattr(os, "sched_setaffinity")
 CORES = sorted(os.sched_getaffinity(0)) if PINNED else list(range(os.cpu_count() or 1))
 USED = [int(core) for core in os.environ.get(PASSED_ON, str(CORES[-1])).split(",")]
@@ -21,7 +23,7 @@ if PINNED:
 
 
 def torch_module() -> Any:
-    """PyTorch."""
+    """Imports PyTorch, with as many threads as there are cores."""
     import torch
 
     torch.set_num_threads(len(USED))
@@ -29,7 +31,7 @@ def torch_module() -> Any:
 
 
 def jax_module() -> Any:
-    """JAX, with both dtypes, and without the hand-over of each call to another thread."""
+    """Imports JAX, with both dtypes, and without the hand-over of each call to another thread."""
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -4,6 +4,7 @@ Times are CPU times of the process where all contenders run on one thread: other
 than it does the clock. With more threads it is the clock that counts.
 """
 
+import argparse
 import os
 import platform
 import time
@@ -21,8 +22,20 @@ class Effort(NamedTuple):
     clock: Callable[[], float] = time.process_time
 
     def fewer(self, divisor: int) -> Self:
-        """For contenders of which a single call takes longer than a chunk should."""
+        """Fewer rounds, for contenders of which a single call takes longer than a chunk should."""
         return self._replace(rounds=max(self.rounds // divisor, 3))
+
+
+QUICK = Effort(5, 0.003)
+
+
+def asked_effort(description: str | None, thorough: Effort) -> Effort:
+    """The effort that a command line asks for: `thorough`, or with --quick a glance."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few and short rounds")
+    return QUICK if parser.parse_args().quick else thorough
 
 
 class Work(NamedTuple):
@@ -39,12 +52,12 @@ class Times(NamedTuple):
 
     @property
     def median(self) -> float:
-        """For ratios."""
+        """The median, for ratios."""
         return median(self.chunks)
 
     @property
     def fastest(self) -> float:
-        """The mean of the fastest third: for shares of a peak."""
+        """The mean of the fastest third, for shares of a peak."""
         return mean(sorted(self.chunks)[: max(len(self.chunks) // 3, 1)])
 
 
@@ -60,7 +73,7 @@ def microseconds(work: Callable[[], object], repeat: int, clock: Callable[[], fl
 
 
 def calls_in(effort: Effort, work: Callable[[], object]) -> int:
-    """How many calls fill a chunk; this also warms up."""
+    """The number of calls that fill a chunk; finding it warms the work up."""
     repeat = 1
     while True:
         taken = microseconds(work, repeat, effort.clock) * repeat * 1e-6
@@ -84,13 +97,18 @@ def alternate(contenders: Contenders, effort: Effort) -> dict[str, Times]:
 
 
 def settle(call: Callable[[], object]) -> None:
-    """The threads of the contender before go to sleep, those of this one wake up."""
+    """Lets the threads of the contender before go to sleep, and wakes those of this one up."""
     time.sleep(0.01)
     call()
 
 
+def ratio(times: Mapping[str, Times], other: str) -> float:
+    """How many times slower than the first contender another one is."""
+    return times[other].median / next(iter(times.values())).median
+
+
 def load() -> str:
-    """How busy the machine has been."""
+    """The load average of the last minute."""
     return f"{os.getloadavg()[0]:.2f}" if hasattr(os, "getloadavg") else "unknown"
 
 
