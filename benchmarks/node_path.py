@@ -33,7 +33,7 @@ def main() -> None:
         digits = 0 if ours > 100 else 2
         cells = [f"{theirs[0]:.{digits}f}", f"{theirs[0] / ours:.2f}"] if theirs else ["", ""]
         print(f"| {name} | {ours:.{digits}f} | {' | '.join(cells)} |")
-    print(f"\n{machine()}, PyTorch {versions()['torch']}")
+    print(f"\n{machine()}, PyTorch {versions()['torch'] or 'not installed'}")
 
 
 if __name__ == "__main__":
