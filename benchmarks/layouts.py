@@ -57,7 +57,7 @@ NETWORKS = {
 
 
 def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, float]:
-    """Returns microseconds of a sample of Graph.step in each layout; in each round of builds, another one comes first."""
+    """Microseconds of a sample of Graph.step in each layout; in each round of builds, another one comes first."""
     choices = layout_choices(LINE)
     found: dict[str, list[float]] = {name: [] for name in choices}
     for first in range(BUILDS):
