@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amounts import over_kinds, over_slopes
 from arrays import assert_equal
 from op_row import assert_close, build, leaf_of, sums, values
 from op_table import DTYPES, ROWS, cases
@@ -17,6 +18,7 @@ def over(selection):
 
 
 every_case = over(cases())
+every_kind = over_kinds(cases())
 idle_case = over(cases(computing=False))
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -44,8 +46,7 @@ def expected_shares(built, case):
     return dxs + dparams
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_name):
     built = build(row, case, dtype)
     expected = case.reference.forward(built.xs, built.params)
@@ -60,12 +61,12 @@ def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_na
         assert_close(share, reference, row.tolerance[dtype])
 
 
-@every_case
-def test_gradients_are_the_slopes_of_the_data(row, case, gradcheck):
+@over_slopes()
+def test_gradients_are_the_slopes_of_the_data(row, case, mode, gradcheck):
     built = build(row, case, "float64")
     weights = leaf_of((built.node.height, built.node.width), "float64")
     weights.getInput(np.random.default_rng(2).standard_normal(built.node.size))
-    gradcheck(CG.Dots(built.node, weights))
+    gradcheck(CG.Dots(built.node, weights), mode=mode)
 
 
 def leave_nan_in_scratch(dtype):
@@ -77,8 +78,7 @@ def leave_nan_in_scratch(dtype):
     node.calcPartialDerivative()
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
     """Neither NaN in the data or in scratch nor an earlier sample: all of it is overwritten."""
     fresh, used = build(row, case, dtype), build(row, case, dtype, seed=9)
@@ -106,8 +106,7 @@ def spread(array):
     return view
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
     """Not those of nodes as they are made, but kernels may be handed such views."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)
@@ -142,8 +141,7 @@ def test_calcData_only_reads_everything_but_its_data(row, case, dtype):
     assert_equal(built.node.grad, own)
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_name):
     built = build(row, case, dtype)
     built.node.calcData()

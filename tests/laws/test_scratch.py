@@ -4,6 +4,7 @@ import threading
 
 import numpy as np
 import pytest
+from amounts import over_kinds
 from arrays import assert_equal
 from op_row import build, sums
 from op_table import DTYPES, cases
@@ -12,10 +13,8 @@ import cgraph as CG
 from cgraph import _kernels
 
 USERS = (CG.Affine, CG.Convolution2d)
-ROWS = [pytest.param(row, case, id=name) for name, row, case in cases() if row.op in USERS]
-CONVOLUTIONS = [
-    pytest.param(row, case, id=name) for name, row, case in cases() if row.op is CG.Convolution2d
-]
+every_user = over_kinds([each for each in cases() if each[1].op in USERS])
+every_convolution = over_kinds([each for each in cases() if each[1].op is CG.Convolution2d])
 MARGIN = 1000
 
 
@@ -45,8 +44,7 @@ def results(row, case, dtype):
     return [built.node.data, *(leaf.grad for leaf in built.leaves), *sums(built.node)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("row", "case"), ROWS)
+@every_user
 def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
     row, case, dtype, build_name, monkeypatch
 ):
@@ -59,8 +57,7 @@ def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
     assert fenced.is_intact()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("row", "case"), CONVOLUTIONS)
+@every_convolution
 def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
     row, case, dtype, build_name
 ):
