@@ -1,12 +1,13 @@
 """The compiled part of the build: which modules, with which directives and flags. All metadata is in pyproject.toml.
 
-Each kernel family is one .pyx and becomes one module for each dtype and instruction set. Since two extensions cannot
-share a source, every .pyx is copied under build/ once per module; that keeps generated C out of the tree, too.
+A .pyx with a stub (.pyi) is one module, beside its source. Every other one is a family of kernels, and becomes one
+module in `_kernels/builds` for each dtype and instruction set. Since two extensions cannot share a source, every .pyx
+is copied under build/ once per module; that keeps generated C out of the tree, too.
 
 Environment variables, "" and "0" being the same as not set:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
-CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/decisions/0003). Free-threaded builds
-ignore it.
+CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/understand/decisions/0003).
+Free-threaded builds ignore it.
 """
 
 import os
@@ -23,19 +24,7 @@ from setuptools.command.build_ext import build_ext
 
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
-SHARED_UTILITY = "cgraph._kernels._cyutility"
-SINGLE = ("cpu", "crew", "plan", "prefix", "step", "uninterrupted", "window")
-FAMILIES = (
-    "affine",
-    "concatenation",
-    "convolution",
-    "elementwise",
-    "group",
-    "lane_layer",
-    "lanes",
-    "pooling",
-    "reduction",
-)
+SHARED_UTILITY = "cgraph._kernels.builds._cyutility"
 DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
 # What the instruction sets of x86-64 ask of the compilers; other machines have their baseline alone.
 INSTRUCTION_SETS = {
@@ -82,9 +71,20 @@ VARIABLES = (
 )
 
 
-def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Extension:
-    """cgraph._kernels.<name>, of its own copy of <family>.pyx."""
-    original, source = Path(KERNELS, f"{family}.pyx"), Path(SOURCES, f"{name}.pyx")
+def is_family(source: Path) -> bool:
+    """Whether a source is compiled for each dtype and instruction set, and so has a Protocol instead of a stub."""
+    return not source.with_suffix(".pyi").exists()
+
+
+def family_name(source: Path) -> str:
+    """The name of a family: that of its file; in front of those of the other folders than nodes stands the folder's."""
+    folder = source.parent.name
+    return source.stem if folder == "nodes" else f"{folder}_{source.stem}"
+
+
+def module(name: str, original: Path, macros: list[tuple[str, str | None]]) -> Extension:
+    """cgraph._kernels.<name>, of its own copy of a source."""
+    source = Path(SOURCES, f"{name}.pyx")
     if not source.exists() or source.read_bytes() != original.read_bytes():
         source.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(original, source)
@@ -94,20 +94,24 @@ def module(name: str, family: str, macros: list[tuple[str, str | None]]) -> Exte
         define_macros=[*macros, *ABI3_MACROS],
         py_limited_api=ABI3,
         include_dirs=[KERNELS],
-        depends=[
-            f"{KERNELS}/{name}.h" for name in ("cpu", "lane_product", "lane_tile", "simd", "spin")
-        ],
+        depends=sorted(path.as_posix() for path in Path(KERNELS).rglob("*.h")),
     )
 
 
 def extensions(platform: str) -> list[Extension]:
     """All compiled modules for a platform, named as in build_ext.plat_name."""
     isas = INSTRUCTION_SETS if platform.endswith(("x86_64", "amd64")) else ("baseline",)
+    sources = sorted(Path(KERNELS).rglob("*.pyx"))
     return [
-        *(module(name, name, []) for name in SINGLE),
         *(
-            module(f"{family}_{dtype}_{isa}", family, macros)
-            for family in FAMILIES
+            module(".".join(path.relative_to(KERNELS).with_suffix("").parts), path, [])
+            for path in sources
+            if not is_family(path)
+        ),
+        *(
+            module(f"builds.{family_name(path)}_{dtype}_{isa}", path, macros)
+            for path in sources
+            if is_family(path)
             for dtype, macros in DTYPES.items()
             for isa in isas
         ),
@@ -135,6 +139,7 @@ def settings(platform: str) -> str:
     """Everything that a build depends on beside the sources, which file times do not tell."""
     return ascii(
         (
+            SHARED_UTILITY,
             *(DIRECTIVES, LEVELS, COMPILE_FLAGS, WITHOUT_DEBUG, LINK_FLAGS, INSTRUCTION_SETS, ABI3),
             cython_version,
             *(platform, sysconfig.get_config_var("EXT_SUFFIX")),
@@ -145,7 +150,7 @@ def settings(platform: str) -> str:
 
 def remove_modules(folder: Path) -> None:
     """Removes the modules that this Python would load: one of the other ABI would hide the new one."""
-    for path in folder.glob("*.*"):
+    for path in folder.rglob("*.*"):
         if f".{path.name.partition('.')[2]}" in EXTENSION_SUFFIXES:
             path.unlink()
 

@@ -1,6 +1,6 @@
 """What `import cgraph` takes beyond `import numpy`: medians of alternating fresh processes.
 
-python benchmarks/import_time.py
+python -m benchmarks.import_time [--quick]
 """
 
 import subprocess
@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from statistics import median
 
-from timing import machine
+from benchmarks.measure.timing import Effort, asked_effort, machine
 
-ROUNDS = 31
+THOROUGH = Effort(31, seconds=0.0)  # an import is a chunk
 CODE = "import time; start = time.perf_counter(); import {}; print(time.perf_counter() - start)"
 
 
@@ -26,7 +26,8 @@ def milliseconds(modules: str) -> float:
 
 
 def main() -> None:
-    pairs = [(milliseconds("numpy"), milliseconds("numpy, cgraph")) for _ in range(ROUNDS)]
+    rounds = asked_effort(__doc__, THOROUGH).rounds
+    pairs = [(milliseconds("numpy"), milliseconds("numpy, cgraph")) for _ in range(rounds)]
     print(f"numpy: {median(numpy for numpy, _ in pairs):.1f} ms")
     print(f"cgraph beyond that: {median(both - numpy for numpy, both in pairs):.1f} ms")
     print(machine())

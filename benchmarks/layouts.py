@@ -1,87 +1,85 @@
-"""How the samples of a batch lie, and what becomes of the time: the measurements behind cgraph/_layout.py.
+"""The layouts of the samples of a batch and their times: the measurements behind the choice that a Graph makes.
 
-python benchmarks/layouts.py
+python -m benchmarks.layouts [--quick]
 
-A training step, float32, on one core. `cut`: the convolutions one sample at a time, what is behind them side by side.
+A training step, float32, on one core: the median of BUILDS graphs, each with memory of its own, since the same steps
+take up to a third longer where that memory lies badly.
 """
 
-import one_core  # noqa: F401  isort: skip
-from collections.abc import Callable
-from typing import Any
-from unittest import mock
+from benchmarks.measure import one_core  # noqa: F401  isort: skip
+from statistics import median
 
-import mlp
 import numpy as np
-import training
-from lenet import LENET
-from network import ETA, Network, Nodes
-from tables import number, table
-from timing import Effort, Work, alternate
-from vgg import VGG
 
 import cgraph as CG
-from cgraph import _compiled
-from cgraph._layout import Choice
-from cgraph.nodes.affine import Affine
+from benchmarks.contenders import training
+from benchmarks.measure.internals import chosen_layout, layout_choices
+from benchmarks.measure.tables import number, table
+from benchmarks.measure.timing import Effort, Work, alternate, asked_effort
+from benchmarks.networks import mlp
+from benchmarks.networks.lenet import LENET
+from benchmarks.networks.network import Network, Nodes
+from benchmarks.networks.vgg import VGG
 
-EFFORT = Effort(12, 0.01)
+THOROUGH = Effort(5, 0.01)
+BUILDS = 5
 LINE = 16  # samples
 
 
-def broad(channels: int, columns: int) -> Network:
-    """Two convolutions of 3 × 3 on 32 × 32, pooling, two matrices."""
+def broad(channels: int, columns: int, side: int = 32) -> Network:
+    """A network of two 3×3 convolutions on square images, pooling and two matrices."""
 
     def nodes(dtype: str) -> Nodes:
         rng = np.random.default_rng(1)
-        x = CG.Leaf2(32, 32, dtype=dtype)
+        x = CG.Leaf2(side, side, dtype=dtype)
         h: list[CG.Node] = [x]
         for _ in range(2):
             kernels = rng.normal(0, 0.1, (channels, len(h), 3, 3))
-            h = [CG.ReLU(CG.Convolution2d(h, kernel, 0.0, 32, 32)) for kernel in kernels]
+            h = [CG.ReLU(CG.Convolution2d(h, kernel, 0.0, side, side)) for kernel in kernels]
         h = [CG.MaxPooling2d(channel, 2, 2, 2) for channel in h]
-        sizes = (channels * 256, columns, 10)
+        sizes = (channels * side**2 // 4, columns, 10)
         return mlp.classifier_nodes([x], CG.Concatenation(h), sizes, dtype)
 
-    return Network((1, 32, 32), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
+    return Network((1, side, side), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
 
 
-def choices(net: Network) -> dict[str, Choice | None]:
-    """What the rule is made to say; None for what it says."""
-    units = CG.Graph(net.nodes("float32").loss)._program.units
-    behind = next(i for i, unit in enumerate(units) if type(unit.nodes[0]) is Affine) - 1
-    return {
-        "samples": Choice(1, 1, 2**62, len(units), 1.0),
-        "lanes of 16": Choice(LINE, LINE, 1, 0, 1.0),
-        "lanes of up to 64": Choice(4 * LINE, LINE, 1, 0, 1.0),
-        "cut": Choice(LINE, LINE, 1, behind, 1.0),
-        "chosen": None,
-    }
+NETWORKS = {
+    "LeNet-5": LENET,
+    "MLP 784-64-64-10": mlp.MLP,
+    "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
+    "VGG-like block": VGG,
+    "2 × 16 channels, 4096-512-10": broad(16, 512),
+    "2 × 32 channels, 8192-256-10": broad(32, 256),
+    "2 × 32 channels of 64 × 64, 32768-128-10": broad(32, 128, 64),
+    "2 × 64 channels, 16384-64-10": broad(64, 64),
+    "2 × 64 channels, 16384-512-10": broad(64, 512),
+}
 
 
-def step(net: Network, batch: int, choice: Choice | None) -> Work:
-    """Graph.step with this choice."""
-    real: Callable[..., Any] = _compiled.choose
-    with mock.patch.object(_compiled, "choose", lambda *a: choice or real(*a)):
-        graph, feed = training.graph_and_feed(net, "float32", batch)
-    return Work(lambda: graph.step(feed, ETA), batch)
+def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, float]:
+    """Microseconds of a sample of Graph.step in each layout; in each round of builds, another one comes first."""
+    choices = layout_choices(LINE)
+    found: dict[str, list[float]] = {name: [] for name in choices}
+    for first in range(BUILDS):
+        names = [*choices][first % len(choices) :] + [*choices][: first % len(choices)]
+        works: dict[str, Work] = {}
+        for name in names:
+            with chosen_layout(choices[name]):
+                works[name] = training.graph_step(net, "float32", batch)
+        for name, times in alternate(works, effort).items():
+            found[name].append(times.median)
+    return {name: median(medians) for name, medians in found.items()}
 
 
 def main() -> None:
-    nets = {
-        "LeNet-5": LENET,
-        "MLP 784-64-64-10": mlp.network(784, 64, 64, 10),
-        "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
-        "VGG-like block": VGG,
-        "2 × 16 channels, 4096-512-10": broad(16, 512),
-        "2 × 32 channels, 8192-256-10": broad(32, 256),
-    }
-    rows = []
-    for name, net in nets.items():
-        for batch in (16, 32, 64):
-            works = {key: step(net, batch, choice) for key, choice in choices(net).items()}
-            times = alternate(works, EFFORT)
-            rows.append([f"{name}, B = {batch}", *(number(own.median) for own in times.values())])
-    print(table(["µs a sample", *choices(LENET)], rows))
+    effort = asked_effort(__doc__, THOROUGH)
+    rows, header = [], [""]
+    for name, net in NETWORKS.items():
+        for batch in (LINE, 2 * LINE, 4 * LINE):
+            times = layout_times(net, batch, effort)
+            header = ["µs a sample", *times]
+            rows.append([f"{name}, B = {batch}", *map(number, times.values())])
+    print(table(header, rows))
 
 
 if __name__ == "__main__":

@@ -3,20 +3,17 @@
 Nodes for one sample, built by hand, on compiled kernels: ``import cgraph as CG``.
 """
 
-try:
-    from cgraph._kernels import show_config
-except ModuleNotFoundError as error:
-    if not (error.name or "").startswith("cgraph."):
-        raise
-    from cgraph._missing import explained
-
-    raise explained(error) from None
-
-from cgraph._anomaly import AnomalyError, detect_anomaly
-from cgraph._gradcheck import gradcheck
-from cgraph._gradient_report import GradientError, GradientReport
+from cgraph._kernels import show_config
+from cgraph.checks.anomaly import AnomalyError, detect_anomaly
+from cgraph.checks.gradcheck import gradcheck
+from cgraph.checks.report import GradientError, GradientReport
 from cgraph.graph import Graph
-from cgraph.io import ModelFileError, load_parameters, read_metadata, save_parameters
+from cgraph.io.parameters import (
+    ModelFileError,
+    load_parameters,
+    read_metadata,
+    save_parameters,
+)
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
@@ -26,7 +23,8 @@ from cgraph.nodes.filter2d import Filter2d
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
-from cgraph.walk import Parameter, ancestors, evaluate, parameters
+from cgraph.parameter import Parameter, parameters
+from cgraph.traversal import ancestors, evaluate
 
 __version__ = "0.1.0"
 

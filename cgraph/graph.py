@@ -7,18 +7,19 @@ from typing import NoReturn
 
 import numpy as np
 
-from cgraph._array import Array, as_index, as_rate, as_size, describe
-from cgraph._batches import Task
-from cgraph._compiled import Compiled, alone
-from cgraph._crew import default_threads
-from cgraph._feed import Feed, Feeds, as_feeds, one_sample
-from cgraph._kernels import plan
-from cgraph._layout import LayoutName
+from cgraph._execution.batches import Task
+from cgraph._execution.executable import Compiled, alone
+from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
+from cgraph._execution.summary import summary
+from cgraph._execution.threads import default_threads
+from cgraph._kernels.runtime import plan
+from cgraph._lowering.fusion import fuse
+from cgraph._lowering.layout import LayoutName
+from cgraph._lowering.program import Program
 from cgraph._streams import say
-from cgraph._summary import summary
-from cgraph.lowering import Program
+from cgraph._validation import Array, as_index, as_rate, as_size, describe
 from cgraph.node import Node, as_node, as_nodes
-from cgraph.walk import Parameter, own_parameters
+from cgraph.parameter import Parameter, own_parameters
 
 
 class Graph(Compiled):
@@ -92,7 +93,7 @@ class Graph(Compiled):
             raise ValueError(
                 f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
             )
-        program = Program(ends)
+        program = fuse(ends)
         for node in program.order:
             if node.dtype is not ends[0].dtype:
                 raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")

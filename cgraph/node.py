@@ -10,8 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy import zeros
 
-from cgraph import _kernels, _mistakes, _passes
-from cgraph._array import (
+from cgraph import _kernels
+from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
+from cgraph._propagation import half_passes, passes
+from cgraph._subclassing import Unfinished, check_class, check_identity
+from cgraph._validation import (
     MAX_SIZE,
     Array,
     DType,
@@ -22,8 +25,6 @@ from cgraph._array import (
     describe,
     is_iterable,
 )
-from cgraph._kernels.uninterrupted import Component, attach, complete, push
-from cgraph._subclass import Unfinished, check_class, check_identity
 
 
 class Node(Unfinished):
@@ -241,7 +242,7 @@ class Node(Unfinished):
         if self.forward:
             only = f"{type(self).__name__}: only a node without consumers can be detached"
             raise RuntimeError(f"{only}, got one with {len(self.forward)}")
-        complete(partial(_passes.detach, self))
+        complete(partial(passes.detach, self))
 
     def cut(self) -> None:
         """Unlinks all connected nodes from each other, so that each is freed with its last reference.
@@ -250,10 +251,10 @@ class Node(Unfinished):
         nodes works on while somebody refers to it, all but nodes computed in Python, which have lost their inputs; once
         nobody does, it is freed, and the nodes keep data, parameters and gradient sums; their ``grad`` is then 0.
         """
-        nodes = _passes.component(self)
+        nodes = passes.component(self)
         for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
             graph._loosen()
-        complete(partial(_passes.unlink, nodes))
+        complete(partial(passes.unlink, nodes))
 
     # What a kind of node does
 
@@ -302,7 +303,7 @@ class Node(Unfinished):
         To compute a node is to reset ``b_count``, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
         call on every leaf.
         """
-        _passes.forward_pass(self)
+        passes.forward_pass(self)
 
     @final
     def backwardPropagation(self) -> None:
@@ -324,13 +325,13 @@ class Node(Unfinished):
             The node was computed from two different forward passes of one leaf.
         """
         if not self.forward:
-            graphs = _passes.graphs_above(self)
-            _mistakes.check_end(self, graphs)
-            _mistakes.before_backward(self)
+            graphs = passes.graphs_above(self)
+            half_passes.check_end(self, graphs)
+            half_passes.before_backward(self)
             for graph in graphs:
                 graph._give_way()
             self._grad[0] = 1
-        _passes.backward_pass(self, "calcPartialDerivative")
+        passes.backward_pass(self, "calcPartialDerivative")
 
     @final
     def update(self, eta: float) -> None:
@@ -354,8 +355,8 @@ class Node(Unfinished):
             In a backward pass, a node above still waits for a consumer that never called, so that nothing learns there.
         """
         eta = as_rate(type(self).__name__, eta, self._dtype)
-        _mistakes.before_update(self)
-        _passes.backward_pass(self, "updateParameters", eta)
+        half_passes.before_update(self)
+        passes.backward_pass(self, "updateParameters", eta)
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:

@@ -9,7 +9,8 @@ import pytest
 from guard_pages import EDGES, HERE, Guard
 from hypothesis import settings
 
-from cgraph import _batches, _kernels
+from cgraph import _kernels
+from cgraph._execution import batches
 
 # The same examples in every run; `--hypothesis-profile=thorough` draws new ones, and many more.
 settings.register_profile("usual", max_examples=60, derandomize=True, deadline=None, database=None)
@@ -36,9 +37,9 @@ def ctrl_c():
 @pytest.fixture(scope="module")
 def eager_threads():
     """However small a batch is, threads share it."""
-    previous, _batches.SHARE = _batches.SHARE, 1e-9
+    previous, batches.SHARE = batches.SHARE, 1e-9
     yield
-    _batches.SHARE = previous
+    batches.SHARE = previous
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import time
 import numpy as np
 
 import cgraph as CG
-from cgraph import _batches
+from cgraph._execution import batches
 
 SIZE = 9
 listening = False
@@ -89,7 +89,7 @@ def race():
 if sys.argv[1] == "race":
     race()
 else:
-    _batches.SHARE = 1e-9  # every batch is worth all threads
+    batches.SHARE = 1e-9  # every batch is worth all threads
     signal.signal(signal.SIGALRM, interrupt)
     until = time.monotonic() + float(sys.argv[1])
     others = [threading.Thread(target=work, args=(seed, until)) for seed in range(3)]

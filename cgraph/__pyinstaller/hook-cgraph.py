@@ -1,7 +1,7 @@
 """Tells PyInstaller of the compiled modules, which no Python code names: they are chosen at run time."""
 
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 
 from cgraph import _kernels
 
-hiddenimports = [f"{_kernels.__name__}.{module.name}" for module in iter_modules(_kernels.__path__)]
+hiddenimports = [module.name for module in walk_packages(_kernels.__path__, "cgraph._kernels.")]

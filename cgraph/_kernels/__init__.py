@@ -1,6 +1,8 @@
 """The compiled kernels, and the choice of their build for this CPU.
 
-Each family of kernels is compiled once per dtype and instruction set, as module `<family>_<dtype>_<instruction set>`.
+Each family of kernels is compiled once per dtype and instruction set, as module
+`builds.<family>_<dtype>_<instruction set>`. A family has the name of its file; in front of those of `channels` and
+`lanes` stands the folder's.
 A module is loaded when a node of its dtype is first constructed. The environment variable CGRAPH_SIMD names the
 instruction set to use; without it, the best that this CPU runs is used.
 """
@@ -15,8 +17,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels import protocols
-from cgraph._kernels.cpu import has_avx2
+from cgraph._kernels.missing import explained
+
+try:
+    from cgraph._kernels import protocols
+    from cgraph._kernels.cpu import has_avx2
+except ModuleNotFoundError as error:
+    raise explained(error) from None
 
 
 class Build(NamedTuple):
@@ -26,11 +33,12 @@ class Build(NamedTuple):
     concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
-    group: protocols.Group
-    lane_layer: protocols.LaneLayer
-    lanes: protocols.Lanes
     pooling: protocols.Pooling
     reduction: protocols.Reduction
+    channels_convolution_group: protocols.ChannelsConvolutionGroup
+    lanes_layer: protocols.LanesLayer
+    lanes_ports: protocols.LanesPorts
+    lanes_reduction: protocols.LanesReduction
 
 
 def available() -> tuple[str, ...]:
@@ -39,7 +47,7 @@ def available() -> tuple[str, ...]:
     return tuple(
         name
         for name, runs in runnable.items()
-        if runs and find_spec(f"{__name__}.affine_float64_{name}")
+        if runs and find_spec(f"{__name__}.builds.affine_float64_{name}")
     )
 
 
@@ -81,7 +89,9 @@ def build(dtype: np.dtype[np.floating]) -> Build:
 
 @cache
 def _load(dtype: str, simd: str) -> Build:
-    modules = [import_module(f"{__name__}.{family}_{dtype}_{simd}") for family in Build._fields]
+    modules = [
+        import_module(f"{__name__}.builds.{family}_{dtype}_{simd}") for family in Build._fields
+    ]
     return Build._make(modules)
 
 
@@ -100,6 +110,7 @@ def scratch(dtype: np.dtype[np.floating], size: int) -> npt.NDArray[np.floating]
 # The builds in use, by the character of their dtype, which is quicker to ask for than its name.
 _builds: dict[str, Build] = {}
 if not available():  # an application was frozen without the kernels
-    import_module(f"{__name__}.affine_float64_baseline")  # raises, and names the module
+    missing = f"{__name__}.builds.affine_float64_baseline"
+    raise explained(ModuleNotFoundError(name=missing))
 _selected = available()[-1]
 select(os.environ.get("CGRAPH_SIMD") or _selected)

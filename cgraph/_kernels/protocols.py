@@ -6,8 +6,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.step import Port, Step
-from cgraph._kernels.window import Window
+from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.runtime.step import Port, Step
 
 Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
@@ -74,7 +74,7 @@ class Elementwise(Protocol):
     def EndStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
 
 
-class Group(Protocol):
+class ChannelsConvolutionGroup(Protocol):
     def convolution_group_scratch(
         self, window: Window, c_in: int, c_out: int, pitch: int
     ) -> int: ...
@@ -90,7 +90,7 @@ class Group(Protocol):
     ) -> Step: ...
 
 
-class LaneLayer(Protocol):
+class LanesLayer(Protocol):
     def lane_layer_scratch(
         self, window: Window, lanes: int, c_in: int, c_out: int, connected: Connected | None
     ) -> int: ...
@@ -111,8 +111,11 @@ class LaneLayer(Protocol):
     ) -> Step: ...
 
 
-class Lanes(Protocol):
+class LanesPorts(Protocol):
     def LanePort(self, at: int, size: int, lanes: int) -> Port: ...
+
+
+class LanesReduction(Protocol):
     def LaneReductionStep(
         self, op: str, m: int, lanes: int, inputs: Sequence[Place], d: Place
     ) -> Step: ...

@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
-from cgraph._array import Array, as_number, as_real, copy_into
+from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_node
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
-from cgraph._array import Array, as_number, as_real, copy_into
+from cgraph._kernels.common.geometry import Window
 from cgraph._kernels.protocols import Offsets
-from cgraph._kernels.window import Window
+from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
 

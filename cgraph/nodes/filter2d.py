@@ -7,8 +7,8 @@ it holds for rows and for columns alike (section "Class: Filter2d").
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cgraph._array import MAX_SIZE, as_size
-from cgraph._kernels.window import Window
+from cgraph._kernels.common.geometry import Window
+from cgraph._validation import MAX_SIZE, as_size
 from cgraph.node import Node, as_nodes
 
 

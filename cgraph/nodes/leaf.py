@@ -2,7 +2,7 @@
 
 import numpy.typing as npt
 
-from cgraph._array import as_real, as_size, copy_into
+from cgraph._validation import as_real, as_size, copy_into
 from cgraph.node import Node
 
 

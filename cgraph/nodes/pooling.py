@@ -6,8 +6,8 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._array import Array, as_number
-from cgraph._kernels.window import Window
+from cgraph._kernels.common.geometry import Window
+from cgraph._validation import Array, as_number
 from cgraph.node import Node, as_node
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
 

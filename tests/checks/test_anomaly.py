@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
-from cgraph._passes import observing
+from cgraph._propagation.passes import observing
 
 
 def graph(kind=CG.Affine):

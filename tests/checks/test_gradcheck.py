@@ -127,7 +127,7 @@ def test_the_tolerance_follows_the_size_of_the_loss():
 def test_a_projection_reports_the_worst_of_its_directions(monkeypatch):
     worst = []
     for count in range(1, 6):
-        monkeypatch.setattr("cgraph._gradcheck.DIRECTIONS", count)
+        monkeypatch.setattr("cgraph.checks.gradcheck.DIRECTIONS", count)
         rows = CG.gradcheck(regression()[-1], mode="projection", rng=3)
         worst.append(rows[0].error / rows[0].allowed)
     assert worst == sorted(worst)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
-from cgraph._contract import check_contract
+from cgraph.checks.contract import check_contract
 
 both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
 

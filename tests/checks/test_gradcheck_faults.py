@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import cgraph as CG
-from cgraph._gradcheck import LIMITS
+from cgraph.checks.gradcheck import LIMITS
 
 both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
 

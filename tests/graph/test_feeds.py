@@ -11,7 +11,7 @@ from graph_twins import Twins
 from small_graphs import affine_graph
 
 import cgraph as CG
-from cgraph._feed import as_feeds
+from cgraph._execution.feeds import as_feeds
 
 FEEDS = {
     "lists": lambda a: a.tolist(),

@@ -21,8 +21,8 @@ import numpy as np
 sys.path.insert(0, {support!r})
 import cgraph as CG
 from threaded_graphs import long_problem, small_problem, trained
-from cgraph import _batches
-_batches.SHARE = 1e-9
+from cgraph._execution import batches
+batches.SHARE = 1e-9
 """
 
 

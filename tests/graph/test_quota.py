@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from cgraph import _crew
-from cgraph._quota import cpu_quota, openmp_threads
+from cgraph._execution import threads
+from cgraph._execution.quota import cpu_quota, openmp_threads
 
 pytestmark = pytest.mark.thread_unsafe(reason="changes the environment")
 
@@ -119,6 +119,6 @@ def test_the_tightest_limit_counts_but_for_a_number_of_ones_own(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(_crew, "usable_cores", lambda: cores)
-    monkeypatch.setattr(_crew, "cpu_quota", lambda: quota)
-    assert _crew.default_threads() == expected
+    monkeypatch.setattr(threads, "usable_cores", lambda: cores)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
+    assert threads.default_threads() == expected

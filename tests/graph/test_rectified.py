@@ -6,11 +6,10 @@ from batch_twins import BatchTwins
 from batch_ways import Way
 
 import cgraph as CG
-from cgraph._lane_steps import rectifiers
-from cgraph._layout import choose, lane_cost
-from cgraph._steps import multiply_adds
-from cgraph.lowering import Program
-from cgraph.walk import ancestors_of
+from cgraph._lowering.cost import lane_cost, multiply_adds
+from cgraph._lowering.fusion import fuse, rectifiers
+from cgraph._lowering.layout import choose
+from cgraph.traversal import ancestors_of
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block, and some
@@ -105,7 +104,7 @@ every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: 
 
 @every_case
 def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
-    program = Program([case("float64")[-1]])
+    program = fuse([case("float64")[-1]])
     found = rectifiers(program, program.units)
     assert len(found) == (case in TOGETHER)
     for pool, relu in found.items():
@@ -115,15 +114,15 @@ def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
 
 def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
     _, relus, end = siblings("float64")
-    assert not rectifiers(*whole(Program([end, *relus])))
-    assert not rectifiers(*whole(Program([end, relus[2]])))
-    program = Program([end])
+    assert not rectifiers(*whole(fuse([end, *relus])))
+    assert not rectifiers(*whole(fuse([end, relus[2]])))
+    program = fuse([end])
     behind = [unit for unit in program.units if type(unit.nodes[0]) is not CG.ReLU]
     assert not rectifiers(program, behind)
 
 
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
-    program = Program([siblings("float64")[-1]])
+    program = fuse([siblings("float64")[-1]])
     (relu,) = rectifiers(program, program.units).values()
     costs = [
         lane_cost(unit, multiply_adds(unit), 8, far=False)

@@ -14,9 +14,9 @@ from own_nodes import Square
 from threaded_graphs import COUNT, SECONDS, TASKS, long_problem, needs_tasks, small_problem, trained
 
 import cgraph as CG
-from cgraph import _batches
-from cgraph._kernels import plan
-from cgraph._kernels.crew import run_together
+from cgraph._execution import batches
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.thread_pool import run_together
 
 pytestmark = [
     pytest.mark.thread_unsafe(reason="starts threads, sends signals"),
@@ -151,8 +151,8 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
         shares.append(len(runs))
         run_together(runs)
 
-    monkeypatch.setattr(_batches, "SHARE", worth)
-    monkeypatch.setattr(_batches, "run_together", noted)
+    monkeypatch.setattr(batches, "SHARE", worth)
+    monkeypatch.setattr(batches, "run_together", noted)
     graph.predict(feed)
     assert shares == expected
 
@@ -175,7 +175,7 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
                 call()
         run_together(runs)
 
-    monkeypatch.setattr(_batches, "run_together", meanwhile)
+    monkeypatch.setattr(batches, "run_together", meanwhile)
     np.testing.assert_array_equal(graph.predict(feed), expected)
 
 
@@ -216,7 +216,7 @@ def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
 
     plan_prepare = plan.prepare
     with monkeypatch.context() as patch:
-        patch.setattr(_batches.plan, "prepare", prepare)
+        patch.setattr(batches.plan, "prepare", prepare)
         with pytest.raises(ZeroDivisionError):
             graph.predict(feed)
     np.testing.assert_array_equal(graph.predict(feed), expected)

@@ -11,9 +11,10 @@ import pytest
 import reference_filters
 from numpy.testing import assert_array_equal
 
-from cgraph._kernels import build, lane_tables
-from cgraph._kernels.plan import Memory, Steps, backward, forward
-from cgraph._kernels.window import Window
+from cgraph._kernels import build
+from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.lanes import offsets
+from cgraph._kernels.runtime.plan import Memory, Steps, backward, forward
 
 
 class Layer(NamedTuple):
@@ -100,7 +101,7 @@ class Bench:
             self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12"
         )
         self.values, self.sums = (self.array(self.length) for _ in "12")
-        kernels = build(self.dtype).lane_layer
+        kernels = build(self.dtype).lanes_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
         window, c_in = Window(*geometry), len(layer.channels)
         scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out, layer.connected)
@@ -258,7 +259,7 @@ def test_terms_that_are_made_when_they_are_summed_are_those_that_are_kept(
     layer, dtype, valid, monkeypatch
 ):
     """As a layer of many groups has it."""
-    monkeypatch.setattr(lane_tables, "KEPT", 0)
+    monkeypatch.setattr(offsets, "KEPT", 0)
     test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lane_arena import Arena, kernels, lanes_of
 
-from cgraph._kernels import plan
+from cgraph._kernels.runtime import plan
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -32,9 +32,7 @@ def rows_of(count, size, dtype):
 def run(arena, lanes, inlets, outlet, arrays, out, count, kept=(), origin=None):
     """A pass without steps."""
     origin = origin or arena
-    route = plan.Route(
-        NOTHING, arena.memory, lanes, False, inlets, outlet, list(kept), origin.memory
-    )
+    route = plan.Route(NOTHING, arena.memory, lanes, inlets, outlet, list(kept), origin.memory)
     task = (count, 1000, False, True, False, 0, 0.0)
     plan.run(plan.prepare(route, route, 0, NOTHING, arrays, out, *task))
 
@@ -55,7 +53,7 @@ def counts(lanes):
 def test_samples_go_into_lanes_and_come_back(dtype, multiple):
     lanes = lanes_of(dtype) * multiple
     for size in SIZES:
-        port = kernels(dtype).lanes.LanePort(AT, size, lanes)
+        port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
         assert port.nbytes == size * np.dtype(dtype).itemsize
         for count in counts(lanes):
             rows, _ = rows_of(count, size, dtype)
@@ -76,7 +74,7 @@ def test_one_sample_may_stand_in_all_lanes(dtype):
     origin = Arena(np.arange(100, dtype=dtype), np.zeros(1, dtype))
     for lanes in (lanes_of(dtype), 4 * lanes_of(dtype)):
         for size in SIZES:
-            port = kernels(dtype).lanes.LanePort(AT, size, lanes)
+            port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
             inside, (back, _) = arena(size, lanes, dtype), rows_of(1, size, dtype)
             kept = [(port, 3 * np.dtype(dtype).itemsize)]
             run(inside, lanes, [], port, [], back, 1, kept, origin)

@@ -7,7 +7,7 @@ import pytest
 from arrays import assert_equal
 from lane_arena import Arena, kernels, lanes_of, poisoned
 
-from cgraph._kernels.window import Window
+from cgraph._kernels.common.geometry import Window
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -63,7 +63,7 @@ def all_lanes(op, x, y, grads, places, valid):
     (m, lanes), size = x.shape, len(grads[2])
     inputs = [(0, lanes, *places[0]), (m * lanes, lanes, *places[1])][: REDUCTIONS[op]]
     output = (2 * m * lanes, lanes, 0, 1, 1)
-    step = kernels(x.dtype).lanes.LaneReductionStep(op, m, lanes, inputs, output)
+    step = kernels(x.dtype).lanes_reduction.LaneReductionStep(op, m, lanes, inputs, output)
     rows = [poisoned(r, valid) for r in (x, y, np.zeros((size, lanes), x.dtype))]
     arena = Arena(np.concatenate(rows).ravel(), np.concatenate(grads).ravel())
     data, grad = (v.reshape(-1, lanes) for v in arena.run(step, valid))
@@ -97,7 +97,7 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
     data = np.concatenate([x, np.zeros((1, lanes), dtype)])
     grad = np.full_like(data, 2)
     place = (0, lanes)
-    step = kernels(dtype).lanes.LaneReductionStep(
+    step = kernels(dtype).lanes_reduction.LaneReductionStep(
         op, m, lanes, [(*place, 0, 1, 1), (*place, 1, 1, 1)], (m * lanes, lanes, 0, 1, 1)
     )
     _, grad = Arena(data.ravel(), grad.ravel()).run(step, lanes)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cgraph import _kernels
-from cgraph._kernels.step import Port, Step
+from cgraph._kernels.runtime.step import Port, Step
 
 
 def functions(holder):
@@ -37,7 +37,7 @@ def own_types(module):
 @pytest.mark.parametrize("family", _kernels.Build._fields)
 def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_name):
     module = getattr(_kernels.build(np.dtype(dtype)), family)
-    assert module.__name__ == f"cgraph._kernels.{family}_{dtype}_{build_name}"
+    assert module.__name__ == f"cgraph._kernels.builds.{family}_{dtype}_{build_name}"
     protocol = functions(get_type_hints(_kernels.Build)[family])
     types = {name for name in protocol if name.endswith(("Step", "Port"))}
     # What an extension type's constructor is called with, Python cannot tell.

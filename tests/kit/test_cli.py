@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from idx_files import NAMES, write_idx_folder
 
-from cgraph import cli, train
-from cgraph._engines import ENGINES
+from cgraph import cli, data
 from cgraph.io import read_metadata, save_parameters
 from cgraph.models import convolutional_classifier
+from cgraph.training.engines import ENGINES
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes, changes the working directory")
 
@@ -71,7 +71,7 @@ both_engines = pytest.mark.parametrize("engine", ENGINES)
 @pytest.fixture(autouse=True)
 def no_time_to_measure(monkeypatch):
     """What the comparison of the engines says is made up, but for the tests in processes of their own."""
-    monkeypatch.setattr("cgraph._commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
+    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
 
 
 def stop_after(monkeypatch, engine, calls):
@@ -120,11 +120,11 @@ def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp
 def test_train_without_data_takes_the_digits_of_the_package(
     cgraph, tmp_path, monkeypatch, no_extras
 ):
-    whole = train.digits_dataset(3)
-    few = train.Dataset(
+    whole = data.digits_dataset(3)
+    few = data.Dataset(
         whole.train_images[:40], whole.train_labels[:40], whole.test_images, whole.test_labels, 16
     )
-    monkeypatch.setattr("cgraph._commands.digits_dataset", lambda seed: {3: few}[seed])
+    monkeypatch.setattr("cgraph.cli.commands.digits_dataset", lambda seed: {3: few}[seed])
     monkeypatch.chdir(tmp_path)
     code, out, _ = cgraph("train", "digits", "--epochs", "1", "--seed", "3")
     assert (code, out.splitlines()[0]) == (0, "digits: 40 images to train on, 360 held out")
@@ -149,7 +149,7 @@ def test_the_options_reach_the_training(cgraph, idx, tmp_path, monkeypatch, no_e
         given["engine"] = type(engine).__name__
         return iter(())
 
-    monkeypatch.setattr("cgraph._commands.train_epochs", spy)
+    monkeypatch.setattr("cgraph.cli.commands.train_epochs", spy)
     expected = {"epochs": 3, "batch": 7, "eta": 0.5, "dtype": "float64", "images": 80}
     options = ["--epochs", "3", "--batch", "7", "--learning-rate", "0.5", "--dtype", "float64"]
     for more, name in (
@@ -227,7 +227,7 @@ def test_ctrl_c_elsewhere_ends_without_a_traceback(cgraph, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "predict", interrupted)
+    monkeypatch.setattr("cgraph.cli.arguments.predict", interrupted)
     assert cgraph("predict", "model.npz") == (130, "", "interrupted\n")
 
 
@@ -366,7 +366,7 @@ def test_python_m_cgraph_is_the_command(tmp_path):
 def test_import_cgraph_leaves_the_command_lines_modules_alone():
     code = "import sys, json, cgraph; print(json.dumps(list(sys.modules)))"
     modules = set(json.loads(run_python("-c", code).stdout))
-    assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph._commands"}
+    assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph.cli.commands"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")

@@ -5,13 +5,13 @@ import pytest
 from idx_files import EMNIST_NAMES, NAMES, idx_bytes, write_idx_folder
 
 from cgraph import cli
-from cgraph._engines import ENGINES
+from cgraph.training.engines import ENGINES
 
 
 @pytest.fixture
 def lines_of(capsys, monkeypatch):
     """Run the command without an error and return the lines of its output; speeds are not measured."""
-    monkeypatch.setattr("cgraph._commands.measure", lambda *_: {"graph": 2.0, "node": 1.0})
+    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 2.0, "node": 1.0})
 
     def run(*argv):
         assert cli.main([str(arg) for arg in argv]) == 0

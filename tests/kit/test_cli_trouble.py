@@ -11,7 +11,8 @@ import pytest
 from idx_files import write_idx_folder
 
 import cgraph as CG
-from cgraph import _report, cli
+from cgraph import cli
+from cgraph.cli import terminal
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes, exchanges streams")
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="starts processes, exchanges strea
 @pytest.fixture(autouse=True)
 def no_time_to_measure(monkeypatch):
     """What the comparison of the engines says is made up, but for the tests in processes of their own."""
-    monkeypatch.setattr("cgraph._commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
+    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def test_ctrl_c_saves_no_parameters_that_are_not_finite(tmp_path, monkeypatch, c
         raise KeyboardInterrupt
         yield
 
-    monkeypatch.setattr("cgraph._commands.train_epochs", diverging)
+    monkeypatch.setattr("cgraph.cli.commands.train_epochs", diverging)
     assert train(write_idx_folder(tmp_path / "idx"), tmp_path) == 1
     assert "parameters are no longer finite: try a smaller" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["idx"]
@@ -196,7 +197,7 @@ def test_a_broken_matplotlib_costs_the_curve_alone(tmp_path, monkeypatch, capsys
             raise error
         return SimpleNamespace()
 
-    monkeypatch.setattr(_report, "import_module", imported)
+    monkeypatch.setattr(terminal, "import_module", imported)
     assert train(write_idx_folder(tmp_path / "idx"), tmp_path) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("test accuracy: ")

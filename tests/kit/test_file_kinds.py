@@ -14,7 +14,7 @@ import pytest
 from model_files import graph_of, in_threads, posix, save, saved_value
 
 import cgraph as CG
-from cgraph import _files
+from cgraph.io import files
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_rename_that_fails_for_a_moment_is_tried_again(tmp_path, monkeypatch):
         replace(*names)
 
     monkeypatch.setattr(os, "replace", refuse)
-    monkeypatch.setattr(_files, "_PAUSES", (0, 0))
+    monkeypatch.setattr(files, "_PAUSES", (0, 0))
     path = tmp_path / "model.npz"
     path.touch()
     before = path.stat().st_ino
@@ -109,8 +109,8 @@ def test_saves_onto_a_mounted_file_do_not_mix(mounted):
 @posix
 def test_a_lock_of_the_caller_delays_a_save_in_place_and_no_more(tmp_path, monkeypatch):
     fcntl = pytest.importorskip("fcntl")
-    monkeypatch.setattr(_files, "_PATIENCE", 0.01)
-    monkeypatch.setattr(_files, "_rename", lambda *_: False)
+    monkeypatch.setattr(files, "_PATIENCE", 0.01)
+    monkeypatch.setattr(files, "_rename", lambda *_: False)
     path = tmp_path / "model.npz"
     path.touch()
     with open(path, "rb") as file:

@@ -12,7 +12,7 @@ from interrupts import events, stopped
 from model_files import graph_of, in_threads, posix, save, save_often, saved_value
 
 import cgraph as CG
-from cgraph import _files
+from cgraph.io import files
 
 
 def test_a_save_while_another_is_half_done_disturbs_neither(tmp_path, monkeypatch):
@@ -97,7 +97,7 @@ def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch
     new = path.read_bytes()
     monkeypatch.setattr(os, "fsync", lambda _: None)  # it takes most of the time
     if not renames:
-        monkeypatch.setattr(_files, "_rename", lambda *_: False)
+        monkeypatch.setattr(files, "_rename", lambda *_: False)
     events(lambda: CG.save_parameters(path, graph), opcodes=True)  # 3.12 traces from the second on
     for moment in itertools.count(1):
         path.write_bytes(old)

@@ -5,7 +5,7 @@ import pytest
 
 import cgraph as CG
 from cgraph.models import convolutional_classifier
-from cgraph.walk import ancestors
+from cgraph.traversal import ancestors
 
 
 def classifier(height=8, width=8, classes=10, *, seed=0, **options):

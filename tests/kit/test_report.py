@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from cgraph._report import Progress, _draw_accuracies, _draw_losses, image_rows, write_curves
 from cgraph._streams import encodable
-from cgraph.train import Epoch
+from cgraph.cli.terminal import Progress, _draw_accuracies, _draw_losses, image_rows, write_curves
+from cgraph.training import Epoch
 
 
 class Bar:

@@ -7,17 +7,10 @@ import pytest
 from idx_files import NAMES, TYPES, idx_bytes, write_idx_folder
 
 import cgraph as CG
-from cgraph._engines import ENGINES, GraphEngine, NodeEngine, measure
-from cgraph.data import DataError, load_digits
+from cgraph.data import DataError, Dataset, digits_dataset, idx_dataset, load_digits
 from cgraph.models import convolutional_classifier
-from cgraph.train import (
-    Dataset,
-    digits_dataset,
-    evaluate,
-    idx_dataset,
-    predict_all,
-    train_epochs,
-)
+from cgraph.training import evaluate, predict_all, train_epochs
+from cgraph.training.engines import ENGINES, GraphEngine, NodeEngine, measure
 
 both_engines = pytest.mark.parametrize("engine", ENGINES)
 

@@ -14,8 +14,7 @@ from guard_pages import EDGES, Guard, guarded, needs_guard_pages
 from layer_geometries import ORDINARY, Numbers, draw, expected
 
 import cgraph as CG
-from cgraph import _compiled, _kernels
-from cgraph._layout import Choice
+from cgraph import _kernels
 
 pytestmark = [
     needs_guard_pages,
@@ -27,10 +26,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
 class Kind(NamedTuple):
-    """How a geometry is computed, and which end of all memory lies at an inaccessible page.
-
-    The layout "cut": the layer takes one sample at a time, what is behind it takes many.
-    """
+    """How a geometry is computed, and which end of all memory lies at an inaccessible page."""
 
     edge: str
     layout: str
@@ -41,7 +37,7 @@ class Kind(NamedTuple):
 BUILDS = _kernels.available()
 KINDS = [
     Kind(*kind)
-    for kind in itertools.product(EDGES, ("samples", "lanes", "cut", "auto"), TOLERANCE, BUILDS)
+    for kind in itertools.product(EDGES, ("samples", "lanes", "auto"), TOLERANCE, BUILDS)
 ]
 DRAWN = [(geometry, KINDS[i % len(KINDS)]) for i, geometry in enumerate(draw(100, seed=1))]
 FULL = [
@@ -49,7 +45,7 @@ FULL = [
     *(
         (geometry, kind)
         for i, geometry in enumerate(draw(300, seed=2))
-        for kind in KINDS[i % 4 :: 4]
+        for kind in KINDS[i % 3 :: 3]
     ),
 ]
 
@@ -77,8 +73,7 @@ class Network:
         self.numbers, self.kind = numbers, kind
         nodes = numbers.nodes(kind.dtype)
         self.images, self.factor, self.front, self.layer, self.total, loss = nodes
-        layout = "auto" if kind.layout == "cut" else kind.layout
-        self.graph = CG.Graph(loss, layout=layout, threads=1)
+        self.graph = CG.Graph(loss, layout=kind.layout, threads=1)
 
     def close(self, actual, wanted):
         close(actual, wanted, self.kind.dtype)
@@ -137,21 +132,11 @@ class Network:
         self.check_parameters(("kernel", "bias", "weight"), values)
 
 
-def cut_behind_the_layer(monkeypatch, numbers, kind):
-    """Graphs built from now on run so many units sample by sample: leaves, perhaps a layer in front, the layer."""
-    units = len(numbers.images[0]) + 1 + numbers.g.front + 1
-    lanes = 64 // np.dtype(kind.dtype).itemsize
-    choice = Choice(lanes, lanes, 1, units, 1000.0)
-    monkeypatch.setattr(_compiled, "choose", lambda *_: choice)
-
-
 def check(geometry, kind, monkeypatch):
     numbers = Numbers(geometry, kind.dtype, samples=2)
     wanted = [expected(numbers, sample) for sample in range(2)]
     previous = _kernels.select(kind.build)
     guard = Guard(kind.edge).install(monkeypatch)
-    if kind.layout == "cut":
-        cut_behind_the_layer(monkeypatch, numbers, kind)
     try:
         Network(numbers, kind).check_pass(wanted[0])
         network = Network(numbers, kind)

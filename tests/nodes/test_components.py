@@ -7,7 +7,7 @@ from interrupts import events
 from small_graphs import SHIFTED, line, show, warned_of
 
 import cgraph as CG
-from cgraph._kernels.uninterrupted import Component
+from cgraph._kernels.runtime.uninterrupted import Component
 
 
 def call_of_a_graph(nodes):

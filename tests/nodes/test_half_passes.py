@@ -9,7 +9,7 @@ from random_graphs import Recipe
 from small_graphs import SHIFTED, STUCK, line, show, warned_of
 
 import cgraph as CG
-from cgraph._passes import observing
+from cgraph._propagation.passes import observing
 
 
 def state(nodes):

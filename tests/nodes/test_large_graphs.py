@@ -11,7 +11,7 @@ from amounts import full
 from own_nodes import Recorder
 
 import cgraph as CG
-from cgraph.lowering import Block, Unit
+from cgraph._lowering.program import Block, Unit
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes and threads, and is long")
 

@@ -17,8 +17,8 @@ from own_nodes import Failing
 from small_graphs import counters, vector
 
 import cgraph as CG
-from cgraph import _passes
-from cgraph.walk import own_parameters
+from cgraph._propagation import passes
+from cgraph.parameter import own_parameters
 
 pytestmark = pytest.mark.thread_unsafe(reason="watches the memory of the process, forks")
 
@@ -289,7 +289,7 @@ def around_an_interrupt():
     return (x, y), own, CG.Dots(CG.Sub(h, own), CG.Add(own, h))
 
 
-def passes(leaves, loss):
+def run_passes(leaves, loss):
     for leaf in leaves:
         leaf.forwardPropagation()
     loss.backwardPropagation()
@@ -299,13 +299,13 @@ def passes(leaves, loss):
 @pytest.mark.parametrize("method", ["calcData", "calcPartialDerivative", "updateParameters"])
 def test_ctrl_c_in_an_own_node_leaves_nothing_waiting(method, ctrl_c):
     leaves, own, loss = around_an_interrupt()
-    passes(leaves, loss)
+    run_passes(leaves, loss)
     own.fails_in = method
     with pytest.raises(KeyboardInterrupt):
-        passes(leaves, loss)
+        run_passes(leaves, loss)
     assert set(counters(*CG.ancestors(loss))) == {(0, 0)}
     own.fails_in = None
-    passes(leaves, loss)
+    run_passes(leaves, loss)
     assert set(counters(*CG.ancestors(loss))) == {(0, 0)}
     assert [leaf.grad.tolist() for leaf in leaves] == [[0, 0], [0, 0]]
 
@@ -317,7 +317,7 @@ class CtrlC:
         self.count = count
 
     def __call__(self, frame, event, argument):
-        if frame.f_code.co_filename != _passes.__file__:
+        if frame.f_code.co_filename != passes.__file__:
             return None
         if event == "line":
             self.count -= 1
@@ -371,7 +371,7 @@ def test_a_node_that_raises_in_one_thread_does_not_disturb_another_threads_graph
         own.check = lambda method: 1 / 0
         while not stop.is_set():
             with pytest.raises(ZeroDivisionError):
-                passes(leaves, loss)
+                run_passes(leaves, loss)
             if set(counters(*CG.ancestors(loss))) != {(0, 0)}:
                 failures.append("counters")
 
@@ -380,7 +380,7 @@ def test_a_node_that_raises_in_one_thread_does_not_disturb_another_threads_graph
     try:
         leaves, _, loss = around_an_interrupt()
         for _ in range(500):
-            passes(leaves, loss)
+            run_passes(leaves, loss)
             assert loss.data.tolist() == [0]
     finally:
         stop.set()

@@ -1,4 +1,4 @@
-"""docs/errors.md, row by row: the class, the exact message, and that nothing is half-changed."""
+"""docs/look_up/errors.md, row by row: the class, the exact message, and that nothing is half-changed."""
 
 import ast
 import builtins
@@ -15,7 +15,7 @@ import cgraph as CG
 from cgraph import _kernels
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/look_up/errors.md").read_text(encoding="utf-8")
 SETUP = re.search(r"```python\n(.*?)```", PAGE, re.DOTALL)[1]
 ROW = re.compile(r"\| `(.+)` \| (\w+) \| `(.+)` \|")
 ROWS = [ROW.fullmatch(line).groups() for line in PAGE.splitlines() if line.startswith("| `")]

@@ -34,7 +34,7 @@ EXPENSIVE = {
     "tqdm",
     "pytest",
     "cgraph.cli",
-    "cgraph.train",
+    "cgraph.training",
 }
 
 
@@ -82,8 +82,12 @@ except ImportError as error:
 @pytest.mark.parametrize(
     "name",
     [
-        *("cgraph._kernels._cyutility", "cgraph._kernels.cpu", "cgraph._kernels.plan"),
-        *("cgraph._kernels.protocols", "cgraph._kernels.affine_float64_baseline", "numpy"),
+        *(
+            "cgraph._kernels.builds._cyutility",
+            "cgraph._kernels.cpu",
+            "cgraph._kernels.runtime.plan",
+        ),
+        *("cgraph._kernels.protocols", "cgraph._kernels.builds.affine_float64_baseline", "numpy"),
     ],
 )
 def test_an_import_that_fails_names_the_module(name):
@@ -94,16 +98,21 @@ def test_an_import_that_fails_names_the_module(name):
 
 
 # What Python code names, and so any tool finds: step, say, but not affine_float64_avx2.
-NAMED = [path for path in PACKAGE.glob("_kernels/*.*") if path.suffix in (".so", ".pyd")]
+NAMED = [path for path in PACKAGE.glob("_kernels/**/*.*") if path.suffix in (".so", ".pyd")]
 NAMED = [path for path in NAMED if "_float" not in path.name]
 
 
 @pytest.mark.parametrize(
     ("compiled", "frozen", "missing", "words"),
     [
-        ([], False, "step", "cgraph is not compiled here, module "),
-        ([], True, "step", " is missing: install cgraph anew; a frozen application must bring all"),
-        (NAMED, False, "affine_float64_baseline", " is missing: install cgraph anew"),
+        ([], False, "common.geometry", "cgraph is not compiled here, module "),
+        (
+            [],
+            True,
+            "common.geometry",
+            " is missing: install cgraph anew; a frozen application must bring all",
+        ),
+        (NAMED, False, "builds.affine_float64_baseline", " is missing: install cgraph anew"),
     ],
     ids=["checkout", "frozen", "damaged"],
 )
@@ -111,7 +120,7 @@ def test_not_compiled_is_what_has_no_compiled_module(tmp_path, compiled, frozen,
     ignored = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
     shutil.copytree(PACKAGE, tmp_path / "cgraph", ignore=ignored)
     for path in compiled:
-        shutil.copy(path, tmp_path / "cgraph/_kernels")
+        shutil.copy(path, tmp_path / "cgraph" / path.parent.relative_to(PACKAGE))
     code = f"MISSING = []; import sys; sys.path.insert(0, {str(tmp_path)!r})"
     if frozen:
         code += "; sys.frozen = True"

@@ -9,42 +9,50 @@ import pytest
 import cgraph
 
 PACKAGE = Path(cgraph.__file__).parent
+SOURCES = (".py", ".pyi", ".pyx", ".pxd")
 
-# From the bottom up. A module may import the layers below its own, and its own as long as no
-# circle arises; the package itself (`import cgraph`) stands above all but the commands.
-LAYERS = {
-    "_array": 0,
+# From the bottom up, one rank for each folder and for each module beside them. A module may import what lies in its own
+# folder, as long as no circle arises, and in rooms of lower rank.
+RANKS = {
     "_kernels": 0,
+    "_validation": 0,
     "_streams": 0,
-    "_missing": 0,
-    "_subclass": 0,
-    "_passes": 1,
-    "_mistakes": 1,
-    "node": 1,
-    "walk": 2,
-    "nodes": 2,
-    "lowering": 3,
-    "_places": 4,
-    "_feed": 4,
-    "_steps": 4,
-    "_arena": 4,
-    "_summary": 4,
-    "_lane_steps": 4,
-    "_ways": 4,
-    "_layout": 4,
-    "_quota": 4,
-    "_crew": 4,
-    "_batches": 4,
-    "_compiled": 4,
-    "graph": 4,
-    "cgraph": 6,
-    "cli": 7,
-    "_commands": 7,
-    "__main__": 8,
+    "data": 0,
+    "_propagation": 1,
+    "_subclassing": 1,
+    "node": 2,
+    "nodes": 3,
+    "traversal": 3,
+    "parameter": 4,
+    "_lowering": 4,
+    "_execution": 5,
+    "io": 5,
+    "models": 5,
+    "graph": 6,
+    "checks": 7,
+    "training": 7,
+    "cgraph": 8,
+    "cli": 9,
+    "__main__": 10,
+    "__pyinstaller": 10,
 }
-ABOVE_GRAPH = 5  # io, models, train, data, optim …: whatever is not listed
+# The same inside `_kernels`: who may import and cimport whom.
+KERNEL_RANKS = {
+    "runtime": 0,
+    "cpu": 0,
+    "missing": 0,
+    "common": 1,
+    "nodes": 2,
+    "channels": 2,
+    "lanes": 2,
+    "protocols": 2,
+    "builds": 3,
+    "_kernels": 3,
+}
+LONGEST = 10  # imports from one room to the next, on any way down
+MOST_MODULES = 10  # directly in cgraph/
 MODULES = sorted(PACKAGE.rglob("*.py"))
-KERNELS = sorted((PACKAGE / "_kernels").glob("*.py*"))
+KERNELS = sorted(path for path in (PACKAGE / "_kernels").rglob("*.p*") if path.suffix in SOURCES)
 
 
 def module_name(path):
@@ -52,14 +60,10 @@ def module_name(path):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def unit(module):
-    """The part of the package that a dotted name belongs to: cgraph.nodes.affine -> nodes."""
+def room(module):
+    """The folder or module of the package that a dotted name belongs to: cgraph.nodes.affine -> nodes."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
-
-
-def layer(module):
-    return LAYERS.get(unit(module), ABOVE_GRAPH)
 
 
 KNOWN = {module_name(path) for path in MODULES}
@@ -78,7 +82,7 @@ def imports(path):
             base = ".".join([*above, *([node.module] if node.module else [])])
             for alias in node.names:
                 whole = f"{base}.{alias.name}"
-                is_module = base == "cgraph" and (whole in KNOWN or unit(whole) in LAYERS)
+                is_module = base == "cgraph" and (whole in KNOWN or room(whole) in RANKS)
                 yield whole if whole in KNOWN or is_module else base
 
 
@@ -87,21 +91,43 @@ def own_imports(path):
 
 
 def test_the_package_is_where_the_tests_look_for_it():
-    assert {"cgraph", "cgraph.node", "cgraph._array", "cgraph.nodes", "cgraph._kernels"} <= KNOWN
+    assert {
+        "cgraph",
+        "cgraph.node",
+        "cgraph._validation",
+        "cgraph.nodes",
+        "cgraph._kernels",
+    } <= KNOWN
+
+
+def test_every_room_has_a_rank():
+    assert {room(name) for name in KNOWN} == set(RANKS)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_modules_import_downwards_only(path):
-    here = module_name(path)
+    here = room(module_name(path))
     for name in own_imports(path):
-        assert layer(name) <= layer(here), f"{here} imports {name}"
+        there = room(name)
+        assert here == there or RANKS[there] < RANKS[here], f"{here} imports {name}"
+
+
+def test_the_way_down_is_short():
+    """The longest chain of imports from room to room."""
+    below = {name: set() for name in RANKS}
+    for path in MODULES:
+        here = room(module_name(path))
+        below[here] |= {room(name) for name in own_imports(path)} - {here}
+    depth = {}
+    for name in sorted(RANKS, key=RANKS.get):
+        depth[name] = 1 + max((depth[other] for other in below[name]), default=-1)
+    assert max(depth.values()) <= LONGEST
 
 
 def test_imports_make_no_circle():
-    graph = {unit(module_name(path)): set() for path in MODULES}
-    for path in MODULES:
-        here = unit(module_name(path))
-        graph[here] |= {unit(name) for name in own_imports(path)} - {here}
+    graph = {module_name(path): set(own_imports(path)) for path in MODULES}
+    # A package's own names come from its modules; who imports one of them imports the package, too, but needs it not.
+    graph = {name: needed & graph.keys() - {name} for name, needed in graph.items()}
     while graph:
         free = [name for name, needed in graph.items() if not needed & graph.keys()]
         assert free, f"a circle among {sorted(graph)}"
@@ -109,20 +135,35 @@ def test_imports_make_no_circle():
             del graph[name]
 
 
+def test_few_modules_lie_beside_the_folders():
+    assert len(list(PACKAGE.glob("*.py"))) <= MOST_MODULES
+
+
 @pytest.mark.parametrize("path", sorted((PACKAGE / "nodes").glob("*.py")), ids=module_name)
 def test_one_family_of_nodes_imports_another_only_from_the_package_below(path):
     for name in own_imports(path):
-        assert name.startswith(("cgraph.nodes", "cgraph.node", "cgraph._array", "cgraph._kernels"))
+        assert name.startswith(
+            ("cgraph.nodes", "cgraph.node", "cgraph._validation", "cgraph._kernels")
+        )
 
 
-@pytest.mark.parametrize("path", KERNELS, ids=lambda path: path.name)
-def test_kernels_import_nothing_of_the_python_above_them(path):
-    pattern = r"^\s*(?:from\s+(\S+)\s+c?import|c?import\s+(\S+))"
+def kernel_room(path):
+    parts = path.relative_to(PACKAGE / "_kernels").parts
+    return path.parent.name if path.stem == "__init__" else parts[0].partition(".")[0]
+
+
+@pytest.mark.parametrize("path", KERNELS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_kernels_import_downwards_only_and_nothing_of_the_python_above_them(path):
+    here = kernel_room(path)
+    pattern = r"^\s*(?:from\s+(\S+)\s+c?import\s+(\w*)|c?import\s+(\S+))"
     for match in re.finditer(pattern, path.read_text(encoding="utf-8"), re.MULTILINE):
-        name = match[1] or match[2]
-        assert not name.startswith("cgraph") or name.startswith("cgraph._kernels"), name
+        name = match[1] or match[3]
         assert name != "numpy" or path.suffix != ".pyx", "kernels see memoryviews, not NumPy"
         assert not name.startswith(".."), name
+        if name.partition(".")[0] == "cgraph":
+            there = [*name.split("."), match[2]]
+            assert there[1] == "_kernels", name
+            assert here == there[2] or KERNEL_RANKS[there[2]] < KERNEL_RANKS[here], name
 
 
 def code_words(path):
@@ -142,7 +183,11 @@ OPS = {
 }
 
 
-SERVES_ALL = [path for path in MODULES if path.stem in ("node", "walk", "graph", "io", "_draw")]
+SERVES_ALL = [
+    path
+    for path in MODULES
+    if path.stem in ("node", "traversal", "parameter", "graph", "parameters")
+]
 
 
 @pytest.mark.parametrize("path", SERVES_ALL, ids=module_name)

@@ -1,4 +1,4 @@
-"""docs/specification.md is complete and true: every member of the document, where it is, which test pins it."""
+"""docs/look_up/specification.md is complete and true: every member of the document, where it is, which test pins it."""
 
 import ast
 import inspect
@@ -12,7 +12,7 @@ import cgraph as CG
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = Path(CG.__file__).parent
-PAGE = (ROOT / "docs/specification.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/look_up/specification.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.replace("`", "") for cell in line.strip("| ").split(" | ")]
     for line in PAGE.partition("\n## ")[0].splitlines()

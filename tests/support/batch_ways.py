@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from cgraph import _compiled
-from cgraph._layout import Choice
+from cgraph._execution import executable
+from cgraph._lowering.layout import Choice
 
 # Around whole blocks of samples: 8 float64 or 16 float32 lie side by side.
 COUNTS = (1, 2, 7, 8, 15, 16, 17, 64, 100)
@@ -38,4 +38,4 @@ def some_batches(seed, most=MOST):
 def cut(monkeypatch, first, dtype):
     """Graphs built from now on have so many units in front."""
     choice = Choice(LINE[dtype], LINE[dtype], 1, first, 1000.0)
-    monkeypatch.setattr(_compiled, "choose", lambda *_: choice)
+    monkeypatch.setattr(executable, "choose", lambda *_: choice)

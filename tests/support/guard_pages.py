@@ -11,8 +11,8 @@ import threading
 import numpy as np
 import pytest
 
-from cgraph import _kernels, _ways
-from cgraph._places import Region
+from cgraph import _kernels
+from cgraph._lowering.buffers import Region
 
 PAGE = mmap.PAGESIZE
 # Inaccessible bytes on both sides of an array, and between the parts of one: a wrong offset reaches far. None of them
@@ -63,8 +63,8 @@ def guarded(count, dtype, edge, holes=()):
 class Guard:
     """Replaces what allocates the memory that kernels work on: each piece lies alone between inaccessible pages.
 
-    These are the regions of arenas, of nodes and of samples side by side; the data, gradients and scratch of each
-    sample of the steps in front of a cut, which lie in one region; and the scratch of the nodes' own passes.
+    These are the regions of arenas, of nodes and of samples side by side, and the scratch of the nodes' own passes. The
+    memory of each single sample in a region can be kept `apart`.
 
     Parameters
     ----------
@@ -81,8 +81,6 @@ class Guard:
     def install(self, monkeypatch):
         """Until the test ends."""
         monkeypatch.setattr(Region, "allocate", lambda region: self.allocate(region))
-        monkeypatch.setattr(_ways, "prefix_step", self._prefix_step(_ways.prefix_step))
-        monkeypatch.setattr(_ways, "PrefixStep", self._spread(_ways.PrefixStep))
         monkeypatch.setattr(_kernels, "scratch", self.scratch)
         return self
 
@@ -102,35 +100,25 @@ class Guard:
             buffers[key] = self.array(size, dtype)
         return buffers[key]
 
-    def _prefix_step(self, original):
-        def prefix_step(samples, builder, units, read):
-            self._local.regions = *samples.regions, builder.scratch
-            return original(samples, builder, units, read)
+    def apart(self, region, parts, lanes):
+        """Offsets in bytes, in a region, of these parts for each of so many samples, and from one sample to the next.
 
-        return prefix_step
-
-    def _spread(self, original):
-        """The step in front of a cut, but with pages between what it keeps of each sample."""
-
-        def step(steps, lanes, item, _at, _stride, _grad_at, _scratch_at, inputs, outputs):
-            *parts, whole = self._local.regions
-            sizes = [part.size * item for part in parts]
-            rooms = [pages(size) + BETWEEN for size in sizes]
-            stride = sum(rooms)
-            begin = whole.take((stride * lanes + BETWEEN) // item, PAGE) * item
-            starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
-            whole.holes = [begin] + [
-                int(start + lane * stride + room - BETWEEN)
-                for lane in range(lanes)
-                for start, room in zip(starts, rooms, strict=True)
-            ]
-            if self.edge == "end":
-                starts += [pages(size) - size for size in sizes]
-            data, grad, scratch = map(int, starts)
-            places = data, stride, grad - data, scratch - data
-            return original(steps, lanes, item, *places, inputs, outputs)
-
-        return step
+        parts: regions of the sizes that one sample needs. Inaccessible pages lie between all of them.
+        """
+        item = region.dtype.itemsize
+        sizes = [part.size * item for part in parts]
+        rooms = [pages(size) + BETWEEN for size in sizes]
+        stride = sum(rooms)
+        begin = region.take((stride * lanes + BETWEEN) // item, PAGE) * item
+        starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
+        region.holes = [begin] + [
+            int(start + lane * stride + room - BETWEEN)
+            for lane in range(lanes)
+            for start, room in zip(starts, rooms, strict=True)
+        ]
+        if self.edge == "end":
+            starts += [pages(size) - size for size in sizes]
+        return list(map(int, starts)), stride
 
 
 needs_guard_pages = pytest.mark.skipif(not HERE, reason="needs mprotect of Linux")

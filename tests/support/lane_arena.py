@@ -3,7 +3,7 @@
 import numpy as np
 
 from cgraph import _kernels
-from cgraph._kernels import plan
+from cgraph._kernels.runtime import plan
 
 LINE_BYTES = 64
 

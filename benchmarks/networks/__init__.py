@@ -1,0 +1,1 @@
+"""The networks that are trained, each in the words of cgraph, PyTorch and JAX."""

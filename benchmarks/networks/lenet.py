@@ -1,0 +1,106 @@
+"""LeNet-5: 28×28; 6@5×5 with padding 2, ReLU, pooling; 16@5×5, ReLU, pooling; 400-120-84-10, Softmax, CEE."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+import cgraph as CG
+from benchmarks.measure import one_core
+from benchmarks.networks import mlp
+from benchmarks.networks.network import Network, Nodes
+
+CONVOLUTIONS = ((6, 1, 5, 5), (16, 6, 5, 5))
+PADDINGS = (2, 0)
+AFFINES = (400, 120, 84, 10)
+
+
+def nodes(dtype: str) -> Nodes:
+    rng = np.random.default_rng(1)
+    x = CG.Leaf2(28, 28, dtype=dtype)
+
+    def channels(inputs: list[CG.Node], count: int, size: int) -> list[CG.Node]:
+        outputs = []
+        for _ in range(count):
+            kernel = rng.normal(0, 0.1, (len(inputs), 5, 5))
+            convolution = CG.Convolution2d(inputs, kernel, 0.0, size, size)
+            outputs.append(CG.MaxPooling2d(CG.ReLU(convolution), 2, 2, 2))
+        return outputs
+
+    h = CG.Concatenation(channels(channels([x], 6, 28), 16, 10))
+    return mlp.classifier_nodes([x], h, AFFINES, dtype)
+
+
+def torch_model() -> Any:
+    nn = one_core.torch_module().nn
+    return nn.Sequential(
+        *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
+        *mlp.torch_model(AFFINES),
+    )
+
+
+def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """JAX has channels last and pools by reshaping: the fastest of the ways tried."""
+    jax = one_core.jax_module()
+    rng = np.random.default_rng(1)
+    filters = [
+        (rng.normal(0, 0.1, shape).astype(dtype), np.zeros(shape[0], dtype))
+        for shape in CONVOLUTIONS
+    ]
+    affines, apply_affines = mlp.jax_model(AFFINES, dtype)
+
+    def apply(parameters: Any, x: Any) -> Any:
+        h = x.reshape(1, 28, 28, 1)
+        for layer, padding in zip(parameters[0], PADDINGS, strict=True):
+            h = jax_pooling(jax_convolution(h, *layer, padding))
+        return apply_affines(parameters[1], h)
+
+    return jax.tree.map(jax.numpy.asarray, (filters, affines)), apply
+
+
+def jax_convolution(h: Any, kernel: Any, bias: Any, padding: int) -> Any:
+    """A convolution with ReLU."""
+    jax = one_core.jax_module()
+    form, paddings = ("NHWC", "OIHW", "NHWC"), [(padding, padding)] * 2
+    h = jax.lax.conv_general_dilated(h, kernel, (1, 1), paddings, dimension_numbers=form)
+    return jax.nn.relu(h + bias)
+
+
+def jax_pooling(h: Any) -> Any:
+    _, height, width, channels = h.shape
+    return h.reshape(height // 2, 2, width // 2, 2, channels).max((1, 3))[None]
+
+
+def onnx_model(batch: int) -> bytes:
+    """An ONNX model for inference, from inputs of shape (batch, 1, 28, 28) to probabilities."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    state = {name: value.numpy() for name, value in torch_model().state_dict().items()}
+    values = [(state[name], state[name.replace("weight", "bias")]) for name in state if "w" in name]
+    operations: list[tuple[str, dict[str, Any]]] = []
+    for padding in PADDINGS:
+        operations += [("Conv", {"pads": [padding] * 4}), ("Relu", {})]
+        operations += [("MaxPool", {"kernel_shape": [2, 2], "strides": [2, 2]})]
+    operations += [("Flatten", {}), *[("Gemm", {"transB": 1}), ("Relu", {})] * 2]
+    operations += [("Gemm", {"transB": 1}), ("Softmax", {"axis": 1})]
+    graph, constants, at = [], [], "x"
+    for number, (name, attributes) in enumerate(operations):
+        inputs, output = [at], f"h{number}"
+        if name in ("Conv", "Gemm"):
+            for array in values[len(constants) // 2]:
+                inputs.append(f"p{len(constants)}")
+                constants.append(numpy_helper.from_array(array, inputs[-1]))
+        graph.append(helper.make_node(name, inputs, [output], **attributes))
+        at = output
+    kind = TensorProto.FLOAT
+    ends = [
+        [helper.make_tensor_value_info(name, kind, shape)]
+        for name, shape in (("x", (batch, 1, 28, 28)), (at, (batch, 10)))
+    ]
+    made = helper.make_graph(graph, "LeNet-5", *ends, constants)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return model.SerializeToString()
+
+
+LENET = Network((1, 28, 28), 10, nodes, torch_model, jax_model)

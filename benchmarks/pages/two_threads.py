@@ -1,0 +1,93 @@
+"""LeNet-5, training on batches, two threads: in a process of its own on two cores, by the clock.
+
+The process is started by the command benchmarks.performance, and prints its times as JSON.
+"""
+
+from benchmarks.measure import one_core  # isort: skip
+import json
+import os
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+from benchmarks.contenders import training
+from benchmarks.contenders.training import GRAPH_STEP, image_contenders
+from benchmarks.measure.peers import built
+from benchmarks.measure.tables import Ask, Section, number, table
+from benchmarks.measure.timing import Effort, Times, alternate, load, ratio
+from benchmarks.networks.lenet import LENET
+
+THREADS = 2
+# Beside anything else that runs, PyTorch takes ten times as long where its threads spin until each other's end.
+SHORT_SPIN = {"GOMP_SPINCOUNT": "10000"}
+CASES = [(dtype, batch) for dtype in ("float32", "float64") for batch in (32, 128)]
+ALONE = "`Graph.step`, one thread"
+PEERS_ASKED, SCALING_ASKED, SCALING_BATCH = 4, 1.7, 128
+
+
+def two_threads(effort: Effort) -> list[Section]:
+    """A table for each case; none where there is one core only."""
+    if len(one_core.CORES) < THREADS:
+        return []
+    cores = ",".join(map(str, one_core.CORES[-THREADS:]))
+    child = subprocess.run(
+        [sys.executable, "-m", __spec__.name, str(effort.rounds), str(effort.seconds)],
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, **SHORT_SPIN, one_core.PASSED_ON: cores},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    measured = json.loads(child.stdout)
+    sections = []
+    for (dtype, batch), chunks in zip(CASES, measured["cases"], strict=True):
+        times = {name: Times(values) for name, values in chunks.items()}
+        sections.append(thread_section(dtype, batch, times, measured["load"]))
+    return sections
+
+
+def thread_section(dtype: str, batch: int, times: dict[str, Times], loads: list[str]) -> Section:
+    work = f"LeNet-5, training, B = {batch}, {dtype}, {THREADS} threads"
+    section = Section(
+        work,
+        f"Microseconds of one sample of {batch}, by the clock; everybody on {THREADS} threads, unless the table says "
+        f"otherwise. Load average: {loads[0]} before, {loads[1]} after the rows on {THREADS} threads.",
+        clock_table(times),
+    )
+    peers = [name for name in times if name not in (GRAPH_STEP, ALONE)]
+    section.ask_ratios(times, [Ask("the fastest peer", PEERS_ASKED, peers)])
+    if batch == SCALING_BATCH:
+        section.ask("{} × one thread", SCALING_ASKED, ratio(times, ALONE))
+    return section
+
+
+def clock_table(times: dict[str, Times]) -> str:
+    """Medians, and the fastest thirds, which other work on the machine disturbs least."""
+    first = times[GRAPH_STEP]
+    rows = []
+    for name, own in times.items():
+        pairs = ((own.median, first.median), (own.fastest, first.fastest))
+        cells = [number(value) for mine, ours in pairs for value in (mine, mine / ours)]
+        rows.append([name, *cells])
+    columns = ["µs, median", "times the first", "µs, fastest third", "times the first"]
+    return table(["", *columns], rows)
+
+
+def measure(dtype: str, batch: int, effort: Effort) -> dict[str, list[float]]:
+    """Returns the times of each contender's chunks."""
+    alone = {ALONE: partial(training.graph_step, LENET, dtype, batch)}
+    makers = {**image_contenders(LENET, dtype, batch, THREADS), **alone}
+    times = alternate(built(makers, report=False), effort)  # the other process has reported
+    return {name: own.chunks for name, own in times.items()}
+
+
+def main(rounds: str, seconds: str) -> None:
+    effort = Effort(int(rounds), float(seconds), time.perf_counter)
+    before = load()
+    cases = [measure(*case, effort) for case in CASES]
+    print(json.dumps({"cases": cases, "load": [before, load()]}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,44 @@
+"""The number of threads that may share a batch; and that a forked child starts its own.
+
+`_kernels/runtime/thread_pool.pyx` has the threads themselves.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cgraph._execution.quota import cpu_quota, openmp_threads
+from cgraph._kernels.runtime import plan, thread_pool
+
+
+def _renew() -> None:
+    """In a child process, which has none of its parent's threads."""
+    thread_pool.renew()
+    plan.renew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
+def usable_cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_threads() -> int:
+    """CGRAPH_NUM_THREADS, or the cores that this process may use, within its CPU quota and OMP_NUM_THREADS.
+
+    Raises
+    ------
+    ValueError
+        The environment variable is not an integer of at least 1.
+    """
+    given = os.environ.get("CGRAPH_NUM_THREADS")
+    if not given:
+        return int(min(usable_cores(), cpu_quota(), openmp_threads()))
+    if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given) > 0):
+        raise ValueError(f"CGRAPH_NUM_THREADS must be an integer of at least 1, got {given!r}")
+    return int(given)

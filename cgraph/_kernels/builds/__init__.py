@@ -1,0 +1,1 @@
+"""The compiled families, `<family>_<dtype>_<instruction set>`, where setup.py puts them."""

@@ -1,0 +1,1 @@
+"""What the families of kernels share: vectors, operands, geometry, pieces of formulas."""

@@ -1,0 +1,97 @@
+# Rows of a few elements, `step` or `pitch` apart: the channels of a position, or the kernels of one tap.
+
+from libc.string cimport memcpy
+
+from cgraph._kernels.common.simd cimport (
+    V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_store, v_sub, v_transpose, vec
+)
+
+cdef enum:
+    SUMS = 4    # running sums side by side
+
+
+cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """Whether all elements are finite, those between the rows aside."""
+    cdef vec nothing = v_set1(0), v     # NaN as soon as an element is not finite
+    cdef real rest = 0
+    cdef Py_ssize_t i, j
+    if pitch == columns:
+        columns *= rows
+        rows = 1
+    for i in range(rows):
+        j = 0
+        while j < columns and (j + V_LANES <= columns or j + V_LANES <= pitch and i < rows - 1):
+            v = v_first(v_load(x + j), columns - j)
+            nothing = v_add(nothing, v_sub(v, v))
+            j += V_LANES
+        for j in range(j, columns):
+            rest += x[j] - x[j]
+        x += pitch
+    return v_hsum(nothing) + rest == 0
+
+
+cdef inline void copy_channels(
+    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+) noexcept nogil:
+    """Copies the channels of `count` positions; of several channels, what lies behind them may be overwritten, too."""
+    cdef Py_ssize_t _i, c
+    if x_step == y_step and (channels > 1 or x_step == 1):
+        memcpy(y, x, ((count - 1) * x_step + channels) * sizeof(real))
+        return
+    for _i in range(count):
+        for c in range(channels):
+            y[c] = x[c]
+        x += x_step
+        y += y_step
+
+
+cdef inline void add_channels(
+    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+) noexcept nogil:
+    """Adds the channels of `count` positions to y."""
+    cdef Py_ssize_t _i, c
+    if x_step == y_step == channels:
+        channels *= count
+        count = 1
+    for _i in range(count):
+        for c in range(channels):
+            y[c] += x[c]
+        x += x_step
+        y += y_step
+
+
+cdef inline void transpose(
+    const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """The rows of w become the columns of t; vectors beyond the last column may be written, too."""
+    cdef Py_ssize_t i = 0, j
+    while i + V_LANES <= rows:
+        j = 0
+        while j < columns:
+            v_transpose(w + i * pitch + j, pitch, t + j * t_pitch + i, t_pitch)
+            j += V_LANES
+        i += V_LANES
+    for i in range(i, rows):
+        for j in range(columns):
+            t[j * t_pitch + i] = w[i * pitch + j]
+
+
+cdef inline void add_row_sums(
+    const real *g, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t width, real *total
+) noexcept nogil:
+    """total[o] += Σ_t g[t pitch + o], SUMS rows at a time."""
+    cdef vec partial[SUMS]
+    cdef Py_ssize_t column = 0, t, i
+    while column < width:
+        for i in range(SUMS):
+            partial[i] = v_set1(0)
+        t = 0
+        while t + SUMS <= rows:
+            for i in range(SUMS):
+                partial[i] = v_add(partial[i], v_load(g + (t + i) * pitch + column))
+            t += SUMS
+        for t in range(t, rows):
+            partial[0] = v_add(partial[0], v_load(g + t * pitch + column))
+        for i in range(SUMS):
+            v_store(total + column, v_add(v_load(total + column), partial[i]))
+        column += V_LANES

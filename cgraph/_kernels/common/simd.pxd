@@ -1,0 +1,39 @@
+# What simd.h offers to the kernels. `real` is float or double: Cython asks the C compiler for its size.
+
+cdef extern from "common/simd.h" nogil:
+    ctypedef double real
+    const real R_TINY, R_SQUARES_LOW, R_SQUARES_HIGH
+    real r_exp(real) noexcept
+    real r_log(real) noexcept
+    real r_sqrt(real) noexcept
+    real r_tanh(real) noexcept
+    real r_abs(real) noexcept
+
+    ctypedef struct vec:
+        pass
+    ctypedef struct vmask:
+        pass
+    const Py_ssize_t V_LANES
+    vec v_load(const real *p) noexcept
+    void v_store(real *p, vec v) noexcept
+    vec v_set1(real s) noexcept
+    vec v_add(vec a, vec b) noexcept
+    vec v_sub(vec a, vec b) noexcept
+    vec v_mul(vec a, vec b) noexcept
+    vec v_div(vec a, vec b) noexcept
+    vec v_fma(vec a, vec b, vec c) noexcept
+    vmask v_less(vec a, vec b) noexcept
+    vmask v_at_least(vec a, vec b) noexcept
+    vmask v_equal(vec a, vec b) noexcept
+    vec v_keep_where(vmask m, vec v) noexcept
+    vec v_select(vmask m, vec yes, vec no) noexcept
+    vec v_max(vec a, vec b) noexcept
+    vec v_relu(vec v) noexcept
+    real v_lane0(vec v) noexcept
+    vec v_opaque(vec v) noexcept
+    vec v_gather(const real *p, Py_ssize_t step, Py_ssize_t count) noexcept
+    void v_scatter(real *p, Py_ssize_t step, Py_ssize_t count, vec v) noexcept
+    vec v_first(vec v, Py_ssize_t count) noexcept
+    real v_hsum(vec v) noexcept
+    vec v_row_sums(const real *x) noexcept
+    void v_transpose(const real *x, Py_ssize_t x_step, real *t, Py_ssize_t t_step) noexcept

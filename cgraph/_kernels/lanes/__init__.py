@@ -1,0 +1,1 @@
+"""Steps over samples that lie side by side, in lanes (batch last, CHWN)."""

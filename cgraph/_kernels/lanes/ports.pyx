@@ -1,0 +1,52 @@
+"""Ways into and out of samples that lie side by side: rows of samples are transposed into lanes, and back."""
+from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose
+from cgraph._kernels.runtime.step cimport Arena, Port
+
+
+# t = xᵀ, whose rows are t_step apart
+
+cdef void transpose(
+    const real *x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, real *t, Py_ssize_t t_step
+) noexcept nogil:
+    """Touches nothing beside x and t: the last vectors of a row or column begin within those before them."""
+    cdef Py_ssize_t i, j, row, column
+    if rows < V_LANES or columns < V_LANES:
+        for i in range(rows):
+            for j in range(columns):
+                t[j * t_step + i] = x[i * x_step + j]
+        return
+    j = 0
+    while j < columns:
+        i, column = 0, min(j, columns - V_LANES)
+        while i < rows:
+            row = min(i, rows - V_LANES)
+            v_transpose(x + row * x_step + column, x_step, t + column * t_step + row, t_step)
+            i += V_LANES
+        j += V_LANES
+
+
+cdef class LanePort(Port):
+    """Of the samples that lie side by side."""
+    cdef Py_ssize_t at, size, lanes
+
+    def __init__(self, Py_ssize_t at, Py_ssize_t size, Py_ssize_t lanes):
+        """The offset of element 0, and how many elements there are; in reals."""
+        self.at, self.size, self.lanes, self.nbytes = at, size, lanes, size * <Py_ssize_t>sizeof(real)
+
+    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
+        cdef real *lanes = <real *>arena.data + self.at
+        transpose(<const real *>rows, self.size, count, self.size, lanes, self.lanes)
+
+    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
+        cdef const real *lanes = <real *>arena.data + self.at
+        transpose(lanes, self.lanes, self.size, count, <real *>rows, self.size)
+
+    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
+        cdef const real *x = <const real *>row
+        cdef real *lanes = <real *>arena.data + self.at
+        cdef Py_ssize_t i, lane
+        for i in range(self.size):
+            lane = 0
+            while lane < self.lanes:
+                v_store(lanes + i * self.lanes + lane, v_set1(x[i]))
+                lane += V_LANES

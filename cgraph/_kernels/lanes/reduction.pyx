@@ -1,0 +1,217 @@
+"""Dots, MSE, CEE, Norm2 and Softmax over samples side by side.
+
+Each element of a node is a row of `lanes` reals, one for each sample: whole vectors, on which the kernels work. x, y:
+inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients, which may be one
+buffer. Lanes without a sample are computed with the others; nothing passes from one lane to another.
+"""
+from cgraph._kernels.common.operands cimport (
+    Source, Target, data_of, get_lanes, grad_of, gradient, output, put_lanes, source_beside, target_beside
+)
+from cgraph._kernels.common.reductions cimport (
+    BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
+)
+from cgraph._kernels.common.simd cimport (
+    V_LANES, r_exp, real, v_add, v_div, v_fma, v_max, v_mul, v_set1, v_store, v_sub, vec
+)
+from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+
+
+# Each kernel works on one vector of lanes. The formulas are those of reduction.pyx.
+
+# d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
+
+cdef vec dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef vec total = v_set1(0), part
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            part = v_fma(get_lanes(x, i), get_lanes(y, i), part)
+        total = v_add(total, part)
+    return total
+
+
+cdef void dots_gradient(Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+    """dx; and dy, of x."""
+    cdef Py_ssize_t i
+    for i in range(m):
+        put_lanes(dx, i, v_mul(get_lanes(y, i), g))
+
+
+# d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
+
+cdef vec mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t block, i
+    cdef vec total = v_set1(0), part, difference
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            difference = v_sub(get_lanes(x, i), get_lanes(y, i))
+            part = v_fma(difference, difference, part)
+        total = v_add(total, part)
+    return v_div(total, v_set1(<real>m))
+
+
+cdef void mse_gradient(Source x, Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+    """dx; and dy, of y and x."""
+    cdef Py_ssize_t i
+    cdef vec scale = v_div(v_add(g, g), v_set1(<real>m))
+    for i in range(m):
+        put_lanes(dx, i, v_mul(v_sub(get_lanes(x, i), get_lanes(y, i)), scale))
+
+
+# CEE:   see sums.pxd. Lane by lane, where there are logarithms: few, since most targets are 0.
+
+cdef void cees(Source x, Source y, Target d, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t lane
+    for lane in range(V_LANES):
+        d.at[lane] = cee(source_beside(x, lane), source_beside(y, lane), m)
+
+
+cdef void prediction_gradients(Source x, Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef vec minus_g = v_mul(v_set1(-1), g)
+    for i in range(m):
+        put_lanes(dx, i, prediction_share(get_lanes(x, i), get_lanes(y, i), minus_g))
+
+
+cdef void target_gradients(Source x, Source g, Target dy, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t lane
+    for lane in range(V_LANES):
+        target_gradient(source_beside(x, lane), g.at[lane], target_beside(dy, lane), m)
+
+
+# Norm2:   see sums.pxd
+
+cdef void norms(Source x, Target d, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t lane
+    put_lanes(d, 0, dots(x, x, m))
+    for lane in range(V_LANES):
+        d.at[lane] = norm_of(d.at[lane], source_beside(x, lane), m)
+
+
+cdef void norm_gradients(Source x, vec d, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(m):
+        put_lanes(dx, i, norm_share(get_lanes(x, i), d, g))
+
+
+# d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
+
+cdef void powers(Source x, vec top, Target d, Py_ssize_t m) noexcept nogil:
+    """d_i = exp(x_i - top)"""
+    cdef Py_ssize_t i, lane
+    cdef real *row = d.at
+    for i in range(m):
+        v_store(row, v_sub(get_lanes(x, i), top))
+        for lane in range(V_LANES):
+            row[lane] = r_exp(row[lane])
+        row += d.step
+
+
+cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
+    cdef Source power = Source(d.at, d.step)
+    cdef Py_ssize_t block, i
+    cdef vec top = get_lanes(x, 0), total = v_set1(0), part
+    for i in range(1, m):
+        top = v_max(top, get_lanes(x, i))
+    powers(x, top, d, m)
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            part = v_add(part, get_lanes(power, i))
+        total = v_add(total, part)
+    for i in range(m):
+        put_lanes(d, i, v_div(get_lanes(power, i), total))
+
+
+cdef void softmax_gradient(Source d, Source g, Target dx, Py_ssize_t m) noexcept nogil:
+    cdef Py_ssize_t i
+    cdef vec mean = dots(d, g, m)
+    for i in range(m):
+        put_lanes(dx, i, v_mul(get_lanes(d, i), v_sub(get_lanes(g, i), mean)))
+
+
+# The step of a Graph
+
+cdef enum Op:
+    DOTS, MSE, CEE, NORM2, SOFTMAX
+
+OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
+
+
+# The operands of a kernel: a vector of lanes of all inputs and outputs
+cdef struct Operands:
+    Source x, y, d, g
+    Py_ssize_t m
+
+
+cdef class LaneReductionStep(Step):
+    """Any of the above, over one node."""
+    cdef Op op
+    cdef Py_ssize_t m, lanes
+    cdef Place x, y, d
+
+    def __init__(self, str op, Py_ssize_t m, Py_ssize_t lanes, inputs, d):
+        """inputs, d: the fields of _places.Place."""
+        self.op = OPS[op]
+        self.m, self.lanes = m, lanes
+        self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
+
+    cdef void forward(self, Arena *arena) noexcept nogil:
+        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
+        cdef Target d = output(arena, &self.d)
+        cdef Py_ssize_t lane = 0
+        while lane < self.lanes:
+            self.reduce(source_beside(x, lane), source_beside(y, lane), target_beside(d, lane))
+            lane += V_LANES
+
+    cdef void reduce(self, Source x, Source y, Target d) noexcept nogil:
+        if self.op == SOFTMAX:
+            softmax(x, d, self.m)
+        elif self.op == DOTS:
+            put_lanes(d, 0, dots(x, y, self.m))
+        elif self.op == MSE:
+            put_lanes(d, 0, mse(x, y, self.m))
+        elif self.op == CEE:
+            cees(x, y, d, self.m)
+        else:
+            norms(x, d, self.m)
+
+    cdef void backward(self, Arena *arena) noexcept nogil:
+        # dx before dy: they may be one buffer, which dx then overwrites and dy adds to.
+        cdef Target dx = gradient(arena, &self.x), dy = gradient(arena, &self.y)
+        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
+        cdef Source d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
+        cdef Operands v
+        cdef Py_ssize_t lane = 0
+        while lane < self.lanes:
+            v = Operands(
+                source_beside(x, lane), source_beside(y, lane), source_beside(d, lane), source_beside(g, lane), self.m
+            )
+            if dx.at != NULL:
+                self.first_gradient(v, target_beside(dx, lane))
+            if dy.at != NULL:
+                self.second_gradient(v, target_beside(dy, lane))
+            lane += V_LANES
+
+    cdef void first_gradient(self, Operands v, Target dx) noexcept nogil:
+        if self.op == SOFTMAX:
+            softmax_gradient(v.d, v.g, dx, v.m)
+        elif self.op == DOTS:
+            dots_gradient(v.y, get_lanes(v.g, 0), dx, v.m)
+        elif self.op == MSE:
+            mse_gradient(v.x, v.y, get_lanes(v.g, 0), dx, v.m)
+        elif self.op == CEE:
+            prediction_gradients(v.x, v.y, get_lanes(v.g, 0), dx, v.m)
+        else:
+            norm_gradients(v.x, get_lanes(v.d, 0), get_lanes(v.g, 0), dx, v.m)
+
+    cdef void second_gradient(self, Operands v, Target dy) noexcept nogil:
+        """Of the ops with two inputs."""
+        if self.op == DOTS:
+            dots_gradient(v.x, get_lanes(v.g, 0), dy, v.m)
+        elif self.op == MSE:
+            mse_gradient(v.y, v.x, get_lanes(v.g, 0), dy, v.m)
+        elif self.op == CEE:
+            target_gradients(v.x, v.g, dy, v.m)

@@ -1,0 +1,29 @@
+"""The words for an import that fails because a compiled module is missing."""
+
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+
+_KERNELS = Path(__file__).parent
+
+
+def explained(error: ModuleNotFoundError) -> ImportError:
+    """The error to raise instead: it names the module, and what to do about it."""
+    if _is_compiled(_KERNELS / "builds") or getattr(sys, "frozen", False):
+        remedy = (
+            "install cgraph anew; a frozen application must bring all of cgraph._kernels "
+            "(PyInstaller: --collect-submodules cgraph)"
+        )
+        return ImportError(f"cgraph: module {error.name} is missing: {remedy}", name=error.name)
+    return ImportError(
+        f"cgraph is not compiled here, module {error.name} is missing: run `pip install -e .` in the checkout, "
+        "or import it from elsewhere",
+        name=error.name,
+    )
+
+
+def _is_compiled(folder: Path) -> bool:
+    """Whether a folder has a module that was compiled for this Python."""
+    return any(
+        f".{path.name.partition('.')[2]}" in EXTENSION_SUFFIXES for path in folder.glob("*.*")
+    )

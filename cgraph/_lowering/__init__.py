@@ -1,0 +1,1 @@
+"""From nodes to steps, without running anything: fusion, memory plan, choice of a layout."""

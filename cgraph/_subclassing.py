@@ -1,0 +1,57 @@
+"""What Node asks of the classes that are derived from it, and the sentences that say so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from cgraph._validation import describe
+
+
+def check_class(cls: type[Any], base: type[Any]) -> None:
+    """Refuses a class that overrides a propagation of the base, or whose `_parameters` are not pairs of names."""
+    for name in ("forwardPropagation", "backwardPropagation", "update"):
+        if getattr(cls, name) is not getattr(base, name):
+            raise TypeError(f"{cls.__name__}: {name} may not be overridden")
+    for pair in cls._parameters:
+        if not (isinstance(pair, tuple) and [type(name) for name in pair] == [str, str]):
+            raise TypeError(
+                f"{cls.__name__}: _parameters must be pairs of names, of an array that learns and of its "
+                f"gradient sum, got {describe(pair)}"
+            )
+
+
+def check_identity(cls: Any) -> None:
+    """Refuses a class that compares its nodes by anything but identity: sets and dicts of nodes are everywhere here.
+
+    Asked when a node is constructed, since ``@dataclass`` adds its methods to a class that is already there.
+    """
+    if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
+        raise TypeError(
+            f"{cls.__name__}: a node must be compared by identity, without __eq__ and __hash__ of its own; "
+            "for a dataclass write @dataclass(eq=False)"
+        )
+
+
+class SetByConstructor:
+    """An attribute that Node's constructor sets in the node, which then hides this; until then, reading it raises."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, node: object, owner: type) -> NoReturn:
+        missing = f"{owner.__name__} has no attribute {self._name!r}"
+        hint = "" if node is None else ": its constructor must call super().__init__()"
+        raise AttributeError(missing + hint, name=self._name, obj=owner if node is None else node)
+
+
+class Unfinished:
+    """What a node is before Node's constructor: it says so where one of its attributes is read.
+
+    A ``__getattr__`` would be asked, too, where a property of a user's class raises an AttributeError, and hide that.
+    """
+
+    if not TYPE_CHECKING:
+        _data, _grad, _dtype, _kernels = (SetByConstructor() for _ in range(4))
+        _domsize, _height, _width, _has_run = (SetByConstructor() for _ in range(4))
+        f_count, b_count, forward, backward = (SetByConstructor() for _ in range(4))
+        _component = SetByConstructor()

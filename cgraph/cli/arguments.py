@@ -1,0 +1,202 @@
+"""The command `cgraph`: train a small convolutional network on digits, look at its predictions."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+from cgraph import __version__
+from cgraph._streams import note
+from cgraph.cli.commands import predict, train
+from cgraph.data.idx import DataError
+from cgraph.io.parameters import ModelFileError
+from cgraph.training.engines import ENGINES
+
+_FAILED = 1
+_USER_ERROR = 2
+_INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+_IDX_HELP = (
+    "folder with the four files of MNIST or their like (IDX format, plain or gzip), "
+    "or FOLDER/emnist-letters for one of several sets of EMNIST"
+)
+
+Number = TypeVar("Number", int, float)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, like all errors of this command."""
+
+    def error(self, message: str) -> NoReturn:
+        _print_error(f"{message} (see {self.prog} --help)")
+        raise SystemExit(_USER_ERROR)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    0: done; 1: the training diverged, which is told in one line on stderr, or who reads stdout has left; 2: an error of
+    the user, told in one line on stderr; 130: interrupted by Ctrl-C.
+    """
+    args = _parser().parse_args(argv)
+    try:
+        code: int = args.run(args)
+        return code
+    except KeyboardInterrupt:
+        note("interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our pipe has left. Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        known = error.filename is not None and error.strerror
+        _print_error(f"{error.filename}: {error.strerror}" if known else str(error))
+        return _USER_ERROR
+    except FloatingPointError as error:
+        _print_error(f"{error}; nothing was saved")
+        return _FAILED
+    except (DataError, ModelFileError) as error:
+        _print_error(str(error))
+        return _USER_ERROR
+
+
+def _print_error(message: str) -> None:
+    note(f"cgraph: error: {message}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cgraph",
+        description="Train a small convolutional network, and try it out.",
+        epilog="example: cgraph train digits && cgraph predict model.npz",
+    )
+    parser.add_argument("--version", action="version", version=f"cgraph {__version__}")
+    commands = parser.add_subparsers(
+        title="commands", dest="command", required=True, metavar="{train,predict}"
+    )
+    _add_train(commands)
+    _add_predict(commands)
+    return parser
+
+
+def _add_train(commands: Any) -> None:
+    parser = commands.add_parser(
+        "train",
+        help="train on handwritten digits and save the parameters",
+        description="Train a small convolutional network, built of cgraph's nodes, on 1,797 "
+        "handwritten digits of 8 x 8 pixels that come with the package. Writes the parameters "
+        "(model.npz) and the curves of loss and accuracy (loss.png).",
+        epilog="example: cgraph train digits --epochs 10 --output trained. "
+        "Ctrl-C stops early and keeps what has been trained so far. A training whose loss is no longer "
+        "finite ends with exit status 1 and writes nothing.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    # Not as the default of the option: the help would show it.
+    parser.set_defaults(run=_train, data=None)
+    option = parser.add_argument
+    option("task", choices=["digits"], help="what to train on")
+    option("--epochs", type=_positive, default=20, metavar="N", help="passes over the images")
+    option("--batch", type=_positive, default=16, metavar="N", help="images for one step")
+    option(
+        "--eta",
+        "--learning-rate",
+        type=_rate,
+        default=0.1,
+        metavar="RATE",
+        help="learning rate at the start; it falls linearly over the epochs",
+    )
+    option(
+        "--seed",
+        type=_natural,
+        default=0,
+        metavar="N",
+        help="fixes the split, the initial parameters and the order of the images",
+    )
+    option(
+        "--engine",
+        choices=list(ENGINES),
+        default="graph",
+        help="the whole graph compiled into one call, or node by node: the same up to rounding",
+    )
+    option("--dtype", choices=["float32", "float64"], default="float32", help="precision")
+    option("--output", type=Path, default=Path(), metavar="FOLDER", help="where to write")
+    _add_data(parser, f"train on other images: {_IDX_HELP}")
+
+
+def _add_predict(commands: Any) -> None:
+    parser = commands.add_parser(
+        "predict",
+        help="classify the held-out images with saved parameters",
+        description="Classify the images that were held out in training, show some of them with "
+        "their predictions, and print the accuracy.",
+        epilog="example: cgraph predict model.npz --show 8",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.set_defaults(run=_predict, data=None)
+    option = parser.add_argument
+    option("model", type=Path, metavar="model.npz", help="a file that cgraph train wrote")
+    option(
+        "--show",
+        type=_natural,
+        default=4,
+        metavar="N",
+        help="how many images to show, and how many mistakes at most",
+    )
+    _add_data(
+        parser,
+        f"classify the test images of another {_IDX_HELP}; "
+        "without it, the data that the model was trained on",
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.add_argument("--data", type=Path, default=argparse.SUPPRESS, metavar="FOLDER", help=text)
+
+
+def _train(args: argparse.Namespace) -> int:
+    finished = train(
+        epochs=args.epochs,
+        batch=args.batch,
+        eta=args.eta,
+        seed=args.seed,
+        dtype=args.dtype,
+        engine=args.engine,
+        output=args.output,
+        folder=args.data,
+    )
+    return 0 if finished else _INTERRUPTED
+
+
+def _predict(args: argparse.Namespace) -> int:
+    predict(args.model, show=args.show, folder=args.data)
+    return 0
+
+
+def _positive(text: str) -> int:
+    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def _natural(text: str) -> int:
+    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
+
+
+def _rate(text: str) -> float:
+    return _number(text, float, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def _number(
+    text: str, kind: Callable[[str], Number], is_valid: Callable[[Number], bool], expected: str
+) -> Number:
+    try:
+        value = kind(text)
+    except ValueError:
+        pass
+    else:
+        if is_valid(value):
+            return value
+    raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")

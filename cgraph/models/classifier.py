@@ -1,0 +1,191 @@
+"""A small convolutional classifier, built of nodes.
+
+The nodes are for one sample, and `CG.Graph(model.loss)` takes many. A layer with 16 channels is 16
+`Convolution2d` nodes, and `Concatenation` joins the channels into the one vector that `Affine` reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from cgraph.node import Node
+from cgraph.nodes.affine import Affine
+from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.convolution import Convolution2d
+from cgraph.nodes.elementwise import ReLU
+from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.pooling import MaxPooling2d
+from cgraph.nodes.reduction import CEE, Softmax
+from cgraph.traversal import evaluate
+
+__all__ = ["CHANNELS", "Classifier", "convolutional_classifier"]
+
+# Of the 8x8 digits, 97.8 to 98.9 % are recognised with these (seeds 0 to 4); with (8, 16), 97.2 to 98.9 %.
+CHANNELS = (12, 24)
+
+
+@dataclass(frozen=True, eq=False)
+class Classifier:
+    """The four nodes of a classifier that the outside needs; the rest hangs between them.
+
+    Attributes
+    ----------
+    image : Leaf2
+        Takes an image.
+    target : Leaf1
+        One element for each class: 1 for the right one, 0 for the others.
+    prediction : Node
+        The probability of each class.
+    loss : Node
+        The cross-entropy of prediction and target.
+    """
+
+    image: Leaf2
+    target: Leaf1
+    prediction: Node
+    loss: Node
+
+    @cached_property
+    def _one_hot(self) -> NDArray[Any]:
+        return np.eye(self.target.height, dtype=self.target.data.dtype)
+
+    def forward(self, image: ArrayLike, label: int) -> tuple[float, int]:
+        """A forward pass with a sample whose class is known.
+
+        Parameters
+        ----------
+        image : array_like, shape (height, width)
+            The image; its grey values should be 0 to 1.
+        label : int
+            The class that is right.
+
+        Returns
+        -------
+        loss : float
+            The cross-entropy.
+        predicted : int
+            The most probable class.
+        """
+        self.image.getInput(image)
+        self.target.getInput(self._one_hot[label])
+        for leaf in (self.image, self.target):
+            leaf.forwardPropagation()
+        return float(self.loss.data[0]), int(self.prediction.data.argmax())
+
+    def predict(self, image: ArrayLike) -> int:
+        """The class of an image, without a forward pass; `prediction.data` then has the probabilities.
+
+        Parameters
+        ----------
+        image : array_like, shape (height, width)
+            The image; its grey values should be 0 to 1.
+
+        Returns
+        -------
+        int
+            The most probable class.
+        """
+        self.image.getInput(image)
+        # A pass of the image alone would leave the loss waiting for the target, and shift all later passes.
+        return int(evaluate(self.prediction).argmax())
+
+    def feed(self, images: ArrayLike, labels: NDArray[np.integer[Any]]) -> dict[Node, ArrayLike]:
+        """What a Graph of the loss is fed with.
+
+        Parameters
+        ----------
+        images : array_like, shape (n, height, width)
+            The images; their grey values should be 0 to 1.
+        labels : numpy.ndarray of int, shape (n,)
+            The classes that are right.
+
+        Returns
+        -------
+        dict
+            The two leaves with n samples each.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import cgraph as CG
+        >>> from cgraph.models.classifier import convolutional_classifier
+        >>> model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
+        >>> graph = CG.Graph(model.loss)
+        >>> graph.train(model.feed(np.ones((3, 8, 8)), np.array([1, 2, 3])), eta=0.1).shape
+        (3,)
+        """
+        return {self.image: images, self.target: self._one_hot[labels]}
+
+
+def convolutional_classifier(
+    height: int,
+    width: int,
+    classes: int,
+    *,
+    channels: Sequence[int] = CHANNELS,
+    rng: np.random.Generator,
+    dtype: DTypeLike | None = None,
+) -> Classifier:
+    """Build a classifier: a convolution block for each entry of `channels`, then one `Affine`.
+
+    A block is a 3x3 convolution that keeps the size, ReLU, and max-pooling that halves it
+    (rounded up, so that images of any size will do). Softmax and CEE follow the `Affine`.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the images.
+    classes : int
+        Number of classes.
+    channels : sequence of int, optional
+        Number of channels of each block.
+    rng : numpy.random.Generator
+        Source of the initial parameters: He's normal distribution, and zero for the constants.
+    dtype : numpy dtype, optional
+        float64 (the default) or float32.
+
+    Returns
+    -------
+    Classifier
+        The nodes to feed and to read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from cgraph.models.classifier import convolutional_classifier
+    >>> model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
+    >>> loss, predicted = model.forward(np.ones((8, 8)), label=3)
+    >>> model.prediction.data.shape, 0 <= predicted < 10
+    ((10,), True)
+    """
+    image = Leaf2(height, width, dtype=dtype)
+    layer: list[Node] = [image]
+    for count in channels:
+        layer = [_block(layer, rng) for _ in range(count)]
+    features = Concatenation(layer)
+    weight = _he_normal(rng, (features.height + 1, classes), features.height)
+    weight[-1] = 0.0  # the row of the constant input
+    prediction = Softmax(Affine(features, weight))
+    target = Leaf1(classes, dtype=dtype)
+    return Classifier(image, target, prediction, CEE(prediction, target))
+
+
+def _block(inputs: list[Node], rng: np.random.Generator) -> Node:
+    """One channel: convolution, ReLU, max-pooling."""
+    kernel = _he_normal(rng, (len(inputs), 3, 3), 9 * len(inputs))
+    height, width = inputs[0].height, inputs[0].width
+    convolution = Convolution2d(inputs, kernel, 0.0, height, width)
+    return MaxPooling2d(ReLU(convolution), 2, 2, 2)
+
+
+def _he_normal(
+    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int
+) -> NDArray[np.float64]:
+    """Normal numbers of variance 2 / fan_in, which keeps the scale of a signal through ReLU."""
+    return rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)

@@ -1,0 +1,90 @@
+"""The commands in benchmarks/ start without any peer library, and what they drive of cgraph's inside is there."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cgraph as CG
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks"
+if not FOLDER.exists() or Path(CG.__file__).parents[1] != ROOT:
+    pytest.skip("cgraph is not that of the sources", allow_module_level=True)
+sys.path.append(str(ROOT))
+
+from benchmarks.measure import peers  # noqa: E402
+from benchmarks.measure.internals import (  # noqa: E402
+    LayerStep,
+    chosen_layout,
+    graph_steps,
+    layout_choices,
+    overwrite_sums,
+    runs_over_lanes,
+)
+from benchmarks.measure.timing import Work  # noqa: E402
+
+COMMANDS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+
+
+@pytest.mark.thread_unsafe(reason="starts a process")
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_shows_its_help(command):
+    arguments = [sys.executable, "-m", f"benchmarks.{command}", "--help"]
+    shown = subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True)
+    assert "--quick" in shown.stdout
+
+
+def test_the_peers_that_cannot_be_imported_are_left_out(capsys):
+    def torch_is_missing():
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    peers.report_missing.cache_clear()
+    work = Work(int)
+    makers = {"cgraph": lambda: work, "first": torch_is_missing, "second": torch_is_missing}
+    assert peers.built(makers) == {"cgraph": work}
+    assert capsys.readouterr().err == "torch cannot be imported: its rows are left out.\n"
+
+
+def test_a_fault_of_the_benchmarks_themselves_is_raised():
+    def broken():
+        raise ModuleNotFoundError("No module named 'cgraph.nowhere'", name="cgraph.nowhere")
+
+    with pytest.raises(ModuleNotFoundError):
+        peers.built({"cgraph": broken})
+
+
+def small_graph():
+    """A Graph with convolutions and an affine layer, and a feed of 16 samples."""
+    x, t = CG.Leaf2(4, 4, dtype="float32"), CG.Leaf1(1, dtype="float32")
+    channels = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(8)]
+    y = CG.Affine(CG.Concatenation(channels), [[0.01]] * 129)
+    feed = {x: [[[1.0] * 4] * 4] * 16, t: [[1.0]] * 16}
+    return CG.Graph(CG.MSE(y, t), threads=1), feed
+
+
+@pytest.mark.parametrize("samples", [1, 16])
+def test_each_step_of_a_graph_runs_alone(samples):
+    graph, feed = small_graph()
+    graph.step({leaf: values[:samples] for leaf, values in feed.items()}, 0.0)
+    assert runs_over_lanes(graph) == (samples > 1)
+    for step in graph_steps(graph).values():
+        step.work(backward=True, learn=samples == 1, eta=0.0, samples=16).call()
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_step_of_a_layer_runs_without_a_graph(backward):
+    x = CG.Leaf2(4, 4, dtype="float32")
+    below = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(8)]
+    layer = [CG.Convolution2d(below, [[[1.0]]] * 8, 0.0) for _ in range(8)]
+    LayerStep(layer, input_gradient=True, times=2).work(backward).call()
+
+
+def test_a_graph_is_built_with_each_layout_and_may_overwrite_its_sums():
+    for choice in layout_choices(small_graph()[0], 16).values():
+        with chosen_layout(choice):
+            graph, feed = small_graph()
+        graph.step(feed, 0.0)
+        overwrite_sums(graph)
+        graph.accumulate(feed)
