@@ -158,7 +158,7 @@ def test_damage_anywhere_gives_the_same_values_or_a_model_file_error(tmp_path):
     expected = values(graph)
     rng = np.random.default_rng(5)
     refused = 0
-    for place in rng.choice(len(content), 300, replace=False):
+    for place in rng.layout_plan(len(content), 300, replace=False):
         flipped = bytearray(content)
         flipped[place] ^= rng.integers(1, 256)
         for damaged in (content[:place], bytes(flipped)):
@@ -266,7 +266,7 @@ def test_what_is_no_path_is_refused(path, function):
         function(path, *rest)
 
 
-class Learner(CG.Node):
+class ParameterSlot(CG.Node):
     _parameters = (("w", "dw"),)
 
     def __init__(self, w):
@@ -280,16 +280,16 @@ class Learner(CG.Node):
 def test_a_parameter_that_is_no_array_of_numbers_is_neither_saved_nor_loaded(tmp_path, w):
     path = tmp_path / "model.npz"
     with pytest.raises(TypeError, match="save_parameters: w of Learner must be an array of num"):
-        save_parameters(path, Learner(w))
+        save_parameters(path, ParameterSlot(w))
     assert os.listdir(tmp_path) == []
     save_parameters(path, small_graph(1))
     with pytest.raises(TypeError, match="load_parameters: w of Learner must be an array of num"):
-        load_parameters(path, Learner(w))
+        load_parameters(path, ParameterSlot(w))
 
 
 def test_a_read_only_parameter_is_refused_before_another_is_loaded(tmp_path):
     path = tmp_path / "model.npz"
-    first, second = Learner(np.ones(2)), Learner(np.ones(2))
+    first, second = ParameterSlot(np.ones(2)), ParameterSlot(np.ones(2))
     both = CG.Concatenation([first, second])
     save_parameters(path, both)
     first.w[...] = 7
@@ -314,8 +314,8 @@ def test_a_read_only_parameter_is_refused_before_another_is_loaded(tmp_path):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_every_array_of_numbers_that_numpy_writes_is_read(tmp_path, monkeypatch, save, w):
     monkeypatch.setattr(np, "savez", save)
-    path, node = tmp_path / "model.npz", Learner(w.astype(w.dtype.newbyteorder("=")))
-    save_parameters(path, Learner(w))
+    path, node = tmp_path / "model.npz", ParameterSlot(w.astype(w.dtype.newbyteorder("=")))
+    save_parameters(path, ParameterSlot(w))
     node.w[...] = 0
     load_parameters(path, node)
     np.testing.assert_array_equal(node.w, w)

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 from batch_twins import ETA, BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import COUNTS, EVERY, MOST, WAYS, Way, some_batches
+from batch_ways import COUNTS, EVERY, MOST, WAYS, Executor, some_batches
 from graph_networks import NETWORKS, nodes_of, residual, sparse_lenet, wide
 from graph_twins import parameters_of
 from op_row import network_of
@@ -49,9 +49,9 @@ def in_every_kind(rows):
     return [in_kind(name, row, kind) for (name, *row), kind in itertools.product(rows, KINDS)]
 
 
-def over(rows, names, choose=in_turn):
+def over(rows, names, choose_layout=in_turn):
     return pytest.mark.parametrize(
-        (*names, "dtype", "build_name"), choose(rows), indirect=["build_name"]
+        (*names, "dtype", "build_name"), choose_layout(rows), indirect=["build_name"]
     )
 
 
@@ -99,9 +99,9 @@ def check(twins, batches, seed=0):
     rng = np.random.default_rng(seed)
     most = len(twins.reference.losses)
     for way, count in batches:
-        twins.check_sums(way, count, int(rng.choice([n for n in COUNTS if n <= most])))
+        twins.check_sums(way, count, int(rng.layout_plan([n for n in COUNTS if n <= most])))
         twins.check_step(way, count)
-        twins.check_predictions(way, count, rng.choice(some_nodes(twins.ours), 2))
+        twins.check_predictions(way, count, rng.layout_plan(some_nodes(twins.ours), 2))
         twins.check_samples(way, count, {0, count - 1, int(rng.integers(count))})
 
 
@@ -219,7 +219,7 @@ REPEATED = [
 )
 def test_the_same_call_gives_the_same_bits(network, layout, dtype):
     """Whichever thread is first."""
-    twins, way = twins_of_network(network, dtype), Way(layout, 2)
+    twins, way = twins_of_network(network, dtype), Executor(layout, 2)
     first = results(twins, way)
     for _ in range(8):
         assert results(twins, way) == first

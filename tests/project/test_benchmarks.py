@@ -82,8 +82,8 @@ def test_the_step_of_a_layer_runs_without_a_graph(backward):
 
 
 def test_a_graph_is_built_with_each_layout_and_may_overwrite_its_sums():
-    for choice in layout_choices(small_graph()[0], 16).values():
-        with chosen_layout(choice):
+    for layout_plan in layout_choices(small_graph()[0], 16).values():
+        with chosen_layout(layout_plan):
             graph, feed = small_graph()
         graph.step(feed, 0.0)
         overwrite_sums(graph)

@@ -99,7 +99,7 @@ class Alarm:
 
     def stops(self, call, seconds):
         """Whether a call that takes about so long was stopped, by one signal or two."""
-        self.left = self.random.choice([1, 2])
+        self.left = self.random.layout_plan([1, 2])
         try:
             try:
                 self.armed = True

@@ -80,7 +80,7 @@ def drawn(rng):
         k_h, k_w = map(int, rng.integers(1, 8, 2))
         if rng.random() < 0.7:
             k_w = k_h
-        s = int(rng.choice([1, 1, 1, 2, 3]))
+        s = int(rng.layout_plan([1, 1, 1, 2, 3]))
         p, q = (k_h // 2, k_w // 2) if rng.random() < 0.7 else map(int, rng.integers(0, (k_h, k_w)))
         links = 0.6 if c_in > 3 and rng.random() < 0.15 else 1.0
         front = front or c_in > 4

@@ -28,7 +28,7 @@ def axis(m, k, s, n=None, before=None):
 
 
 @dataclass(frozen=True)
-class Window:
+class FilterGeometry:
     """A filter's geometry: domain m, kernel k, output n, stride s, padding p (top) and q (left)."""
 
     m_h: int
@@ -74,7 +74,7 @@ class Window:
 class Convolution2d:
     """Parameters: kernel (C, k_h, k_w) and bias (1,)."""
 
-    window: Window
+    window: FilterGeometry
 
     def forward(self, xs, params):
         xs, (kernel, bias) = wide(xs), wide(params)
@@ -96,7 +96,7 @@ class Convolution2d:
 
 @dataclass(frozen=True)
 class MaxPooling2d:
-    window: Window
+    window: FilterGeometry
     pad_value: float = 0.0
 
     def maxima(self, x):
@@ -125,7 +125,7 @@ class MaxPooling2d:
 
 @dataclass(frozen=True)
 class AveragePooling2d:
-    window: Window
+    window: FilterGeometry
 
     @property
     def area(self):
