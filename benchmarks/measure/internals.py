@@ -37,13 +37,13 @@ class LayerStep:
         dtype = outputs[0].dtype
         program = fuse(outputs)
         data = place_buffers(program, dtype)
-        unit = program.groups[-1]
-        inputs, unit.buffer.requires_grad = unit.buffers[0], (True, True)
+        group = program.groups[-1]
+        inputs, group.buffer.requires_grad = group.buffers[0], (True, True)
         inputs.requires_grad = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(dtype), dtype)
-        step = builder.step(unit, [Use(inputs, 0, add=False)])
-        regions = (data, data, builder.parameters, builder.parameters, builder.scratch)
-        self.arrays = [region.zeros() for region in regions]
+        step = builder.step(group, [Use(inputs, 0, accumulate=False)])
+        allocators = (data, data, builder.parameters, builder.parameters, builder.scratch)
+        self.arrays = [allocator.zeros() for allocator in allocators]
         for array in self.arrays[:3]:
             array[...] = np.random.default_rng(1).normal(size=array.shape)
         self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
@@ -52,9 +52,9 @@ class LayerStep:
 
     def work(self, backward: bool) -> Work:
         """The work of forward passes, and of as many backward passes that overwrite what they compute."""
-        route = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
+        binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
-        task = {
+        request = {
             "backward": backward,
             "parameters_only": False,
             "grads_are_zero": True,
@@ -63,7 +63,7 @@ class LayerStep:
         }
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
-            plan.run(plan.prepare(route, route, 1, self.update_steps, [], out, 1, 1, **task))
+            plan.run(plan.prepare(binding, binding, 1, self.update_steps, [], out, 1, 1, **request))
 
         return Work(passes, self.times)
 
@@ -71,26 +71,32 @@ class LayerStep:
 class GraphSteps:
     """Some steps of a graph, in the layout of its last call, run for many samples in a call."""
 
-    def __init__(self, graph: CG.Graph, way: Executor, steps: list[Step]) -> None:
+    def __init__(self, graph: CG.Graph, executor: Executor, steps: list[Step]) -> None:
         self.graph = graph
-        _, fetch_port = way._parts[None]
-        memory = way._memories[0]
-        self.route = plan.Binding(plan.Steps(steps), memory, way.lanes, [], fetch_port, [], memory)
+        _, fetch_port = executor._parts[None]
+        memory = executor._memories[0]
+        self.binding = plan.Binding(
+            plan.Steps(steps), memory, executor.lanes, [], fetch_port, [], memory
+        )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
         """The work of a forward pass, or of a forward and a backward pass, in which the steps may learn at once."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
-        task = {
+        request = {
             "backward": backward,
             "parameters_only": True,
             "grads_are_zero": True,
             "batch": int(learn),
             "eta": eta,
         }
-        route, update_steps = self.route, self.graph._update_steps
+        binding, update_steps = self.binding, self.graph._update_steps
 
         def passes() -> None:
-            plan.run(plan.prepare(route, route, 1, update_steps, [], out, samples, samples, **task))
+            plan.run(
+                plan.prepare(
+                    binding, binding, 1, update_steps, [], out, samples, samples, **request
+                )
+            )
 
         return Work(passes, samples)
 
@@ -98,12 +104,12 @@ class GraphSteps:
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """All steps of a graph that has been run, and each alone, by the nodes that it computes."""
     lanes = list(graph._batches._lanes.values())  # made by the first batch that wants them
-    way = lanes[0] if lanes else graph._batches._samples
-    found = {"all": GraphSteps(graph, way, [*way.steps.values(), way._seed()])}
-    for unit, step in way.steps.items():
-        node = unit.nodes[0]
-        name = f"{len(found)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
-        found[name] = GraphSteps(graph, way, [step])
+    executor = lanes[0] if lanes else graph._batches._samples
+    found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
+    for group, step in executor.steps.items():
+        node = group.nodes[0]
+        name = f"{len(found)}: {len(group.nodes)} × {type(node).__name__}, {node.size}"
+        found[name] = GraphSteps(graph, executor, [step])
     return found
 
 

@@ -212,6 +212,8 @@ class Batches:
         """A run by the first thread, or by another one, whose gradient sums count as 0."""
         _, feeds, out, backward, parameters_only, batch, eta = request
         return plan.prepare(
-            *bindings, self.layout_plan.min_samples, update_steps, feeds.arrays, out, feeds.size, self._patience[backward],
-            backward, parameters_only, not first or self._memory.grads_are_zero, batch, eta, not self._calls_python, before,
+            *bindings, self.layout_plan.min_samples, update_steps, feeds.arrays, out, feeds.size,
+            self._patience[backward],
+            backward, parameters_only, not first or self._memory.grads_are_zero, batch, eta,
+            not self._calls_python, before,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batch_twins import BatchTwins
-from batch_ways import Executor
+from batch_ways import Setting
 
 import cgraph as CG
 from cgraph._lowering.cost import lane_cost, multiply_adds
@@ -148,7 +148,7 @@ def test_samples_side_by_side_give_what_the_nodes_give(case, dtype):
         values = rng.integers(-2, 3, 36) * rng.choice([0, 1], 36)
         return {0: np.where(values == 0, rng.choice([-0.0, 0.0], 36), values).astype(dtype)}
 
-    nodes, way = make(), Executor("lanes", 1)
+    nodes, way = make(), Setting("lanes", 1)
     twins = BatchTwins(make, len(nodes) - 1, draw, COUNT)
     twins.check_sums(way, COUNT, 3)
     twins.check_step(way, COUNT)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
-from batch_ways import Executor
+from batch_ways import Setting
 from graph_networks import nodes_of, wide
 from own_nodes import Square
 from threaded_graphs import COUNT, SECONDS, TASKS, long_problem, needs_tasks, small_problem, trained
@@ -101,9 +101,9 @@ def test_there_may_be_more_threads_than_samples(layout):
     nodes = nodes_of(wide, "float64")
     twins = BatchTwins(lambda: nodes_of(wide, "float64"), len(nodes) - 1, uniform(nodes), 40)
     for count in (1, 2, 3, 9, 17, 40):
-        twins.check_sums(Executor(layout, 5), count, 40)
-        twins.check_sums(Executor(layout, 5), 40, count)
-        twins.check_predictions(Executor(layout, 5), count, [4, len(nodes) - 1])
+        twins.check_sums(Setting(layout, 5), count, 40)
+        twins.check_sums(Setting(layout, 5), 40, count)
+        twins.check_predictions(Setting(layout, 5), count, [4, len(nodes) - 1])
 
 
 class Where(Square):
@@ -131,7 +131,7 @@ def test_a_node_of_the_users_own_is_computed_in_the_callers_thread(layout):
 
     nodes = make()
     twins = BatchTwins(make, 3, uniform(nodes), COUNT)
-    for way in (Executor(layout, 2), Executor(layout, 1)):
+    for way in (Setting(layout, 2), Setting(layout, 1)):
         twins.check_added_sums(way, COUNT)
         twins.check_step(way, COUNT)
         twins.check_predictions(way, COUNT, range(4))
@@ -249,7 +249,7 @@ def repeat(work):
 def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ctrl_c):
     nodes = nodes_of(wide, "float32")
     twins = BatchTwins(lambda: nodes_of(wide, "float32"), len(nodes) - 1, uniform(nodes), 20)
-    graph = twins.compile(Executor(layout, 2))
+    graph = twins.compile(Setting(layout, 2))
     rows = {leaf: np.zeros((100_000, leaf.size), "float32") for leaf in graph.leaves}
     work = {
         "predict": lambda: graph.predict(rows),
@@ -275,8 +275,8 @@ def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ct
     twins.restore()
     twins.accumulate(20)
     twins.assert_sums(20)
-    twins.check_step(Executor(layout, 2), 20)
-    twins.check_predictions(Executor(layout, 2), 20, [len(nodes) - 1])
+    twins.check_step(Setting(layout, 2), 20)
+    twins.check_predictions(Setting(layout, 2), 20, [len(nodes) - 1])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

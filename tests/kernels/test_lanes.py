@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from arrays import assert_equal
 from lane_arena import Arena, kernels, lanes_of, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
@@ -140,8 +141,8 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
             one = pooled(
                 channel, x[mine, lane], g[theirs, lane], grad[mine, lane], window, 1, add, 1
             )
-            np.testing.assert_array_equal(found[0][theirs, lane], one[0][:, 0])
-            np.testing.assert_array_equal(found[1][mine, lane], one[1][:, 0])
+            assert_equal(found[0][theirs, lane], one[0][:, 0])
+            assert_equal(found[1][mine, lane], one[1][:, 0])
 
 
 @dtypes
@@ -169,8 +170,8 @@ def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
             )
             for source, rectified in ((x, True), (relu, False))
         )
-        np.testing.assert_array_equal(found[0], expected[0])
-        np.testing.assert_array_equal(found[1], np.where(passes, expected[1], grad * add))
+        assert_equal(found[0], expected[0])
+        assert_equal(found[1], np.where(passes, expected[1], grad * add))
 
 
 @dtypes

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
-from batch_ways import Executor
+from batch_ways import Setting
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, strides_of_two
 from guard_pages import EDGES, Guard, needs_guard_pages
 from lane_arena import Arena, lanes_of
@@ -45,7 +45,7 @@ def test_a_stretch_of_samples_among_lanes_gives_the_sums_of_the_nodes(
     guard = Guard(edge).install(monkeypatch)
     for first, last in stretches(network):
         stretch(monkeypatch, guard, first, last)
-        twins.check_sums(Executor("lanes", 1), count, 3)
+        twins.check_sums(Setting("lanes", 1), count, 3)
 
 
 # Steps of Python

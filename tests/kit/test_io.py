@@ -266,7 +266,7 @@ def test_what_is_no_path_is_refused(path, function):
         function(path, *rest)
 
 
-class ParameterSlot(CG.Node):
+class Learner(CG.Node):
     _parameters = (("w", "dw"),)
 
     def __init__(self, w):
@@ -280,16 +280,16 @@ class ParameterSlot(CG.Node):
 def test_a_parameter_that_is_no_array_of_numbers_is_neither_saved_nor_loaded(tmp_path, w):
     path = tmp_path / "model.npz"
     with pytest.raises(TypeError, match="save_parameters: w of Learner must be an array of num"):
-        save_parameters(path, ParameterSlot(w))
+        save_parameters(path, Learner(w))
     assert os.listdir(tmp_path) == []
     save_parameters(path, small_graph(1))
     with pytest.raises(TypeError, match="load_parameters: w of Learner must be an array of num"):
-        load_parameters(path, ParameterSlot(w))
+        load_parameters(path, Learner(w))
 
 
 def test_a_read_only_parameter_is_refused_before_another_is_loaded(tmp_path):
     path = tmp_path / "model.npz"
-    first, second = ParameterSlot(np.ones(2)), ParameterSlot(np.ones(2))
+    first, second = Learner(np.ones(2)), Learner(np.ones(2))
     both = CG.Concatenation([first, second])
     save_parameters(path, both)
     first.w[...] = 7
@@ -314,8 +314,8 @@ def test_a_read_only_parameter_is_refused_before_another_is_loaded(tmp_path):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 def test_every_array_of_numbers_that_numpy_writes_is_read(tmp_path, monkeypatch, save, w):
     monkeypatch.setattr(np, "savez", save)
-    path, node = tmp_path / "model.npz", ParameterSlot(w.astype(w.dtype.newbyteorder("=")))
-    save_parameters(path, ParameterSlot(w))
+    path, node = tmp_path / "model.npz", Learner(w.astype(w.dtype.newbyteorder("=")))
+    save_parameters(path, Learner(w))
     node.w[...] = 0
     load_parameters(path, node)
     np.testing.assert_array_equal(node.w, w)

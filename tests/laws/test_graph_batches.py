@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 from batch_twins import ETA, BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import COUNTS, EVERY, MOST, WAYS, Executor, some_batches
+from batch_ways import COUNTS, EVERY, MOST, WAYS, Setting, some_batches
 from graph_networks import NETWORKS, nodes_of, residual, sparse_lenet, wide
 from graph_twins import parameters_of
 from op_row import network_of
@@ -219,7 +219,7 @@ REPEATED = [
 )
 def test_the_same_call_gives_the_same_bits(network, layout, dtype):
     """Whichever thread is first."""
-    twins, way = twins_of_network(network, dtype), Executor(layout, 2)
+    twins, way = twins_of_network(network, dtype), Setting(layout, 2)
     first = results(twins, way)
-    for _ in range(20):
+    for _ in range(8):
         assert results(twins, way) == first

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
+from amounts import over_kinds
 from graph_twins import Twins, assert_same
 from op_row import network_of
-from op_table import DTYPES, cases
+from op_table import cases
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
-every_case = pytest.mark.parametrize(
-    ("row", "case"), [pytest.param(row, case, id=name) for name, row, case in cases()]
-)
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
+every_kind = over_kinds(cases())
 
 
 def twins_of(row, case, dtype, **options):
@@ -28,8 +26,7 @@ def samples_of(row, case, dtype, twins, count):
     }
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_passes_over_one_sample_equal_the_nodes(row, case, dtype, build_name):
     """Two samples are summed and updated, then a third follows: each time everything is equal."""
     twins = twins_of(row, case, dtype)
@@ -49,8 +46,7 @@ def test_passes_over_one_sample_equal_the_nodes(row, case, dtype, build_name):
             twins.assert_equal()
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_calls_with_samples_equal_the_nodes(row, case, dtype, build_name):
     twins = twins_of(row, case, dtype)
     eta = 1e-3
@@ -76,8 +72,7 @@ def test_calls_with_samples_equal_the_nodes(row, case, dtype, build_name):
     twins.assert_sums_are_equal()
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_predictions_equal_the_nodes(row, case, dtype, build_name):
     twins = twins_of(row, case, dtype)
     for k in range(len(twins.ours)):

@@ -1,7 +1,7 @@
 """Layers of convolutions of sizes that are used, between inaccessible pages, against plain NumPy.
 
-By default 100 drawn geometries, in turn in each dtype, layout, build and with either end of all memory at such a page.
-`pytest -m full` takes a grid of ordinary layers, each in all of these, and 300 drawn ones, each in eight of them.
+By default 50 drawn geometries, in turn in each dtype, layout, build and with either end of all memory at such a page.
+`pytest -m full` takes 50 more, a grid of ordinary layers in all of these, and 300 drawn ones, each in eight of them.
 """
 
 import itertools
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from amounts import full
 from guard_pages import EDGES, Guard, guarded, needs_guard_pages
 from layer_geometries import ORDINARY, Numbers, draw, expected
 
@@ -38,7 +39,7 @@ KINDS = [
     Kind(*kind)
     for kind in itertools.product(EDGES, ("samples", "lanes", "auto"), TOLERANCE, BUILDS)
 ]
-DEFAULT = [(geometry, KINDS[i % len(KINDS)]) for i, geometry in enumerate(draw(100, seed=1))]
+DRAWN = [(geometry, KINDS[i % len(KINDS)]) for i, geometry in enumerate(draw(100, seed=1))]
 FULL = [
     *itertools.product(ORDINARY, KINDS),
     *(
@@ -49,8 +50,13 @@ FULL = [
 ]
 
 
-def ids(rows):
-    return ["-".join([str(geometry), *kind]) for geometry, kind in rows]
+def over(rows):
+    """Runs a test for these geometries, each in a kind."""
+    return pytest.mark.parametrize(("geometry", "kind"), list(rows))
+
+
+def named(geometry, kind):
+    return pytest.param(geometry, kind, id="-".join([str(geometry), *kind]))
 
 
 def close(actual, wanted, dtype):
@@ -141,12 +147,12 @@ def check(geometry, kind, monkeypatch):
     assert guard.pieces >= 10
 
 
-@pytest.mark.parametrize(("geometry", "kind"), DEFAULT, ids=ids(DEFAULT))
+@over(named(*row) if i < 50 else full(named(*row)) for i, row in enumerate(DRAWN))
 def test_a_layer_of_real_size_stays_within_its_memory(geometry, kind, monkeypatch):
     check(geometry, kind, monkeypatch)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize(("geometry", "kind"), FULL, ids=ids(FULL))
+@over(named(*row) for row in FULL)
 def test_every_layer_of_real_size_stays_within_its_memory(geometry, kind, monkeypatch):
     check(geometry, kind, monkeypatch)

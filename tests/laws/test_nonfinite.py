@@ -1,15 +1,12 @@
 """NaN and inf in one element reach exactly what reads that element, in every row of the table."""
 
 import numpy as np
-import pytest
+from amounts import over_kinds
 from op_row import assert_close, build, some_indices, sums, values
-from op_table import DTYPES, cases
+from op_table import cases
 
-pytestmark = pytest.mark.parametrize("dtype", DTYPES)
-ROWS = [pytest.param(row, case, id=name) for name, row, case in cases()]
-LEARNING = [pytest.param(row, case, id=name) for name, row, case in cases() if case.params]
-every_case = pytest.mark.parametrize(("row", "case"), ROWS)
-every_learning_case = pytest.mark.parametrize(("row", "case"), LEARNING)
+every_kind = over_kinds(cases())
+every_learning_kind = over_kinds([each for each in cases() if each[2].params])
 POISONS = (np.nan, np.inf)
 
 
@@ -50,7 +47,7 @@ def compare(actual, expected, tolerance):
         assert_close(ours, theirs, tolerance)
 
 
-@every_case
+@every_kind
 def test_a_poisoned_input_reaches_what_reads_it_and_nothing_else(row, case, dtype, build_name):
     built = build(row, case, dtype)
     rng = np.random.default_rng(11)
@@ -67,7 +64,7 @@ def test_a_poisoned_input_reaches_what_reads_it_and_nothing_else(row, case, dtyp
                 heal()
 
 
-@every_case
+@every_kind
 def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case, dtype, build_name):
     built = build(row, case, dtype)
     rng = np.random.default_rng(12)
@@ -85,7 +82,7 @@ def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case,
             heal()
 
 
-@every_learning_case
+@every_learning_kind
 def test_a_poisoned_parameter_reaches_the_data_it_multiplies(row, case, dtype, build_name):
     """And of the inputs' gradients only those of the channel it weighs."""
     for built, ours, theirs, clean in with_a_poisoned_parameter(row, case, dtype):
@@ -98,7 +95,7 @@ def test_a_poisoned_parameter_reaches_the_data_it_multiplies(row, case, dtype, b
         assert sum(not np.all(np.isfinite(dx)) for dx in actual_dxs) <= 1
 
 
-@every_learning_case
+@every_learning_kind
 def test_a_poisoned_parameter_spares_the_input_gradients_without_a_term_of_it(
     row, case, dtype, build_name
 ):

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from amounts import over_kinds, over_slopes
+from arrays import assert_equal
 from op_row import assert_close, build, leaf_of, sums, values
 from op_table import DTYPES, ROWS, cases
 
@@ -16,6 +18,7 @@ def over(selection):
 
 
 every_case = over(cases())
+every_kind = over_kinds(cases())
 idle_case = over(cases(computing=False))
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
@@ -43,8 +46,7 @@ def expected_shares(built, case):
     return dxs + dparams
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_name):
     built = build(row, case, dtype)
     expected = case.reference.forward(built.xs, built.params)
@@ -59,12 +61,12 @@ def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_na
         assert_close(share, reference, row.tolerance[dtype])
 
 
-@every_case
-def test_gradients_are_the_slopes_of_the_data(row, case, gradcheck):
+@over_slopes()
+def test_gradients_are_the_slopes_of_the_data(row, case, mode, gradcheck):
     built = build(row, case, "float64")
     weights = leaf_of((built.node.height, built.node.width), "float64")
     weights.getInput(np.random.default_rng(2).standard_normal(built.node.size))
-    gradcheck(CG.Dots(built.node, weights))
+    gradcheck(CG.Dots(built.node, weights), mode=mode)
 
 
 def leave_nan_in_scratch(dtype):
@@ -76,8 +78,7 @@ def leave_nan_in_scratch(dtype):
     node.calcPartialDerivative()
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
     """Neither NaN in the data or in scratch nor an earlier sample: all of it is overwritten."""
     fresh, used = build(row, case, dtype), build(row, case, dtype, seed=9)
@@ -92,10 +93,10 @@ def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, bui
     used.node.data[...] = np.nan
     leave_nan_in_scratch(dtype)
     used.node.calcData()
-    np.testing.assert_array_equal(used.node.data, fresh.node.data)
+    assert_equal(used.node.data, fresh.node.data)
     leave_nan_in_scratch(dtype)
     for ours, theirs in zip(shares(used), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        assert_equal(ours, theirs)
 
 
 def spread(array):
@@ -105,8 +106,7 @@ def spread(array):
     return view
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
     """Not those of nodes as they are made, but kernels may be handed such views."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)
@@ -118,7 +118,7 @@ def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
         built.node.grad[...] = np.linspace(-1, 1, built.node.size)
         results.append([built.node.data, *shares(built)])
     for ours, theirs in zip(*results, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        assert_equal(ours, theirs)
     for node in {strided.node, *strided.leaves}:
         for view in (node.data, node.grad):
             assert np.isnan(view.base.reshape(-1, 3)[:, [0, 2]]).all()
@@ -132,17 +132,16 @@ def test_calcData_only_reads_everything_but_its_data(row, case, dtype):
     own = built.node.grad.copy()
     built.node.calcData()
     for leaf, x in zip(built.leaves, built.xs, strict=True):
-        np.testing.assert_array_equal(leaf.data, x.ravel())
+        assert_equal(leaf.data, x.ravel())
     for value, param in zip(values(built.node), built.params, strict=True):
-        np.testing.assert_array_equal(value, param)
+        assert_equal(value, param)
     targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
     for array, before in zip(targets, seeded, strict=True):
-        np.testing.assert_array_equal(array, before)
-    np.testing.assert_array_equal(built.node.grad, own)
+        assert_equal(array, before)
+    assert_equal(built.node.grad, own)
 
 
-@both_dtypes
-@every_case
+@every_kind
 def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_name):
     built = build(row, case, dtype)
     built.node.calcData()
@@ -165,12 +164,12 @@ def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(r
     seed_gradients(built, np.random.default_rng(6))
     data, own = built.node.data.copy(), built.node.grad.copy()
     built.node.calcPartialDerivative()
-    np.testing.assert_array_equal(built.node.data, data)
-    np.testing.assert_array_equal(built.node.grad, own)
+    assert_equal(built.node.data, data)
+    assert_equal(built.node.grad, own)
     for leaf, x in zip(built.leaves, built.xs, strict=True):
-        np.testing.assert_array_equal(leaf.data, x.ravel())
+        assert_equal(leaf.data, x.ravel())
     for value, param in zip(values(built.node), built.params, strict=True):
-        np.testing.assert_array_equal(value, param)
+        assert_equal(value, param)
 
 
 @both_dtypes
@@ -215,7 +214,7 @@ def test_every_build_equals_the_baseline(row, case, dtype, build_name):
 def test_leaves_and_abstract_classes_calculate_nothing(row, case, dtype):
     built = build(row, case, dtype)
     expected = case.reference.forward(built.xs, built.params)
-    np.testing.assert_array_equal(built.node.data, expected.ravel())
+    assert_equal(built.node.data, expected.ravel())
     assert (built.node.height, built.node.width) == expected.shape
     built.node.grad[...] = 1
     built.node.data[...] = np.nan
@@ -224,7 +223,7 @@ def test_leaves_and_abstract_classes_calculate_nothing(row, case, dtype):
     before = seed_gradients(built, np.random.default_rng(8))
     built.node.calcPartialDerivative()
     for leaf, start in zip(built.leaves, before, strict=True):
-        np.testing.assert_array_equal(leaf.grad, start)
+        assert_equal(leaf.grad, start)
 
 
 def test_every_node_class_has_exactly_one_row():

@@ -4,6 +4,8 @@ import threading
 
 import numpy as np
 import pytest
+from amounts import over_kinds
+from arrays import assert_equal
 from op_row import build, sums
 from op_table import DTYPES, cases
 
@@ -11,10 +13,8 @@ import cgraph as CG
 from cgraph import _kernels
 
 USERS = (CG.Affine, CG.Convolution2d)
-ROWS = [pytest.param(row, case, id=name) for name, row, case in cases() if row.op in USERS]
-CONVOLUTIONS = [
-    pytest.param(row, case, id=name) for name, row, case in cases() if row.op is CG.Convolution2d
-]
+every_user = over_kinds([each for each in cases() if each[1].op in USERS])
+every_convolution = over_kinds([each for each in cases() if each[1].op is CG.Convolution2d])
 MARGIN = 1000
 
 
@@ -44,8 +44,7 @@ def results(row, case, dtype):
     return [built.node.data, *(leaf.grad for leaf in built.leaves), *sums(built.node)]
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("row", "case"), ROWS)
+@every_user
 def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
     row, case, dtype, build_name, monkeypatch
 ):
@@ -53,13 +52,12 @@ def test_kernels_stay_within_their_scratch_and_read_only_what_they_wrote(
     fenced = Fenced()
     monkeypatch.setattr(_kernels, "scratch", fenced)
     for ours, theirs in zip(results(row, case, dtype), expected, strict=True):
-        np.testing.assert_array_equal(ours, theirs)
+        assert_equal(ours, theirs)
     assert fenced.given
     assert fenced.is_intact()
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("row", "case"), CONVOLUTIONS)
+@every_convolution
 def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
     row, case, dtype, build_name
 ):
@@ -74,7 +72,7 @@ def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
         Fenced()(node.dtype, node._scratch_size),
         node._sums,
     )
-    np.testing.assert_array_equal(node.gradKernel, kernel)
+    assert_equal(node.gradKernel, kernel)
     assert node.gradBias == bias
 
 

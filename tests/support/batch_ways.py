@@ -15,14 +15,14 @@ MOST = max(COUNTS)
 LINE = {"float64": 8, "float32": 16}  # samples in a line of the cache
 
 
-class Executor(NamedTuple):
+class Setting(NamedTuple):
     """Options of a Graph."""
 
     layout: str
     threads: int
 
 
-WAYS = [Executor(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
+WAYS = [Setting(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
 EVERY = list(itertools.product(WAYS, COUNTS))
 

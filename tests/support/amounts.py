@@ -1,0 +1,57 @@
+"""How much of a long table runs by default: the rest runs under `pytest -m full`."""
+
+import math
+
+import pytest
+from op_table import DTYPES, cases
+
+from cgraph import _kernels
+
+BEST = _kernels.available()[-1]
+
+
+def full(row):
+    """The same row of a table, run by `pytest -m full` alone."""
+    if hasattr(row, "marks"):
+        return pytest.param(*row.values, id=row.id, marks=[*row.marks, pytest.mark.full])
+    values = row if isinstance(row, tuple) else (row,)
+    return pytest.param(*values, marks=pytest.mark.full)
+
+
+def one_in(count, rows):
+    """The rows of a table: one in `count` runs by default."""
+    return [row if k % count == 0 else full(row) for k, row in enumerate(rows)]
+
+
+def over_kinds(selection):
+    """Runs a law for cases of the op table, in every dtype and build of the kernels.
+
+    Builds other than the best one differ from it in the header for vectors alone. By default they run a third of the
+    cases in float64, and another third in float32.
+    """
+    rows = []
+    for build in _kernels.available():
+        for k, (name, row, case) in enumerate(selection):
+            for turn, dtype in enumerate(DTYPES):
+                made = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
+                rows.append(made if build == BEST or k % 3 == turn else full(made))
+    return pytest.mark.parametrize(
+        ("row", "case", "dtype", "build_name"), rows, indirect=["build_name"]
+    )
+
+
+LARGE = 5000  # elements to move, two passes for each
+
+
+def over_slopes():
+    """Runs a law of float64 for all cases, with gradcheck's mode: large ones along random directions by default."""
+    rows = []
+    for name, row, case in cases():
+        elements = sum(h * w for h, w in case.shapes)
+        elements += sum(math.prod(shape) for shape in case.params)
+        whole = pytest.param(row, case, "full", id=name)
+        if elements < LARGE:
+            rows.append(whole)
+        else:
+            rows += [pytest.param(row, case, "projection", id=f"{name}-projection"), full(whole)]
+    return pytest.mark.parametrize(("row", "case", "mode"), rows)
