@@ -93,7 +93,7 @@ cdef class ConvolutionGroupStep(Step):
         self, FilterGeometry geometry, inputs, d, Py_ssize_t c_out, Py_ssize_t parameters_offset,
         Py_ssize_t scratch_offset, connected
     ):
-        """inputs, d: the fields of `_lowering.buffers.Operand`; connected: whether each (c_in, c_out) is, or None for all."""
+        """inputs, d: the fields of `_lowering.buffers.Operand`; connected: whether each (c_in, c_out) is, or None."""
         cdef FilterGeometry o = geometry
         self.o, self.x, self.d = o, operand(inputs[0]), operand(d)
         self.c_in, self.c_out, self.parameters_offset = len(inputs), c_out, parameters_offset
@@ -190,14 +190,16 @@ cdef class ConvolutionGroupStep(Step):
         gemm(&p)
 
     cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
-        """Computes the output without missing connections, whose zeros times an x that is not finite would be NaN."""
+        """Computes the output, missing connections left out: zeros times an x that is not finite would be NaN."""
         cdef Py_ssize_t pitch = self.d.stride, i, t, o
+        cdef const real *window
         for i in range(self.positions):
+            window = x + self.window_offsets.data[i]
             for o in range(self.c_out):
                 d[i * pitch + o] = w[self.terms * pitch + o]
                 for t in range(self.terms):
                     if self.connected.data[t % self.c_in * self.c_out + o]:
-                        d[i * pitch + o] += w[t * pitch + o] * x[self.window_offsets.data[i] + self.kernel_offsets.data[t]]
+                        d[i * pitch + o] += w[t * pitch + o] * window[self.kernel_offsets.data[t]]
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
@@ -263,8 +265,8 @@ cdef class ConvolutionGroupStep(Step):
             part += 1
 
     cdef void padded_gradient_by_terms(self, const real *g, const real *w, real *padded) noexcept nogil:
-        """Adds to a padded gradient without missing connections, whose zeros times a g that is not finite would be NaN."""
-        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in
+        """Adds to a padded gradient, missing connections left out: zeros times a g that is not finite would be NaN."""
+        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in, pitch = self.d.stride
         cdef real *dx
         for a in range(self.o.n_h):
             for b in range(self.o.n_w):
@@ -273,7 +275,7 @@ cdef class ConvolutionGroupStep(Step):
                     for t in range(row):
                         for k in range(self.c_out):
                             if self.connected.data[t % self.c_in * self.c_out + k]:
-                                dx[t] += w[(i * row + t) * self.d.stride + k] * g[(a * self.o.n_w + b) * self.d.stride + k]
+                                dx[t] += w[(i * row + t) * pitch + k] * g[(a * self.o.n_w + b) * pitch + k]
 
     cdef void copy_gradient(self, const real *padded, Context *context) noexcept nogil:
         """Copies the padded gradient, without its padding, to the channels that require their gradients."""
