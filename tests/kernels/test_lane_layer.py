@@ -259,7 +259,7 @@ def test_terms_that_are_made_when_they_are_summed_are_those_that_are_kept(
     layer, dtype, valid, monkeypatch
 ):
     """As a layer of many groups has it."""
-    monkeypatch.setattr(offsets, "KEPT", 0)
+    monkeypatch.setattr(offsets, "MAX_STORED_TERMS", 0)
     test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid)
 
 
