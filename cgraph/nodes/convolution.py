@@ -39,7 +39,7 @@ def tap_offsets(geometry: FilterGeometry, channels: int) -> Offsets:
 
 
 def views(parameters: Array, grads: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-    """Returns the attributes of a node whose kernel and bias, in this order, are one vector, like their gradient sums."""
+    """Returns the attributes of a node whose kernel and, after it, bias are one vector, like their gradient sums."""
     return {
         "_flat_parameters": parameters,
         "_kernel": parameters[:-1].reshape(shape),

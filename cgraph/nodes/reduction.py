@@ -110,8 +110,8 @@ class CEE(MMto1):
     Notes
     -----
     x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss is finite, and its
-    gradients are finite where −1 ≤ y_i g ≤ 1. A NaN in x is a NaN in d. Where y_i = 0, the term of x_i and its gradient
-    are 0 for every x_i, even a NaN.
+    gradients are finite where −1 ≤ y_i g ≤ 1. A NaN in x or y is a NaN in d. But where y_i = 0, the term of x_i and
+    its gradient are 0 for every x_i, even a NaN.
 
     Examples
     --------
