@@ -334,7 +334,8 @@ def prepare(
         state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
-    state.update_steps, state.min_samples, state.samples, state.end = <void *>update_steps, min_samples, samples, samples
+    state.update_steps, state.min_samples = <void *>update_steps, min_samples
+    state.samples = state.end = samples
     state.patience, state.backward, state.batch = patience, backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
     run.snapshot = snapshot
