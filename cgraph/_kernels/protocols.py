@@ -130,7 +130,7 @@ class LanesLayer(Protocol):
 
 
 class LanesPorts(Protocol):
-    def LanePort(self, at: int, size: int, lanes: int) -> Port: ...
+    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
 
 
 class LanesReduction(Protocol):

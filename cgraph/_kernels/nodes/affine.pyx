@@ -133,7 +133,7 @@ cdef inline void scale(real factor, Input g, Py_ssize_t n, real *row, bint accum
 cdef void weight_gradient(
     Input x, Py_ssize_t m, real b, Input g, Py_ssize_t n, real *dw, bint accumulate
 ) noexcept nogil:
-    """dW, row after row: stores to several rows at a time evict each other's lines from the cache."""
+    """dW, row after row: stores to several rows at a time compete for lines of the cache."""
     cdef Py_ssize_t i
     for i in range(m):
         scale(x.start[i * x.stride], g, n, dw + i * n, accumulate)
