@@ -21,7 +21,7 @@ from cgraph._kernels.channels import offsets
 from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport descend
-from cgraph._kernels.common.rows cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
+from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
 from cgraph._kernels.common.simd cimport V_LANES, real
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, Table, bytes_of, operand
 
@@ -136,7 +136,7 @@ cdef class ConvolutionGroupStep(Step):
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *d = <real *>context.data + self.d.offset
         cdef const real *x = self.copy_input(context)
-        if self.missing.size and not all_finite(x, self.padded_stride, self.padded_h * self.padded_w, self.c_in):
+        if self.missing.size and not rows_are_finite(x, self.padded_stride, self.padded_h * self.padded_w, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
             self.outputs(x, w, d)
@@ -223,7 +223,7 @@ cdef class ConvolutionGroupStep(Step):
     cdef void input_gradient(self, const real *g, const real *w, Context *context) noexcept nogil:
         cdef real *padded = <real *>context.scratch + self.padded_grad_offset
         cdef const real *zeros = <real *>context.scratch + self.zeros_offset
-        cdef bint by_terms = self.missing.size and not all_finite(g, self.d.stride, self.positions, self.c_out)
+        cdef bint by_terms = self.missing.size and not rows_are_finite(g, self.d.stride, self.positions, self.c_out)
         if self.direct:
             padded = <real *>context.grad + self.x.offset
         if self.direct and self.x.accumulate or by_terms or not self.one_to_one:

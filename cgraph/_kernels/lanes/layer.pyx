@@ -17,7 +17,7 @@ from libc.string cimport memcpy, memset
 
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport descend
-from cgraph._kernels.common.rows cimport all_finite
+from cgraph._kernels.common.rows cimport rows_are_finite
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
@@ -90,7 +90,7 @@ cdef class LaneLayerStep(Step):
     cdef void forward(self, Context *context) noexcept nogil:
         cdef const real *w = <real *>context.parameters + self.sizes.parameters_offset
         self.run(&self.output_gemm, context, context.data, w + self.sizes.rows * self.sizes.pitch, False)
-        if not self.sizes.in_place and not all_finite(w, self.sizes.pitch, self.sizes.rows, self.sizes.c_out):
+        if not self.sizes.in_place and not rows_are_finite(w, self.sizes.pitch, self.sizes.rows, self.sizes.c_out):
             self.multiply_padding(context)
 
     cdef void multiply_padding(self, Context *context) noexcept nogil:
