@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from cgraph._execution.batches import Request
-from cgraph._execution.executable import Executable, alone
+from cgraph._execution.executable import Executable, exclusive
 from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
@@ -135,7 +135,7 @@ class Graph(Executable):
 
     # The sample that the leaves hold
 
-    @alone
+    @exclusive
     def forward(self) -> None:
         """Computes all nodes from what the leaves hold; afterwards every gradient reads 0.
 
@@ -146,12 +146,12 @@ class Graph(Executable):
         """
         self._begin("forward")
         self._start("zero")
-        plan.forward(self._whole, self._arena.memory)
+        plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
-        self._ready = True
+        self._backward_may_follow = True
         self._has_run()
 
-    @alone
+    @exclusive
     def backward(self) -> None:
         """Computes all gradients, and adds to the gradient sums of what learns.
 
@@ -164,17 +164,17 @@ class Graph(Executable):
         """
         self._begin("backward")
         self._require_loss("backward")
-        if not self._ready:
+        if not self._backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
-        self._ready = False
+        self._backward_may_follow = False
         self._gradients = "running"
         if self._calls_python:
             self._snapshot_grads()
-        plan.backward(self._whole, self._arena.memory)
+        plan.backward(self._all_steps, self._arena.memory)
         self._grads_before = None
         self._gradients = "full"
 
-    @alone
+    @exclusive
     def update(self, eta: float) -> None:
         """Parameters -= eta * their gradient sums, then the sums are 0.
 
@@ -198,7 +198,7 @@ class Graph(Executable):
 
     # Samples
 
-    @alone
+    @exclusive
     def accumulate(self, feed: Feed) -> Array:
         """Forward and backward of B samples; the gradients are summed, as B passes over the nodes would.
 
@@ -221,7 +221,7 @@ class Graph(Executable):
         """
         return self._train("accumulate", feed, parameters_only=False)
 
-    @alone
+    @exclusive
     def step(self, feed: Feed, eta: float) -> Array:
         """Forward and backward of B samples, then one update.
 
@@ -247,7 +247,7 @@ class Graph(Executable):
         rate = as_rate("Graph.step", eta, self._dtype)
         return self._train("step", feed, parameters_only=True, batch=None, eta=rate)
 
-    @alone
+    @exclusive
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
         """Forward and backward of B samples in order, with an update after each `batch` of them and after the last.
 
@@ -281,7 +281,7 @@ class Graph(Executable):
             eta=rate,
         )
 
-    @alone
+    @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
         """Computes one node, and what it needs alone, for B samples.
 
@@ -310,19 +310,19 @@ class Graph(Executable):
         """
         self._begin("predict")
         target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._is_live)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._may_write_to)
         if out is None:
             return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
         self._require_room(out, feeds.size, target)
-        aside = self._is_live(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        aside = self._may_write_to(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
         if aside:
-            self._deliver(self._predict(target, feeds, np.empty_like(out)), out)
+            self._copy_to_out(self._predict(target, feeds, np.empty_like(out)), out)
             return out
         return self._predict(target, feeds, out)
 
     def _predict(self, target: Node, feeds: Feeds, out: Array) -> Array:
         if feeds.size == 0:
-            self._keep(feeds)
+            self._remember_feed(feeds)
             return out
         self._run(Request(target, feeds, out))
         if self._gradients == "running":
@@ -345,7 +345,7 @@ class Graph(Executable):
                 f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
             )
 
-    @alone
+    @exclusive
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
@@ -368,11 +368,11 @@ class Graph(Executable):
             Nothing has been fed; the nodes belong to a newer Graph.
         """
         self._begin("sample")
-        kept = self._last
+        kept = self._last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        self._show(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
+        self._show_sample(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
 
     def _target(self, node: Node | None) -> Node:
         """What predict is to compute."""
@@ -383,7 +383,7 @@ class Graph(Executable):
                 )
             return self._program.outputs[0]
         as_node("Graph.predict", "node", node)
-        if node not in self._program.where:
+        if node not in self._program.channel_of:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
 

@@ -81,9 +81,9 @@ class GraphEngine:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
-        where = graph._program.where
+        channel_of = graph._program.channel_of
         self.left_out: Collection[Node] = {
-            leaf for leaf in graph.leaves if not where[leaf][0].requires_grad[0]
+            leaf for leaf in graph.leaves if not channel_of[leaf][0].requires_grad[0]
         }
 
     def forward(self) -> float:

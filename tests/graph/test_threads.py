@@ -151,7 +151,7 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
         shares.append(len(runs))
         run_together(runs)
 
-    monkeypatch.setattr(batches, "SHARE", worth)
+    monkeypatch.setattr(batches, "THREAD_NANOSECONDS", worth)
     monkeypatch.setattr(batches, "run_together", noted)
     graph.predict(feed)
     assert shares == expected
