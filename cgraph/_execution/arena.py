@@ -135,7 +135,7 @@ class Arena:
             older._arena.refresh()
         views: list[tuple[object, ...]] = []
         changes: Changes = [
-            (("_stale",), [(older._itself(), True) for older in owners.values()]),
+            (("_stale",), [(older._strong_reference(), True) for older in owners.values()]),
             (("_data", "_grad", "_graph"), views),
         ]
         for group in self.program.groups:

@@ -228,7 +228,7 @@ class Executable:
         """Copies results into `out`; where that is an array of a node, it counts as written by the user."""
         is_node_array = self._arena.holds(out)
         if is_node_array:
-            self._give_way()
+            self._before_node_pass()
         out[...] = rows
         if is_node_array:
             self._arena.begin()
@@ -296,15 +296,15 @@ class Executable:
     def _refresh_parameters(self) -> None:
         self._arena.refresh_parameters()
 
-    def _hand_over(self) -> None:
+    def _before_python_node(self) -> None:
         """Brings exposed arrays up to date before a method of a Python node runs, which may read them."""
         self._arena.finish()
 
-    def _take_back(self) -> None:
+    def _after_python_node(self) -> None:
         """Reads exposed arrays after a method of a Python node, which may have written into them."""
         self._arena.read_exposed()
 
-    def _give_way(self) -> None:
+    def _before_node_pass(self) -> None:
         """Brings all arrays of the nodes up to date before a pass over the nodes."""
         if self._gradients_are_zero():
             self._arena.grad[...] = 0
@@ -313,12 +313,12 @@ class Executable:
         self._arena.expose_parameters()
         self._arena.expose_grads()
 
-    def _follow(self) -> None:
+    def _before_node_forward(self) -> None:
         """Prepares for a forward pass over the nodes, before a node of this Graph is computed in it."""
         self._has_computed = False
-        self._give_way()
+        self._before_node_pass()
 
-    def _stand_aside(self) -> None:
+    def _before_evaluate(self) -> None:
         """Prepares for `evaluate`, which computes the data of nodes outside of any pass."""
         if self._arena.memory.busy:
             raise RuntimeError("evaluate: nodes must not belong to a Graph that is running")
@@ -334,7 +334,7 @@ class Executable:
         if self._arena.memory.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
 
-    def _loosen(self) -> None:
+    def _release_nodes(self) -> None:
         """Lets the nodes outlive this Graph, before they are cut off from each other; they keep it alive no longer."""
         owned = [node for node in self._program.order if node._graph is self]
         # Exposed arrays stay up to date, at whatever moment this Graph is deleted.
@@ -351,6 +351,6 @@ class Executable:
         proxy = weakref.proxy(self, forget)
         store([(("_graph",), [(node, proxy) for node in owned])])
 
-    def _itself(self) -> Executable:
+    def _strong_reference(self) -> Executable:
         """Returns this Graph, where the caller may have a weak proxy of it."""
         return self

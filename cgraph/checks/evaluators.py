@@ -132,7 +132,7 @@ def sum_of(target: Parameter) -> Array:
 def give_way(order: Sequence[Node]) -> None:
     """Before the nodes' own methods are called."""
     for graph in owners(order):
-        graph._give_way()
+        graph._before_node_pass()
 
 
 def owners(order: Sequence[Node]) -> list[Graph]:
