@@ -23,9 +23,9 @@ NO_STEPS = plan.Steps([])
 
 
 class Request(NamedTuple):
-    """One call with a feed: its target, or the loss (None), and the array that gets a row of results per sample."""
+    """One call with a feed: the node to compute, or the loss (None), and the array that gets the results."""
 
-    target: Node | None
+    node: Node | None
     feeds: Feeds
     out: Array
     backward: bool = False
@@ -108,7 +108,7 @@ class Batches:
         batch_size = min(request.batch or count, count)
         one_thread = self._uses_one_thread(request, batch_size)
         if one_thread and batch_size < self.layout_plan.min_samples:
-            binding = self._samples.binding(request.target, request.feeds.leaves)
+            binding = self._samples.binding(request.node, request.feeds.leaves)
             plan.run(self._prepare(request, (binding, binding), update_steps, grads_before))
             return True
         if request.backward and not request.parameters_only:
@@ -191,14 +191,14 @@ class Batches:
         """Returns the bindings for full lanes and for the samples that remain, in the memory of a thread."""
         leaves = request.feeds.leaves
         lanes = self._lane_executor_for(batch_size, min(batch_size, request.feeds.size))
-        if lanes and not lanes.has_buffer_of(request.target):
+        if lanes and not lanes.has_buffer_of(request.node):
             lanes = None
         if lanes is None or not self._has_remainder(request, batch_size, lanes.lanes):
-            binding = (lanes or self._samples).binding(request.target, leaves, thread)
+            binding = (lanes or self._samples).binding(request.node, leaves, thread)
             return binding, binding
         return (
-            lanes.binding(request.target, leaves, thread),
-            self._samples.binding(request.target, leaves, thread),
+            lanes.binding(request.node, leaves, thread),
+            self._samples.binding(request.node, leaves, thread),
         )
 
     def _has_remainder(self, request: Request, batch_size: int, lanes: int) -> bool:

@@ -233,11 +233,11 @@ class Executable:
         if is_node_array:
             self._arena.begin()
 
-    def _has_run(self, target: Node | None = None) -> None:
+    def _has_run(self, computed: Node | None = None) -> None:
         """Allows a backward pass over the nodes, from all outputs, or from the only one that was computed."""
         last = None
         for node in self._program.outputs:
-            node._has_run = target is None or node is target
+            node._has_run = computed is None or node is computed
             root = node._component.root()
             if root is not last and root.forward:
                 passes.waiting_forward.forget(root, self)

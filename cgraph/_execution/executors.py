@@ -20,9 +20,9 @@ from cgraph._lowering.sample_steps import Builder
 from cgraph._validation import Array
 from cgraph.node import Node
 
-MAX_REMEMBERED = 16  # targets whose steps are remembered
+MAX_REMEMBERED = 16  # nodes whose steps are remembered
 
-# The steps that compute a target, and the port from which its data are fetched.
+# The steps that compute a node, and the port from which its data are fetched.
 StepsToNode = tuple[plan.Steps, Port]
 
 
@@ -49,20 +49,20 @@ class Executor(ABC):
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
         self._arrays: list[Array] = []  # kept alive here, since a memory has only their addresses
-        # For each thread its last binding, with the target and the leaves that it was made for.
+        # For each thread its last binding, with the node and the leaves that it was made for.
         self._last_bindings: dict[int, tuple[Node | None, Collection[Node], plan.Binding]] = {}
 
-    def binding(self, target: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Binding:
-        """Returns the binding that computes a target, or the loss (None), from the fed leaves in a thread's memory."""
+    def binding(self, node: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Binding:
+        """Returns the binding that computes a node, or the loss (None), from the fed leaves."""
         last = self._last_bindings.get(thread)
-        if last and last[0] is target and last[1] == fed:
+        if last and last[0] is node and last[1] == fed:
             return last[2]
-        steps, fetch_port = self._steps_to_node.get(target) or self._find_steps_to(target)
+        steps, fetch_port = self._steps_to_node.get(node) or self._find_steps_to(node)
         memory = self._memories.get(thread) or self._add_memory(thread)
         unfed = [] if memory is self.arena.memory else self._unfed_leaves(fed)
         ports = self.feed_ports(fed), fetch_port, unfed
         binding = plan.Binding(steps, memory, self.lanes, *ports, self.arena.memory)
-        self._last_bindings[thread] = target, fed, binding
+        self._last_bindings[thread] = node, fed, binding
         return binding
 
     def feed_ports(self, leaves: Iterable[Node]) -> list[Port]:
@@ -81,18 +81,18 @@ class Executor(ABC):
         """The bytes of the tables of the steps, which all threads share."""
         return sum(step.table_bytes for step in distinct(self.steps.values()))
 
-    def _find_steps_to(self, target: Node | None) -> StepsToNode:
-        """Finds and remembers the steps that compute a target; for the loss (None), all steps and the seed step."""
+    def _find_steps_to(self, node: Node | None) -> StepsToNode:
+        """Finds and remembers the steps that compute a node; for the loss (None), all steps and the seed step."""
         if len(self._steps_to_node) == MAX_REMEMBERED:
             self._steps_to_node.clear()
-        if target is None:
+        if node is None:
             steps = [*distinct(self.steps.values()), self._seed()]
             port = self._port(self.program.outputs[0])
         else:
-            groups = self.program.groups_above(self.program.channel_of[target][0])
+            groups = self.program.groups_above(self.program.channel_of[node][0])
             steps = distinct(self.steps[group] for group in groups if group in self.steps)
-            port = self._fetch_port(target, steps)
-        found = self._steps_to_node[target] = plan.Steps(steps), port
+            port = self._fetch_port(node, steps)
+        found = self._steps_to_node[node] = plan.Steps(steps), port
         return found
 
     def _feed_port(self, leaf: Node) -> Port:
@@ -183,9 +183,9 @@ class LaneExecutor(Executor):
             elif group.kind is not Kind.LEAF and group.buffer not in self._folded_buffers:
                 self.steps[group] = builder.step(group, lowered.uses[group])
 
-    def has_buffer_of(self, target: Node | None) -> bool:
+    def has_buffer_of(self, node: Node | None) -> bool:
         """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
-        return target is None or self.program.channel_of[target][0] not in self._folded_buffers
+        return node is None or self.program.channel_of[node][0] not in self._folded_buffers
 
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes
