@@ -47,9 +47,9 @@ class Waiting:
 
     def note(self, start: Node, left: list[Node]) -> None:
         """Records the nodes that are waiting at the end of a pass that was called on `start`."""
-        known = getattr(start, self.lists)
-        if known:
-            left = list(dict.fromkeys([*filter(self.waits, known), *left]))
+        recorded = getattr(start, self.lists)
+        if recorded:
+            left = list(dict.fromkeys([*filter(self.waits, recorded), *left]))
         setattr(start, self.lists, left)
         root = start._component.root()
         starts = getattr(root, self.kind)
@@ -69,11 +69,11 @@ class Waiting:
             return found
         for reference in starts.copy():
             start = reference()
-            known = getattr(start, self.lists, ())
-            left = list(filter(self.waits, known))
+            recorded = getattr(start, self.lists, ())
+            left = list(filter(self.waits, recorded))
             for node in left:
                 found.setdefault(node, []).append(start)
-            if start is not None and getattr(start, self.lists) is known:
+            if start is not None and getattr(start, self.lists) is recorded:
                 setattr(start, self.lists, left)
                 if not left:
                     starts.discard(reference)

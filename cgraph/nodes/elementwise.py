@@ -107,7 +107,7 @@ class Sub(MMtoM):
 class MtoM(Node):
     """ℝᵐ → ℝᵐ, the base class of ReLU, Sigmoid, Tanh and Softmax (specification, section "Class: MtoM").
 
-    It computes nothing itself.
+    The base class computes nothing itself.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ from cgraph.nodes.elementwise import MtoM, require_equal_shapes
 class MMto1(Node):
     """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE and CEE (specification, section "Class: MMto1").
 
-    It computes nothing itself.
+    The base class computes nothing itself.
 
     Parameters
     ----------

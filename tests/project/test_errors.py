@@ -89,20 +89,20 @@ def test_what_the_environment_asks_for_in_vain_is_refused(call, kind, message):
 
 
 SOURCES = [
-    "_array.py",
-    "_feed.py",
-    "_gradcheck.py",
-    "_targets.py",
+    "_validation.py",
+    "_execution/feeds.py",
+    "checks/gradcheck.py",
+    "checks/inputs.py",
     "_kernels/__init__.py",
-    "_batches.py",
-    "_compiled.py",
-    "_crew.py",
+    "_execution/batches.py",
+    "_execution/executable.py",
+    "_execution/threads.py",
     "graph.py",
-    "lowering.py",
-    "_mistakes.py",
+    "_lowering/*.py",
+    "_propagation/half_passes.py",
     "node.py",
-    "_subclass.py",
-    "walk.py",
+    "_subclassing.py",
+    "traversal.py",
     "nodes/*.py",
 ]
 
@@ -128,6 +128,11 @@ def sentences():
 
 
 SENTENCES = list(sentences())
+
+
+@pytest.mark.parametrize("pattern", SOURCES)
+def test_every_source_of_sentences_is_there(pattern):
+    assert list(Path(CG.__file__).parent.glob(pattern))
 
 
 @pytest.mark.parametrize(("where", "pattern"), SENTENCES, ids=[where for where, _ in SENTENCES])
