@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from cgraph._execution.batches import Request
-from cgraph._execution.executable import Executable, alone
+from cgraph._execution.executable import Executable, exclusive
 from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
@@ -133,7 +133,7 @@ class Graph(Executable):
 
     # Passes for the sample that the leaves hold
 
-    @alone
+    @exclusive
     def forward(self) -> None:
         """Computes all nodes from the data of the leaves; afterwards every gradient reads 0.
 
@@ -144,12 +144,12 @@ class Graph(Executable):
         """
         self._begin("forward")
         self._start("zero")
-        plan.forward(self._whole, self._arena.memory)
+        plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
-        self._ready = True
+        self._backward_may_follow = True
         self._has_run()
 
-    @alone
+    @exclusive
     def backward(self) -> None:
         """Computes all gradients, and adds those of the parameters to the gradient sums.
 
@@ -162,17 +162,17 @@ class Graph(Executable):
         """
         self._begin("backward")
         self._require_loss("backward")
-        if not self._ready:
+        if not self._backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
-        self._ready = False
+        self._backward_may_follow = False
         self._gradients = "running"
         if self._calls_python:
             self._snapshot_grads()
-        plan.backward(self._whole, self._arena.memory)
+        plan.backward(self._all_steps, self._arena.memory)
         self._grads_before = None
         self._gradients = "full"
 
-    @alone
+    @exclusive
     def update(self, eta: float) -> None:
         """Subtracts eta times their gradient sums from the parameters, and sets the sums to 0.
 
@@ -196,7 +196,7 @@ class Graph(Executable):
 
     # Passes for samples that are fed
 
-    @alone
+    @exclusive
     def accumulate(self, feed: Feed) -> Array:
         """Runs forward and backward passes for B samples, and adds the gradients of all to the gradient sums.
 
@@ -219,7 +219,7 @@ class Graph(Executable):
         """
         return self._train("accumulate", feed, parameters_only=False)
 
-    @alone
+    @exclusive
     def step(self, feed: Feed, eta: float) -> Array:
         """Runs forward and backward passes for B samples, then one update.
 
@@ -245,7 +245,7 @@ class Graph(Executable):
         rate = as_rate("Graph.step", eta, self._dtype)
         return self._train("step", feed, parameters_only=True, batch=None, eta=rate)
 
-    @alone
+    @exclusive
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
         """Runs forward and backward passes for B samples in order, with an update after each batch and after the last.
 
@@ -274,7 +274,7 @@ class Graph(Executable):
         count = as_size("Graph.train", "batch", batch)
         return self._train("train", feed, parameters_only=True, batch=count, eta=rate)
 
-    @alone
+    @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
         """Computes one node and its ancestors, and no other node, for B samples.
 
@@ -302,21 +302,21 @@ class Graph(Executable):
         """
         self._begin("predict")
         predicted = self._predicted_node(node)
-        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._is_live)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._may_write_to)
         if out is None:
             out = np.empty((feeds.size, predicted.size), self._dtype)
             return self._predict(predicted, feeds, out)
         self._require_room(out, feeds.size, predicted)
-        aside = self._is_live(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        aside = self._may_write_to(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
         if aside:
-            self._deliver(self._predict(predicted, feeds, np.empty_like(out)), out)
+            self._copy_to_out(self._predict(predicted, feeds, np.empty_like(out)), out)
             return out
         return self._predict(predicted, feeds, out)
 
     def _predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node for checked feeds, and returns `out`, which then holds the results."""
         if feeds.size == 0:
-            self._keep(feeds)
+            self._remember_feed(feeds)
             return out
         self._run(Request(node, feeds, out))
         if self._gradients == "running":
@@ -339,7 +339,7 @@ class Graph(Executable):
                 f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
             )
 
-    @alone
+    @exclusive
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
@@ -362,11 +362,11 @@ class Graph(Executable):
             No samples have been fed; the nodes belong to a newer Graph.
         """
         self._begin("sample")
-        kept = self._last
+        kept = self._last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        self._show(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
+        self._show_sample(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -377,7 +377,7 @@ class Graph(Executable):
                 )
             return self._program.outputs[0]
         as_node("Graph.predict", "node", node)
-        if node not in self._program.where:
+        if node not in self._program.channel_of:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
 

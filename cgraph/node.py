@@ -262,7 +262,7 @@ class Node(Unfinished):
         """
         nodes = passes.component(self)
         for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
-            graph._loosen()
+            graph._release_nodes()
         complete(partial(passes.unlink, nodes))
 
     # The computation of one node
@@ -346,7 +346,7 @@ class Node(Unfinished):
             half_passes.check_end(self, graphs)
             half_passes.before_backward(self)
             for graph in graphs:
-                graph._give_way()
+                graph._before_node_pass()
             self._grad[0] = 1
         passes.backward_pass(self, "calcPartialDerivative")
 

@@ -77,7 +77,7 @@ def evaluate(node: Node) -> Array:
     """
     order = topological_order([as_node("evaluate", "node", node)])
     for graph in {id(n._graph): n._graph for n in order if n._graph is not None}.values():
-        graph._stand_aside()
+        graph._before_evaluate()
     for member in passes.below(*order):
         member._has_run = False
     passes.compute(order)

@@ -37,9 +37,9 @@ def ctrl_c():
 @pytest.fixture(scope="module")
 def eager_threads():
     """However small a batch is, threads share it."""
-    previous, batches.SHARE = batches.SHARE, 1e-9
+    previous, batches.THREAD_NANOSECONDS = batches.THREAD_NANOSECONDS, 1e-9
     yield
-    batches.SHARE = previous
+    batches.THREAD_NANOSECONDS = previous
 
 
 @pytest.fixture

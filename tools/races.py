@@ -31,7 +31,7 @@ def network(seed):
     joined = CG.Concatenation(sparse)
     scores = CG.Softmax(CG.Affine(joined, rng.normal(size=(joined.size + 1, 4))))
     graph = CG.Graph(CG.CEE(scores, t), threads=3, layout=("auto", "lanes", "samples")[seed % 3])
-    graph._batches._patience = {False: 3, True: 3}  # samples until Ctrl-C is listened to
+    graph._batches._samples_between_signal_checks = {False: 3, True: 3}
     return x, t, scores, graph
 
 
@@ -89,7 +89,7 @@ def race():
 if sys.argv[1] == "race":
     race()
 else:
-    batches.SHARE = 1e-9  # every batch is worth all threads
+    batches.THREAD_NANOSECONDS = 1e-9  # every batch is worth all threads
     signal.signal(signal.SIGALRM, interrupt)
     until = time.monotonic() + float(sys.argv[1])
     others = [threading.Thread(target=work, args=(seed, until)) for seed in range(3)]

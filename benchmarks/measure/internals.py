@@ -38,7 +38,7 @@ class LayerStep:
         program = fuse(outputs)
         data = place_buffers(program, dtype)
         group = program.groups[-1]
-        inputs, group.buffer.requires_grad = group.buffers[0], (True, True)
+        inputs, group.buffer.requires_grad = group.input_buffers[0], (True, True)
         inputs.requires_grad = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(dtype), dtype)
         step = builder.step(group, [Use(inputs, 0, accumulate=False)])
@@ -73,7 +73,7 @@ class GraphSteps:
 
     def __init__(self, graph: CG.Graph, executor: Executor, steps: list[Step]) -> None:
         self.graph = graph
-        _, fetch_port = executor._parts[None]
+        _, fetch_port = executor._steps_to_node[None]
         memory = executor._memories[0]
         self.binding = plan.Binding(
             plan.Steps(steps), memory, executor.lanes, [], fetch_port, [], memory

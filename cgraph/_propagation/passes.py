@@ -134,7 +134,7 @@ def forward_pass(start: Node) -> None:
                     waiting.append(node)
                 continue
             if node._graph is not None:
-                node._graph._follow()
+                node._graph._before_node_forward()
             # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
@@ -172,7 +172,7 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
                 continue
             node.f_count = 0
             if node._graph is not None:
-                node._graph._give_way()
+                node._graph._before_node_pass()
             work(node)
             if observe is not None:
                 observe(method, node)

@@ -82,9 +82,9 @@ class GraphEvaluator:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
-        group_of = graph._program.where
+        channel_of = graph._program.channel_of
         self.without_grad: Collection[Node] = {
-            leaf for leaf in graph.leaves if not group_of[leaf][0].requires_grad[0]
+            leaf for leaf in graph.leaves if not channel_of[leaf][0].requires_grad[0]
         }
 
     def forward(self) -> float:
@@ -130,10 +130,10 @@ def gradient_sum_of(target: Parameter) -> Array:
     return current[0].grad if current else target.grad
 
 
-def give_way(order: Sequence[Node]) -> None:
+def prepare_for_node_pass(order: Sequence[Node]) -> None:
     """Brings the arrays of nodes that belong to Graphs up to date, before methods of the nodes are called."""
     for graph in graphs_of(order):
-        graph._give_way()
+        graph._before_node_pass()
 
 
 def graphs_of(order: Sequence[Node]) -> list[Graph]:

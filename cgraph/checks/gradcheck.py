@@ -23,7 +23,7 @@ from cgraph.checks.evaluators import (
     Evaluator,
     GraphEvaluator,
     NodeEvaluator,
-    give_way,
+    prepare_for_node_pass,
     preserving_graph,
 )
 from cgraph.checks.inputs import checked_compiled, checked_graph, checked_targets
@@ -133,7 +133,7 @@ def gradcheck(
     def check() -> GradientReport:
         generator = _generator(rng)
         targets = checked_targets(evaluator.order, wrt, evaluator.without_grad)
-        give_way(evaluator.order)
+        prepare_for_node_pass(evaluator.order)
         np.seterr(all="ignore")
         check_contract(evaluator.order)
         restore_errors()

@@ -184,7 +184,7 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
         arena.parameters_exposed,
         arena.grads_exposed,
         graphs[0]._gradients,
-        graphs[0]._ready,
+        graphs[0]._backward_may_follow,
     )
     if check == "fails":
         with pytest.raises(ValueError, match="eps is too small"):
@@ -192,7 +192,8 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     else:
         CG.gradcheck(graphs[0] if check == "graph" else loss, mode="projection")
     assert flags == (
-        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed, graphs[0]._gradients, graphs[0]._ready
+        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed,
+        graphs[0]._gradients, graphs[0]._backward_may_follow,
     )  # fmt: skip
     for graph in graphs:
         if before == "forward":

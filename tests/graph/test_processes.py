@@ -22,7 +22,7 @@ sys.path.insert(0, {support!r})
 import cgraph as CG
 from threaded_graphs import long_problem, small_problem, trained
 from cgraph._execution import batches
-batches.SHARE = 1e-9
+batches.THREAD_NANOSECONDS = 1e-9
 """
 
 

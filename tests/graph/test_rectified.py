@@ -7,7 +7,7 @@ from batch_ways import Setting
 
 import cgraph as CG
 from cgraph._lowering.cost import lane_cost, multiply_adds
-from cgraph._lowering.fusion import fuse, rectifiers
+from cgraph._lowering.fusion import foldable_relus, fuse
 from cgraph._lowering.layout import choose_layout
 from cgraph.traversal import topological_order
 
@@ -105,7 +105,7 @@ every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: 
 @every_case
 def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
     program = fuse([case("float64")[-1]])
-    found = rectifiers(program, program.groups)
+    found = foldable_relus(program, program.groups)
     assert len(found) == (case in TOGETHER)
     for pool, relu in found.items():
         assert type(pool.nodes[0]) is CG.MaxPooling2d
@@ -114,18 +114,18 @@ def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
 
 def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
     _, relus, end = siblings("float64")
-    assert not rectifiers(*whole(fuse([end, *relus])))
-    assert not rectifiers(*whole(fuse([end, relus[2]])))
+    assert not foldable_relus(*whole(fuse([end, *relus])))
+    assert not foldable_relus(*whole(fuse([end, relus[2]])))
     program = fuse([end])
     behind = [unit for unit in program.groups if type(unit.nodes[0]) is not CG.ReLU]
-    assert not rectifiers(program, behind)
+    assert not foldable_relus(program, behind)
 
 
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
-    (relu,) = rectifiers(program, program.groups).values()
+    (relu,) = foldable_relus(program, program.groups).values()
     costs = [
-        lane_cost(unit, multiply_adds(unit), 8, far=False)
+        lane_cost(unit, multiply_adds(unit), 8, uncached=False)
         for unit in program.groups
         if unit is not relu
     ]

@@ -151,7 +151,7 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
         shares.append(len(runs))
         run_together(runs)
 
-    monkeypatch.setattr(batches, "SHARE", worth)
+    monkeypatch.setattr(batches, "THREAD_NANOSECONDS", worth)
     monkeypatch.setattr(batches, "run_together", noted)
     graph.predict(feed)
     assert shares == expected
@@ -208,11 +208,11 @@ def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
     graph = CG.Graph(graph.nodes[-1], threads=3)
     expected, shares = graph.predict(feed), []
 
-    def prepare(*task):
-        shares.append(task)
+    def prepare(*arguments, **options):
+        shares.append(arguments)
         if len(shares) == failing + 1:
             raise ZeroDivisionError
-        return plan_prepare(*task)
+        return plan_prepare(*arguments, **options)
 
     plan_prepare = plan.prepare
     with monkeypatch.context() as patch:

@@ -58,7 +58,9 @@ class Counting:
     """What a CallStep needs of a node. For each sample its method is called once; the call of that number raises."""
 
     def __init__(self, raises=-1):
-        self._graph = SimpleNamespace(_hand_over=lambda: None, _take_back=lambda: None)
+        self._graph = SimpleNamespace(
+            _before_python_node=lambda: None, _after_python_node=lambda: None
+        )
         self.calls, self.raises = 0, raises
 
     def calcData(self):

@@ -17,11 +17,11 @@ def rows_of(blocks, builder):
 def per_sample_step(samples, builder, units, guard):
     """The steps of these units for one sample, and what they read and leave."""
     program, arena = samples.program, samples.arena
-    reads = {unit: {program.where[x][0] for x in unit.inputs} for unit in program.groups}
+    reads = {unit: {program.channel_of[x][0] for x in unit.inputs} for unit in program.groups}
     made = {unit.buffer for unit in units}
     above = set().union(*(reads[unit] for unit in units)) - made
     others = [reads[unit] for unit in program.groups if unit not in units]
-    read = made & set().union(*others, {program.where[x][0] for x in program.outputs})
+    read = made & set().union(*others, {program.channel_of[x][0] for x in program.outputs})
     steps = [samples.steps[unit] for unit in units] + [arena.seed_step(made - read)]
     (data, grad, scratch), stride = guard.apart(builder.scratch, samples.allocators, builder.lanes)
     places = data, stride, grad - data, scratch - data
@@ -39,5 +39,5 @@ def stretch(monkeypatch, guard, first, last):
             step = per_sample_step(samples, self._builder, units, guard)
             self.steps.update(dict.fromkeys(units, step))
 
-    monkeypatch.setattr(executors, "rectifiers", lambda *_: {})
+    monkeypatch.setattr(executors, "foldable_relus", lambda *_: {})
     monkeypatch.setattr(executable, "LaneExecutor", Stretched)

@@ -110,11 +110,11 @@ cdef class PythonStep(Step):
     cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
             graph = self.node._graph
-            graph._hand_over()
+            graph._before_python_node()
             try:
                 getattr(self.node, method)(*args)
             finally:
-                graph._take_back()
+                graph._after_python_node()
         except BaseException as error:
             self.error = error
             s_exchange(&context.failed, True)
