@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 import pytest
+from batch_settings import SETTINGS, Setting
 from batch_twins import BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import WAYS, Setting
 from edge_table import EDGES
 from graph_networks import SOME_NETWORKS, nodes_of
 from graph_twins import parameters_of
@@ -88,12 +88,12 @@ def twins_of(make, end, special, seed=0):
     return twins
 
 
-def check(twins, ways):
-    for way in ways:
+def check(twins, settings):
+    for setting in settings:
         for count in (4, COUNT):
-            twins.check_added_sums(way, count)
-        twins.check_predictions(way, COUNT, some_nodes(twins.ours))
-        twins.check_samples(way, COUNT, {i + k for i in AT for k in (0, 1)})
+            twins.check_added_sums(setting, count)
+        twins.check_predictions(setting, COUNT, some_nodes(twins.ours))
+        twins.check_samples(setting, COUNT, {i + k for i in AT for k in (0, 1)})
 
 
 def of_network(network, dtype):
@@ -110,7 +110,7 @@ def of_seed(seed, dtype):
 def test_a_special_sample_is_as_the_nodes_have_it_and_its_neighbours_too(network, special, dtype):
     twins = twins_of(of_network(network, dtype), -1, special)
     number = SOME_NETWORKS.index(network) + list(SPECIAL).index(special)
-    check(twins, [(*WAYS[:2], *WAYS)[number % 8]])
+    check(twins, [(*SETTINGS[:2], *SETTINGS)[number % 8]])
 
 
 @pytest.mark.full
@@ -118,18 +118,18 @@ def test_a_special_sample_is_as_the_nodes_have_it_and_its_neighbours_too(network
 @every_special
 @every_network
 def test_a_special_sample_in_every_way(network, special, dtype):
-    check(twins_of(of_network(network, dtype), -1, special), WAYS)
+    check(twins_of(of_network(network, dtype), -1, special), SETTINGS)
 
 
 @in_turn(["seed", "special"], range(0, 75, 15), SPECIAL)
 def test_a_special_sample_of_a_random_graph(seed, special, dtype):
-    check(twins_of(*of_seed(seed, dtype), special, seed), WAYS[seed % 2 :: 3])
+    check(twins_of(*of_seed(seed, dtype), special, seed), SETTINGS[seed % 2 :: 3])
 
 
 @pytest.mark.full
 @in_turn(["seed", "special"], range(300), SPECIAL)
 def test_a_special_sample_of_every_random_graph(seed, special, dtype):
-    check(twins_of(*of_seed(seed, dtype), special, seed), WAYS)
+    check(twins_of(*of_seed(seed, dtype), special, seed), SETTINGS)
 
 
 def of_edge(edge, dtype):
@@ -180,9 +180,9 @@ def test_a_parameter_that_is_not_finite_reaches_in_a_batch_what_it_reaches_in_th
 
     nodes = make()
     twins = BatchTwins(make, -1, uniform(nodes), COUNT)
-    for way in (WAYS[0], WAYS[number % len(WAYS)]):
-        twins.check_added_sums(way, COUNT)
-        twins.check_predictions(way, COUNT, some_nodes(nodes))
+    for setting in (SETTINGS[0], SETTINGS[number % len(SETTINGS)]):
+        twins.check_added_sums(setting, COUNT)
+        twins.check_predictions(setting, COUNT, some_nodes(nodes))
 
 
 @in_turn(["network", "value"], SOME_NETWORKS, [np.nan, np.inf])
@@ -191,8 +191,8 @@ def test_what_former_samples_left_reaches_nothing(network, value, dtype):
     nodes = nodes_of(network, dtype)
     twins = BatchTwins(of_network(network, dtype), len(nodes) - 1, uniform(nodes), COUNT)
     wrong = {node: np.full((64, node.size), value) for node in twins.ours if not node.backward}
-    for way in (WAYS[0], WAYS[SOME_NETWORKS.index(network) % len(WAYS)]):
-        graph = twins.compile(way)
+    for setting in (SETTINGS[0], SETTINGS[SOME_NETWORKS.index(network) % len(SETTINGS)]):
+        graph = twins.compile(setting)
         graph.predict(wrong)
         twins.accumulate(3)
         twins.assert_sums(3)
