@@ -129,7 +129,7 @@ def test_a_batch_is_one_step_on_the_mean_of_the_losses(engine):
 
 @pytest.mark.parametrize("count", [1, 5, 12, 13, 15])
 def test_what_is_left_over_is_a_smaller_batch(count):
-    """The graph learns from many batches in one call; the nodes from one at a time."""
+    """The remaining images of a call are a smaller batch, by a Graph in one call and by the nodes batch by batch."""
     data = few_digits()
     images, labels = data.scaled(data.train_images[:count]), data.train_labels[:count]
     models = [classifier(data) for _ in range(3)]
@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_training(engine):
 
 
 class Spy(NodeEngine):
-    """Does not learn, but takes down what it gets."""
+    """An engine that trains nothing and records its arguments."""
 
     def __init__(self, model, images_at_once=1, losses=()):
         super().__init__(model)

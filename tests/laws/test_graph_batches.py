@@ -1,7 +1,7 @@
 """A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
 
-By default each graph goes every way with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
-graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.
+By default each graph runs with every setting, on a few numbers of samples. `pytest -m full` takes all numbers, on 300
+random graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.
 """
 
 import itertools
@@ -32,12 +32,12 @@ def in_kind(name, row, kind):
 
 
 def in_turn(rows):
-    """Each row (id, ...) with one dtype and one build."""
+    """Returns each row (id, ...) with one dtype and one build, in turn."""
     return [in_kind(name, row, KINDS[k % len(KINDS)]) for k, (name, *row) in enumerate(rows)]
 
 
 def in_both_dtypes(rows):
-    """Each with one build."""
+    """Returns each row in both dtypes, with one build."""
     return [
         in_kind(name, row, (dtype, BUILDS[k % len(BUILDS)]))
         for k, (name, *row) in enumerate(rows)
@@ -64,7 +64,7 @@ all_seeds = over(SEED_ROWS, ["seed"], in_both_dtypes)
 
 
 def twins_of_case(row, case, dtype, count=MOST):
-    """The row's node under a loss; the leaf with the slopes is never fed."""
+    """Returns twins of the row's node under a loss, whose leaf of slopes is never fed."""
     nodes = network_of(row, case, dtype)
 
     def draw(rng):
@@ -83,7 +83,7 @@ def twins_of_network(network, dtype, count=MOST):
 
 
 def recipe_of(seed):
-    """Every fifth has nodes of a user's own in it, perhaps."""
+    """Returns a random recipe; every fifth may contain own nodes."""
     return CompiledRecipe(seed) if seed % 5 else Recipe(seed)
 
 
@@ -95,7 +95,7 @@ def twins_of_seed(seed, dtype, count=MOST):
 
 
 def check(twins, batches, seed=0):
-    """Everything that can be asked of a batch; `batches`: ways with numbers of samples."""
+    """Checks all results of a batch; `batches` has settings with numbers of samples."""
     rng = np.random.default_rng(seed)
     most = len(twins.reference.losses)
     for setting, count in batches:
@@ -106,7 +106,7 @@ def check(twins, batches, seed=0):
 
 
 def check_updates(twins, settings):
-    """An update after 3 and after 16 samples, and after those that are left over."""
+    """Checks training with updates after 3 and after 16 samples, and after the remainder."""
     for setting in settings:
         twins.check_train(setting, 17, 3)
         twins.check_train(setting, 40, 16)
@@ -160,7 +160,7 @@ def test_all_batches_of_a_random_graph_equal_its_nodes(seed, dtype, build_name):
 
 
 def holding(make, numbers, seed):
-    """As `make`, but these leaves hold drawn values."""
+    """Returns a function like `make`, whose nodes have drawn values in these leaves."""
 
     def filled():
         nodes = make()
@@ -196,7 +196,7 @@ def test_a_graph_of_several_outputs_predicts_any_node_for_a_batch(seed, dtype, b
 
 
 def results(twins, setting):
-    """All numbers that come of a batch, from parameters as they were at first."""
+    """Returns all results of a batch that begins with the initial parameters."""
     graph, feed = twins.compile(setting), twins.feed(twins.reference.samples, MOST)
     found = [graph.accumulate(feed), *(total.copy() for _, total in parameters_of(twins.ours))]
     found += [graph.predict(feed), graph.train(feed, ETA, batch=32), graph.step(feed, ETA)]
@@ -218,7 +218,7 @@ REPEATED = [
     ("network", "layout", "dtype"), REPEATED, ids=[f"{n.__name__}-{x}-{d}" for n, x, d in REPEATED]
 )
 def test_the_same_call_gives_the_same_bits(network, layout, dtype):
-    """Whichever thread is first."""
+    """Results are equal bit for bit, in whatever order the threads finish."""
     twins, setting = twins_of_network(network, dtype), Setting(layout, 2)
     first = results(twins, setting)
     for _ in range(8):

@@ -1,4 +1,4 @@
-"""What is special in one sample of a batch, NaN, inf, ties or saturation, is this sample's alone."""
+"""NaN, inf, ties or saturation in one sample of a batch affect this sample alone."""
 
 import itertools
 
@@ -18,7 +18,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
     pytest.mark.usefixtures("guard_pages", "eager_threads"),
 ]
-COUNT = 19  # more than a block of float32, and neither of its parts is whole
+COUNT = 19  # more than a block of lanes of float32, and no multiple of any block
 AT = (3, 17)
 DTYPES = ("float64", "float32")
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
@@ -28,7 +28,7 @@ every_network = pytest.mark.parametrize(
 
 
 def in_turn(names, *columns):
-    """Every combination of the columns, each with one dtype."""
+    """Returns every combination of the columns, each with one dtype, in turn."""
     rows = [
         pytest.param(*row, DTYPES[sum(at) % 2], id="-".join(map(name_of, row)))
         for at, row in zip(
@@ -64,7 +64,7 @@ def large(sample, first, rng):
     sample[first][...] *= 1e4
 
 
-# What may stand in a sample; constant images have ties in all windows, large ones saturate Softmax
+# The special contents of a sample; constant images have ties in all windows, large ones saturate Softmax
 SPECIAL = {
     "nan": with_value(np.nan),
     "inf": with_value(np.inf),
@@ -77,13 +77,13 @@ every_special = pytest.mark.parametrize("special", SPECIAL)
 
 
 def twins_of(make, end, special, seed=0):
-    """Two samples of the batch are special."""
+    """Returns twins with a batch of which two samples are special."""
     nodes, rng = make(), np.random.default_rng(seed + 1)
     specials = {i: uniform(nodes)(rng) for i in AT}
     for sample in specials.values():
         SPECIAL[special](sample, leaves_of(nodes)[0], rng)
     twins = BatchTwins(make, end, uniform(nodes), COUNT, specials=specials, seed=seed)
-    if special == "large":  # what cancels in it keeps the rounding of what it was computed from
+    if special == "large":  # where terms cancel, the rounding of the terms remains
         twins.tolerance *= 100
     return twins
 
@@ -133,7 +133,7 @@ def test_a_special_sample_of_every_random_graph(seed, special, dtype):
 
 
 def of_edge(edge, dtype):
-    """Twice the edge's node, each on convolutions that pass their leaf on and whose sums show what comes back."""
+    """Builds the edge's node twice, on convolutions that are identities and whose sums show the gradients."""
 
     def make():
         leaves = [CG.Leaf2(*np.shape(x), dtype=dtype) for x in edge.xs]
@@ -149,7 +149,7 @@ def of_edge(edge, dtype):
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 @in_turn(["edge"], EDGES)
 def test_an_edge_within_a_batch_is_as_the_nodes_have_it(edge, layout, dtype):
-    """Ties, zeros and saturation of test_ties.py, in two samples among others, and in all of them."""
+    """The ties, zeros and saturation of test_ties.py stand in two samples among others, and in all samples."""
     edge = EDGES[edge]
     make = of_edge(edge, dtype)
     nodes = make()
@@ -187,7 +187,7 @@ def test_a_parameter_that_is_not_finite_reaches_in_a_batch_what_it_reaches_in_th
 
 @in_turn(["network", "value"], SOME_NETWORKS, [np.nan, np.inf])
 def test_what_former_samples_left_reaches_nothing(network, value, dtype):
-    """Where a batch is no whole number of blocks, and in the second one, where it is smaller than the first."""
+    """Lanes without a sample, in a partial block and in a second, smaller batch, affect no result."""
     nodes = nodes_of(network, dtype)
     twins = BatchTwins(of_network(network, dtype), len(nodes) - 1, uniform(nodes), COUNT)
     wrong = {node: np.full((64, node.size), value) for node in twins.ours if not node.backward}

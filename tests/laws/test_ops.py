@@ -12,7 +12,7 @@ from cgraph import _kernels
 
 
 def over(selection):
-    """Run a law for every one of these (id, row, case)."""
+    """Runs a law for each of these (id, row, case)."""
     rows = [pytest.param(row, case, id=name) for name, row, case in selection]
     return pytest.mark.parametrize(("row", "case"), rows)
 
@@ -24,7 +24,7 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def seed_gradients(built, rng):
-    """Arbitrary values in all gradients around the node; returns copies of those it adds into."""
+    """Fills all gradients around the node with arbitrary values; returns copies of those to which the node adds."""
     targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
     for array in [built.node.grad, *targets]:
         array[...] = rng.standard_normal(array.shape)
@@ -32,7 +32,7 @@ def seed_gradients(built, rng):
 
 
 def shares(built):
-    """What one calcPartialDerivative adds: inputs first, then parameters."""
+    """Returns the gradients that one calcPartialDerivative adds: of the inputs first, then of the parameters."""
     targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
     for array in targets:
         array[...] = 0
@@ -70,7 +70,7 @@ def test_gradients_are_the_slopes_of_the_data(row, case, mode, gradcheck):
 
 
 def leave_nan_in_scratch(dtype):
-    """Run a convolution of nothing but NaN, larger than those of the table."""
+    """Runs a convolution of NaN, which is larger than those of the table."""
     x = CG.Leaf2(70, 70, dtype=dtype)
     node = CG.Convolution2d([x], np.full((1, 2, 2), np.nan), np.nan)
     x.data[...] = node.grad[...] = np.nan
@@ -80,27 +80,27 @@ def leave_nan_in_scratch(dtype):
 
 @every_kind
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
-    """Neither NaN in the data or in scratch nor an earlier sample: all of it is overwritten."""
-    fresh, used = build(row, case, dtype), build(row, case, dtype, seed=9)
-    fresh.node.grad[...] = used.node.grad[...] = 0.5
-    fresh.node.calcData()
-    expected = shares(fresh)
+    """NaN in the data or in scratch, and an earlier sample, are overwritten entirely."""
+    unused, used = build(row, case, dtype), build(row, case, dtype, seed=9)
+    unused.node.grad[...] = used.node.grad[...] = 0.5
+    unused.node.calcData()
+    expected = shares(unused)
     used.node.calcData()
-    for leaf, x in zip(used.leaves, fresh.xs, strict=True):
+    for leaf, x in zip(used.leaves, unused.xs, strict=True):
         leaf.getInput(x.ravel())
-    for array, value in zip(values(used.node), fresh.params, strict=True):
+    for array, value in zip(values(used.node), unused.params, strict=True):
         array[...] = value
     used.node.data[...] = np.nan
     leave_nan_in_scratch(dtype)
     used.node.calcData()
-    assert_equal(used.node.data, fresh.node.data)
+    assert_equal(used.node.data, unused.node.data)
     leave_nan_in_scratch(dtype)
     for ours, theirs in zip(shares(used), expected, strict=True):
         assert_equal(ours, theirs)
 
 
 def spread(array):
-    """A view of every third element of an array of NaN, with the same content."""
+    """Returns a copy as a view of every third element of an array of NaN."""
     view = np.full(3 * array.size, np.nan, array.dtype)[1::3]
     view[...] = array
     return view
@@ -108,7 +108,7 @@ def spread(array):
 
 @every_kind
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
-    """Not those of nodes as they are made, but kernels may be handed such views."""
+    """Nodes are built with contiguous arrays, but kernels accept strided views, too."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)
     for node in {strided.node, *strided.leaves}:
         node._data, node._grad = spread(node.data), spread(node.grad)
@@ -187,7 +187,7 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case, dtype):
 @both_dtypes
 @every_case
 def test_domsize_counts_the_inputs_elements(row, case, dtype):
-    """A filter counts one channel, a node of two vectors one of them, Concatenation all."""
+    """`domsize` counts one channel of a filter, one vector of a node of two, and all inputs of Concatenation."""
     sizes = [h * w for h, w in case.shapes]
     expected = sum(sizes) if row.op is CG.Concatenation else sizes[0]
     assert build(row, case, dtype).node.domsize == expected
