@@ -127,7 +127,7 @@ def convolution(
     node: Any = group.nodes[0]
     kernels = builder.kernels.convolution
     scratch = builder.scratch.allocate(kernels.convolution2d_scratch(node._geometry, len(inputs)))
-    at = builder.allocate_in_order(group, node._values.size)
+    at = builder.allocate_in_order(group, node._flat_parameters.size)
     rows = np.array(inputs, np.intp)
     return kernels.ConvolutionStep(node._geometry, rows, output, node._taps, at, scratch)
 
