@@ -2,7 +2,7 @@
 
 import numpy as np
 from amounts import over_kinds
-from op_row import assert_close, build, some_indices, sums, values
+from op_row import assert_close, build, gradient_sums, parameter_arrays, some_indices
 from op_table import cases
 
 every_kind = over_kinds(cases())
@@ -12,18 +12,18 @@ POISONS = (np.nan, np.inf)
 
 def gradients(built):
     """Runs the node's backward step on cleared gradients; returns those of the inputs and of the parameters."""
-    targets = [leaf.grad for leaf in built.leaves], sums(built.node)
-    for array in targets[0] + targets[1]:
+    grads = [leaf.grad for leaf in built.leaves], gradient_sums(built.node)
+    for array in grads[0] + grads[1]:
         array[...] = 0
     built.node.calcPartialDerivative()
-    return [[array.copy() for array in group] for group in targets]
+    return [[array.copy() for array in arrays] for arrays in grads]
 
 
 def reference(built, case):
     """Returns data and gradients by the formulas, at the current values of the graph."""
     node = built.node
     xs = [leaf.data.reshape(leaf.height, leaf.width) for leaf in built.leaves]
-    params = values(node)
+    params = parameter_arrays(node)
     with np.errstate(all="ignore"):
         g = node.grad.reshape(node.height, node.width).astype(np.float64)
         return case.reference.forward(xs, params), *case.reference.backward(xs, params, g)
@@ -111,7 +111,7 @@ def with_a_poisoned_parameter(row, case, dtype):
     built.node.calcData()
     built.node.grad[...] = rng.uniform(0.5, 1.0, built.node.size)
     _, clean = gradients(built)
-    for array in values(built.node):
+    for array in parameter_arrays(built.node):
         for i in some_indices(array.size, 3, rng):
             for value in POISONS:
                 heal = poison(built, array, i, value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amounts import over_kinds, over_slopes
 from arrays import assert_equal
-from op_row import assert_close, build, leaf_of, sums, values
+from op_row import assert_close, build, gradient_sums, leaf_of, parameter_arrays
 from op_table import DTYPES, ROWS, cases
 
 import cgraph as CG
@@ -25,19 +25,19 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 def seed_gradients(built, rng):
     """Fills all gradients around the node with arbitrary values; returns copies of those to which the node adds."""
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array in [built.node.grad, *targets]:
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array in [built.node.grad, *grads]:
         array[...] = rng.standard_normal(array.shape)
-    return [array.copy() for array in targets]
+    return [array.copy() for array in grads]
 
 
 def shares(built):
     """Returns the gradients that one calcPartialDerivative adds: of the inputs first, then of the parameters."""
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array in targets:
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array in grads:
         array[...] = 0
     built.node.calcPartialDerivative()
-    return [array.copy() for array in targets]
+    return [array.copy() for array in grads]
 
 
 def expected_shares(built, case):
@@ -88,7 +88,7 @@ def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, bui
     used.node.calcData()
     for leaf, x in zip(used.leaves, unused.xs, strict=True):
         leaf.getInput(x.ravel())
-    for array, value in zip(values(used.node), unused.params, strict=True):
+    for array, value in zip(parameter_arrays(used.node), unused.params, strict=True):
         array[...] = value
     used.node.data[...] = np.nan
     leave_nan_in_scratch(dtype)
@@ -133,10 +133,10 @@ def test_calcData_only_reads_everything_but_its_data(row, case, dtype):
     built.node.calcData()
     for leaf, x in zip(built.leaves, built.xs, strict=True):
         assert_equal(leaf.data, x.ravel())
-    for value, param in zip(values(built.node), built.params, strict=True):
+    for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
         assert_equal(value, param)
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array, before in zip(targets, seeded, strict=True):
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array, before in zip(grads, seeded, strict=True):
         assert_equal(array, before)
     assert_equal(built.node.grad, own)
 
@@ -151,8 +151,8 @@ def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_
     built.node.grad[...] = own
     built.node.calcPartialDerivative()
     built.node.calcPartialDerivative()
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array, start, share in zip(targets, before, once, strict=True):
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array, start, share in zip(grads, before, once, strict=True):
         assert_close(array, start.astype(np.float64) + 2.0 * share, 2 * row.tolerance[dtype])
 
 
@@ -168,7 +168,7 @@ def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(r
     assert_equal(built.node.grad, own)
     for leaf, x in zip(built.leaves, built.xs, strict=True):
         assert_equal(leaf.data, x.ravel())
-    for value, param in zip(values(built.node), built.params, strict=True):
+    for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
         assert_equal(value, param)
 
 
@@ -178,7 +178,12 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case, dtype):
     built = build(row, case, dtype)
     built.node.calcData()
     assert built.node.dtype == np.dtype(dtype)
-    for array in [built.node.data, built.node.grad, *values(built.node), *sums(built.node)]:
+    for array in [
+        built.node.data,
+        built.node.grad,
+        *parameter_arrays(built.node),
+        *gradient_sums(built.node),
+    ]:
         assert array.dtype == np.dtype(dtype)
     assert built.node.data.shape == built.node.grad.shape == (built.node.size,)
     assert built.node.size == built.node.height * built.node.width

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amounts import over_kinds
 from arrays import assert_equal
-from op_row import build, sums
+from op_row import build, gradient_sums
 from op_table import DTYPES, cases
 
 import cgraph as CG
@@ -41,7 +41,7 @@ def results(row, case, dtype):
     built.node.calcData()
     built.node.grad[...] = np.linspace(-1, 1, built.node.size)
     built.node.calcPartialDerivative()
-    return [built.node.data, *(leaf.grad for leaf in built.leaves), *sums(built.node)]
+    return [built.node.data, *(leaf.grad for leaf in built.leaves), *gradient_sums(built.node)]
 
 
 @every_user

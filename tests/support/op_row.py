@@ -99,12 +99,12 @@ def network_of(row, case, dtype):
     return [*built.leaves, built.node, weights, CG.Dots(built.node, weights)]
 
 
-def values(node):
+def parameter_arrays(node):
     """Returns the parameter arrays of this node alone."""
     return [p.value for p in CG.parameters(node) if p.node is node]
 
 
-def sums(node):
+def gradient_sums(node):
     """Returns the gradient sums of this node alone."""
     return [p.grad for p in CG.parameters(node) if p.node is node]
 
