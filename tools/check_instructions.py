@@ -35,7 +35,7 @@ LINE = re.compile(
     re.MULTILINE,
 )
 
-# By name, those that have neither VEX nor EVEX.
+# Instructions without VEX or EVEX, by name.
 SSE3_TO_SSE4_1 = (
     r"lddqu|mov[ds]dup|movs[hl]dup|haddp[sd]|hsubp[sd]|addsubp[sd]|fisttp\w*"
     r"|pabs[bwd]|palignr|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]"
@@ -43,7 +43,7 @@ SSE3_TO_SSE4_1 = (
     r"|pinsr[bdq]|pm(ax|in)(s[bd]|u[wd])|pmov[sz]x\w+|pmul(dq|ld)|ptest|round[ps][sd]"
 )
 SSE4_2 = r"pcmpgtq|pcmp[ei]str[im]|crc32\w*|popcnt\w*"
-# And those that have VEX, but are of other extensions than AVX, AVX2 and FMA.
+# Instructions with VEX that belong to other extensions than AVX, AVX2 and FMA.
 BEYOND_AVX2 = (
     r"lzcnt\w*|movbe\w*|adcx\w*|adox\w*|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+"
     r"|vcvtph2ps|vcvtps2ph|vfn?m(add|sub|addsub|subadd)[ps][sd]|vaes\w+|vpclmul\w+|vgf2p8\w+|vpdp\w+|vpmadd52\w+"

@@ -36,7 +36,7 @@ from cgraph.training.loop import Epoch, predict_all, train_epochs
 Integers = NDArray[np.intp]
 
 _DIGITS = "digits"
-_NAMED = 5  # at most so many classes without images are listed by number
+_NAMED = 5  # the number of classes without images that are listed at most
 _TIMED = 16  # number of images on which the speeds of the engines are compared
 
 

@@ -119,7 +119,7 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
             raise ValueError(f"load_parameters: {key} must be writable, got a read-only array")
     with _opened(name) as (archive, metadata):
         members = _members(name, archive, targets)
-        # In the byte order of this machine, whatever that of the other one was.
+        # The arrays are converted to this machine's byte order.
         sources = [
             member.read().astype(target.dtype, copy=False)
             for member, target in zip(members, targets.values(), strict=True)

@@ -1,4 +1,4 @@
-"""An exception at any line of a call: no gradient is learnt twice, and none of an older call comes back."""
+"""An exception at any line of a call: no gradient is applied twice, and none of an older call reappears."""
 
 import sys
 

@@ -29,7 +29,7 @@ def twins_of(network, dtype="float32", count=20):
     return BatchTwins(lambda: nodes_of(network, dtype), len(nodes) - 1, uniform(nodes), count)
 
 
-def learnt(nodes):
+def parameter_bytes(nodes):
     """Returns parameters and gradient sums as bytes, and thereby exposes them."""
     return [array.tobytes() for pair in parameters_of(nodes) for array in pair]
 
@@ -71,10 +71,10 @@ def test_looking_at_a_sample_changes_nothing_that_is_learnt(setting):
     twins.accumulate(20)
     graph.sample(19)
     twins.assert_sums(7, 20)
-    before = learnt(twins.ours)
+    before = parameter_bytes(twins.ours)
     for i in range(20):
         graph.sample(i)
-        assert learnt(twins.ours) == before
+        assert parameter_bytes(twins.ours) == before
     twins.accumulate(1)
     twins.assert_sums(7, 20, 1)
 
@@ -270,7 +270,7 @@ def test_samples_that_are_none_are_refused():
         graph.sample(0)
     assert str(refused.value) == "Graph.sample: needs samples that were fed before"
     graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
-    before = learnt(graph.nodes)
+    before = parameter_bytes(graph.nodes)
     for index in (3, -1, 10**30):
         with pytest.raises(IndexError) as refused:
             graph.sample(index)
@@ -278,7 +278,7 @@ def test_samples_that_are_none_are_refused():
     for index in (1.0, "1", None, [1]):
         with pytest.raises(TypeError, match=r"Graph\.sample: index"):
             graph.sample(index)
-    assert learnt(graph.nodes) == before
+    assert parameter_bytes(graph.nodes) == before
     graph.sample(np.int64(2))
 
 
@@ -379,11 +379,11 @@ def test_out_may_have_been_pickled():
 def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
     graph, x, _t, y = affine_graph()
     graph.forward()
-    before, content = learnt(graph.nodes), np.array(out)
+    before, content = parameter_bytes(graph.nodes), np.array(out)
     with pytest.raises((TypeError, ValueError), match=r"Graph\.predict: out must "):
         graph.predict({x: np.ones((3, 3))}, y, out=out)
     np.testing.assert_array_equal(np.array(out), content)
-    assert learnt(graph.nodes) == before
+    assert parameter_bytes(graph.nodes) == before
     np.testing.assert_allclose(graph.predict({x: np.ones((1, 3))}, y)[0], y.weight.sum(axis=0))
 
 

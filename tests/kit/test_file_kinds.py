@@ -96,7 +96,7 @@ def test_a_mounted_file_is_written(mounted):
 
 @pytest.mark.thread_unsafe(reason="mounts")
 def test_saves_onto_a_mounted_file_do_not_mix(mounted):
-    # Of different lengths, so that one that mixes with the other has a wrong end.
+    # The contents differ in length, so that a mixture of both has a wrong end.
     long = {"value": 1, "text": "x" * 500_000}
     for _ in range(10):
         in_threads(

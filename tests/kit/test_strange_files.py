@@ -45,7 +45,7 @@ def archive(*members, method=zipfile.ZIP_STORED):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:
-            # Not the header: that is looked at before.
+            # An array behind the header, which is checked first.
             archive.writestr(name, content, None if name == "cgraph.npy" else method)
     return file.getvalue()
 
@@ -197,7 +197,7 @@ LONG_HEADER = with_weight(
 LONG_TEXT = archive(
     ("cgraph.npx", bomb(npy_header(f"<U{SIZE // 4}", "()"), SIZE)), method=zipfile.ZIP_DEFLATED
 ).replace(b"cgraph.npx", b"cgraph.npy")
-# It says that it has six numbers, and unpacks to more.
+# The header states six numbers, and the member unpacks to more.
 LIAR = changed(
     with_weight(bomb(SIX_NUMBERS, SIZE), method=zipfile.ZIP_DEFLATED),
     *[(kind, 1, at, struct.pack("<I", len(SIX_NUMBERS))) for kind, at in ((LOCAL, 22), (CENTRAL, 24))],

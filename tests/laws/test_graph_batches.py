@@ -1,4 +1,4 @@
-"""A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
+"""A batch == one pass of the nodes for each sample, with any number of samples and threads, in any layout.
 
 By default each graph runs with every setting, on a few numbers of samples. `pytest -m full` takes all numbers, on 300
 random graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.

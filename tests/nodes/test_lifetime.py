@@ -1,4 +1,4 @@
-"""Graphs come and go: nothing leaks, nothing is left waiting, whatever interrupts a pass."""
+"""The lifetime of graphs: no memory leaks, and no node is left waiting by an interrupted pass."""
 
 import gc
 import os
@@ -160,7 +160,7 @@ def test_cut_frees_a_graph_by_the_count_of_references_alone(collector_off):
 
 
 def compiled(case):
-    """(nodes, Graph or None): nodes of which a Graph was built, which has learnt and has gradient sums."""
+    """Returns (nodes, Graph or None): nodes of a Graph that has been trained and has gradient sums."""
     x = CG.Leaf2(6, 6)
     siblings = [CG.ReLU(CG.Convolution2d([x], np.full((1, 6, 6), k), 0.5)) for k in (1.0, 2.0)]
     scores = CG.Affine(CG.Concatenation(siblings), np.full((3, 2), 0.1))

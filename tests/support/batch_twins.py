@@ -45,7 +45,7 @@ class BatchTwins:
         if self.graph._arena.grads_are_zero:
             self.graph._arena.parameter_grads[...] = 7
 
-    # Each of these begins with a new Graph
+    # Each of these methods begins with a new Graph
 
     def check_sums(self, setting, count, more):
         """Checks gradient sums: overwritten, overwritten after an update, added to; then exposed ones."""
@@ -107,7 +107,7 @@ class BatchTwins:
             for ours, theirs in zip(pair, expected, strict=True):
                 assert_equal(ours, theirs)
 
-    # What must be equal
+    # Comparisons
 
     def accumulate(self, count):
         losses = self.graph.accumulate(self.feed(self.reference.samples, count))

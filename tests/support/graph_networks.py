@@ -148,7 +148,7 @@ def one_image_with_two_kernels(make):
 
 
 def some_channels_activated(make):
-    """Where not all channels have a ReLU, each is a step."""
+    """Builds ReLUs on some channels of a group, each of which is a step of its own."""
     first = make.bank([make.image(6, 5)], 4, 3)
     make.classified([*make.each(CG.ReLU, first[:3]), first[3]])
 

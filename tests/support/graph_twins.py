@@ -73,7 +73,7 @@ class Twins:
         """The numbers of the leaves."""
         return [k for k, node in enumerate(self.theirs) if not node.backward]
 
-    # The same done to both
+    # Actions on both
 
     def write(self, values):
         """Copies values, arrays by number of leaf, into the data of the leaves."""
@@ -131,7 +131,7 @@ class Twins:
             rows.append(self.theirs[k].data.copy())
         return np.array(rows)
 
-    # What must be equal
+    # Comparisons
 
     def assert_data_are_equal(self):
         assert_all_same([n.data for n in self.ours], [n.data for n in self.theirs], self.tolerance)

@@ -78,7 +78,7 @@ class Alarm:
         signal.signal(signal.SIGALRM, self.previous)
 
     def ring(self, _, frame):
-        """Raises, and rings once more a little later if it is to, or if nobody would have heard."""
+        """Raises, and sets the timer again if a second signal is due, or if Python would swallow the exception."""
         if not (self.armed and self.left):
             return
         heard = not self.is_swallowed(frame)

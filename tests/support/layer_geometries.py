@@ -165,7 +165,7 @@ class Expected(NamedTuple):
 
 
 def expected(numbers, sample):
-    """In float64: the formulas of the specification, as products with the matrix of all windows."""
+    """Computes the formulas of the specification in float64, as products with the matrix of all windows."""
     g, images, factor = numbers.g, numbers.images[sample], numbers.factors[sample]
     frame = np.zeros((g.c_in, *g.framed))
     inside = np.s_[:, g.p : g.p + g.height, g.q : g.q + g.width]
