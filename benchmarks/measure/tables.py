@@ -63,7 +63,7 @@ def times_table(
     peak: Times | None = None,
     no_flop: Collection[str] = (),
 ) -> str:
-    """Returns a table of the contenders' times and, if the FLOP of a unit of work are given, their shares of the peak."""
+    """Returns a table of the contenders' times and, if the FLOP of a unit of work are given, shares of the peak."""
     first = next(iter(times.values())).median
     header = ["", "µs, median", "times the first", *(["of the FMA peak"] if peak else [])]
     rows = []
