@@ -1,6 +1,6 @@
 """A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
 
-By default each graph goes every way with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
+By default each graph goes some ways with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
 graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.
 """
 
@@ -132,7 +132,7 @@ def test_batches_of_a_network_equal_its_nodes(network, dtype, build_name):
     seed = list(NETWORKS).index(network)
     large = "lenet" in network.__name__
     twins = twins_of_network(network, dtype, 17 if large else MOST)
-    check(twins, some_batches(seed, 17)[seed % 2 :: 2] if large else some_batches(seed))
+    check(twins, some_batches(seed, 17 if large else MOST)[seed % 2 :: 2])
     check_updates(twins, WAYS[seed % 6 :][:1])
 
 
@@ -147,7 +147,7 @@ def test_all_batches_of_a_network_equal_its_nodes(network, dtype, build_name):
 @some_seeds
 def test_batches_of_a_random_graph_equal_its_nodes(seed, dtype, build_name):
     twins = twins_of_seed(seed, dtype)
-    check(twins, some_batches(seed), seed)
+    check(twins, some_batches(seed)[seed % 2 :: 2], seed)
     check_updates(twins, WAYS[seed % 6 :][:1])
 
 

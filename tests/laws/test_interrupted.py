@@ -75,7 +75,7 @@ def check_signals(prepared, tries):
 @ROW
 @pytest.mark.usefixtures("eager_threads")
 def test_a_signal_at_some_moments(prepared):
-    check_signals(prepared, 10)
+    check_signals(prepared, 8)
 
 
 @pytest.mark.full

@@ -1,14 +1,10 @@
 """Parameter files of small graphs all of whose numbers are the same: one that is half written shows."""
 
-import os
 import threading
 
 import numpy as np
-import pytest
 
 import cgraph as CG
-
-posix = pytest.mark.skipif(os.name != "posix", reason="a matter of POSIX")
 
 
 def graph_of(value, size=3):
