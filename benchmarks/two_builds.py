@@ -125,7 +125,7 @@ class Comparison:
 
     def __init__(self, before: str, after: str, wanted: str, effort: Effort) -> None:
         self.places = [before, after]
-        self.wanted = wanted
+        self.requires_grad = wanted
         self.effort = effort
         self.found: dict[Key, list[list[Round]]] = defaultdict(list)
         self.left_out: dict[Key, str] = {}
@@ -138,7 +138,7 @@ class Comparison:
             if one.cgraph == other.cgraph:
                 raise SystemExit(f"Both builds import {one.cgraph}.")
             for index, (key, threads) in enumerate(one.rows):
-                if threads == cores and self.wanted in str(key):
+                if threads == cores and self.requires_grad in str(key):
                     self.run_row(key, index, [one, other])
 
     def run_row(self, key: Key, index: int, builds: list[Build]) -> None:

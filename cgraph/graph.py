@@ -7,8 +7,8 @@ from typing import NoReturn
 
 import numpy as np
 
-from cgraph._execution.batches import Task
-from cgraph._execution.executable import Compiled, alone
+from cgraph._execution.batches import Request
+from cgraph._execution.executable import Executable, alone
 from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
@@ -22,7 +22,7 @@ from cgraph.node import Node, as_node, as_nodes
 from cgraph.parameter import Parameter, own_parameters
 
 
-class Graph(Compiled):
+class Graph(Executable):
     """The ancestors of some nodes, compiled: forward, backward and update in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions and what sits on their channels are computed together; everything
@@ -97,7 +97,7 @@ class Graph(Compiled):
         for node in program.order:
             if node.dtype is not ends[0].dtype:
                 raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")
-        super().__init__(program, *wanted_leaves(program, leaf_grads), layout, workers)
+        super().__init__(program, *leaves_that_require_grad(program, leaf_grads), layout, workers)
 
     # What is there
 
@@ -169,9 +169,9 @@ class Graph(Compiled):
         self._ready = False
         self._gradients = "running"
         if self._calls_python:
-            self._keep_sums()
+            self._snapshot_grads()
         plan.backward(self._whole, self._arena.memory)
-        self._before = None
+        self._grads_before = None
         self._gradients = "full"
 
     @alone
@@ -192,9 +192,9 @@ class Graph(Compiled):
         """
         self._begin("update")
         rate = as_rate("Graph.update", eta, self._dtype)
-        if not self._arena.fresh:
+        if not self._arena.grads_are_zero:
             # When a node's own update raises, the others have learnt, and must not learn the same again.
-            plan.learn(self._learners, self._arena.memory, rate, not self._calls_python)
+            plan.apply_update(self._update_steps, self._arena.memory, rate, not self._calls_python)
 
     # Samples
 
@@ -219,7 +219,7 @@ class Graph(Compiled):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        return self._train("accumulate", feed, lean=False)
+        return self._train("accumulate", feed, parameters_only=False)
 
     @alone
     def step(self, feed: Feed, eta: float) -> Array:
@@ -245,7 +245,7 @@ class Graph(Compiled):
             The nodes belong to a newer Graph.
         """
         rate = as_rate("Graph.step", eta, self._dtype)
-        return self._train("step", feed, lean=True, batch=None, eta=rate)
+        return self._train("step", feed, parameters_only=True, batch=None, eta=rate)
 
     @alone
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
@@ -274,7 +274,11 @@ class Graph(Compiled):
         """
         rate = as_rate("Graph.train", eta, self._dtype)
         return self._train(
-            "train", feed, lean=True, batch=as_size("Graph.train", "batch", batch), eta=rate
+            "train",
+            feed,
+            parameters_only=True,
+            batch=as_size("Graph.train", "batch", batch),
+            eta=rate,
         )
 
     @alone
@@ -306,7 +310,7 @@ class Graph(Compiled):
         """
         self._begin("predict")
         target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._inlets, self._is_live)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._is_live)
         if out is None:
             return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
         self._require_room(out, feeds.size, target)
@@ -320,7 +324,7 @@ class Graph(Compiled):
         if feeds.size == 0:
             self._keep(feeds)
             return out
-        self._run(Task(target, feeds, out))
+        self._run(Request(target, feeds, out))
         if self._gradients == "running":
             self._gradients = "zero"
             self._has_run(target)
@@ -368,7 +372,7 @@ class Graph(Compiled):
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        self._show(one_sample("Graph.sample", kept, number, self._inlets), 0)
+        self._show(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
 
     def _target(self, node: Node | None) -> Node:
         """What predict is to compute."""
@@ -384,7 +388,7 @@ class Graph(Compiled):
         return node
 
 
-def wanted_leaves(
+def leaves_that_require_grad(
     program: Program, leaf_grads: bool | Iterable[Node] | None
 ) -> tuple[frozenset[Node], frozenset[Node]]:
     """The leaves whose gradient full and lean passes compute."""

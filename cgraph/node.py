@@ -198,7 +198,7 @@ class Node(Unfinished):
     def grad(self) -> Array:
         """dL/d(data). Live, as ``data``."""
         if self._graph is not None:
-            self._graph._settle_gradient(self)
+            self._graph._materialise_grad(self)
         return self._grad
 
     @grad.setter

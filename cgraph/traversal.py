@@ -15,10 +15,10 @@ def ancestors(node: Node) -> list[Node]:
     TypeError
         The argument is not a Node.
     """
-    return ancestors_of([as_node("ancestors", "node", node)])
+    return topological_order([as_node("ancestors", "node", node)])
 
 
-def ancestors_of(nodes: Iterable[Node]) -> list[Node]:
+def topological_order(nodes: Iterable[Node]) -> list[Node]:
     """The nodes and everything that they are computed from, each once, inputs before their consumers."""
     order: list[Node] = []
     entered: set[Node] = set()
@@ -74,7 +74,7 @@ def evaluate(node: Node) -> Array:
     >>> CG.evaluate(y)
     array([11.5])
     """
-    order = ancestors_of([as_node("evaluate", "node", node)])
+    order = topological_order([as_node("evaluate", "node", node)])
     for graph in {id(n._graph): n._graph for n in order if n._graph is not None}.values():
         graph._stand_aside()
     for member in passes.below(*order):

@@ -13,18 +13,18 @@ import cgraph as CG
 from benchmarks.measure.timing import Work
 from cgraph import _kernels
 from cgraph._execution import executable
-from cgraph._execution.executors import Way
+from cgraph._execution.executors import Executor
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import RowPort, Step
-from cgraph._lowering.buffers import Access, place_blocks
+from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
-from cgraph._lowering.layout import NEVER, Choice
+from cgraph._lowering.layout import NEVER, LayoutPlan
 from cgraph._lowering.sample_steps import Builder
 
 
 def overwrite_sums(graph: CG.Graph) -> None:
     """Lets the next pass overwrite the gradient sums instead of adding to them, as after an update."""
-    graph._arena.fresh = True
+    graph._arena.grads_are_zero = True
 
 
 class LayerStep:
@@ -36,28 +36,34 @@ class LayerStep:
     def __init__(self, outputs: list[CG.Node], input_gradient: bool, times: int) -> None:
         dtype = outputs[0].dtype
         program = fuse(outputs)
-        data = place_blocks(program, dtype)
-        unit = program.units[-1]
-        inputs, unit.block.wanted = unit.blocks[0], (True, True)
-        inputs.wanted = (input_gradient, input_gradient)
+        data = place_buffers(program, dtype)
+        group = program.groups[-1]
+        inputs, group.buffer.requires_grad = group.buffers[0], (True, True)
+        inputs.requires_grad = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(dtype), dtype)
-        step = builder.step(unit, [Access(inputs, 0, add=False)])
-        regions = (data, data, builder.values, builder.values, builder.scratch)
-        self.arrays = [region.allocate() for region in regions]
+        step = builder.step(group, [Use(inputs, 0, accumulate=False)])
+        allocators = (data, data, builder.parameters, builder.parameters, builder.scratch)
+        self.arrays = [allocator.zeros() for allocator in allocators]
         for array in self.arrays[:3]:
             array[...] = np.random.default_rng(1).normal(size=array.shape)
         self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
         self.times = times
-        self.steps, self.learners = plan.Steps([step] * times), plan.Steps([])
+        self.steps, self.update_steps = plan.Steps([step] * times), plan.Steps([])
 
     def work(self, backward: bool) -> Work:
         """The work of forward passes, and of as many backward passes that overwrite what they compute."""
-        route = plan.Route(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
+        binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
-        task = {"backward": backward, "lean": False, "fresh": True, "batch": 0, "eta": 0.0}
+        request = {
+            "backward": backward,
+            "parameters_only": False,
+            "grads_are_zero": True,
+            "batch": 0,
+            "eta": 0.0,
+        }
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
-            plan.run(plan.prepare(route, route, 1, self.learners, [], out, 1, 1, **task))
+            plan.run(plan.prepare(binding, binding, 1, self.update_steps, [], out, 1, 1, **request))
 
         return Work(passes, self.times)
 
@@ -65,20 +71,32 @@ class LayerStep:
 class GraphSteps:
     """Some steps of a graph, in the layout of its last call, run for many samples in a call."""
 
-    def __init__(self, graph: CG.Graph, way: Way, steps: list[Step]) -> None:
+    def __init__(self, graph: CG.Graph, executor: Executor, steps: list[Step]) -> None:
         self.graph = graph
-        _, outlet = way._parts[None]
-        memory = way._memories[0]
-        self.route = plan.Route(plan.Steps(steps), memory, way.lanes, [], outlet, [], memory)
+        _, fetch_port = executor._parts[None]
+        memory = executor._memories[0]
+        self.binding = plan.Binding(
+            plan.Steps(steps), memory, executor.lanes, [], fetch_port, [], memory
+        )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
         """The work of a forward pass, or of a forward and a backward pass, in which the steps may learn at once."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
-        task = {"backward": backward, "lean": True, "fresh": True, "batch": int(learn), "eta": eta}
-        route, learners = self.route, self.graph._learners
+        request = {
+            "backward": backward,
+            "parameters_only": True,
+            "grads_are_zero": True,
+            "batch": int(learn),
+            "eta": eta,
+        }
+        binding, update_steps = self.binding, self.graph._update_steps
 
         def passes() -> None:
-            plan.run(plan.prepare(route, route, 1, learners, [], out, samples, samples, **task))
+            plan.run(
+                plan.prepare(
+                    binding, binding, 1, update_steps, [], out, samples, samples, **request
+                )
+            )
 
         return Work(passes, samples)
 
@@ -86,12 +104,12 @@ class GraphSteps:
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """All steps of a graph that has been run, and each alone, by the nodes that it computes."""
     lanes = list(graph._batches._lanes.values())  # made by the first batch that wants them
-    way = lanes[0] if lanes else graph._batches._samples
-    found = {"all": GraphSteps(graph, way, [*way.steps.values(), way._end()])}
-    for unit, step in way.steps.items():
-        node = unit.nodes[0]
-        name = f"{len(found)}: {len(unit.nodes)} × {type(node).__name__}, {node.size}"
-        found[name] = GraphSteps(graph, way, [step])
+    executor = lanes[0] if lanes else graph._batches._samples
+    found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
+    for group, step in executor.steps.items():
+        node = group.nodes[0]
+        name = f"{len(found)}: {len(group.nodes)} × {type(node).__name__}, {node.size}"
+        found[name] = GraphSteps(graph, executor, [step])
     return found
 
 
@@ -100,21 +118,21 @@ def runs_over_lanes(graph: CG.Graph) -> bool:
     return bool(graph._batches._lanes)
 
 
-def layout_choices(line: int) -> dict[str, Choice | None]:
+def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
     """The layouts that can be chosen with `line` samples in a cache line; None for what the rule says."""
     return {
-        "samples": Choice(1, 1, NEVER, 1.0),
-        f"lanes of {line}": Choice(line, line, 1, 1.0),
-        f"lanes of up to {4 * line}": Choice(4 * line, line, 1, 1.0),
+        "samples": LayoutPlan(1, 1, NEVER, 1.0),
+        f"lanes of {line}": LayoutPlan(line, line, 1, 1.0),
+        f"lanes of up to {4 * line}": LayoutPlan(4 * line, line, 1, 1.0),
         "chosen": None,
     }
 
 
 @contextmanager
-def chosen_layout(choice: Choice | None) -> Iterator[None]:
+def chosen_layout(layout_plan: LayoutPlan | None) -> Iterator[None]:
     """Inside, a Graph that is built gets this layout."""
-    if choice is None:
+    if layout_plan is None:
         yield
     else:
-        with mock.patch.object(executable, "choose", return_value=choice):
+        with mock.patch.object(executable, "choose_layout", return_value=layout_plan):
             yield

@@ -11,13 +11,13 @@ import numpy as np
 
 from cgraph import _kernels
 from cgraph._execution.arena import Arena
-from cgraph._execution.batches import Batches, Task
-from cgraph._execution.executors import Lanes, Lowered, Samples
-from cgraph._execution.feeds import Feed, Feeds, Kept, as_feeds, inlets_of
+from cgraph._execution.batches import Batches, Request
+from cgraph._execution.executors import LaneExecutor, Lowered, SampleExecutor
+from cgraph._execution.feeds import Feed, Feeds, Kept, as_feeds, feed_specs
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
-from cgraph._lowering.buffers import accesses, mark_wanted, place_blocks
-from cgraph._lowering.layout import LayoutName, choose
+from cgraph._lowering.buffers import mark_requires_grad, place_buffers, uses
+from cgraph._lowering.layout import LayoutName, choose_layout
 from cgraph._lowering.program import Kind, Program
 from cgraph._lowering.sample_steps import Builder
 from cgraph._propagation import passes
@@ -29,7 +29,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 # What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
 # none: nothing, since the samples of a batch do not pass through it; running: what the array holds at the moment, and
 # zeros if the call that is running does not come to its end.
-Gradients = Literal["live", "zero", "full", "lean", "none", "running"]
+Gradients = Literal["live", "zero", "full", "parameters_only", "none", "running"]
 
 
 def alone(method: Method) -> Method:
@@ -37,7 +37,7 @@ def alone(method: Method) -> Method:
     name = f"Graph.{method.__name__}"
 
     @wraps(method)
-    def guarded(self: Compiled, *args: Any, **kwargs: Any) -> Any:
+    def guarded(self: Executable, *args: Any, **kwargs: Any) -> Any:
         return plan.exclusively(
             self._arena.memory, name, self._complete, method, self, *args, **kwargs
         )
@@ -45,7 +45,7 @@ def alone(method: Method) -> Method:
     return cast("Method", guarded)
 
 
-class Compiled:
+class Executable:
     """A program, compiled; the nodes know it as `_graph`.
 
     Parameters
@@ -64,40 +64,42 @@ class Compiled:
         self,
         program: Program,
         full: frozenset[Node],
-        lean: frozenset[Node],
+        parameters_only: frozenset[Node],
         layout: LayoutName,
         threads: int,
     ) -> None:
         ends, dtype = program.outputs, program.outputs[0].dtype
         kernels = _kernels.build(dtype)
-        mark_wanted(program, full, lean)
-        data = place_blocks(program, dtype)
+        mark_requires_grad(program, full, parameters_only)
+        data = place_buffers(program, dtype)
         builder = Builder(kernels, dtype)
-        inputs = accesses(program)
-        steps = {u: builder.step(u, inputs[u]) for u in program.units if u.kind is not Kind.LEAF}
+        inputs = uses(program)
+        steps = {u: builder.step(u, inputs[u]) for u in program.groups if u.kind is not Kind.LEAF}
         self._program = program
         self._dtype = dtype
         self._arena = Arena(program, builder, data)
-        self._samples = Samples(program, self._arena, builder, data, steps)
+        self._samples = SampleExecutor(program, self._arena, builder, data, steps)
         self._whole = self._samples.whole()
-        self._calls_python = any(u.kind is Kind.PYTHON for u in program.units)
-        lowered = Lowered(inputs, builder.values_at)
-        self._choice = choose(program, layout, self._calls_python)
+        self._calls_python = any(u.kind is Kind.PYTHON for u in program.groups)
+        lowered = Lowered(inputs, builder.parameters_offset)
+        self._layout_plan = choose_layout(program, layout, self._calls_python)
         self._batches = Batches(
             self._samples,
-            partial(Lanes, self._samples, kernels, lowered),
-            self._choice,
+            partial(LaneExecutor, self._samples, kernels, lowered),
+            self._layout_plan,
             threads,
             self._calls_python,
         )
-        self._learners = plan.Steps(self._arena.learners())
+        self._update_steps = plan.Steps(self._arena.update_steps())
         self._is_loss = len(ends) == 1 and ends[0].size == 1
-        self._inlets = inlets_of(program.leaves)
+        self._feed_specs = feed_specs(program.leaves)
         self._last: Kept | None = None
         self._stale = False
         self._gradients: Gradients = "live"
         self._ready = False
-        self._before: Snapshot | None = None  # the gradient sums with which the running batch began
+        self._grads_before: Snapshot | None = (
+            None  # the gradient sums with which the running batch began
+        )
         self._has_computed = False  # since the last forward pass of the nodes
         store(self._arena.move_in(self))
         for node in ends:
@@ -108,15 +110,15 @@ class Compiled:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self._arena.begin()
         if self._calls_python:
-            self._arena.settle_sums()  # since an own node may look at the sums of others
+            self._arena.materialise_grads()  # since an own node may look at the sums of others
 
     def _complete(self) -> None:
         """After each method, whatever has ended it; again, if a signal interrupts it."""
-        if self._before is not None:
+        if self._grads_before is not None:
             # Sums that count as 0 need not be put back; and what learns from them has ended what began with them.
-            if not (self._arena.fresh or self._arena.memory.learning):
-                self._arena.put_back_sums(self._before)
-            self._before = None
+            if not (self._arena.grads_are_zero or self._arena.memory.updating):
+                self._arena.restore_grads(self._grads_before)
+            self._grads_before = None
         if self._gradients == "running":
             self._gradients = "zero"
         if not self._stale:
@@ -132,40 +134,47 @@ class Compiled:
             )
 
     def _train(
-        self, method: str, feed: Feed, lean: bool, batch: int | None = 0, eta: float = 0.0
+        self,
+        method: str,
+        feed: Feed,
+        parameters_only: bool,
+        batch: int | None = 0,
+        eta: float = 0.0,
     ) -> Array:
         """batch: samples to an update; 0 for none, None for all of them."""
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._inlets, self._is_live)
+        feeds = as_feeds(f"Graph.{method}", feed, self._feed_specs, self._is_live)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
             self._keep(feeds)
             return losses
         if batch is None:
             batch = feeds.size
-        task = Task(None, feeds, losses, True, lean, batch, eta)
-        self._run(task)
+        request = Request(None, feeds, losses, True, parameters_only, batch, eta)
+        self._run(request)
         if self._gradients == "running":
-            self._gradients = "lean" if lean else "full"
+            self._gradients = "parameters_only" if parameters_only else "full"
             self._has_run()
         return losses
 
-    def _run(self, task: Task) -> None:
+    def _run(self, request: Request) -> None:
         """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one.
 
         An exception leaves the parameters as the last update of a whole batch has left them, and the gradient sums as
         they were when the next batch began.
         """
         self._start("running")
-        self._keep(task.feeds)
-        if task.backward and not (self._arena.memory.fresh or self._batches.is_short(task)):
-            self._keep_sums()
-        one_by_one = self._batches.run(task, self._learners, self._before)
-        self._before = None
+        self._keep(request.feeds)
+        if request.backward and not (
+            self._arena.memory.grads_are_zero or self._batches.is_short(request)
+        ):
+            self._snapshot_grads()
+        one_by_one = self._batches.run(request, self._update_steps, self._grads_before)
+        self._grads_before = None
         if not one_by_one:
-            self._feed_leaves(task.feeds, task.feeds.size - 1)
+            self._feed_leaves(request.feeds, request.feeds.size - 1)
             self._gradients = "none"
 
     def _start(self, gradients: Gradients) -> None:
@@ -176,18 +185,18 @@ class Compiled:
         for node in self._program.outputs:
             node._has_run = False
 
-    def _keep_sums(self) -> None:
+    def _snapshot_grads(self) -> None:
         """Before gradients are added to sums that do not count as 0 by what an exception may end halfway."""
         before = Snapshot()
-        before.add_array(self._arena.sums)
-        self._add_own_sums(before)
-        self._before = before
+        before.add_array(self._arena.parameter_grads)
+        self._snapshot_python_grads(before)
+        self._grads_before = before
 
-    def _add_own_sums(self, snapshot: Snapshot) -> None:
+    def _snapshot_python_grads(self, snapshot: Snapshot) -> None:
         """Keeps the gradient sums of nodes that are computed in Python, which may put another array in their place."""
-        for unit in self._program.units:
-            if unit.kind is Kind.PYTHON:
-                (node,) = unit.nodes
+        for group in self._program.groups:
+            if group.kind is Kind.PYTHON:
+                (node,) = group.nodes
                 for _, name in node._parameters:
                     if name in vars(node):
                         snapshot.add_held_array(node, name)
@@ -204,7 +213,7 @@ class Compiled:
             return True
         if not self._calls_python:
             return False
-        own = [u.nodes[0] for u in self._program.units if u.kind is Kind.PYTHON]
+        own = [u.nodes[0] for u in self._program.groups if u.kind is Kind.PYTHON]
         held = [getattr(node, name) for node in own for pair in node._parameters for name in pair]
         return any(np.may_share_memory(array, each) for each in held)
 
@@ -229,8 +238,8 @@ class Compiled:
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
         """One sample into the nodes' own arrays."""
-        inlets = self._samples.inlets(feeds.leaves)
-        plan.feed(self._arena.memory, inlets, feeds.arrays, number)
+        feed_ports = self._samples.feed_ports(feeds.leaves)
+        plan.feed(self._arena.memory, feed_ports, feeds.arrays, number)
 
     def _show(self, feeds: Feeds, number: int) -> None:
         """One sample in the nodes' own arrays, and its gradients."""
@@ -246,13 +255,13 @@ class Compiled:
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
         """Runs a backward pass whose gradient sums are dropped."""
-        self._add_own_sums(snapshot)
+        self._snapshot_python_grads(snapshot)
         memory, _sums = self._arena.memory_aside()
         plan.backward(self._whole, memory)
 
     # What the nodes ask for
 
-    def _settle_gradient(self, node: Node) -> None:
+    def _materialise_grad(self, node: Node) -> None:
         """Before a node's gradient is read."""
         if self._gradients == "zero":
             self._arena.grad[...] = 0
@@ -261,22 +270,24 @@ class Compiled:
             raise RuntimeError(
                 f"{type(node).__name__}: grad is not kept for a batch; Graph.sample(i) computes that of one sample"
             )
-        elif self._gradients in ("full", "lean"):
-            wanted = self._program.where[node][0].wanted[self._gradients == "lean"]
-            if not wanted:
+        elif self._gradients in ("full", "parameters_only"):
+            requires_grad = self._program.where[node][0].requires_grad[
+                self._gradients == "parameters_only"
+            ]
+            if not requires_grad:
                 raise RuntimeError(
                     f"{type(node).__name__}: grad was not computed, since the Graph was built with leaf_grads that "
                     "leave it out"
                 )
 
-    def _lend_values(self) -> None:
-        self._arena.lend_values()
+    def _expose_parameters(self) -> None:
+        self._arena.expose_parameters()
 
-    def _lend_sums(self) -> None:
-        self._arena.lend_sums()
+    def _expose_grads(self) -> None:
+        self._arena.expose_grads()
 
-    def _show_values(self) -> None:
-        self._arena.show_values()
+    def _refresh_parameters(self) -> None:
+        self._arena.refresh_parameters()
 
     def _hand_over(self) -> None:
         """Before a node's own method runs within a pass: what it may read of others is up to date."""
@@ -284,7 +295,7 @@ class Compiled:
 
     def _take_back(self) -> None:
         """Reads what a node's own method may have written into arrays of other nodes."""
-        self._arena.read_lent()
+        self._arena.read_exposed()
 
     def _give_way(self) -> None:
         """Before a pass of the nodes themselves."""
@@ -292,8 +303,8 @@ class Compiled:
             self._arena.grad[...] = 0
         self._gradients = "live"
         self._ready = False
-        self._arena.lend_values()
-        self._arena.lend_sums()
+        self._arena.expose_parameters()
+        self._arena.expose_grads()
 
     def _follow(self) -> None:
         """Before a node is computed in a forward pass of the nodes themselves."""
@@ -305,7 +316,7 @@ class Compiled:
         if self._arena.memory.busy:
             raise RuntimeError("evaluate: nodes must not belong to a Graph that is running")
         self._ready = False
-        self._arena.show_values()
+        self._arena.refresh_parameters()
 
     def _gradients_are_zero(self) -> bool:
         """Whether gradients count as 0, whatever the arrays hold."""
@@ -320,8 +331,8 @@ class Compiled:
         """Before the nodes are cut: from now on they do not keep this Graph alive, and outlive it."""
         owned = [node for node in self._program.order if node._graph is self]
         # Both stay lent, so that the nodes' own arrays are up to date whenever this Graph ends.
-        self._arena.lend_values()
-        self._arena.lend_sums()
+        self._arena.expose_parameters()
+        self._arena.expose_grads()
         grad, nodes = self._arena.grad, weakref.WeakSet(owned)
 
         def forget(gone: object) -> None:
@@ -333,6 +344,6 @@ class Compiled:
         known = weakref.proxy(self, forget)
         store([(("_graph",), [(node, known) for node in owned])])
 
-    def _itself(self) -> Compiled:
+    def _itself(self) -> Executable:
         """Returns this Graph, where the caller may have a weak proxy of it."""
         return self

@@ -27,24 +27,24 @@ class Feeds(NamedTuple):
 
 
 # For each leaf its dtype, and what a sample of it may look like.
-Inlets = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
+FeedSpecs = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
 
 
-def inlets_of(leaves: Iterable[Node]) -> Inlets:
+def feed_specs(leaves: Iterable[Node]) -> FeedSpecs:
     """Returns, for each leaf, the dtype and the shapes of a sample that it may be fed."""
     return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
 
 
-def as_feeds(owner: str, feed: Feed, inlets: Inlets, is_live: Callable[[Array], bool]) -> Feeds:
+def as_feeds(owner: str, feed: Feed, specs: FeedSpecs, is_live: Callable[[Array], bool]) -> Feeds:
     """The samples of each fed leaf; an array to whose memory a call may write, for which is_live asks, is copied."""
     if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
     arrays = []
     counts = set()
     for leaf, value in feed.items():
-        if leaf not in inlets:
+        if leaf not in specs:
             raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
-        dtype, shapes = inlets[leaf]
+        dtype, shapes = specs[leaf]
         array: Any = value
         fits = (
             type(array) is np.ndarray and array.dtype is dtype and array.flags.num & PLAIN == PLAIN
@@ -74,12 +74,12 @@ def as_feeds(owner: str, feed: Feed, inlets: Inlets, is_live: Callable[[Array], 
 Kept = tuple[Sequence[Node], Sequence[object], int]
 
 
-def one_sample(owner: str, kept: Kept, number: int, inlets: Inlets) -> Feeds:
+def one_sample(owner: str, kept: Kept, number: int, specs: FeedSpecs) -> Feeds:
     """Copies of one row of each object; of one that is neither an array nor a list, all rows are converted anew."""
     leaves, given, _ = kept
     arrays = []
     for leaf, value in zip(leaves, given, strict=True):
-        dtype, shapes = inlets[leaf]
+        dtype, shapes = specs[leaf]
         name = f"feed of {leaf!r}"
         rows: Any = (
             value if isinstance(value, (np.ndarray, list, tuple)) else as_real(owner, name, value)

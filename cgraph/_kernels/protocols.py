@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.step import Port, Step
 
 Array = npt.NDArray[np.floating[Any]]
@@ -14,7 +14,7 @@ Counts = npt.NDArray[np.uintc]
 Offsets = npt.NDArray[np.intp]
 Connected = npt.NDArray[np.uint8]
 # Offset, distance of elements, whether to add to the gradient, whether it is wanted: always, in lean passes.
-Place = tuple[int, int, bool, bool, bool]
+Operand = tuple[int, int, bool, bool, bool]
 
 
 class Affine(Protocol):
@@ -24,35 +24,47 @@ class Affine(Protocol):
         self, x: Array, b: float, g: Array, packed: Array, dw: Array
     ) -> None: ...
     def AffineStep(
-        self, x: Place, d: Place, m: int, n: int, values_at: int, bias: float
+        self, x: Operand, d: Operand, m: int, n: int, parameters_offset: int, bias: float
     ) -> Step: ...
 
 
 class Concatenation(Protocol):
     def concatenation_forward(self, xs: list[Array], d: Array) -> None: ...
     def concatenation_backward(self, g: Array, dxs: list[Array]) -> None: ...
-    def ConcatenationStep(self, inputs: Offsets, d: Place) -> Step: ...
+    def ConcatenationStep(self, inputs: Offsets, d: Operand) -> Step: ...
 
 
 class Convolution(Protocol):
-    def convolution2d_scratch(self, window: Window, channels: int) -> int: ...
+    def convolution2d_scratch(self, geometry: FilterGeometry, channels: int) -> int: ...
     def convolution2d_forward(
-        self, xs: list[Array], w: Array, taps: Offsets, window: Window, scratch: Array, d: Array
+        self,
+        xs: list[Array],
+        w: Array,
+        taps: Offsets,
+        geometry: FilterGeometry,
+        scratch: Array,
+        d: Array,
     ) -> None: ...
     def convolution2d_backward_input(
-        self, w: Array, g: Array, window: Window, scratch: Array, dxs: list[Array]
+        self, w: Array, g: Array, geometry: FilterGeometry, scratch: Array, dxs: list[Array]
     ) -> None: ...
     def convolution2d_backward_kernel(
-        self, xs: list[Array], g: Array, taps: Offsets, window: Window, scratch: Array, dw: Array
+        self,
+        xs: list[Array],
+        g: Array,
+        taps: Offsets,
+        geometry: FilterGeometry,
+        scratch: Array,
+        dw: Array,
     ) -> None: ...
     def ConvolutionStep(
         self,
-        window: Window,
+        geometry: FilterGeometry,
         inputs: Offsets,
-        d: Place,
+        d: Operand,
         taps: Offsets,
-        values_at: int,
-        scratch_at: int,
+        parameters_offset: int,
+        scratch_offset: int,
     ) -> Step: ...
 
 
@@ -69,42 +81,47 @@ class Elementwise(Protocol):
     def tanh_backward(self, d: Array, g: Array, dx: Array) -> None: ...
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
     def add_up(self, s: Array, others: list[Array]) -> None: ...
-    def ElementwiseStep(self, op: str, n: int, inputs: Sequence[Place], d: Place) -> Step: ...
-    def DescentStep(self, n: int) -> Step: ...
-    def EndStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
+    def ElementwiseStep(self, op: str, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
+    def SGDStep(self, n: int) -> Step: ...
+    def SeedStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
 
 
 class ChannelsConvolutionGroup(Protocol):
     def convolution_group_scratch(
-        self, window: Window, c_in: int, c_out: int, pitch: int
+        self, geometry: FilterGeometry, c_in: int, c_out: int, pitch: int
     ) -> int: ...
     def ConvolutionGroupStep(
         self,
-        window: Window,
+        geometry: FilterGeometry,
         inputs: Offsets,
-        d: Place,
+        d: Operand,
         c_out: int,
-        values_at: int,
-        scratch_at: int,
+        parameters_offset: int,
+        scratch_offset: int,
         connected: Connected | None,
     ) -> Step: ...
 
 
 class LanesLayer(Protocol):
     def lane_layer_scratch(
-        self, window: Window, lanes: int, c_in: int, c_out: int, connected: Connected | None
+        self,
+        geometry: FilterGeometry,
+        lanes: int,
+        c_in: int,
+        c_out: int,
+        connected: Connected | None,
     ) -> int: ...
     def LaneLayerStep(
         self,
-        window: Window,
+        geometry: FilterGeometry,
         lanes: int,
         inputs: Offsets,
-        d: Place,
+        d: Operand,
         c_out: int,
-        values_at: int,
-        scratch_at: int,
-        tap_step: int,
-        channel_step: int,
+        parameters_offset: int,
+        scratch_offset: int,
+        tap_stride: int,
+        channel_stride: int,
         pitch: int,
         bias: float,
         connected: Connected | None,
@@ -117,27 +134,27 @@ class LanesPorts(Protocol):
 
 class LanesReduction(Protocol):
     def LaneReductionStep(
-        self, op: str, m: int, lanes: int, inputs: Sequence[Place], d: Place
+        self, op: str, m: int, lanes: int, inputs: Sequence[Operand], d: Operand
     ) -> Step: ...
 
 
 class Pooling(Protocol):
     def max_pooling_forward(
-        self, x: Array, window: Window, pad_value: float, d: Array, count: Counts
+        self, x: Array, geometry: FilterGeometry, pad_value: float, d: Array, count: Counts
     ) -> None: ...
     def max_pooling_backward(
-        self, x: Array, d: Array, count: Counts, window: Window, g: Array, dx: Array
+        self, x: Array, d: Array, count: Counts, geometry: FilterGeometry, g: Array, dx: Array
     ) -> None: ...
-    def average_pooling_forward(self, x: Array, window: Window, d: Array) -> None: ...
-    def average_pooling_backward(self, g: Array, window: Window, dx: Array) -> None: ...
+    def average_pooling_forward(self, x: Array, geometry: FilterGeometry, d: Array) -> None: ...
+    def average_pooling_backward(self, g: Array, geometry: FilterGeometry, dx: Array) -> None: ...
     def PoolingStep(
         self,
-        window: Window,
+        geometry: FilterGeometry,
         average: bool,
         pad_value: float,
         channels: int,
-        x: Place,
-        d: Place,
+        x: Operand,
+        d: Operand,
         images: int = 1,
         rectified: bool = False,
     ) -> Step: ...
@@ -154,4 +171,4 @@ class Reduction(Protocol):
     def norm2_backward(self, x: Array, d: Array, g: Array, dx: Array) -> None: ...
     def softmax_forward(self, x: Array, d: Array) -> None: ...
     def softmax_backward(self, d: Array, g: Array, dx: Array) -> None: ...
-    def ReductionStep(self, op: str, m: int, inputs: Sequence[Place], d: Place) -> Step: ...
+    def ReductionStep(self, op: str, m: int, inputs: Sequence[Operand], d: Operand) -> Step: ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cgraph._lowering.program import VECTOR_BYTES, Kind, Unit
+from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.elementwise import Sigmoid, Tanh
 from cgraph.nodes.reduction import CEE, Softmax
@@ -23,51 +23,51 @@ LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
 STEP = 12.0  # to begin a step
 
 
-def multiply_adds(unit: Unit) -> int:
+def multiply_adds(group: FusedGroup) -> int:
     """Multiplications and additions of a forward pass, two of which are one."""
-    nodes: Any = unit.nodes
-    if unit.kind is Kind.CONVOLUTION:
+    nodes: Any = group.nodes
+    if group.kind is Kind.CONVOLUTION:
         return sum(node.size * node._kernel.size for node in nodes)
     if isinstance(nodes[0], Affine):
         return int(nodes[0]._weight.size)
     return 0
 
 
-def sample_cost(unit: Unit, work: int) -> float:
+def sample_cost(group: FusedGroup, work: int) -> float:
     """Nanoseconds, about, of a unit's forward pass, one sample at a time; work: its multiply-adds."""
-    nodes: Any = unit.nodes
+    nodes: Any = group.nodes
     scale: float = nodes[0].dtype.itemsize / 4
-    if unit.kind is Kind.LEAF:
+    if group.kind is Kind.LEAF:
         return 0.0
     if isinstance(nodes[0], Affine):
         far = work * nodes[0].dtype.itemsize > FAR_BYTES
         return STEP + work * scale * (FAR_WEIGHT if far else WEIGHT)
-    if unit.kind is Kind.CONVOLUTION:
-        moved = unit.elements * scale * ELEMENT
-        return STEP + work * scale * MULTIPLY_ADD * slowness(unit) + moved
-    return STEP + unit.elements * scale * ELEMENT + library_calls(unit)
+    if group.kind is Kind.CONVOLUTION:
+        moved = group.elements * scale * ELEMENT
+        return STEP + work * scale * MULTIPLY_ADD * slowness(group) + moved
+    return STEP + group.elements * scale * ELEMENT + library_calls(group)
 
 
-def slowness(unit: Unit) -> float:
+def slowness(group: FusedGroup) -> float:
     """How much slower a multiply-add of convolutions is for one sample."""
-    count, pitch = len(unit.nodes), unit.block.pitch
+    count, pitch = len(group.nodes), group.buffer.pitch
     if count == 1:
         return ALONE
-    narrow = pitch * unit.nodes[0].dtype.itemsize <= VECTOR_BYTES
+    narrow = pitch * group.nodes[0].dtype.itemsize <= VECTOR_BYTES
     return pitch / count * (NARROW if narrow else 1)
 
 
-def lane_cost(unit: Unit, work: int, lanes: int, far: bool) -> float:
+def lane_cost(group: FusedGroup, work: int, lanes: int, far: bool) -> float:
     """Nanoseconds, about, of a unit's forward pass over lanes; far: whether all data are out of near caches."""
-    scale = unit.nodes[0].dtype.itemsize / 4
-    if unit.kind is Kind.LEAF:
+    scale = group.nodes[0].dtype.itemsize / 4
+    if group.kind is Kind.LEAF:
         return 0.0
     element = FAR_LANE_ELEMENT if far else LANE_ELEMENT
-    moved = unit.elements * scale * element + library_calls(unit)
+    moved = group.elements * scale * element + library_calls(group)
     return STEP / lanes + work * scale * MULTIPLY_ADD + moved
 
 
-def library_calls(unit: Unit) -> float:
+def library_calls(group: FusedGroup) -> float:
     """Nanoseconds, about, of a unit's calls of exp, log and tanh."""
-    calls = isinstance(unit.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
-    return LIBRARY_CALL * len(unit.nodes) * unit.inputs[0].size if calls else 0.0
+    calls = isinstance(group.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
+    return LIBRARY_CALL * len(group.nodes) * group.inputs[0].size if calls else 0.0

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
 
-from cgraph._kernels.common.geometry import Window
-from cgraph._lowering.program import Block, Kind, Program, Unit
+from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
@@ -58,17 +58,17 @@ def fuse(outputs: Sequence[Node]) -> Program:
         require_fit(node)
     for level in levels(program.order):
         if len(level) == 1:
-            program.append(Unit(kind_of(level[0]), (level[0],), tuple(level[0].backward)))
+            program.append(FusedGroup(kind_of(level[0]), (level[0],), tuple(level[0].backward)))
             continue
-        for unit in units(program, level):
-            program.append(unit)
+        for group in groups_of(program, level):
+            program.append(group)
     # In order; a dict, since it is asked whether it contains a node.
-    leaves = {unit.nodes[0] for unit in program.units if unit.kind is Kind.LEAF}
+    leaves = {group.nodes[0] for group in program.groups if group.kind is Kind.LEAF}
     program.leaves = dict.fromkeys(node for node in program.order if node in leaves)
     return program
 
 
-def units(program: Program, level: Sequence[Node]) -> Iterator[Unit]:
+def groups_of(program: Program, level: Sequence[Node]) -> Iterator[FusedGroup]:
     families: dict[tuple[Kind, Hashable], list[Node]] = {}
     for node in level:
         kind = kind_of(node)
@@ -77,53 +77,53 @@ def units(program: Program, level: Sequence[Node]) -> Iterator[Unit]:
         ):
             families.setdefault(family(program, kind, node), []).append(node)
         else:
-            yield Unit(kind, (node,), tuple(node.backward))
+            yield FusedGroup(kind, (node,), tuple(node.backward))
     for (kind, _), nodes in families.items():
         if kind is Kind.CHANNEL:
             yield from over_channels(program, nodes)
         elif len(nodes) > 1:
             yield from siblings(program, nodes)
         else:
-            yield Unit(kind, nodes, tuple(nodes[0].backward))
+            yield FusedGroup(kind, nodes, tuple(nodes[0].backward))
 
 
 def family(program: Program, kind: Kind, node: Node) -> tuple[Kind, Hashable]:
     """The same for nodes that may become one step."""
-    window = geometry(getattr(node, "_window", None))
+    geometry = geometry_key(getattr(node, "_geometry", None))
     if kind is Kind.CONVOLUTION:
-        block = common_block(program, node.backward)
-        source = tuple(map(id, node.backward)) if block is None else id(block)
-        return kind, (window, source)
-    blocks = tuple(id(program.where[x][0]) for x in node.backward)
-    return kind, (type(node), blocks, window, getattr(node, "_pad_value", None))
+        buffer = common_buffer(program, node.backward)
+        source = tuple(map(id, node.backward)) if buffer is None else id(buffer)
+        return kind, (geometry, source)
+    buffers = tuple(id(program.where[x][0]) for x in node.backward)
+    return kind, (type(node), buffers, geometry, getattr(node, "_pad_value", None))
 
 
-def common_block(program: Program, channels: Sequence[Node]) -> Block | None:
+def common_buffer(program: Program, channels: Sequence[Node]) -> Buffer | None:
     """The group that all channels belong to, each of them once."""
-    block = program.where[channels[0]][0]
-    indices = {index for b, index in map(program.where.__getitem__, channels) if b is block}
-    return block if len(block.nodes) > 1 and len(indices) == len(channels) else None
+    buffer = program.where[channels[0]][0]
+    indices = {index for b, index in map(program.where.__getitem__, channels) if b is buffer}
+    return buffer if len(buffer.nodes) > 1 and len(indices) == len(channels) else None
 
 
-def siblings(program: Program, nodes: Sequence[Node]) -> Iterator[Unit]:
+def siblings(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
     """One unit that reads a whole group; where that has few connections, one for each set of inputs."""
-    block = common_block(program, nodes[0].backward)
-    if block is not None:
+    buffer = common_buffer(program, nodes[0].backward)
+    if buffer is not None:
         connections = sum(len(node.backward) for node in nodes)
-        if connections >= FEWEST * len(block.nodes) * len(nodes):
-            yield Unit(Kind.CONVOLUTION, nodes, block.nodes, [block])
+        if connections >= FEWEST * len(buffer.nodes) * len(nodes):
+            yield FusedGroup(Kind.CONVOLUTION, nodes, buffer.nodes, [buffer])
             return
     same: dict[tuple[Node, ...], list[Node]] = {}
     for node in nodes:
         same.setdefault(tuple(node.backward), []).append(node)
-    yield from (Unit(Kind.CONVOLUTION, group, inputs) for inputs, group in same.items())
+    yield from (FusedGroup(Kind.CONVOLUTION, group, inputs) for inputs, group in same.items())
 
 
-def over_channels(program: Program, nodes: Sequence[Node]) -> Iterator[Unit]:
+def over_channels(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
     """A unit for each set of nodes that reads every channel of a group once; one for each other node."""
-    blocks = [program.where[x][0] for x in nodes[0].backward]
-    count = len(blocks[0].nodes)
-    grouped = all(len(block.nodes) == count for block in blocks)
+    buffers = [program.where[x][0] for x in nodes[0].backward]
+    count = len(buffers[0].nodes)
+    grouped = all(len(buffer.nodes) == count for buffer in buffers)
     sets: list[dict[int, Node]] = []
     found: dict[int, int] = {}  # in how many sets but one each channel is
     alone = []
@@ -140,10 +140,10 @@ def over_channels(program: Program, nodes: Sequence[Node]) -> Iterator[Unit]:
     for members in sets:
         if len(members) == count:
             ordered = [members[channel] for channel in range(count)]
-            yield Unit(Kind.CHANNEL, ordered, [x for b in blocks for x in b.nodes], blocks)
+            yield FusedGroup(Kind.CHANNEL, ordered, [x for b in buffers for x in b.nodes], buffers)
         else:
             alone += members.values()
-    yield from (Unit(Kind.CHANNEL, (node,), tuple(node.backward)) for node in alone)
+    yield from (FusedGroup(Kind.CHANNEL, (node,), tuple(node.backward)) for node in alone)
 
 
 def kind_of(node: Node) -> Kind:
@@ -202,30 +202,30 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
     return result
 
 
-def geometry(window: Window | None) -> Hashable:
+def geometry_key(geometry: FilterGeometry | None) -> Hashable:
     """The same for windows that move alike."""
-    w = window
+    w = geometry
     return w and (w.m_h, w.m_w, w.k_h, w.k_w, w.n_h, w.n_w, w.s, w.p, w.q)
 
 
-def rectifiers(program: Program, units: Sequence[Unit]) -> dict[Unit, Unit]:
+def rectifiers(program: Program, groups: Sequence[FusedGroup]) -> dict[FusedGroup, FusedGroup]:
     """Max poolings that can be computed with the ReLU above them, since nobody else reads it, or what it reads."""
-    pools = [unit for unit in units if type(unit.nodes[0]) is MaxPooling2d]
+    pools = [group for group in groups if type(group.nodes[0]) is MaxPooling2d]
     if not pools:
         return {}
-    made: dict[Block | None, Unit] = {unit.block: unit for unit in units}
+    made: dict[Buffer | None, FusedGroup] = {group.buffer: group for group in groups}
     readers = Counter(program.where[node][0] for node in program.outputs)
-    for unit in program.units:
-        readers.update(program.blocks_above(unit))
+    for group in program.groups:
+        readers.update(program.buffers_above(group))
 
-    def own_block(unit: Unit) -> Block | None:
+    def own_buffer(group: FusedGroup) -> Buffer | None:
         """What a unit with one input reads, if nobody else does: then it reads all channels."""
-        (block,) = program.blocks_above(unit)
-        return block if readers[block] == 1 else None
+        (buffer,) = program.buffers_above(group)
+        return buffer if readers[buffer] == 1 else None
 
     found = {}
     for pool in pools:
-        relu = made.get(own_block(pool))
-        if relu and type(relu.nodes[0]) is ReLU and own_block(relu):
+        relu = made.get(own_buffer(pool))
+        if relu and type(relu.nodes[0]) is ReLU and own_buffer(relu):
             found[pool] = relu
     return found

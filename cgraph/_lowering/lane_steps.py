@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from cgraph._kernels import Build
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.step import Step
-from cgraph._lowering.buffers import Access, Place, Region
-from cgraph._lowering.program import Block, Unit
+from cgraph._lowering.buffers import Allocator, Operand, Use
+from cgraph._lowering.program import Buffer, FusedGroup
 from cgraph._lowering.sample_steps import connected, pooling_of
 from cgraph._validation import DType
 from cgraph.node import Node
@@ -23,7 +23,7 @@ from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
-ONE_ELEMENT = Window(1, 1, 1, 1, 1, 1, 1, 0, 0)
+ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
 
 
 @dataclass
@@ -39,124 +39,134 @@ class LaneBuilder:
     kernels: Build
     dtype: DType
     lanes: int
-    values_at: dict[Unit, int]
-    data: Region = field(init=False)
-    scratch: Region = field(init=False)
-    at: dict[Block, int] = field(default_factory=dict)
+    parameters_offset: dict[FusedGroup, int]
+    data: Allocator = field(init=False)
+    scratch: Allocator = field(init=False)
+    offsets: dict[Buffer, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.data = Region(self.dtype)
-        self.scratch = Region(self.dtype)
+        self.data = Allocator(self.dtype)
+        self.scratch = Allocator(self.dtype)
 
-    def step(self, unit: Unit, inputs: Sequence[Access]) -> Step:
+    def step(self, group: FusedGroup, inputs: Sequence[Use]) -> Step:
         """The step that computes a unit."""
-        maker = MAKERS[type(unit.nodes[0])]
-        return maker(self, unit, [self.place(x) for x in inputs], self.place_of(unit))
+        maker = MAKERS[type(group.nodes[0])]
+        return maker(self, group, [self.operand(x) for x in inputs], self.output_operand(group))
 
-    def rectified(self, unit: Unit, access: Access) -> Step:
+    def rectified(self, group: FusedGroup, use: Use) -> Step:
         """The step that computes a max pooling and the ReLU above it, of which this is the input."""
-        return pooling(self, unit, [self.place(access)], self.place_of(unit), rectified=True)
+        return pooling(self, group, [self.operand(use)], self.output_operand(group), rectified=True)
 
-    def place_of(self, unit: Unit) -> Place:
+    def output_operand(self, group: FusedGroup) -> Operand:
         """Returns the place of the data that a unit computes."""
-        return self.place(Access(unit.block, 0, False))
+        return self.operand(Use(group.buffer, 0, False))
 
-    def take(self, block: Block) -> None:
+    def place(self, buffer: Buffer) -> None:
         """Gives a block its place."""
-        self.at[block] = self.data.take(block.size * self.lanes)
+        self.offsets[buffer] = self.data.allocate(buffer.size * self.lanes)
 
-    def place(self, access: Access) -> Place:
+    def operand(self, use: Use) -> Operand:
         """An input's place."""
-        block = access.block
-        at = self.at[block] + access.channel * block.nodes[0].size * self.lanes
-        return Place(at, self.lanes, access.add, *block.wanted)
+        buffer = use.buffer
+        at = self.offsets[buffer] + use.channel * buffer.nodes[0].size * self.lanes
+        return Operand(at, self.lanes, use.accumulate, *buffer.requires_grad)
 
 
-Maker = Callable[[LaneBuilder, Unit, list[Place], Place], Step]
+Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
 
 
-def elementwise(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
+def elementwise(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
     """A block is one long vector."""
-    name, size = type(unit.nodes[0]).__name__, unit.block.size * builder.lanes
-    inputs = [x._replace(step=1) for x in inputs]
+    name, size = type(group.nodes[0]).__name__, group.buffer.size * builder.lanes
+    inputs = [x._replace(stride=1) for x in inputs]
     make = builder.kernels.elementwise.ElementwiseStep
-    return make(name, size, inputs, output._replace(step=1))
+    return make(name, size, inputs, output._replace(stride=1))
 
 
-def reduction(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
-    name, size = type(unit.nodes[0]).__name__, unit.inputs[0].size
+def reduction(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    name, size = type(group.nodes[0]).__name__, group.inputs[0].size
     make = builder.kernels.lanes_reduction.LaneReductionStep
     return make(name, size, builder.lanes, inputs, output)
 
 
 def pooling(
     builder: LaneBuilder,
-    unit: Unit,
-    inputs: list[Place],
-    output: Place,
+    group: FusedGroup,
+    inputs: list[Operand],
+    output: Operand,
     rectified: bool = False,
 ) -> Step:
     """For pooling, lanes are what channels of a group are for one sample."""
     make = builder.kernels.pooling.PoolingStep
-    images = len(unit.nodes)
-    return make(*pooling_of(unit), builder.lanes, inputs[0], output, images, rectified)
+    images = len(group.nodes)
+    return make(*pooling_of(group), builder.lanes, inputs[0], output, images, rectified)
 
 
-def concatenation(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
-    pairs = zip(inputs, unit.inputs, strict=True)
-    rows = [(*at._replace(step=1), x.size * builder.lanes) for at, x in pairs]
+def concatenation(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    pairs = zip(inputs, group.inputs, strict=True)
+    rows = [(*operand._replace(stride=1), x.size * builder.lanes) for operand, x in pairs]
     make = builder.kernels.concatenation.ConcatenationStep
-    return make(np.array(rows, np.intp), output._replace(step=1))
+    return make(np.array(rows, np.intp), output._replace(stride=1))
 
 
-def affine(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
+def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     """A convolution of as many channels as the input has elements, each of one element."""
-    node: Any = unit.nodes[0]
+    node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     rows = channels(inputs[0], m, builder.lanes)
-    return layer(builder, unit, ONE_ELEMENT, rows, output, n, (m * n, n, n), node._bias)
+    return layer(builder, group, ONE_ELEMENT, rows, output, n, (m * n, n, n), node._bias)
 
 
-def convolution(builder: LaneBuilder, unit: Unit, inputs: list[Place], output: Place) -> Step:
-    window: Window = unit.nodes[0]._window  # type: ignore[attr-defined]
-    count = len(unit.inputs)
-    if unit.blocks:
-        inputs = channels(inputs[0], count, unit.inputs[0].size * builder.lanes)
-    pitch = unit.block.pitch
-    steps = (
-        (1, window.k_h * window.k_w, 1) if len(unit.nodes) == 1 else (count * pitch, pitch, pitch)
+def convolution(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    geometry: FilterGeometry = group.nodes[0]._geometry  # type: ignore[attr-defined]
+    count = len(group.inputs)
+    if group.buffers:
+        inputs = channels(inputs[0], count, group.inputs[0].size * builder.lanes)
+    pitch = group.buffer.pitch
+    strides = (
+        (1, geometry.k_h * geometry.k_w, 1)
+        if len(group.nodes) == 1
+        else (count * pitch, pitch, pitch)
     )
-    return layer(builder, unit, window, inputs, output, len(unit.nodes), steps, 1.0)
+    return layer(builder, group, geometry, inputs, output, len(group.nodes), strides, 1.0)
 
 
-def channels(first: Place, count: int, distance: int) -> list[Place]:
+def channels(first: Operand, count: int, distance: int) -> list[Operand]:
     """Places at equal distances."""
-    return [first._replace(at=first.at + channel * distance) for channel in range(count)]
+    return [first._replace(offset=first.offset + channel * distance) for channel in range(count)]
 
 
 def layer(
     builder: LaneBuilder,
-    unit: Unit,
-    window: Window,
-    inputs: list[Place],
-    output: Place,
+    group: FusedGroup,
+    geometry: FilterGeometry,
+    inputs: list[Operand],
+    output: Operand,
     c_out: int,
-    steps: tuple[int, int, int],
+    strides: tuple[int, int, int],
     bias: float,
 ) -> Step:
     """What learns; steps: from one tap, one channel and one row of its parameters to the next."""
     kernels = builder.kernels.lanes_layer
-    links = connected(unit) if len(unit.nodes) > 1 else None
-    scratch = kernels.lane_layer_scratch(window, builder.lanes, len(inputs), c_out, links)
+    links = connected(group) if len(group.nodes) > 1 else None
+    scratch = kernels.lane_layer_scratch(geometry, builder.lanes, len(inputs), c_out, links)
     return kernels.LaneLayerStep(
-        window,
+        geometry,
         builder.lanes,
         np.array(inputs, np.intp),
         output,
         c_out,
-        builder.values_at[unit],
-        builder.scratch.take(scratch),
-        *steps,
+        builder.parameters_offset[group],
+        builder.scratch.allocate(scratch),
+        *strides,
         bias,
         links,
     )

@@ -20,49 +20,49 @@ OUTWEIGHED = 24  # elements by weights, so that wide blocks of them still fit in
 NEVER = sys.maxsize  # samples
 
 
-class Choice(NamedTuple):
+class LayoutPlan(NamedTuple):
     """What a Graph does with batches.
 
     Attributes
     ----------
     lanes : int
         How many samples lie side by side.
-    line : int
+    lanes_per_line : int
         How many of them fill a cache line.
-    least : int
+    min_samples : int
         Fewer samples than these go one at a time.
     cost : float
         Nanoseconds, about, of a sample forward.
     """
 
     lanes: int
-    line: int
-    least: int
+    lanes_per_line: int
+    min_samples: int
     cost: float
 
 
-def choose(program: Program, layout: LayoutName, calls_python: bool) -> Choice:
+def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> LayoutPlan:
     """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
-    units = program.units
-    works = list(map(multiply_adds, units))
-    alone = sum(map(sample_cost, units, works))
-    by_sample = Choice(1, 1, NEVER, alone)
+    groups = program.groups
+    works = list(map(multiply_adds, groups))
+    alone = sum(map(sample_cost, groups, works))
+    by_sample = LayoutPlan(1, 1, NEVER, alone)
     if calls_python or layout == "samples":
         return by_sample
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
-    written = sum(unit.elements for unit in units)
+    written = sum(group.elements for group in groups)
     far = 2 * LINE_BYTES * written > FAR_BYTES  # data and gradients
-    folded = set(rectifiers(program, units).values())
+    folded = set(rectifiers(program, groups).values())
     together = sum(
-        0.0 if unit in folded else lane_cost(unit, work, line, far)
-        for unit, work in zip(units, works, strict=True)
+        0.0 if group in folded else lane_cost(group, work, line, far)
+        for group, work in zip(groups, works, strict=True)
     )
     # Whether matrices have many more elements than all nodes.
-    matrices = sum(w for u, w in zip(units, works, strict=True) if isinstance(u.nodes[0], Affine))
+    matrices = sum(w for u, w in zip(groups, works, strict=True) if isinstance(u.nodes[0], Affine))
     wide = line * (WIDE if matrices >= OUTWEIGHED * written else 1)
     if layout == "lanes":
-        return Choice(wide, line, 1, together)
+        return LayoutPlan(wide, line, 1, together)
     if together >= alone:
         return by_sample
     # A line takes the same time however many samples there are in it.
-    return Choice(wide, line, int(line * together / alone) + 1, together)
+    return LayoutPlan(wide, line, int(line * together / alone) + 1, together)

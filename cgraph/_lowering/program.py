@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from cgraph.node import Node
-from cgraph.traversal import ancestors_of
+from cgraph.traversal import topological_order
 
 # Channels of a group lie side by side, filled up to whole vectors of this many bytes.
 VECTOR_BYTES = 32
@@ -24,17 +24,17 @@ class Kind(Enum):
 
 
 @dataclass(eq=False, slots=True)
-class Block:
+class Buffer:
     """The data of one node; or of the channels of a group, side by side as [y][x][channel]."""
 
     nodes: Sequence[Node]
     pitch: int  # from one element of a node to its next
-    at: int = 0  # where the first element lies in the arena
+    offset: int = 0  # where the first element lies in the arena
     # Some step takes channels one by one, so that no step can be the first to write all gradients: they are cleared.
     cleared: bool = False
     written: bool = False  # while the gradients' writers are looked through: one has been found
-    # Whether gradients are computed: in full passes, in lean ones
-    wanted: tuple[bool, bool] = (True, True)
+    # Whether gradients are computed: in full passes, in those for parameters only
+    requires_grad: tuple[bool, bool] = (True, True)
 
     @property
     def size(self) -> int:
@@ -43,25 +43,27 @@ class Block:
 
 
 @dataclass(eq=False, slots=True)
-class Unit:
+class FusedGroup:
     """The nodes that one step computes, and what it reads."""
 
     kind: Kind
     nodes: Sequence[Node]
     inputs: Sequence[Node]  # node by node
-    blocks: Sequence[Block] = ()  # or whole blocks: then inputs are their nodes, block after block
-    block: Block = field(init=False)  # where its own data lie
+    buffers: Sequence[
+        Buffer
+    ] = ()  # or whole blocks: then inputs are their nodes, block after block
+    buffer: Buffer = field(init=False)  # where its own data lie
     elements: int = field(init=False)  # how many it writes
     # What each convolution of a group reads, also once its node has been cut off from its inputs.
     reads: Sequence[Sequence[Node]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.elements = len(self.nodes) * self.nodes[0].size
-        group = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
-        self.reads = [tuple(node.backward) for node in self.nodes] if group else ()
+        siblings = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
+        self.reads = [tuple(node.backward) for node in self.nodes] if siblings else ()
 
 
-Channel = tuple[Block, int]
+Channel = tuple[Buffer, int]
 
 
 class Program:
@@ -75,44 +77,44 @@ class Program:
         They and all their ancestors, in topological order.
     leaves : dict of Node
         The leaves in that order.
-    units : list of Unit
-        The groups.
-    where : dict of Node to (Block, int)
+    groups : list of FusedGroup
+        The groups of nodes that are computed together.
+    where : dict of Node to (Buffer, int)
         For each node its buffer, and the number of its channel there.
     """
 
     def __init__(self, outputs: Sequence[Node]) -> None:
         self.outputs = outputs
-        self.order = ancestors_of(outputs)
+        self.order = topological_order(outputs)
         self.leaves: dict[Node, None] = {}
-        self.units: list[Unit] = []
+        self.groups: list[FusedGroup] = []
         self.where: dict[Node, Channel] = {}
 
-    def append(self, unit: Unit) -> None:
+    def append(self, group: FusedGroup) -> None:
         """Adds a group, whose inputs must have been added before, and makes its buffer."""
-        count, pitch = len(unit.nodes), 1
+        count, pitch = len(group.nodes), 1
         if count > 1:
-            lanes = VECTOR_BYTES // unit.nodes[0].dtype.itemsize
+            lanes = VECTOR_BYTES // group.nodes[0].dtype.itemsize
             pitch = -(-count // lanes) * lanes
-        unit.block = Block(unit.nodes, pitch)
-        for channel, node in enumerate(unit.nodes):
-            self.where[node] = (unit.block, channel)
-        self.units.append(unit)
-        if not unit.blocks:
-            for node in unit.inputs:
-                block = self.where[node][0]
-                block.cleared |= len(block.nodes) > 1 or unit.kind is Kind.PYTHON
+        group.buffer = Buffer(group.nodes, pitch)
+        for channel, node in enumerate(group.nodes):
+            self.where[node] = (group.buffer, channel)
+        self.groups.append(group)
+        if not group.buffers:
+            for node in group.inputs:
+                buffer = self.where[node][0]
+                buffer.cleared |= len(buffer.nodes) > 1 or group.kind is Kind.PYTHON
 
-    def units_above(self, block: Block) -> list[Unit]:
+    def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
         """The groups on which the content of a buffer depends, in order."""
-        needed = {block}
+        needed = {buffer}
         found = []
-        for unit in reversed(self.units):
-            if unit.block in needed:
-                needed |= self.blocks_above(unit)
-                found.append(unit)
+        for group in reversed(self.groups):
+            if group.buffer in needed:
+                needed |= self.buffers_above(group)
+                found.append(group)
         return found[::-1]
 
-    def blocks_above(self, unit: Unit) -> set[Block]:
+    def buffers_above(self, group: FusedGroup) -> set[Buffer]:
         """The buffers that a group reads."""
-        return {self.where[x][0] for x in unit.inputs}
+        return {self.where[x][0] for x in group.inputs}

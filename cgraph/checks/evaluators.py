@@ -83,7 +83,7 @@ class GraphEngine:
         self.order: Sequence[Node] = graph.nodes
         where = graph._program.where
         self.left_out: Collection[Node] = {
-            leaf for leaf in graph.leaves if not where[leaf][0].wanted[0]
+            leaf for leaf in graph.leaves if not where[leaf][0].requires_grad[0]
         }
 
     def forward(self) -> float:
@@ -153,7 +153,7 @@ def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> R
         for holder in holders:
             snapshot.add_attributes(holder)
         for graph in graphs:
-            snapshot.add_field(graph._arena.memory, "fresh")
+            snapshot.add_field(graph._arena.memory, "grads_are_zero")
         for root in {node._component.root() for node in order}:
             snapshot.add_field(root, "forward")
         for holder in holders:

@@ -196,7 +196,7 @@ def _choose(folder: Path) -> tuple[Path, str]:
         raise FileNotFoundError(f"{folder}: no such folder")
     for places in ([folder], [folder / "raw"], sorted(folder.glob("*/raw"))):
         sets = [(place, prefix) for place in places for prefix in _prefixes(place)]
-        sets = [choice for choice in sets if not wanted or choice[1] == wanted]
+        sets = [layout_plan for layout_plan in sets if not wanted or layout_plan[1] == wanted]
         if len(sets) > 1:
             names = ", ".join(str(place / prefix.rstrip("-")) for place, prefix in sets)
             raise DataError(

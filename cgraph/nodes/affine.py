@@ -71,7 +71,7 @@ class Affine(Node):
     def gradWeight(self) -> Array:
         """The sum of the gradients of W since the last update, shape (m + 1, n). Live, as ``weight``."""
         if self._graph is not None:
-            self._graph._lend_sums()
+            self._graph._expose_grads()
         return self._gradWeight
 
     @gradWeight.setter

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.protocols import Offsets
 from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
-from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
 
 FORMS = (
     ("nodes", "Kernel", "bias", "stride", "topPadding", "leftPadding", "height", "width"),
@@ -22,12 +22,12 @@ FORMS = (
 )
 
 
-def tap_offsets(window: Window, channels: int) -> Offsets:
+def tap_offsets(geometry: FilterGeometry, channels: int) -> Offsets:
     """Where, in the frames of all channels, each kernel element (c, i, j) lies for output (0, 0)."""
-    c, i, j = np.ogrid[:channels, : window.k_h, : window.k_w]
-    s = window.s
-    plane = i % s * window.phases_w + j % s
-    offsets = c * window.frame + plane * window.plane + i // s * window.pitch + j // s
+    c, i, j = np.ogrid[:channels, : geometry.k_h, : geometry.k_w]
+    s = geometry.s
+    plane = i % s * geometry.phases_w + j % s
+    offsets = c * geometry.frame + plane * geometry.plane + i // s * geometry.pitch + j // s
     return np.asarray(offsets, np.intp).reshape(-1)
 
 
@@ -138,15 +138,15 @@ class Convolution2d(Filter2d):
                 f"a channel for each node, got {kernel.shape}"
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
-        window = fitted_window(owner, channels, given | sizes)
+        geometry = fitted_geometry(owner, channels, given | sizes)
         # The kernel and, behind it, the bias: one vector that learns.
         values = np.empty(kernel.size + 1, channels[0].dtype)
         values[:-1], values[-1] = kernel.reshape(-1), bias
         vars(self).update(views(values, np.zeros_like(values), kernel.shape))
-        self._taps = tap_offsets(window, len(channels))
+        self._taps = tap_offsets(geometry, len(channels))
         kernels = channels[0]._kernels.convolution
-        self._scratch_size = kernels.convolution2d_scratch(window, len(channels))
-        self._set_up_filter(channels, window)
+        self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))
+        self._set_up_filter(channels, geometry)
 
     def _moved(self, values: Array, sums: Array) -> dict[str, Array]:
         """Copies what learns into two vectors of a Graph's arena; the attributes of a node that has moved there."""
@@ -156,20 +156,20 @@ class Convolution2d(Filter2d):
     def _parameter_count(self) -> int:
         return self._values.size  # without handing out a parameter
 
-    def _lend_values(self) -> None:
+    def _expose_parameters(self) -> None:
         """Brings the kernel and the bias up to date, where a Graph has a copy of them."""
         if self._graph is not None:
-            self._graph._lend_values()
+            self._graph._expose_parameters()
 
-    def _lend_sums(self) -> None:
+    def _expose_grads(self) -> None:
         """The same for their gradient sums."""
         if self._graph is not None:
-            self._graph._lend_sums()
+            self._graph._expose_grads()
 
     @property
     def kernel(self) -> Array:
         """K, shape (C, k_h, k_w). Live: writing into it counts. Assigning copies in."""
-        self._lend_values()
+        self._expose_parameters()
         return self._kernel
 
     @kernel.setter
@@ -179,7 +179,7 @@ class Convolution2d(Filter2d):
     @property
     def gradKernel(self) -> Array:
         """The sum of the gradients of K since the last update, shape (C, k_h, k_w). Live, as ``kernel``."""
-        self._lend_sums()
+        self._expose_grads()
         return self._gradKernel
 
     @gradKernel.setter
@@ -188,12 +188,12 @@ class Convolution2d(Filter2d):
 
     @property
     def _bias(self) -> Array:
-        self._lend_values()
+        self._expose_parameters()
         return self._offset
 
     @property
     def _gradBias(self) -> Array:
-        self._lend_sums()
+        self._expose_grads()
         return self._gradOffset
 
     @property
@@ -216,24 +216,24 @@ class Convolution2d(Filter2d):
 
     def calcData(self) -> None:
         if self._graph is not None:
-            self._graph._show_values()
+            self._graph._refresh_parameters()
         self._kernels.convolution.convolution2d_forward(
             [x._data for x in self.backward],
             self._values,
             self._taps,
-            self._window,
+            self._geometry,
             _kernels.scratch(self._data.dtype, self._scratch_size),
             self._data,
         )
 
     def calcPartialDerivative(self) -> None:
-        self._lend_values()
-        self._lend_sums()
-        k, window = self._kernels.convolution, self._window
+        self._expose_parameters()
+        self._expose_grads()
+        k, geometry = self._kernels.convolution, self._geometry
         scratch = _kernels.scratch(self._data.dtype, self._scratch_size)
         k.convolution2d_backward_input(
-            self._values, self._grad, window, scratch, [x._grad for x in self.backward]
+            self._values, self._grad, geometry, scratch, [x._grad for x in self.backward]
         )
         k.convolution2d_backward_kernel(
-            [x._data for x in self.backward], self._grad, self._taps, window, scratch, self._sums
+            [x._data for x in self.backward], self._grad, self._taps, geometry, scratch, self._sums
         )

@@ -7,7 +7,7 @@ it holds for rows and for columns alike (section "Class: Filter2d").
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._validation import MAX_SIZE, as_size
 from cgraph.node import Node, as_nodes
 
@@ -83,7 +83,9 @@ def chosen_form(
 MINIMUM = {"topPadding": 0, "leftPadding": 0}
 
 
-def fitted_window(owner: str, channels: Sequence[Node], given: Mapping[str, object]) -> Window:
+def fitted_geometry(
+    owner: str, channels: Sequence[Node], given: Mapping[str, object]
+) -> FilterGeometry:
     """The geometry for input channels and those of Filter2d's sizes that are given; the stride is 1 by default.
 
     Raises
@@ -110,7 +112,7 @@ def fitted_window(owner: str, channels: Sequence[Node], given: Mapping[str, obje
             f"{owner}: the padded input must have at most {MAX_SIZE} elements, "
             f"got {rows} * {columns}"
         )
-    return Window(m_h, m_w, k_h, k_w, n_h, n_w, s, p, q)
+    return FilterGeometry(m_h, m_w, k_h, k_w, n_h, n_w, s, p, q)
 
 
 class Filter2d(Node):
@@ -165,34 +167,34 @@ class Filter2d(Node):
             "height": height,
             "width": width,
         }
-        self._set_up_filter(channels, fitted_window(type(self).__name__, channels, given))
+        self._set_up_filter(channels, fitted_geometry(type(self).__name__, channels, given))
 
-    def _set_up_filter(self, channels: tuple[Node, ...], window: Window) -> None:
+    def _set_up_filter(self, channels: tuple[Node, ...], geometry: FilterGeometry) -> None:
         """The constructor behind the checks of the geometry."""
-        self._window = window
-        self._set_up(channels[0].size, window.n_h, window.n_w, channels)
+        self._geometry = geometry
+        self._set_up(channels[0].size, geometry.n_h, geometry.n_w, channels)
 
     @property
     def kheight(self) -> int:
         """Number of rows of the kernel."""
-        return self._window.k_h
+        return self._geometry.k_h
 
     @property
     def kwidth(self) -> int:
         """Number of columns of the kernel."""
-        return self._window.k_w
+        return self._geometry.k_w
 
     @property
     def pt(self) -> int:
         """Padding at the top."""
-        return self._window.p
+        return self._geometry.p
 
     @property
     def pl(self) -> int:
         """Padding at the left."""
-        return self._window.q
+        return self._geometry.q
 
     @property
     def sw(self) -> int:
         """Stride."""
-        return self._window.s
+        return self._geometry.s

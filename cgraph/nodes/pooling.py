@@ -6,10 +6,10 @@ from typing import Any, overload
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._validation import Array, as_number
 from cgraph.node import Node, as_node
-from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_window
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
 
 FORMS = (
     (
@@ -21,9 +21,9 @@ FORMS = (
 )  # fmt: skip
 
 
-def misses_input(window: Window) -> bool:
+def misses_input(geometry: FilterGeometry) -> bool:
     """Whether some window lies wholly in the padding: the first or the last of an axis, if any."""
-    w = window
+    w = geometry
     rows = w.p >= w.k_h or (w.n_h - 1) * w.s - w.p >= w.m_h
     return rows or w.q >= w.k_w or (w.n_w - 1) * w.s - w.q >= w.m_w
 
@@ -104,16 +104,16 @@ class MaxPooling2d(Filter2d):
             raise ValueError(f"{owner}: pad_value must be a number, got nan")
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
-        window = fitted_window(owner, (x,), given)
+        geometry = fitted_geometry(owner, (x,), given)
         with np.errstate(over="ignore"):
             self._pad_value = float(x.dtype.type(value))
-        if self._pad_value == -math.inf and misses_input(window):
+        if self._pad_value == -math.inf and misses_input(geometry):
             raise ValueError(
                 f"{owner}: with pad_value -inf every window must reach the input, "
-                f"got one of {window.k_h} * {window.k_w} wholly in the padding"
+                f"got one of {geometry.k_h} * {geometry.k_w} wholly in the padding"
             )
-        self._maxCount = np.zeros((window.n_h, window.n_w), np.uintc)
-        self._set_up_filter((x,), window)
+        self._maxCount = np.zeros((geometry.n_h, geometry.n_w), np.uintc)
+        self._set_up_filter((x,), geometry)
 
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
@@ -125,7 +125,7 @@ class MaxPooling2d(Filter2d):
     def _pool(self, target: Array) -> None:
         x = self.backward[0]
         self._kernels.pooling.max_pooling_forward(
-            x._data, self._window, self._pad_value, target, self._maxCount
+            x._data, self._geometry, self._pad_value, target, self._maxCount
         )
 
     def calcData(self) -> None:
@@ -134,7 +134,7 @@ class MaxPooling2d(Filter2d):
     def calcPartialDerivative(self) -> None:
         x = self.backward[0]
         self._kernels.pooling.max_pooling_backward(
-            x._data, self._data, self.maxCount, self._window, self._grad, x._grad
+            x._data, self._data, self.maxCount, self._geometry, self._grad, x._grad
         )
 
 
@@ -202,14 +202,14 @@ class AveragePooling2d(Filter2d):
         owner = type(self).__name__
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
-        self._set_up_filter((x,), fitted_window(owner, (x,), given))
+        self._set_up_filter((x,), fitted_geometry(owner, (x,), given))
 
     def calcData(self) -> None:
         self._kernels.pooling.average_pooling_forward(
-            self.backward[0]._data, self._window, self._data
+            self.backward[0]._data, self._geometry, self._data
         )
 
     def calcPartialDerivative(self) -> None:
         self._kernels.pooling.average_pooling_backward(
-            self._grad, self._window, self.backward[0]._grad
+            self._grad, self._geometry, self.backward[0]._grad
         )

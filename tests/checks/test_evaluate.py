@@ -123,12 +123,20 @@ def test_beside_a_graph_it_computes_with_what_was_learnt_and_changes_neither_res
     feeds, twin_feeds = samples(image, target), samples(twin_image, twin_target)
     for _ in range(3):
         losses = graph.train(feeds, 1e-3, 4)
-        lent = graph._arena.values_lent, graph._arena.sums_lent, graph._arena.fresh
+        lent = (
+            graph._arena.parameters_exposed,
+            graph._arena.grads_exposed,
+            graph._arena.grads_are_zero,
+        )
         assert lent == (looked_at, looked_at, not looked_at)
         image.getInput(np.arange(36.0))
         assert CG.evaluate(y) == pytest.approx(graph.predict({image: [np.arange(36.0)]}, y)[0])
         CG.evaluate(y)
-        assert (graph._arena.values_lent, graph._arena.sums_lent, graph._arena.fresh) == lent
+        assert (
+            graph._arena.parameters_exposed,
+            graph._arena.grads_exposed,
+            graph._arena.grads_are_zero,
+        ) == lent
         assert losses.tolist() == twin.train(twin_feeds, 1e-3, 4).tolist()
     if looked_at:
         assert kernel.tolist() == CG.parameters(twin_loss)[0].value.tolist()

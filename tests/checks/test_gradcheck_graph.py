@@ -179,14 +179,20 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     BEFORE[before](graphs[0], image, target)
     BEFORE[before](graphs[1], *twin[:2])
     arena = graphs[0]._arena
-    flags = arena.fresh, arena.values_lent, arena.sums_lent, graphs[0]._gradients, graphs[0]._ready
+    flags = (
+        arena.grads_are_zero,
+        arena.parameters_exposed,
+        arena.grads_exposed,
+        graphs[0]._gradients,
+        graphs[0]._ready,
+    )
     if check == "fails":
         with pytest.raises(ValueError, match="eps is too small"):
             CG.gradcheck(graphs[0], eps=1e-30)
     else:
         CG.gradcheck(graphs[0] if check == "graph" else loss, mode="projection")
     assert flags == (
-        arena.fresh, arena.values_lent, arena.sums_lent, graphs[0]._gradients, graphs[0]._ready
+        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed, graphs[0]._gradients, graphs[0]._ready
     )  # fmt: skip
     for graph in graphs:
         if before == "forward":
@@ -208,8 +214,8 @@ def test_a_graph_can_learn_while_it_goes_backward_after_a_check_as_before():
     graph = CG.Graph(loss)
     CG.gradcheck(graph, mode="projection")
     CG.gradcheck(loss, mode="projection")
-    assert not graph._arena.values_lent
-    assert not graph._arena.sums_lent
+    assert not graph._arena.parameters_exposed
+    assert not graph._arena.grads_exposed
 
 
 def test_the_state_of_own_nodes_in_a_graph_is_put_back():

@@ -7,7 +7,7 @@ from lane_arena import lanes_of
 
 import cgraph as CG
 from cgraph._lowering.fusion import fuse
-from cgraph._lowering.layout import NEVER, choose
+from cgraph._lowering.layout import NEVER, choose_layout
 
 LINE = lanes_of("float32")
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
@@ -20,7 +20,7 @@ def program_of(network):
 @every_network
 def test_a_layout_that_is_asked_for_is_taken(network):
     program = program_of(network)
-    samples, lanes = (choose(program, layout, False) for layout in ("samples", "lanes"))
+    samples, lanes = (choose_layout(program, layout, False) for layout in ("samples", "lanes"))
     assert samples[:3] == (1, 1, NEVER)
     assert lanes[1:3] == (LINE, 1)
     assert lanes.lanes in (LINE, 4 * LINE)
@@ -29,25 +29,29 @@ def test_a_layout_that_is_asked_for_is_taken(network):
 @every_network
 def test_the_cheaper_layout_is_taken(network):
     program = program_of(network)
-    by_rule, *asked = (choose(program, name, False) for name in ("auto", "samples", "lanes"))
-    assert by_rule.cost == min(choice.cost for choice in asked)
+    by_rule, *asked = (choose_layout(program, name, False) for name in ("auto", "samples", "lanes"))
+    assert by_rule.cost == min(layout_plan.cost for layout_plan in asked)
 
 
 @every_network
 def test_from_the_least_number_of_samples_on_a_line_costs_less_than_its_samples(network):
     program = program_of(network)
-    choice, alone = (choose(program, layout, False) for layout in ("auto", "samples"))
-    if choice.lanes > 1:
-        together = choice.line * choice.cost
-        assert (choice.least - 1) * alone.cost <= together < choice.least * alone.cost
+    layout_plan, alone = (choose_layout(program, layout, False) for layout in ("auto", "samples"))
+    if layout_plan.lanes > 1:
+        together = layout_plan.lanes_per_line * layout_plan.cost
+        assert (
+            (layout_plan.min_samples - 1) * alone.cost
+            <= together
+            < layout_plan.min_samples * alone.cost
+        )
 
 
 @pytest.mark.parametrize("layout", ["auto", "lanes"])
 def test_blocks_of_samples_are_wide_where_matrices_outweigh_all_else(layout):
     x = CG.Leaf1(512, dtype="float32")
     matrix = fuse([CG.Norm2(CG.Affine(x, np.zeros((513, 512))))])
-    assert choose(matrix, layout, False).lanes == 4 * LINE
-    assert choose(program_of(sparse_lenet), layout, False).lanes == LINE
+    assert choose_layout(matrix, layout, False).lanes == 4 * LINE
+    assert choose_layout(program_of(sparse_lenet), layout, False).lanes == LINE
 
 
 @pytest.mark.parametrize(

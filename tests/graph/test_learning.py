@@ -112,17 +112,17 @@ NETWORKS = [strides_of_two, convolution_of_several_groups, sparse_lenet]
 def test_convolutions_learn_in_a_step_as_from_sums(network, dtype):
     """Here nothing is exact, but the sums are the same."""
     rng = np.random.default_rng(0)
-    learners = []
+    update_steps = []
     for _ in "12":
         nodes = nodes_of(network, dtype)
-        learners.append((nodes, CG.Graph(nodes[-1], threads=1, layout="lanes")))
+        update_steps.append((nodes, CG.Graph(nodes[-1], threads=1, layout="lanes")))
     for count in (1, 16, 21, 40):
-        samples = [rng.uniform(-1, 1, (count, x.size)) for x in learners[0][1].leaves]
-        (_, at_once), (_, apart) = learners
+        samples = [rng.uniform(-1, 1, (count, x.size)) for x in update_steps[0][1].leaves]
+        (_, at_once), (_, apart) = update_steps
         at_once.step(dict(zip(at_once.leaves, samples, strict=True)), 0.01)
         apart.accumulate(dict(zip(apart.leaves, samples, strict=True)))
         apart.update(0.01)
     tolerance = 64 * np.finfo(dtype).eps
-    pairs = zip(*(parameters_of(nodes) for nodes, _ in learners), strict=True)
+    pairs = zip(*(parameters_of(nodes) for nodes, _ in update_steps), strict=True)
     for (value, _), (expected, _) in pairs:
         np.testing.assert_allclose(value, expected, tolerance, tolerance)

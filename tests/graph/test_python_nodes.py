@@ -290,13 +290,13 @@ def test_a_subclass_of_an_operation_runs_through_its_own_methods():
             super().calcData()
             self.data *= 2
 
-    class Learner(CG.Affine):
+    class ParameterSlot(CG.Affine):
         def updateParameters(self, eta):
             self.weight += 1
             self.gradWeight[...] = 0
 
     x = CG.Leaf1(2)
-    learner = Learner(x, np.zeros((3, 2)))
+    learner = ParameterSlot(x, np.zeros((3, 2)))
     graph = CG.Graph(CG.Concatenation([Doubled(x), learner]))
     assert graph.predict({x: [[1, -1]]}).tolist() == [[2, 0, 0, 0]]
     graph.update(0.1)

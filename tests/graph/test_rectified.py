@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 from batch_twins import BatchTwins
-from batch_ways import Way
+from batch_ways import Setting
 
 import cgraph as CG
 from cgraph._lowering.cost import lane_cost, multiply_adds
 from cgraph._lowering.fusion import fuse, rectifiers
-from cgraph._lowering.layout import choose
-from cgraph.traversal import ancestors_of
+from cgraph._lowering.layout import choose_layout
+from cgraph.traversal import topological_order
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block, and some
@@ -105,7 +105,7 @@ every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: 
 @every_case
 def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
     program = fuse([case("float64")[-1]])
-    found = rectifiers(program, program.units)
+    found = rectifiers(program, program.groups)
     assert len(found) == (case in TOGETHER)
     for pool, relu in found.items():
         assert type(pool.nodes[0]) is CG.MaxPooling2d
@@ -117,23 +117,23 @@ def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
     assert not rectifiers(*whole(fuse([end, *relus])))
     assert not rectifiers(*whole(fuse([end, relus[2]])))
     program = fuse([end])
-    behind = [unit for unit in program.units if type(unit.nodes[0]) is not CG.ReLU]
+    behind = [unit for unit in program.groups if type(unit.nodes[0]) is not CG.ReLU]
     assert not rectifiers(program, behind)
 
 
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
-    (relu,) = rectifiers(program, program.units).values()
+    (relu,) = rectifiers(program, program.groups).values()
     costs = [
         lane_cost(unit, multiply_adds(unit), 8, far=False)
-        for unit in program.units
+        for unit in program.groups
         if unit is not relu
     ]
-    assert choose(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
+    assert choose_layout(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
 
 
 def whole(program):
-    return program, program.units
+    return program, program.groups
 
 
 @every_case
@@ -142,13 +142,13 @@ def test_samples_side_by_side_give_what_the_nodes_give(case, dtype):
     """Small integers and zeros of both signs: with many ties, of zeros too."""
 
     def make():
-        return ancestors_of([case(dtype)[-1]])
+        return topological_order([case(dtype)[-1]])
 
     def draw(rng):
         values = rng.integers(-2, 3, 36) * rng.choice([0, 1], 36)
         return {0: np.where(values == 0, rng.choice([-0.0, 0.0], 36), values).astype(dtype)}
 
-    nodes, way = make(), Way("lanes", 1)
+    nodes, way = make(), Setting("lanes", 1)
     twins = BatchTwins(make, len(nodes) - 1, draw, COUNT)
     twins.check_sums(way, COUNT, 3)
     twins.check_step(way, COUNT)

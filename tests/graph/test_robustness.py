@@ -192,7 +192,7 @@ def test_after_ctrl_c_parameters_that_were_handed_out_are_those_that_were_learnt
     with pytest.raises(KeyboardInterrupt):
         train_for_ever(graph, feed, 1, eta=1e-9)
     arena = graph._arena
-    np.testing.assert_array_equal(arena.own_values, arena.values[arena.places])
+    np.testing.assert_array_equal(arena.node_parameters, arena.parameters[arena.places])
 
 
 # Lists of neighbours that somebody edited

@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
-from batch_ways import Way, every_way
+from batch_ways import Setting, every_way
 from graph_networks import (
     convolution_of_several_groups,
     different_poolings,
@@ -195,7 +195,7 @@ def test_gradients_that_nobody_wants_are_not_there_in_samples():
 @pytest.mark.parametrize("before", ["accumulate", "predict"])
 def test_the_nodes_own_backward_pass_follows_a_sample_but_no_batch_side_by_side(before):
     twins = twins_of(strides_of_two)
-    graph = twins.compile(Way("lanes", 1))
+    graph = twins.compile(Setting("lanes", 1))
     feed, loss = twins.feed(twins.reference.samples, 20), twins.ours[-1]
     graph.forward()
     {"accumulate": graph.accumulate, "predict": graph.predict}[before](feed)
@@ -207,7 +207,7 @@ def test_the_nodes_own_backward_pass_follows_a_sample_but_no_batch_side_by_side(
 
 def test_after_a_batch_side_by_side_the_nodes_own_passes_begin_with_gradients_of_0():
     twins = twins_of(strides_of_two)
-    graph = twins.compile(Way("lanes", 1))
+    graph = twins.compile(Setting("lanes", 1))
     graph.forward()
     graph.backward()
     twins.accumulate(20)
@@ -220,8 +220,8 @@ def test_after_a_batch_side_by_side_the_nodes_own_passes_begin_with_gradients_of
 def test_from_a_number_on_samples_go_side_by_side(layout, threads):
     """Fewer pass through the nodes' own arrays, one after the other."""
     twins = twins_of(sparse_lenet)
-    graph = twins.compile(Way(layout, threads))
-    feed, least = twins.reference.samples, graph._choice.least
+    graph = twins.compile(Setting(layout, threads))
+    feed, least = twins.reference.samples, graph._layout_plan.min_samples
     assert 1 <= least <= 16
     for count in range(1, 18):
         graph.train(twins.feed(feed, count), 0.0, batch=count)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
-from batch_ways import Way
+from batch_ways import Setting
 from graph_networks import nodes_of, wide
 from own_nodes import Square
 from tasks import SECONDS, TASKS, needs_tasks
@@ -102,9 +102,9 @@ def test_there_may_be_more_threads_than_samples(layout):
     nodes = nodes_of(wide, "float64")
     twins = BatchTwins(lambda: nodes_of(wide, "float64"), len(nodes) - 1, uniform(nodes), 40)
     for count in (1, 2, 3, 9, 17, 40):
-        twins.check_sums(Way(layout, 5), count, 40)
-        twins.check_sums(Way(layout, 5), 40, count)
-        twins.check_predictions(Way(layout, 5), count, [4, len(nodes) - 1])
+        twins.check_sums(Setting(layout, 5), count, 40)
+        twins.check_sums(Setting(layout, 5), 40, count)
+        twins.check_predictions(Setting(layout, 5), count, [4, len(nodes) - 1])
 
 
 class Where(Square):
@@ -132,7 +132,7 @@ def test_a_node_of_the_users_own_is_computed_in_the_callers_thread(layout):
 
     nodes = make()
     twins = BatchTwins(make, 3, uniform(nodes), COUNT)
-    for way in (Way(layout, 2), Way(layout, 1)):
+    for way in (Setting(layout, 2), Setting(layout, 1)):
         twins.check_added_sums(way, COUNT)
         twins.check_step(way, COUNT)
         twins.check_predictions(way, COUNT, range(4))
@@ -250,7 +250,7 @@ def repeat(work):
 def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ctrl_c):
     nodes = nodes_of(wide, "float32")
     twins = BatchTwins(lambda: nodes_of(wide, "float32"), len(nodes) - 1, uniform(nodes), 20)
-    graph = twins.compile(Way(layout, 2))
+    graph = twins.compile(Setting(layout, 2))
     rows = {leaf: np.zeros((100_000, leaf.size), "float32") for leaf in graph.leaves}
     work = {
         "predict": lambda: graph.predict(rows),
@@ -276,8 +276,8 @@ def test_ctrl_c_ends_a_threaded_batch_and_leaves_a_usable_graph(call, layout, ct
     twins.restore()
     twins.accumulate(20)
     twins.assert_sums(20)
-    twins.check_step(Way(layout, 2), 20)
-    twins.check_predictions(Way(layout, 2), 20, [len(nodes) - 1])
+    twins.check_step(Setting(layout, 2), 20)
+    twins.check_predictions(Setting(layout, 2), 20, [len(nodes) - 1])
 
 
 @pytest.mark.parametrize("threads", [1, 2])

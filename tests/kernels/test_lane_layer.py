@@ -12,7 +12,7 @@ import reference_filters
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels import build
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.lanes import offsets
 from cgraph._kernels.runtime.plan import Memory, Steps, backward, forward
 
@@ -20,7 +20,7 @@ from cgraph._kernels.runtime.plan import Memory, Steps, backward, forward
 class Layer(NamedTuple):
     """channels: the number of the block that each input channel is; a number may occur twice."""
 
-    window: reference_filters.Window
+    window: reference_filters.FilterGeometry
     channels: tuple[int, ...]
     c_out: int
     layout: str = "group"
@@ -30,12 +30,12 @@ class Layer(NamedTuple):
 
 
 def affine(m, n, bias=1.0, columns=1):
-    one = reference_filters.Window.of((1, 1), (1, 1))
+    one = reference_filters.FilterGeometry.of((1, 1), (1, 1))
     return Layer(one, tuple(range(m)), n, "affine", bias, columns=columns)
 
 
 def group(m, k, c_in, c_out, missing=None, columns=1, channels=None, **geometry):
-    window = reference_filters.Window.of(m, k, **geometry)
+    window = reference_filters.FilterGeometry.of(m, k, **geometry)
     channels = tuple(range(c_in)) if channels is None else channels
     connected = None if missing is None else np.ones((c_in, c_out), np.uint8)
     for pair in missing or ():
@@ -94,8 +94,8 @@ class Bench:
         self.layer, self.dtype, self.o = layer, np.dtype(dtype), o
         self.lanes = 64 // self.dtype.itemsize * layer.columns
         self.size, self.area = o.m_h * o.m_w, o.n_h * o.n_w
-        self.blocks = max(layer.channels) + 1
-        self.d_at = (self.blocks + 1) * self.size  # a block that is nobody's lies between
+        self.buffers = max(layer.channels) + 1
+        self.d_at = (self.buffers + 1) * self.size  # a block that is nobody's lies between
         self.lay_out()
         self.data, self.grad = (
             self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12"
@@ -103,7 +103,7 @@ class Bench:
         self.values, self.sums = (self.array(self.length) for _ in "12")
         kernels = build(self.dtype).lanes_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
-        window, c_in = Window(*geometry), len(layer.channels)
+        window, c_in = FilterGeometry(*geometry), len(layer.channels)
         scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out, layer.connected)
         self.scratch = self.array(scratch + 8)
         self.scratch[:] = 0
@@ -155,14 +155,14 @@ class Bench:
         self.b = rng.integers(-3, 4, c_out).astype(float)
         self.values[:] = 0
         self.values[self.places], self.values[self.bias_places] = self.w, self.b
-        self.x = rng.integers(-3, 4, (self.blocks, self.size, valid)).astype(float)
+        self.x = rng.integers(-3, 4, (self.buffers, self.size, valid)).astype(float)
         self.g = rng.integers(-3, 4, (c_out, self.area, valid)).astype(float)
         self.inputs(self.data)[:, :, :valid] = self.x
         self.outputs(self.grad)[:, :, :valid] = self.g
 
     def inputs(self, arena):
-        return arena[: self.blocks * self.size * self.lanes].reshape(
-            self.blocks, self.size, self.lanes
+        return arena[: self.buffers * self.size * self.lanes].reshape(
+            self.buffers, self.size, self.lanes
         )
 
     def outputs(self, arena):
@@ -173,7 +173,7 @@ class Bench:
         return self.outputs(self.data)[:, :, : self.valid]
 
     def backward(self, fresh):
-        self.memory.fresh = fresh
+        self.memory.grads_are_zero = fresh
         backward(self.steps, self.memory, self.valid)
         return self.inputs(self.grad)[:, :, : self.valid]
 
@@ -192,9 +192,9 @@ class Bench:
         """Output and gradients of the weights, of inputs in a frame of zeros."""
         o, c_out = self.o, self.layer.c_out
         shape = (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
-        x = np.zeros((self.blocks, *shape, self.lanes))
+        x = np.zeros((self.buffers, *shape, self.lanes))
         within = np.s_[:, o.p : o.p + o.m_h, o.q : o.q + o.m_w]
-        x[within] = self.inputs(self.data).reshape(self.blocks, o.m_h, o.m_w, self.lanes)
+        x[within] = self.inputs(self.data).reshape(self.buffers, o.m_h, o.m_w, self.lanes)
         g = self.outputs(self.grad).reshape(c_out, o.n_h, o.n_w, self.lanes)
         d, dw = np.zeros(g.shape), np.zeros(self.w.shape)
         d += self.layer.bias * self.b[:, None, None, None]

@@ -29,10 +29,12 @@ def rows_of(count, size, dtype):
     return rows, around
 
 
-def run(arena, lanes, inlets, outlet, arrays, out, count, kept=(), origin=None):
+def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origin=None):
     """A pass without steps."""
     origin = origin or arena
-    route = plan.Route(NOTHING, arena.memory, lanes, inlets, outlet, list(kept), origin.memory)
+    route = plan.Binding(
+        NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
+    )
     task = (count, 1000, False, True, False, 0, 0.0)
     plan.run(plan.prepare(route, route, 0, NOTHING, arrays, out, *task))
 

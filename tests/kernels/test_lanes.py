@@ -7,7 +7,7 @@ import pytest
 from arrays import assert_equal, assert_within
 from lane_arena import Arena, kernels, lanes_of, poisoned
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -16,11 +16,11 @@ pytestmark = [
 
 REDUCTIONS = {"Dots": 2, "MSE": 2, "CEE": 2, "Norm2": 1, "Softmax": 1}  # how many inputs
 WINDOWS = {
-    "pairs": Window(6, 4, 2, 2, 3, 2, 2, 0, 0),
-    "pairs, a column left over": Window(4, 5, 2, 2, 2, 2, 2, 0, 0),
-    "overlapping": Window(5, 6, 3, 3, 3, 4, 1, 0, 0),
-    "padded": Window(5, 4, 3, 2, 3, 3, 2, 1, 1),
-    "gaps": Window(7, 7, 2, 2, 2, 2, 4, 0, 0),
+    "pairs": FilterGeometry(6, 4, 2, 2, 3, 2, 2, 0, 0),
+    "pairs, a column left over": FilterGeometry(4, 5, 2, 2, 2, 2, 2, 0, 0),
+    "overlapping": FilterGeometry(5, 6, 3, 3, 3, 4, 1, 0, 0),
+    "padded": FilterGeometry(5, 4, 3, 2, 3, 3, 2, 1, 1),
+    "gaps": FilterGeometry(7, 7, 2, 2, 2, 2, 4, 0, 0),
 }
 
 
@@ -179,7 +179,7 @@ def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
 
 @dtypes
 def test_ties_share_the_gradient_in_each_lane_alone(dtype):
-    lanes, window = lanes_of(dtype), Window(2, 2, 2, 2, 1, 1, 2, 0, 0)
+    lanes, window = lanes_of(dtype), FilterGeometry(2, 2, 2, 2, 1, 1, 2, 0, 0)
     x = np.zeros((4, lanes), dtype)
     x[0, 0], x[1:3, 1], x[:3, 2] = 1, 1, 1
     step = kernels(dtype).pooling.PoolingStep(
@@ -199,7 +199,7 @@ def test_ties_share_the_gradient_in_each_lane_alone(dtype):
 def test_each_lane_has_a_loss(dtype):
     lanes = lanes_of(dtype)
     cleared = np.array([[4 * lanes, 3]], np.intp)
-    step = kernels(dtype).elementwise.EndStep(lanes, cleared, lanes)
+    step = kernels(dtype).elementwise.SeedStep(lanes, cleared, lanes)
     _, grad = Arena(np.zeros(5 * lanes, dtype), np.full(5 * lanes, 7, dtype)).run(step, lanes)
     expected = np.full(5 * lanes, 7)
     expected[lanes : 2 * lanes], expected[4 * lanes : 4 * lanes + 3] = 1, 0

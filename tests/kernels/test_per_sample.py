@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from batch_twins import BatchTwins, uniform
-from batch_ways import Way
+from batch_ways import Setting
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, strides_of_two
 from guard_pages import EDGES, Guard, needs_guard_pages
 from lane_arena import Arena, lanes_of
@@ -13,7 +13,7 @@ from per_sample_stretch import stretch
 
 from cgraph._kernels.lanes.per_sample import PerSampleStep
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.step import CallStep
+from cgraph._kernels.runtime.step import PythonStep
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.program import Kind
 
@@ -23,7 +23,7 @@ LENGTHS = (1, 2, 4)  # units
 
 def stretches(network):
     """Where units that are no leaves follow each other: in front, between others, at the end."""
-    units = fuse([nodes_of(network, "float64")[-1]]).units
+    units = fuse([nodes_of(network, "float64")[-1]]).groups
     inner = [i for i, unit in enumerate(units) if unit.kind is not Kind.LEAF]
     found = [(i, j + 1) for i in inner for j in inner if j + 1 - i in (*LENGTHS, len(inner))]
     return found[::5] if network is dense_lenet else found
@@ -45,7 +45,7 @@ def test_a_stretch_of_samples_among_lanes_gives_the_sums_of_the_nodes(
     guard = Guard(edge).install(monkeypatch)
     for first, last in stretches(network):
         stretch(monkeypatch, guard, first, last)
-        twins.check_sums(Way("lanes", 1), count, 3)
+        twins.check_sums(Setting("lanes", 1), count, 3)
 
 
 # Steps of Python
@@ -71,7 +71,7 @@ class Counting:
 
 def arena_and_step(node):
     """One element enters, another one leaves."""
-    step = CallStep(node)
+    step = PythonStep(node)
     data = np.arange(2.0 * LANES)
     arena = Arena(data, -1 - data)
     scratch = np.zeros(LANES * OWN // ITEM)
@@ -106,7 +106,7 @@ def test_an_error_in_one_sample_ends_the_pass(run):
     node = Counting(raises=3)
     _, memory, step, many, _ = arena_and_step(node)
     before, behind = Counting(), Counting()
-    run(plan.Steps([CallStep(before), many, CallStep(behind)]), memory, LANES)
+    run(plan.Steps([PythonStep(before), many, PythonStep(behind)]), memory, LANES)
     assert node.calls == 3
     assert (before.calls, behind.calls) == ((1, 0) if run is plan.forward else (0, 1))
     assert isinstance(step.error, ValueError)

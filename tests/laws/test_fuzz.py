@@ -125,9 +125,9 @@ def fitting(shape):
 @given(data=st.data(), dtype=st.sampled_from(["float64", "float32"]))
 @settings(max_examples=settings.default.max_examples // 2)
 def test_an_assignment_is_refused_or_arrives_exactly(target, data, dtype):
-    choose, assign, name = TARGETS[target]
+    choose_layout, assign, name = TARGETS[target]
     nodes = learning(dtype)
-    node = choose(nodes)
+    node = choose_layout(nodes)
     shape = np.shape(getattr(node, name))
     value = data.draw(junk | fitting(shape) | fitting((node.height, node.width)))
     value, before = resolved(value, some_nodes()), everything(nodes)

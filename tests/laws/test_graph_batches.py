@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 from batch_twins import ETA, BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import COUNTS, EVERY, MOST, WAYS, Way, some_batches
+from batch_ways import COUNTS, EVERY, MOST, WAYS, Setting, some_batches
 from graph_networks import NETWORKS, nodes_of, residual, sparse_lenet, wide
 from graph_twins import parameters_of
 from op_row import network_of
@@ -54,9 +54,9 @@ def in_every_kind(rows):
     return [in_kind(name, row, kind) for (name, *row), kind in itertools.product(rows, KINDS)]
 
 
-def over(rows, names, choose=in_turn):
+def over(rows, names, choose_layout=in_turn):
     return pytest.mark.parametrize(
-        (*names, "dtype", "build_name"), choose(rows), indirect=["build_name"]
+        (*names, "dtype", "build_name"), choose_layout(rows), indirect=["build_name"]
     )
 
 
@@ -224,7 +224,7 @@ REPEATED = [
 )
 def test_the_same_call_gives_the_same_bits(network, layout, dtype):
     """Whichever thread is first."""
-    twins, way = twins_of_network(network, dtype), Way(layout, 2)
+    twins, way = twins_of_network(network, dtype), Setting(layout, 2)
     first = results(twins, way)
     for _ in range(8):
         assert results(twins, way) == first

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amounts import full
 from batch_twins import BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import WAYS, Way
+from batch_ways import WAYS, Setting
 from edge_table import EDGES
 from graph_networks import SOME_NETWORKS, nodes_of
 from graph_twins import parameters_of
@@ -164,9 +164,9 @@ def test_an_edge_within_a_batch_is_as_the_nodes_have_it(edge, layout, dtype):
     for at in (AT, range(COUNT)):
         specials = dict.fromkeys(at, special)
         twins = BatchTwins(make, len(nodes) - 1, draw, COUNT, specials=specials)
-        twins.check_added_sums(Way(layout, 1), COUNT)
-        twins.check_predictions(Way(layout, 2), COUNT, range(len(nodes)))
-        twins.check_samples(Way(layout, 1), COUNT, AT)
+        twins.check_added_sums(Setting(layout, 1), COUNT)
+        twins.check_predictions(Setting(layout, 2), COUNT, range(len(nodes)))
+        twins.check_samples(Setting(layout, 1), COUNT, AT)
 
 
 @in_turn(["network", "value"], SOME_NETWORKS, [np.nan, np.inf])

@@ -102,7 +102,7 @@ def test_all_memory_of_a_graph_lies_between_inaccessible_pages(edge, monkeypatch
     graph = CG.Graph(nodes[-1], layout="lanes", threads=1)
     graph.accumulate({x: np.zeros((8, x.size)) for x in graph.leaves})
     arena, ranges = graph._arena, closed()
-    parts = arena.data, arena.grad, arena.values, arena.sums, arena.scratch
+    parts = arena.data, arena.grad, arena.parameters, arena.parameter_grads, arena.scratch
     given = [array for array, _ in guard.arrays]
     assert all(any(part is array for array in given) for part in parts)
     assert len(given) == len(parts) + 3  # data, gradients and scratch over lanes

@@ -68,7 +68,7 @@ def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
         [x.data for x in node.backward],
         node.grad,
         node._taps,
-        node._window,
+        node._geometry,
         Fenced()(node.dtype, node._scratch_size),
         node._sums,
     )

@@ -11,7 +11,7 @@ from amounts import full
 from own_nodes import Recorder
 
 import cgraph as CG
-from cgraph._lowering.program import Block, Unit
+from cgraph._lowering.program import Buffer, FusedGroup
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes and threads, and is long")
 
@@ -170,7 +170,7 @@ class Operations:
                 name = reduction.__name__
                 monkeypatch.setattr(module, name, self.counted(reduction), raising=False)
         monkeypatch.setattr("cgraph.node.check_identity", lambda cls: None)
-        for compared in (CG.Node, Unit, Block):
+        for compared in (CG.Node, FusedGroup, Buffer):
             monkeypatch.setattr(compared, "__eq__", self.equal, raising=False)
 
     def counted(self, reduction):

@@ -46,7 +46,7 @@ def gaps(node):
 
 def windows_of(node):
     """The elements of each window, padding included; shape (n_h, n_w, k_h, k_w)."""
-    w = node._window
+    w = node._geometry
     x = node.backward[0].data.reshape(w.m_h, w.m_w)
     after = [
         max(w.s * (n - 1) + k - m - p, 0)

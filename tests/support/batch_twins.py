@@ -42,8 +42,8 @@ class BatchTwins:
 
     def disturb_sums(self):
         """Where sums count as 0, anything may stand."""
-        if self.graph._arena.fresh:
-            self.graph._arena.sums[...] = 7
+        if self.graph._arena.grads_are_zero:
+            self.graph._arena.parameter_grads[...] = 7
 
     # Each of these begins with a new Graph
 

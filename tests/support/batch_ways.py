@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cgraph._execution import executable
-from cgraph._lowering.layout import Choice
+from cgraph._lowering.layout import LayoutPlan
 
 # Around whole blocks of samples: 8 float64 or 16 float32 lie side by side.
 COUNTS = (1, 2, 7, 8, 15, 16, 17, 64, 100)
@@ -15,14 +15,14 @@ MOST = max(COUNTS)
 LINE = {"float64": 8, "float32": 16}  # samples in a line of the cache
 
 
-class Way(NamedTuple):
+class Setting(NamedTuple):
     """Options of a Graph."""
 
     layout: str
     threads: int
 
 
-WAYS = [Way(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
+WAYS = [Setting(*pair) for pair in itertools.product(("lanes", "samples", "auto"), (1, 2))]
 every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way.layout}-{way.threads}")
 EVERY = list(itertools.product(WAYS, COUNTS))
 
@@ -37,5 +37,5 @@ def some_batches(seed, most=MOST):
 
 def cut(monkeypatch, first, dtype):
     """Graphs built from now on have so many units in front."""
-    choice = Choice(LINE[dtype], LINE[dtype], 1, first, 1000.0)
-    monkeypatch.setattr(executable, "choose", lambda *_: choice)
+    layout_plan = LayoutPlan(LINE[dtype], LINE[dtype], 1, first, 1000.0)
+    monkeypatch.setattr(executable, "choose_layout", lambda *_: layout_plan)

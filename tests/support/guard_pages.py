@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cgraph import _kernels
-from cgraph._lowering.buffers import Region
+from cgraph._lowering.buffers import Allocator
 
 PAGE = mmap.PAGESIZE
 # Inaccessible bytes on both sides of an array, and between the parts of one: a wrong offset reaches far. None of them
@@ -80,7 +80,7 @@ class Guard:
 
     def install(self, monkeypatch):
         """Until the test ends."""
-        monkeypatch.setattr(Region, "allocate", lambda region: self.allocate(region))
+        monkeypatch.setattr(Allocator, "zeros", lambda region: self.allocate(region))
         monkeypatch.setattr(_kernels, "scratch", self.scratch)
         return self
 
@@ -109,7 +109,7 @@ class Guard:
         sizes = [part.size * item for part in parts]
         rooms = [pages(size) + BETWEEN for size in sizes]
         stride = sum(rooms)
-        begin = region.take((stride * lanes + BETWEEN) // item, PAGE) * item
+        begin = region.allocate((stride * lanes + BETWEEN) // item, PAGE) * item
         starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
         region.holes = [begin] + [
             int(start + lane * stride + room - BETWEEN)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from op_row import Case, Row, apart
-from reference_filters import AveragePooling2d, Convolution2d, MaxPooling2d, Window
+from reference_filters import AveragePooling2d, Convolution2d, FilterGeometry, MaxPooling2d
 
 import cgraph as CG
 
@@ -64,7 +64,7 @@ WINDOW_NAMES = {"topPadding": "top", "leftPadding": "left"}
 def window(m, k, args):
     """The reference geometry of a constructor call with these arguments."""
     named = dict(zip(NAMES[len(args)], args, strict=True))
-    return Window.of(m, k, **{WINDOW_NAMES.get(name, name): n for name, n in named.items()})
+    return FilterGeometry.of(m, k, **{WINDOW_NAMES.get(name, name): n for name, n in named.items()})
 
 
 def convolution(channels, m, k, args):

@@ -9,21 +9,21 @@ from cgraph._lowering.program import Kind
 def rows_of(blocks, builder):
     """The fields of LayoutCopy."""
     return [
-        (builder.at[b], b.at, len(b.nodes), b.nodes[0].size, b.pitch)
-        for b in sorted(blocks, key=lambda block: block.at)
+        (builder.offsets[b], b.offset, len(b.nodes), b.nodes[0].size, b.pitch)
+        for b in sorted(blocks, key=lambda block: block.offset)
     ]
 
 
 def per_sample_step(samples, builder, units, guard):
     """The steps of these units for one sample, and what they read and leave."""
     program, arena = samples.program, samples.arena
-    reads = {unit: {program.where[x][0] for x in unit.inputs} for unit in program.units}
-    made = {unit.block for unit in units}
+    reads = {unit: {program.where[x][0] for x in unit.inputs} for unit in program.groups}
+    made = {unit.buffer for unit in units}
     above = set().union(*(reads[unit] for unit in units)) - made
-    others = [reads[unit] for unit in program.units if unit not in units]
+    others = [reads[unit] for unit in program.groups if unit not in units]
     read = made & set().union(*others, {program.where[x][0] for x in program.outputs})
-    steps = [samples.steps[unit] for unit in units] + [arena.end_step(made - read)]
-    (data, grad, scratch), stride = guard.apart(builder.scratch, samples.regions, builder.lanes)
+    steps = [samples.steps[unit] for unit in units] + [arena.seed_step(made - read)]
+    (data, grad, scratch), stride = guard.apart(builder.scratch, samples.allocators, builder.lanes)
     places = data, stride, grad - data, scratch - data
     copies = rows_of(above, builder), rows_of(read, builder)
     return PerSampleStep(plan.Steps(steps), builder.lanes, builder.dtype.itemsize, *places, *copies)
@@ -32,12 +32,12 @@ def per_sample_step(samples, builder, units, guard):
 def stretch(monkeypatch, guard, first, last):
     """Graphs built from now on run these units one sample at a time in each block of samples."""
 
-    class Stretched(executors.Lanes):
+    class Stretched(executors.LaneExecutor):
         def __init__(self, samples, kernels, layout, lanes):
             super().__init__(samples, kernels, layout, lanes)
-            units = [u for u in self.program.units[first:last] if u.kind is not Kind.LEAF]
+            units = [u for u in self.program.groups[first:last] if u.kind is not Kind.LEAF]
             step = per_sample_step(samples, self._builder, units, guard)
             self.steps.update(dict.fromkeys(units, step))
 
     monkeypatch.setattr(executors, "rectifiers", lambda *_: {})
-    monkeypatch.setattr(executable, "Lanes", Stretched)
+    monkeypatch.setattr(executable, "LaneExecutor", Stretched)

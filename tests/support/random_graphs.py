@@ -14,7 +14,13 @@ import numpy as np
 import reference as ref
 from op_row import leaf_of
 from own_nodes import Square as SquareNode
-from reference_filters import AveragePooling2d, Convolution2d, MaxPooling2d, Window, ceil_div
+from reference_filters import (
+    AveragePooling2d,
+    Convolution2d,
+    FilterGeometry,
+    MaxPooling2d,
+    ceil_div,
+)
 
 import cgraph as CG
 
@@ -177,13 +183,13 @@ class Recipe:
         k = [int(self.rng.integers(1, min(side, 3) + 1)) for side in m]
         s = int(self.rng.integers(1, 4))
         if self.rng.random() < 0.4:
-            return k, (s,), Window.of(m, k, s)
+            return k, (s,), FilterGeometry.of(m, k, s)
         p, q = (int(n) for n in self.rng.integers(0, 3, 2))
         n = [least_size(m[0], k[0], s, p), least_size(m[1], k[1], s, q)]
         n[0] += int(self.rng.integers(0, 2))
         if self.rng.random() < 0.5:
-            return k, (s, *n), Window.of(m, k, s, height=n[0], width=n[1])
-        return k, (s, p, q, *n), Window.of(m, k, s, p, q, *n)
+            return k, (s, *n), FilterGeometry.of(m, k, s, height=n[0], width=n[1])
+        return k, (s, p, q, *n), FilterGeometry.of(m, k, s, p, q, *n)
 
     def add_pooling(self):
         k = self.source()

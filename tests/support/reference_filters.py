@@ -29,7 +29,7 @@ def axis(m, k, s, n=None, before=None):
 
 
 @dataclass(frozen=True)
-class Window:
+class FilterGeometry:
     """A filter's geometry: domain m, kernel k, output n, stride s, padding p (top) and q (left)."""
 
     m_h: int
@@ -91,7 +91,7 @@ def windows_of(w):
 class Convolution2d:
     """Parameters: kernel (C, k_h, k_w) and bias (1,)."""
 
-    window: Window
+    window: FilterGeometry
 
     def forward(self, xs, params):
         xs, (kernel, bias) = wide(xs), wide(params)
@@ -113,7 +113,7 @@ class Convolution2d:
 
 @dataclass(frozen=True)
 class MaxPooling2d:
-    window: Window
+    window: FilterGeometry
     pad_value: float = 0.0
 
     def maxima(self, x):
@@ -142,7 +142,7 @@ class MaxPooling2d:
 
 @dataclass(frozen=True)
 class AveragePooling2d:
-    window: Window
+    window: FilterGeometry
 
     @property
     def area(self):

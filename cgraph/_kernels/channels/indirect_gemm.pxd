@@ -14,10 +14,10 @@ cdef enum:
     FEW = 2         # rows that are not worth a tile
 
 
-# c[to[i] + o] += Σ_t a[at[i] + along[t]] b[t pitch + o]   for i < rows, o < width, t < depth
-cdef struct Product:
+# c[to[i] + o] += Σ_t a[row_offsets[i] + along[t]] b[t pitch + o]   for i < rows, o < width, t < depth
+cdef struct IndirectGemm:
     const real *a
-    const Py_ssize_t *at        # a tile reads up to TALL more than there are rows, and a there: group_tables.table
+    const Py_ssize_t *row_offsets        # a tile reads up to TALL more than there are rows, and a there: group_tables.table
     const Py_ssize_t *along
     const real *b
     Py_ssize_t pitch
@@ -50,7 +50,7 @@ ctypedef void (*Tiles)(const Block *, const Py_ssize_t *, real *, const Py_ssize
 
 
 cdef inline void wide_tiles(
-    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t tiles
+    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *to, Py_ssize_t tiles
 ) noexcept nogil:
     """TILE rows of two vectors, again and again."""
     cdef vec left[TILE]
@@ -63,7 +63,7 @@ cdef inline void wide_tiles(
     cdef Py_ssize_t pitch = block.pitch, i, _n
     for _n in range(tiles):
         for i in range(TILE):
-            a[i] = block.a + at[i]
+            a[i] = block.a + row_offsets[i]
             left[i] = v_opaque(v_set1(0))       # opaque: else gcc clears the sums in memory
             right[i] = v_opaque(v_set1(0))
         b = block.b
@@ -82,12 +82,12 @@ cdef inline void wide_tiles(
         for i in range(TILE):
             finish(block.origin, 0, left[i], c + to[i])
             finish(block.origin, V_LANES, right[i], c + to[i])
-        at += TILE
+        row_offsets += TILE
         to += TILE
 
 
 cdef inline void tall_tiles(
-    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t tiles
+    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *to, Py_ssize_t tiles
 ) noexcept nogil:
     """TALL rows of one vector, again and again."""
     cdef vec total[TALL]
@@ -99,7 +99,7 @@ cdef inline void tall_tiles(
     cdef Py_ssize_t pitch = block.pitch, i, _n
     for _n in range(tiles):
         for i in range(TALL):
-            a[i] = block.a + at[i]
+            a[i] = block.a + row_offsets[i]
             total[i] = v_opaque(v_set1(0))
         b = block.b
         along = block.along
@@ -113,19 +113,19 @@ cdef inline void tall_tiles(
                 break
         for i in range(TALL):
             finish(block.origin, 0, total[i], c + to[i])
-        at += TALL
+        row_offsets += TALL
         to += TALL
 
 
 cdef inline void single_rows(
-    const Block *block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows
+    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *to, Py_ssize_t rows
 ) noexcept nogil:
     """Rows of one vector, one after the other."""
     cdef vec total[SUMS]
     cdef const real *a
     cdef Py_ssize_t row, t, i
     for row in range(rows):
-        a = block.a + at[row]
+        a = block.a + row_offsets[row]
         for i in range(SUMS):
             total[i] = v_set1(0)
         t = 0
@@ -141,7 +141,7 @@ cdef inline void single_rows(
 
 
 cdef inline void edge_tile(
-    Tiles tile, Block block, const Py_ssize_t *at, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
+    Tiles tile, Block block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *to, Py_ssize_t rows, Py_ssize_t width
 ) noexcept nogil:
     """`rows` rows of `width` columns: a whole tile aside, and what is wanted of it to c."""
     cdef real aside[TALL * 2 * MOST_LANES]
@@ -153,7 +153,7 @@ cdef inline void edge_tile(
         lines[i] = i * 2 * V_LANES
     memset(zeros, 0, sizeof(zeros))
     block.origin = zeros
-    tile(&block, at, aside, lines, 1)
+    tile(&block, row_offsets, aside, lines, 1)
     for i in range(rows):
         j = 0
         while j < width:
@@ -161,7 +161,7 @@ cdef inline void edge_tile(
             j += V_LANES
 
 
-cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t column) noexcept nogil:
+cdef inline void multiply_block(const IndirectGemm *p, const Block *block, Py_ssize_t column) noexcept nogil:
     """All rows of a block."""
     cdef Py_ssize_t width = p.width - column, row = 0, height = TALL, whole = V_LANES
     cdef Tiles tiles = tall_tiles
@@ -169,19 +169,19 @@ cdef inline void multiply_block(const Product *p, const Block *block, Py_ssize_t
         tiles, height, whole = wide_tiles, TILE, 2 * V_LANES
     if width >= whole:
         row = p.rows // height * height
-        tiles(block, p.at, p.c + column, p.to, p.rows // height)
+        tiles(block, p.row_offsets, p.c + column, p.to, p.rows // height)
     # Not where rows are outputs: equal windows shall have equal sums, or a maximum has no ties.
     if p.origin == NULL and width == V_LANES and p.rows - row <= FEW:
-        single_rows(block, p.at + row, p.c + column, p.to + row, p.rows - row)
+        single_rows(block, p.row_offsets + row, p.c + column, p.to + row, p.rows - row)
         return
     while row < p.rows:
         edge_tile(
-            tiles, block[0], p.at + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
+            tiles, block[0], p.row_offsets + row, p.c + column, p.to + row, min(height, p.rows - row), min(width, whole)
         )
         row += height
 
 
-cdef inline void multiply(const Product *p) noexcept nogil:
+cdef inline void multiply(const IndirectGemm *p) noexcept nogil:
     cdef Py_ssize_t blocks = (p.depth + DEPTH - 1) // DEPTH, number, first, column
     cdef Block block
     block.a = p.a

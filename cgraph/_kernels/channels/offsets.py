@@ -8,7 +8,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any, NamedTuple
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 
 TILE, TALL = 6, 8  # as in product.pxd
 
@@ -35,17 +35,17 @@ def lie_side_by_side(inputs: Any) -> bool:
 
 
 def tables(
-    o: Window,
+    o: FilterGeometry,
     inputs: Any,
     c_out: int,
     pitch: int,
-    frame_step: int,
+    frame_stride: int,
     frame_width: int,
     lanes: int,
     connected: Any,
 ) -> Tables:
     """frame_step: from one position of a frame to the next; lanes: of a vector."""
-    c_in, row, line = len(inputs), frame_width * frame_step, o.n_w * pitch
+    c_in, row, line = len(inputs), frame_width * frame_stride, o.n_w * pitch
     linked = [] if connected is None else connected.tolist()
     most = max(o.k_h * o.k_w * c_in, o.n_h * o.n_w)
     return Tables(
@@ -57,8 +57,8 @@ def tables(
             for k, link in enumerate(links)
             if not link
         ],
-        table([at + c for at in grid(o.k_h, o.k_w, row, frame_step) for c in range(c_in)]),
-        table(grid(o.n_h, o.n_w, o.s * row, o.s * frame_step)),
+        table([at + c for at in grid(o.k_h, o.k_w, row, frame_stride) for c in range(c_in)]),
+        table(grid(o.n_h, o.n_w, o.s * row, o.s * frame_stride)),
         table(list(range(0, most * pitch, pitch))),
         table([k - at for at in range(0, o.k_h * line, line) for k in range(c_out)]),
         *sendings(o, c_in, c_out, pitch, frame_width, lanes),
@@ -81,7 +81,7 @@ def table(offsets: list[int]) -> list[int]:
 
 
 def sendings(
-    o: Window, c_in: int, c_out: int, pitch: int, frame_width: int, lanes: int
+    o: FilterGeometry, c_in: int, c_out: int, pitch: int, frame_width: int, lanes: int
 ) -> tuple[list[int], list[int], list[int]]:
     """Senders and receivers, in bands: input rows that get something from the same rows of the kernel.
 

@@ -1,4 +1,4 @@
-cdef class Window:
+cdef class FilterGeometry:
     # m: one input channel; k: the kernel; n: the output; s: stride; p, q: top and left padding
     cdef readonly Py_ssize_t m_h, m_w, k_h, k_w, n_h, n_w, s, p, q
     # The frame of one channel: phases_h * phases_w planes of `plane` elements, in rows of `pitch`

@@ -1,7 +1,7 @@
 from typing_extensions import disjoint_base
 
 @disjoint_base
-class Window:
+class FilterGeometry:
     def __init__(
         self,
         m_h: int,

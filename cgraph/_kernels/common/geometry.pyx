@@ -7,7 +7,7 @@ where the stride is larger than the kernel, are left out.
 """
 
 
-cdef class Window:
+cdef class FilterGeometry:
     def __init__(
         self, Py_ssize_t m_h, Py_ssize_t m_w, Py_ssize_t k_h, Py_ssize_t k_w,
         Py_ssize_t n_h, Py_ssize_t n_w, Py_ssize_t s, Py_ssize_t p, Py_ssize_t q,

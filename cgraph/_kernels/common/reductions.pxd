@@ -2,7 +2,7 @@
 #
 # Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
 
-from cgraph._kernels.common.operands cimport Source, Target, get1, put1
+from cgraph._kernels.common.operands cimport Input, Output, get1, put1
 from cgraph._kernels.common.simd cimport (
     R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, r_abs, r_log, r_sqrt, real, v_div, v_equal, v_less, v_mul, v_select, v_set1,
     vec
@@ -24,7 +24,7 @@ cdef inline real clamp(real x) noexcept nogil:
     return R_TINY if x < R_TINY else x
 
 
-cdef inline real cee(Source x, Source y, Py_ssize_t m) noexcept nogil:
+cdef inline real cee(Input x, Input y, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef real total = 0, part
     for block in range(blocks(m)):
@@ -43,7 +43,7 @@ cdef inline vec prediction_share(vec x, vec y, vec minus_g) noexcept nogil:
     return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), x))
 
 
-cdef inline void target_gradient(Source x, real g, Target dy, Py_ssize_t m) noexcept nogil:
+cdef inline void target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(m):
         put1(dy, i, -(r_log(clamp(get1(x, i))) * g))
@@ -52,7 +52,7 @@ cdef inline void target_gradient(Source x, real g, Target dy, Py_ssize_t m) noex
 # Norm2:   d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
 # dx_i += (x_i / d) g,  and nothing where d = 0
 
-cdef inline real largest(Source x, Py_ssize_t m) noexcept nogil:
+cdef inline real largest(Input x, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     cdef real top = 0
     for i in range(m):
@@ -61,7 +61,7 @@ cdef inline real largest(Source x, Py_ssize_t m) noexcept nogil:
     return top
 
 
-cdef inline real scaled_squares(Source x, real top, Py_ssize_t m) noexcept nogil:
+cdef inline real scaled_squares(Input x, real top, Py_ssize_t m) noexcept nogil:
     """Σ (x_i / top)²"""
     cdef Py_ssize_t block, i
     cdef real total = 0, part, scaled
@@ -74,7 +74,7 @@ cdef inline real scaled_squares(Source x, real top, Py_ssize_t m) noexcept nogil
     return total
 
 
-cdef inline real norm_of(real total, Source x, Py_ssize_t m) noexcept nogil:
+cdef inline real norm_of(real total, Input x, Py_ssize_t m) noexcept nogil:
     """From the sum of the squares of x."""
     cdef real top
     if total > R_SQUARES_LOW and total < R_SQUARES_HIGH or total != total:

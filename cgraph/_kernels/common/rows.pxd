@@ -31,33 +31,33 @@ cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py
 
 
 cdef inline void copy_channels(
-    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+    const real *x, Py_ssize_t x_stride, real *y, Py_ssize_t y_stride, Py_ssize_t count, Py_ssize_t channels
 ) noexcept nogil:
     """Copies the channels of `count` positions; of several channels, what lies behind them may be overwritten, too."""
     cdef Py_ssize_t _i, c
-    if x_step == y_step and (channels > 1 or x_step == 1):
-        memcpy(y, x, ((count - 1) * x_step + channels) * sizeof(real))
+    if x_stride == y_stride and (channels > 1 or x_stride == 1):
+        memcpy(y, x, ((count - 1) * x_stride + channels) * sizeof(real))
         return
     for _i in range(count):
         for c in range(channels):
             y[c] = x[c]
-        x += x_step
-        y += y_step
+        x += x_stride
+        y += y_stride
 
 
 cdef inline void add_channels(
-    const real *x, Py_ssize_t x_step, real *y, Py_ssize_t y_step, Py_ssize_t count, Py_ssize_t channels
+    const real *x, Py_ssize_t x_stride, real *y, Py_ssize_t y_stride, Py_ssize_t count, Py_ssize_t channels
 ) noexcept nogil:
     """Adds the channels of `count` positions to y."""
     cdef Py_ssize_t _i, c
-    if x_step == y_step == channels:
+    if x_stride == y_stride == channels:
         channels *= count
         count = 1
     for _i in range(count):
         for c in range(channels):
             y[c] += x[c]
-        x += x_step
-        y += y_step
+        x += x_stride
+        y += y_stride
 
 
 cdef inline void transpose(

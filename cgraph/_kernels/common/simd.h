@@ -129,14 +129,14 @@ static inline void v_zip_rows(vec *row) {
 }
 
 /* V_LANES rows of as many elements, x_step apart, become columns: rows, t_step apart, of t. */
-static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
+static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     vec row[V_LANES];
     ptrdiff_t i;
-    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_step);
+    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_stride);
     v_zip_rows(row);
     if (V_LANES > 2) v_zip_rows(row);
     if (V_LANES > 4) v_zip_rows(row);
-    for (i = 0; i < V_LANES; i++) v_store(t + i * t_step, row[i]);
+    for (i = 0; i < V_LANES; i++) v_store(t + i * t_stride, row[i]);
 }
 
 /* Of V_LANES vectors, one behind the other, the sum of each; added in the order of v_hsum. */
@@ -200,9 +200,9 @@ static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
 static inline vec v_row_sums(const real *x) { return *x; }
-static inline void v_transpose(const real *x, ptrdiff_t x_step, real *t, ptrdiff_t t_step) {
-    (void)x_step;
-    (void)t_step;
+static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
+    (void)x_stride;
+    (void)t_stride;
     *t = *x;
 }
 

@@ -36,4 +36,4 @@ cdef extern from "common/simd.h" nogil:
     vec v_first(vec v, Py_ssize_t count) noexcept
     real v_hsum(vec v) noexcept
     vec v_row_sums(const real *x) noexcept
-    void v_transpose(const real *x, Py_ssize_t x_step, real *t, Py_ssize_t t_step) noexcept
+    void v_transpose(const real *x, Py_ssize_t x_stride, real *t, Py_ssize_t t_stride) noexcept

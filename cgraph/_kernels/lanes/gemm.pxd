@@ -2,7 +2,7 @@
 # inputs' gradients of outputs' gradients.
 
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.lanes.microkernels cimport Row, Spot, Strip, Term, all_sums, fetch_ahead
+from cgraph._kernels.lanes.microkernels cimport Row, Position, RowPanel, Term, all_sums, fetch_ahead
 
 cdef enum:
     PACKED = 8      # as in lane_tables
@@ -10,17 +10,17 @@ cdef enum:
 
 
 # Where a channel's elements lie, and what is wanted of it.
-cdef struct Target:
-    Py_ssize_t w, to, add
-    Py_ssize_t wanted[2]
+cdef struct OutputChannel:
+    Py_ssize_t w, to, accumulate
+    Py_ssize_t requires_grad[2]
 
 # Targets that read the same sources. `term`: their first term, in the first area, where terms are kept.
 cdef struct Group:
-    Py_ssize_t target, targets, source, sources, term
+    Py_ssize_t channel, channels, source, sources, term
 
 # Spots that read the same taps, in every column. `tap`: how many taps the areas before have.
 cdef struct Area:
-    Py_ssize_t spot, spots, tap, taps
+    Py_ssize_t position, positions, tap, taps
 
 # A tap of an area: its number, and how far its source is shifted.
 cdef struct Shift:
@@ -35,11 +35,11 @@ cdef struct Sums:
     Py_ssize_t depth            # terms summed at a time
     Py_ssize_t group_count, area_count, tap_count
     Py_ssize_t kept             # the terms of all groups are; else they are made of sources and shifts
-    const Target *targets
+    const OutputChannel *channels
     const Term *sources
     const Group *groups
     const Area *areas
-    const Spot *spots
+    const Position *positions
     const Term *terms
     const Py_ssize_t *taps
     const Shift *shifts         # of all areas
@@ -54,20 +54,20 @@ cdef struct Pass:
     real *packed
     Term *made              # where the terms of a block have room
     Py_ssize_t columns
-    bint lean
+    bint parameters_only
 
 
 cdef inline Sums sums_of(const Py_ssize_t *at) noexcept nogil:
     """What lane_tables.sums has found."""
     return Sums(
         <Reading>at[0], at[1], at[2], at[3], at[4], at[5],
-        <const Target *>(at + at[6]), <const Term *>(at + at[7]), <const Group *>(at + at[8]),
-        <const Area *>(at + at[9]), <const Spot *>(at + at[10]), <const Term *>(at + at[11]), at + at[12],
+        <const OutputChannel *>(at + at[6]), <const Term *>(at + at[7]), <const Group *>(at + at[8]),
+        <const Area *>(at + at[9]), <const Position *>(at + at[10]), <const Term *>(at + at[11]), at + at[12],
         <const Shift *>(at + at[13])
     )
 
 
-cdef inline void all_targets(const Sums *s, const Pass *p) noexcept nogil:
+cdef inline void all_output_channels(const Sums *s, const Pass *p) noexcept nogil:
     cdef const Group *group = s.groups
     cdef Py_ssize_t most = max(s.depth // s.tap_count, 1), g, blocks, number
     for g in range(s.group_count):
@@ -82,26 +82,26 @@ cdef inline void sum_block(
     const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
     """All of a group's targets, for some of its sources; in strips of sizes as equal as can be."""
-    cdef const Target *target = s.targets + group.target
-    cdef Py_ssize_t wanted = 0, done = 0, size, strips, i
-    cdef Strip strip
-    strip.x = p.x
-    for i in range(group.targets):
-        wanted += target[i].wanted[p.lean]
-    if wanted and not s.kept:
+    cdef const OutputChannel *channel = s.channels + group.channel
+    cdef Py_ssize_t requires_grad = 0, done = 0, size, panels, i
+    cdef RowPanel panel
+    panel.x = p.x
+    for i in range(group.channels):
+        requires_grad += channel[i].requires_grad[p.parameters_only]
+    if requires_grad and not s.kept:
         make_terms(s, p, group, first, last)
-    strips = (wanted + MOST - 1) // MOST
-    while done < wanted:
-        size = (wanted - done + strips - 1) // strips
-        strips -= 1
+    panels = (requires_grad + MOST - 1) // MOST
+    while done < requires_grad:
+        size = (requires_grad - done + panels - 1) // panels
+        panels -= 1
         done += size
-        strip.rows = 0
-        while strip.rows < size:
-            if target.wanted[p.lean]:
-                strip.row[strip.rows] = row_of(p, target, first)
-                strip.rows += 1
-            target += 1
-        sum_strip(s, p, group, first, last, &strip)
+        panel.rows = 0
+        while panel.rows < size:
+            if channel.requires_grad[p.parameters_only]:
+                panel.row[panel.rows] = row_of(p, channel, first)
+                panel.rows += 1
+            channel += 1
+        sum_panel(s, p, group, first, last, &panel)
 
 
 cdef inline void make_terms(
@@ -121,31 +121,31 @@ cdef inline void make_terms(
         shift += s.areas[a].taps
 
 
-cdef inline Row row_of(const Pass *p, const Target *target, Py_ssize_t first) noexcept nogil:
+cdef inline Row row_of(const Pass *p, const OutputChannel *channel, Py_ssize_t first) noexcept nogil:
     """A target's row, for the sources from the first on."""
-    cdef real start = p.factor * p.bias[target.w] if p.bias != NULL else <real>0
-    return Row(p.w + target.w, p.to + target.to, start, target.add or first > 0)
+    cdef real start = p.factor * p.bias[channel.w] if p.bias != NULL else <real>0
+    return Row(p.w + channel.w, p.to + channel.to, start, channel.accumulate or first > 0)
 
 
-cdef inline void sum_strip(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, Strip *strip
+cdef inline void sum_panel(
+    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, RowPanel *panel
 ) noexcept nogil:
     cdef const Area *area = s.areas
     cdef const Term *term
     cdef Py_ssize_t begin = first if s.kept else 0, end = begin + last - first, i
     if s.reading == COPIED:
-        copy_weights(s, p, group, first, last, strip)
+        copy_weights(s, p, group, first, last, panel)
     for i in range(s.area_count):
         term = s.terms + group.term + area[i].tap * group.sources if s.kept else p.made + area[i].tap * end
-        strip.term, strip.end = term + begin * area[i].taps, term + end * area[i].taps
+        panel.term, panel.end = term + begin * area[i].taps, term + end * area[i].taps
         if s.reading == FAR:
-            fetch_ahead(strip)
-        if first == 0 or strip.term < strip.end:
-            all_sums(strip, s.spots + area[i].spot, area[i].spots * p.columns)
+            fetch_ahead(panel)
+        if first == 0 or panel.term < panel.end:
+            all_sums(panel, s.positions + area[i].position, area[i].positions * p.columns)
 
 
 cdef inline void copy_weights(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, Strip *strip
+    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, RowPanel *panel
 ) noexcept nogil:
     """Those of a strip, term after term."""
     cdef const Term *source = s.sources + group.source
@@ -154,8 +154,8 @@ cdef inline void copy_weights(
     for c in range(first, last):
         for tap in range(s.tap_count):
             at = source[c].w + s.taps[tap]
-            for i in range(strip.rows):
-                to[i] = strip.row[i].w[at]
+            for i in range(panel.rows):
+                to[i] = panel.row[i].w[at]
             to += PACKED
-    for i in range(strip.rows):
-        strip.row[i].w = p.packed + i - first * s.tap_count * PACKED
+    for i in range(panel.rows):
+        panel.row[i].w = p.packed + i - first * s.tap_count * PACKED

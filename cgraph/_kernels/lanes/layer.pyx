@@ -11,31 +11,31 @@ not finite. Channels that read the same sources are a *group*: nor are missing c
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels.lanes import offsets
-from cgraph._kernels.common.geometry cimport Window
+from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport descend
 from cgraph._kernels.common.rows cimport all_finite
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
-from cgraph._kernels.lanes.gemm cimport MOST, Group, Pass, Sums, Target, all_targets, sums_of
-from cgraph._kernels.lanes.microkernels cimport Patch, Product, Spot, Term, product_rows, some_slopes
-from cgraph._kernels.runtime.step cimport Arena, Step, Table, bytes_of
+from cgraph._kernels.lanes.gemm cimport MOST, Group, Pass, Sums, OutputChannel, all_output_channels, sums_of
+from cgraph._kernels.lanes.microkernels cimport GradientTile, WeightGradient, Position, Term, weight_gradient_rows, some_weight_gradients
+from cgraph._kernels.runtime.step cimport Context, Step, Table, bytes_of
 
 cdef enum:
-    TURNED = 16384  # bytes of the gradient, which a product reads again and again
+    TRANSPOSED = 16384  # bytes of the gradient, which a product reads again and again
     CHUNK = 3200    # bytes of a channel's gradient, which slopes read again and again
 
 
-def lane_layer_scratch(window, lanes, c_in, c_out, connected):
+def lane_layer_scratch(geometry, lanes, c_in, c_out, connected):
     """The number of elements of scratch that LaneLayerStep needs."""
-    return offsets.scratch(window, lanes, c_in, c_out, sizeof(real), connected).size
+    return offsets.scratch(geometry, lanes, c_in, c_out, sizeof(real), connected).size
 
 
 # What offsets.layer has found, in this order.
 cdef struct Layout:
     Py_ssize_t lanes, c_out, area, tap_count, frame_width
-    Py_ssize_t d_at, values_at, rows, pitch
-    Py_ssize_t packed_at, frame_at, totals_at, turned_at, biases_at, terms_at   # scratch
+    Py_ssize_t d_at, parameters_offset, rows, pitch
+    Py_ssize_t packed_at, frame_at, totals_at, transposed_offset, biases_at, terms_at   # scratch
     Py_ssize_t in_place         # the input is a frame
     Py_ssize_t gaps             # between the weights
     Py_ssize_t one_product      # the weight gradient is one
@@ -44,59 +44,59 @@ cdef struct Layout:
 
 cdef class LaneLayerStep(Step):
     """Channels to c_out channels."""
-    cdef Window o
+    cdef FilterGeometry o
     cdef Sums outputs, gradients
     cdef Table numbers, outputs_table, gradients_table
     cdef Layout layout
     cdef const Py_ssize_t *taps     # of the frame
-    cdef const Spot *windows        # of the frame
+    cdef const Position *windows        # of the frame
     cdef const Term *products       # of each weight's row: where it lies, and x
     cdef real bias
 
-    def __init__(self, Window window, *given):
+    def __init__(self, FilterGeometry geometry, *given):
         """given: what offsets.layer takes."""
-        numbers, outputs, gradients, bias = offsets.layer(window, V_LANES, sizeof(real), *given)
-        self.o, self.bias = window, bias
+        numbers, outputs, gradients, bias = offsets.layer(geometry, V_LANES, sizeof(real), *given)
+        self.o, self.bias = geometry, bias
         self.numbers, self.outputs_table, self.gradients_table = Table(numbers), Table(outputs), Table(gradients)
         self.table_bytes = bytes_of([self.numbers, self.outputs_table, self.gradients_table])
-        self.outputs, self.gradients = sums_of(self.outputs_table.at), sums_of(self.gradients_table.at)
-        cdef const Py_ssize_t *at = self.numbers.at
+        self.outputs, self.gradients = sums_of(self.outputs_table.data), sums_of(self.gradients_table.data)
+        cdef const Py_ssize_t *at = self.numbers.data
         self.layout = (<const Layout *>at)[0]
-        self.taps, self.windows = at + self.layout.taps, <const Spot *>(at + self.layout.windows)
+        self.taps, self.windows = at + self.layout.taps, <const Position *>(at + self.layout.windows)
         self.products = <const Term *>(at + self.layout.products)
 
-    cdef void run(self, const Sums *sums, Arena *arena, char *numbers, const real *bias, bint lean) noexcept nogil:
+    cdef void run(self, const Sums *sums, Context *context, char *numbers, const real *bias, bint parameters_only) noexcept nogil:
         cdef Pass p
         cdef Py_ssize_t column = 2 * V_LANES
-        p.x, p.to, p.w = <real *>numbers, <real *>numbers, <real *>arena.values + self.layout.values_at
-        p.bias, p.factor, p.lean = bias, self.bias, lean
-        p.packed = <real *>arena.scratch + self.layout.packed_at
-        p.made = <Term *>(<real *>arena.scratch + self.layout.terms_at)
-        p.columns = (arena.valid + column - 1) // column
-        all_targets(sums, &p)
+        p.x, p.to, p.w = <real *>numbers, <real *>numbers, <real *>context.parameters + self.layout.parameters_offset
+        p.bias, p.factor, p.parameters_only = bias, self.bias, parameters_only
+        p.packed = <real *>context.scratch + self.layout.packed_at
+        p.made = <Term *>(<real *>context.scratch + self.layout.terms_at)
+        p.columns = (context.valid + column - 1) // column
+        all_output_channels(sums, &p)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef const real *w = <real *>arena.values + self.layout.values_at
-        self.run(&self.outputs, arena, arena.data, w + self.layout.rows * self.layout.pitch, False)
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef const real *w = <real *>context.parameters + self.layout.parameters_offset
+        self.run(&self.outputs, context, context.data, w + self.layout.rows * self.layout.pitch, False)
         if not self.layout.in_place and not all_finite(w, self.layout.pitch, self.layout.rows, self.layout.c_out):
-            self.multiply_padding(arena)
+            self.multiply_padding(context)
 
-    cdef void multiply_padding(self, Arena *arena) noexcept nogil:
+    cdef void multiply_padding(self, Context *context) noexcept nogil:
         """0 times a weight that is not finite is NaN."""
         cdef const Group *group = self.outputs.groups
-        cdef const Target *target = self.outputs.targets
+        cdef const OutputChannel *channel = self.outputs.channels
         cdef const Term *source
-        cdef const real *w = <real *>arena.values + self.layout.values_at
+        cdef const real *w = <real *>context.parameters + self.layout.parameters_offset
         cdef Py_ssize_t i, k, c, t
         cdef real product
         for i in range(self.outputs.group_count):
             source = self.outputs.sources + group[i].source
-            for k in range(group[i].target, group[i].target + group[i].targets):
+            for k in range(group[i].channel, group[i].channel + group[i].channels):
                 for c in range(group[i].sources):
                     for t in range(self.layout.tap_count):
-                        product = 0 * w[target[k].w + source[c].w + self.outputs.taps[t]]
+                        product = 0 * w[channel[k].w + source[c].w + self.outputs.taps[t]]
                         if product != 0:
-                            self.add_beyond(<real *>arena.data + target[k].to, t, product)
+                            self.add_beyond(<real *>context.data + channel[k].to, t, product)
 
     cdef void add_beyond(self, real *d, Py_ssize_t tap, real product) noexcept nogil:
         """To the elements of an output whose tap lies beyond the input."""
@@ -110,93 +110,93 @@ cdef class LaneLayerStep(Step):
                         d[l] += product
                 d += self.layout.lanes
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        self.run(&self.gradients, arena, arena.grad, NULL, arena.lean)
-        self.weight_gradient(arena)
+    cdef void backward(self, Context *context) noexcept nogil:
+        self.run(&self.gradients, context, context.grad, NULL, context.parameters_only)
+        self.weight_gradient(context)
 
     # dK[o][c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[o][a, b]
 
-    cdef void weight_gradient(self, Arena *arena) noexcept nogil:
-        cdef real *w = <real *>arena.values + self.layout.values_at
-        cdef real *dw = <real *>arena.sums + self.layout.values_at
+    cdef void weight_gradient(self, Context *context) noexcept nogil:
+        cdef real *w = <real *>context.parameters + self.layout.parameters_offset
+        cdef real *dw = <real *>context.parameter_grads + self.layout.parameters_offset
         cdef const Group *group = self.gradients.groups
-        cdef const Target *target = self.gradients.targets
-        cdef bint fresh = arena.fresh
+        cdef const OutputChannel *channel = self.gradients.channels
+        cdef bint grads_are_zero = context.grads_are_zero
         cdef Py_ssize_t i, c
-        if fresh and self.layout.gaps:
+        if grads_are_zero and self.layout.gaps:
             memset(dw, 0, (self.layout.rows + 1) * self.layout.pitch * sizeof(real))
-            fresh = False
+            grads_are_zero = False
         if self.layout.one_product:
-            self.product(arena, fresh)
+            self.product(context, grads_are_zero)
             return
         for i in range(self.gradients.group_count):
-            for c in range(group[i].target, group[i].target + group[i].targets):
-                self.channel_slopes(arena, &group[i], &target[c], dw + target[c].w, fresh)
-        self.bias_gradient(arena, dw + self.layout.rows * self.layout.pitch, fresh)
-        if arena.learn:
-            descend(w, dw, <real>arena.eta, (self.layout.rows + 1) * self.layout.pitch)
+            for c in range(group[i].channel, group[i].channel + group[i].channels):
+                self.channel_weight_gradient(context, &group[i], &channel[c], dw + channel[c].w, grads_are_zero)
+        self.bias_gradient(context, dw + self.layout.rows * self.layout.pitch, grads_are_zero)
+        if context.fused_sgd:
+            descend(w, dw, <real>context.eta, (self.layout.rows + 1) * self.layout.pitch)
 
-    cdef void product(self, Arena *arena, bint fresh) noexcept nogil:
+    cdef void product(self, Context *context, bint grads_are_zero) noexcept nogil:
         """The weight gradient where each weight has one term of a sample; the biases have an input of their own."""
-        cdef real *turned = <real *>arena.scratch + self.layout.turned_at
-        cdef real *biases = <real *>arena.scratch + self.layout.biases_at
+        cdef real *transposed = <real *>context.scratch + self.layout.transposed_offset
+        cdef real *biases = <real *>context.scratch + self.layout.biases_at
         cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (self.layout.rows + MOST - 1) // MOST, i, at
         # Columns whose part of the gradient stays in the nearest cache.
-        cdef Py_ssize_t chunk = max(TURNED // (self.layout.lanes * column * <Py_ssize_t>sizeof(real)), 1) * column
-        cdef Product p
+        cdef Py_ssize_t chunk = max(TRANSPOSED // (self.layout.lanes * column * <Py_ssize_t>sizeof(real)), 1) * column
+        cdef WeightGradient p
         cdef Term bias_row
-        turn(<const real *>arena.grad + self.layout.d_at, self.layout.lanes, self.layout.c_out, turned)
+        transpose_gradient(<const real *>context.grad + self.layout.d_at, self.layout.lanes, self.layout.c_out, transposed)
         bias_row.w, bias_row.x = self.layout.rows * self.layout.pitch, 0
         for i in range(self.layout.lanes):
             biases[i] = self.bias
-        p.depth, p.step = arena.valid, self.layout.lanes * column
-        p.add, p.learn, p.eta = not fresh, arena.learn, <real>arena.eta
+        p.depth, p.stride = context.valid, self.layout.lanes * column
+        p.accumulate, p.fused_sgd, p.eta = not grads_are_zero, context.fused_sgd, <real>context.eta
         while first < self.layout.c_out:
             p.width = min(chunk, self.layout.c_out - first)
-            p.g = turned + first * self.layout.lanes
-            p.sums = <real *>arena.sums + self.layout.values_at + first
-            p.values = <real *>arena.values + self.layout.values_at + first
-            p.x = <const real *>arena.data
+            p.g = transposed + first * self.layout.lanes
+            p.parameter_grads = <real *>context.parameter_grads + self.layout.parameters_offset + first
+            p.parameters = <real *>context.parameters + self.layout.parameters_offset + first
+            p.x = <const real *>context.data
             for i in range(tiles):
                 at = self.layout.rows * i // tiles
-                product_rows(&p, self.products + at, self.layout.rows * (i + 1) // tiles - at)
+                weight_gradient_rows(&p, self.products + at, self.layout.rows * (i + 1) // tiles - at)
             p.x = biases
-            product_rows(&p, &bias_row, 1)
+            weight_gradient_rows(&p, &bias_row, 1)
             first += chunk
 
-    cdef void bias_gradient(self, Arena *arena, real *db, bint fresh) noexcept nogil:
-        cdef const real *g = <const real *>arena.grad + self.layout.d_at
+    cdef void bias_gradient(self, Context *context, real *db, bint grads_are_zero) noexcept nogil:
+        cdef const real *g = <const real *>context.grad + self.layout.d_at
         cdef Py_ssize_t lanes = self.layout.lanes, area = self.layout.area, k
         cdef real total
         for k in range(self.layout.c_out):
-            total = self.bias * sample_sum(g + k * area * lanes, area, lanes, arena.valid)
-            db[k] = total if fresh else db[k] + total
+            total = self.bias * sample_sum(g + k * area * lanes, area, lanes, context.valid)
+            db[k] = total if grads_are_zero else db[k] + total
 
-    cdef void channel_slopes(
-        self, Arena *arena, const Group *group, const Target *target, real *dw, bint fresh
+    cdef void channel_weight_gradient(
+        self, Context *context, const Group *group, const OutputChannel *channel, real *dw, bint grads_are_zero
     ) noexcept nogil:
         """The gradients of all kernels of an input channel; whole vectors of samples first."""
         cdef const Term *out = self.gradients.sources + group.source
-        cdef Py_ssize_t whole = arena.valid // V_LANES, rest = arena.valid % V_LANES
-        cdef real *totals = <real *>arena.scratch + self.layout.totals_at
-        cdef Patch p
-        p.x, p.g, p.out = self.frame(arena, target.to), <const real *>arena.grad, out
+        cdef Py_ssize_t whole = context.valid // V_LANES, rest = context.valid % V_LANES
+        cdef real *totals = <real *>context.scratch + self.layout.totals_at
+        cdef GradientTile p
+        p.x, p.g, p.grad_offsets = self.frame(context, channel.to), <const real *>context.grad, out
         p.pitch = group.sources * V_LANES
         if whole > 0:
             p.vectors = whole
-            self.slopes(&p, group.sources, totals)
-            self.deliver(totals, V_LANES, out, group.sources, dw, fresh)
+            self.weight_gradients(&p, group.sources, totals)
+            self.deliver(totals, V_LANES, out, group.sources, dw, grads_are_zero)
         if rest > 0:
             p.x += whole * V_LANES
             p.g += whole * V_LANES
             p.vectors = 1
-            self.slopes(&p, group.sources, totals)
-            self.deliver(totals, rest, out, group.sources, dw, fresh and whole == 0)
+            self.weight_gradients(&p, group.sources, totals)
+            self.deliver(totals, rest, out, group.sources, dw, grads_are_zero and whole == 0)
 
-    cdef const real *frame(self, Arena *arena, Py_ssize_t at) noexcept nogil:
+    cdef const real *frame(self, Context *context, Py_ssize_t at) noexcept nogil:
         """A channel, between the zeros of a frame where it needs them."""
-        cdef const real *x = <const real *>arena.data + at
-        cdef real *frame = <real *>arena.scratch + self.layout.frame_at
+        cdef const real *x = <const real *>context.data + at
+        cdef real *frame = <real *>context.scratch + self.layout.frame_at
         cdef Py_ssize_t lanes = self.layout.lanes, y
         if self.layout.in_place:
             return x
@@ -207,36 +207,36 @@ cdef class LaneLayerStep(Step):
             )
         return frame
 
-    cdef void slopes(self, Patch *p, Py_ssize_t outs, real *totals) noexcept nogil:
+    cdef void weight_gradients(self, GradientTile *p, Py_ssize_t outs, real *totals) noexcept nogil:
         """Totals of all taps and outputs, sample by sample; a chunk of spots after the other."""
         cdef Py_ssize_t area = self.layout.area, chunks, number, tiles, o, width
-        cdef const Term *out = p.out
+        cdef const Term *out = p.grad_offsets
         memset(totals, 0, self.layout.tap_count * p.pitch * sizeof(real))
         chunks = min((area * self.layout.lanes * <Py_ssize_t>sizeof(real) + CHUNK - 1) // CHUNK, area)
         for number in range(chunks):
-            p.spot = self.windows + area * number // chunks
+            p.position = self.windows + area * number // chunks
             p.end = self.windows + area * (number + 1) // chunks
             tiles = 1 if outs <= MOST else (outs + 3) // 4      # twelve sums are four times three
             o = 0
             while o < outs:
                 width = (outs - o + tiles - 1) // tiles
                 tiles -= 1
-                p.out, p.total = out + o, totals + o * V_LANES
+                p.grad_offsets, p.total = out + o, totals + o * V_LANES
                 self.slope_column(p, width)
                 o += width
-        p.out = out
+        p.grad_offsets = out
 
-    cdef void slope_column(self, Patch *p, Py_ssize_t width) noexcept nogil:
+    cdef void slope_column(self, GradientTile *p, Py_ssize_t width) noexcept nogil:
         """All taps of some outputs."""
         cdef Py_ssize_t t = 0, taps
         while t < self.layout.tap_count:
-            p.under = self.taps + t
-            taps = some_slopes(p, self.layout.tap_count - t, width)
+            p.tap_offsets = self.taps + t
+            taps = some_weight_gradients(p, self.layout.tap_count - t, width)
             p.total += taps * p.pitch
             t += taps
 
     cdef void deliver(
-        self, real *totals, Py_ssize_t samples, const Term *out, Py_ssize_t outs, real *dw, bint fresh
+        self, real *totals, Py_ssize_t samples, const Term *out, Py_ssize_t outs, real *dw, bint grads_are_zero
     ) noexcept nogil:
         """The sums of the first samples of each total."""
         cdef Py_ssize_t count = self.layout.tap_count * outs, i = 0, t, k
@@ -251,16 +251,16 @@ cdef class LaneLayerStep(Step):
         for t in range(self.layout.tap_count):
             for k in range(outs):
                 to = dw + self.gradients.taps[t] + out[k].w
-                to[0] = totals[0] if fresh else to[0] + totals[0]
+                to[0] = totals[0] if grads_are_zero else to[0] + totals[0]
                 totals += 1
 
 
-cdef void turn(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *turned) noexcept nogil:
+cdef void transpose_gradient(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *transposed) noexcept nogil:
     """Outputs beside each other instead of samples, in columns of two vectors."""
     cdef Py_ssize_t column = 2 * V_LANES, o = 0, l
     cdef real *to
     while o < c_out:
-        to = turned + o // column * column * lanes + o % column
+        to = transposed + o // column * column * lanes + o % column
         if o + V_LANES <= c_out:
             for l in range(lanes // V_LANES):
                 v_transpose(g + o * lanes + l * V_LANES, lanes, to + l * V_LANES * column, column)

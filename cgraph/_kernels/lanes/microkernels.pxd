@@ -5,42 +5,42 @@ from cgraph._kernels.common.simd cimport real
 cdef extern from "lanes/microkernels.h" nogil:
     ctypedef struct Term:
         Py_ssize_t w, x
-    ctypedef struct Spot:
+    ctypedef struct Position:
         Py_ssize_t x, to
 
     ctypedef struct Row:
         const real *w
         real *to
         real start
-        bint add
-    ctypedef struct Strip:
+        bint accumulate
+    ctypedef struct RowPanel:
         Row row[6]
         Py_ssize_t rows
         const real *x
         const Term *term
         const Term *end
-    void fetch_ahead(const Strip *strip) noexcept
-    void all_sums(const Strip *strip, const Spot *spot, Py_ssize_t spots) noexcept
+    void fetch_ahead(const RowPanel *panel) noexcept
+    void all_sums(const RowPanel *panel, const Position *position, Py_ssize_t positions) noexcept
 
-    ctypedef struct Patch:
+    ctypedef struct GradientTile:
         const real *x
         const real *g
-        const Py_ssize_t *under
-        const Term *out
-        const Spot *spot
-        const Spot *end
+        const Py_ssize_t *tap_offsets
+        const Term *grad_offsets
+        const Position *position
+        const Position *end
         Py_ssize_t vectors
         real *total
         Py_ssize_t pitch
-    Py_ssize_t some_slopes(const Patch *p, Py_ssize_t taps, Py_ssize_t outs) noexcept
+    Py_ssize_t some_weight_gradients(const GradientTile *p, Py_ssize_t taps, Py_ssize_t outs) noexcept
 
 cdef extern from "lanes/weight_gradient.h" nogil:
-    ctypedef struct Product:
+    ctypedef struct WeightGradient:
         const real *x
         const real *g
-        real *sums
-        real *values
+        real *parameter_grads
+        real *parameters
         real eta
-        Py_ssize_t depth, width, step
-        bint add, learn
-    void product_rows(const Product *p, const Term *row, Py_ssize_t rows) noexcept
+        Py_ssize_t depth, width, stride
+        bint accumulate, fused_sgd
+    void weight_gradient_rows(const WeightGradient *p, const Term *row, Py_ssize_t rows) noexcept

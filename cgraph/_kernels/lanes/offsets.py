@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.common.geometry import Window
+from cgraph._kernels.common.geometry import FilterGeometry
 
 Numbers = npt.NDArray[np.intp]
 Links = npt.NDArray[np.bool_]
@@ -46,12 +46,14 @@ class Scratch(NamedTuple):
     size: int
 
 
-def frame(o: Window) -> tuple[int, int]:
+def frame(o: FilterGeometry) -> tuple[int, int]:
     """The windows of a Filter2d reach the end of its input: so far goes the frame, too."""
     return (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
 
 
-def scratch(o: Window, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any) -> Scratch:
+def scratch(
+    o: FilterGeometry, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any
+) -> Scratch:
     """Returns where a step keeps what in its scratch, whatever the size of vectors.
 
     A frame and a turned gradient share a place.
@@ -87,17 +89,17 @@ def up(n: int, unit: int) -> int:
 
 
 def layer(
-    o: Window,
+    o: FilterGeometry,
     vector: int,
     itemsize: int,
     lanes: int,
     inputs: Any,
     d: Any,
     c_out: int,
-    values_at: int,
-    scratch_at: int,
-    tap_step: int,
-    channel_step: int,
+    parameters_offset: int,
+    scratch_offset: int,
+    tap_stride: int,
+    channel_stride: int,
     pitch: int,
     bias: float,
     connected: Any,
@@ -110,13 +112,13 @@ def layer(
     """
     places, ins, outs = inputs.tolist(), range(len(inputs)), range(c_out)
     links = None if connected is None else np.asarray(connected, bool)
-    taps = [t * tap_step for t in range(o.k_h * o.k_w)]
+    taps = [t * tap_stride for t in range(o.k_h * o.k_w)]
     area, size, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, frame(o)
     columns = range(0, lanes, 2 * vector)
-    read = [(c * channel_step, places[c][0]) for c in ins]
+    read = [(c * channel_stride, places[c][0]) for c in ins]
     written = [(k, d[0] + k * area * lanes) for k in outs]
     few = min(NEAR // (lanes * itemsize), NARROW)
-    place = FAR if channel_step * itemsize >= APART else IN_PLACE
+    place = FAR if channel_stride * itemsize >= APART else IN_PLACE
     outputs = sums(
         read,
         [(*where, 0, 1, 1) for where in written],
@@ -138,10 +140,10 @@ def layer(
     one_product = connected is None and area == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w)
     numbers = [
         *(lanes, c_out, area, len(taps), width),
-        *(d[0], values_at, len(taps) * len(ins), pitch),
-        *(scratch_at + x for x in scratch(o, lanes, len(ins), c_out, itemsize, connected)[:6]),
+        *(d[0], parameters_offset, len(taps) * len(ins), pitch),
+        *(scratch_offset + x for x in scratch(o, lanes, len(ins), c_out, itemsize, connected)[:6]),
         (height, width) == (o.m_h, o.m_w),
-        connected is not None or channel_step == pitch > c_out,
+        connected is not None or channel_stride == pitch > c_out,
         one_product,
     ]
     under = [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]
@@ -163,7 +165,7 @@ def joined(numbers: Sequence[int], *tables: Any) -> Numbers:
     return np.concatenate([np.array([*numbers, *begins], np.intp), *arrays])
 
 
-def reading_areas(o: Window, lanes: int) -> list[Area]:
+def reading_areas(o: FilterGeometry, lanes: int) -> list[Area]:
     """Of outputs. What lies in the padding is no tap."""
     areas: dict[tuple[tuple[int, ...], ...], Pairs] = {}
     for a in range(o.n_h):
@@ -178,7 +180,7 @@ def reading_areas(o: Window, lanes: int) -> list[Area]:
     ]
 
 
-def sending_areas(o: Window, lanes: int) -> list[Area]:
+def sending_areas(o: FilterGeometry, lanes: int) -> list[Area]:
     """Of inputs, which get something from the outputs in whose windows they lie."""
     areas: dict[tuple[tuple[int, ...], ...], Pairs] = {}
     for y in range(o.m_h):
@@ -219,7 +221,7 @@ def grouped(targets: Rows, links: Links | None, sources: int) -> list[tuple[Numb
         groups[key][1].append(target)
         adds[target[1]] = adds.get(target[1], 1) and target[2]
     return [
-        (linked, [(w, to, adds.pop(to, 1), *wanted) for w, to, _, *wanted in members])
+        (linked, [(w, to, adds.pop(to, 1), *requires_grad) for w, to, _, *requires_grad in members])
         for linked, members in groups.values()
     ]
 

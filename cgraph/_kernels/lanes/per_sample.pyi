@@ -12,10 +12,10 @@ class PerSampleStep(Step):
         steps: Steps,
         lanes: int,
         item: int,
-        scratch_at: int,
+        scratch_offset: int,
         stride: int,
-        grad_at: int,
-        own_scratch_at: int,
+        grad_offset: int,
+        own_scratch_offset: int,
         inputs: list[_LayoutCopy],
         outputs: list[_LayoutCopy],
     ) -> None: ...

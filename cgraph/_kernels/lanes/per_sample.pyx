@@ -6,32 +6,32 @@ from libc.stdint cimport int32_t, int64_t
 
 from cgraph._kernels.runtime.plan cimport Steps
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.step cimport Arena, Step, Table
+from cgraph._kernels.runtime.step cimport Context, Step, Table
 
 ctypedef fused Bits:
     int32_t
     int64_t
 
 
-# A block that lies in both layouts: [channel][element][lane] over lanes, [element][channel] in the memory of a sample.
+# A buffer that lies in both layouts: [channel][element][lane] over lanes, [element][channel] in the memory of a sample.
 # Offsets and distances in elements.
 cdef struct LayoutCopy:
-    Py_ssize_t lanes_at, at
+    Py_ssize_t lanes_offset, offset
     Py_ssize_t channels, size
     Py_ssize_t pitch            # from one element of a channel to the next, in the memory of a sample
 
 
-cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *block, Py_ssize_t count, bint out) noexcept nogil:
+cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
     """One of `count` samples side by side: into its own memory, or out of it."""
     cdef Py_ssize_t c, i
-    own += block.at
-    lanes += block.lanes_at
-    for c in range(block.channels):
-        for i in range(block.size):
+    own += buffer.offset
+    lanes += buffer.lanes_offset
+    for c in range(buffer.channels):
+        for i in range(buffer.size):
             if out:
-                lanes[(c * block.size + i) * count] = own[i * block.pitch + c]
+                lanes[(c * buffer.size + i) * count] = own[i * buffer.pitch + c]
             else:
-                own[i * block.pitch + c] = lanes[(c * block.size + i) * count]
+                own[i * buffer.pitch + c] = lanes[(c * buffer.size + i) * count]
 
 
 cdef class PerSampleStep(Step):
@@ -41,68 +41,70 @@ cdef class PerSampleStep(Step):
     backward. All samples share the parameters and the sums, to which gradients are added sample by sample.
     None of the steps learns while it goes backward: a plan that has this step must run with `overwrite=False`.
 
-    inputs: the blocks that these steps read and others compute; outputs: the blocks that these steps compute and others
+    inputs: the buffers that these steps read and others compute; outputs: the buffers that these steps compute and others
     read. Forward, data of inputs enter the memory of a sample, and data of outputs leave it. Backward, gradients of
     outputs enter, and so do those of inputs, to which the steps may have to add; then gradients of inputs leave.
     """
     cdef Steps steps
-    cdef Py_ssize_t lanes, item, scratch_at, stride, grad_at, own_scratch_at
+    cdef Py_ssize_t lanes, item, scratch_offset, stride, grad_offset, own_scratch_offset
     cdef Table inputs, outputs
 
     def __init__(
-        self, Steps steps, Py_ssize_t lanes, Py_ssize_t item, Py_ssize_t scratch_at, Py_ssize_t stride,
-        Py_ssize_t grad_at, Py_ssize_t own_scratch_at, list inputs, list outputs
+        self, Steps steps, Py_ssize_t lanes, Py_ssize_t item, Py_ssize_t scratch_offset, Py_ssize_t stride,
+        Py_ssize_t grad_offset, Py_ssize_t own_scratch_offset, list inputs, list outputs
     ):
         """Offsets in bytes: of the first sample in the scratch; of its gradients and its scratch from its data on;
         stride: from one sample to the next. item: of an element. inputs, outputs: the fields of LayoutCopy."""
         self.steps, self.lanes, self.item = steps, lanes, item
-        self.scratch_at, self.stride, self.grad_at, self.own_scratch_at = scratch_at, stride, grad_at, own_scratch_at
+        self.scratch_offset, self.stride = scratch_offset, stride
+        self.grad_offset, self.own_scratch_offset = grad_offset, own_scratch_offset
         self.inputs, self.outputs = table_of(inputs), table_of(outputs)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void forward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
-        cdef Arena own
-        for lane in range(arena.valid):
-            own = self.arena_of(arena, lane)
-            self.copy_all(self.inputs, own.data, arena.data + lane * self.item, False)
+        cdef Context own
+        for lane in range(context.valid):
+            own = self.context_of(context, lane)
+            self.copy_all(self.inputs, own.data, context.data + lane * self.item, False)
             self.steps.forward(&own)
-            if has_failed(&own, arena):
+            if has_failed(&own, context):
                 return
-            self.copy_all(self.outputs, own.data, arena.data + lane * self.item, True)
+            self.copy_all(self.outputs, own.data, context.data + lane * self.item, True)
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
-        cdef Arena own
-        for lane in range(arena.valid):
-            own = self.arena_of(arena, lane)
-            own.fresh = arena.fresh and lane == 0
-            self.copy_all(self.outputs, own.grad, arena.grad + lane * self.item, False)
-            self.copy_all(self.inputs, own.grad, arena.grad + lane * self.item, False)
+        cdef Context own
+        for lane in range(context.valid):
+            own = self.context_of(context, lane)
+            own.grads_are_zero = context.grads_are_zero and lane == 0
+            self.copy_all(self.outputs, own.grad, context.grad + lane * self.item, False)
+            self.copy_all(self.inputs, own.grad, context.grad + lane * self.item, False)
             self.steps.backward(&own)
-            if has_failed(&own, arena):
+            if has_failed(&own, context):
                 return
-            self.copy_all(self.inputs, own.grad, arena.grad + lane * self.item, True)
+            self.copy_all(self.inputs, own.grad, context.grad + lane * self.item, True)
 
-    cdef Arena arena_of(self, const Arena *arena, Py_ssize_t lane) noexcept nogil:
+    cdef Context context_of(self, const Context *context, Py_ssize_t lane) noexcept nogil:
         """That of one sample."""
-        cdef Arena own
-        own.values, own.sums, own.eta = arena.values, arena.sums, arena.eta
-        own.lean, own.fresh, own.learn, own.apart = arena.lean, arena.fresh, False, arena.apart
+        cdef Context own
+        own.parameters, own.parameter_grads, own.eta = context.parameters, context.parameter_grads, context.eta
+        own.parameters_only, own.grads_are_zero = context.parameters_only, context.grads_are_zero
+        own.fused_sgd, own.apart = False, context.apart
         own.valid, own.failed = 1, False    # not that of the lanes, which another thread may be writing
-        own.data = arena.scratch + self.scratch_at + lane * self.stride
-        own.grad, own.scratch = own.data + self.grad_at, own.data + self.own_scratch_at
+        own.data = context.scratch + self.scratch_offset + lane * self.stride
+        own.grad, own.scratch = own.data + self.grad_offset, own.data + self.own_scratch_offset
         return own
 
-    cdef void copy_all(self, Table blocks, char *own, char *lanes, bint out) noexcept nogil:
-        """One sample's share of all these blocks. own, lanes: where data begin, or gradients."""
-        cdef const LayoutCopy *block = <const LayoutCopy *>blocks.at
-        cdef const LayoutCopy *end = <const LayoutCopy *>(blocks.at + blocks.size)
-        while block < end:
+    cdef void copy_all(self, Table buffers, char *own, char *lanes, bint out) noexcept nogil:
+        """One sample's share of all these buffers. own, lanes: where data begin, or gradients."""
+        cdef const LayoutCopy *buffer = <const LayoutCopy *>buffers.data
+        cdef const LayoutCopy *end = <const LayoutCopy *>(buffers.data + buffers.size)
+        while buffer < end:
             if self.item == 4:
-                copy[int32_t](<int32_t *>own, <int32_t *>lanes, block, self.lanes, out)
+                copy[int32_t](<int32_t *>own, <int32_t *>lanes, buffer, self.lanes, out)
             else:
-                copy[int64_t](<int64_t *>own, <int64_t *>lanes, block, self.lanes, out)
-            block += 1
+                copy[int64_t](<int64_t *>own, <int64_t *>lanes, buffer, self.lanes, out)
+            buffer += 1
 
 
 cdef Table table_of(list rows):
@@ -110,8 +112,8 @@ cdef Table table_of(list rows):
     return Table([number for row in rows for number in row])
 
 
-cdef bint has_failed(Arena *own, Arena *arena) noexcept nogil:
+cdef bint has_failed(Context *own, Context *context) noexcept nogil:
     """Whether the pass ends: a step of this sample has raised, or another thread wants it to end."""
     if s_load(&own.failed):
-        s_exchange(&arena.failed, True)
-    return s_load(&arena.failed)
+        s_exchange(&context.failed, True)
+    return s_load(&context.failed)

@@ -1,49 +1,49 @@
 """Ways into and out of samples that lie side by side: rows of samples are transposed into lanes, and back."""
 from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose
-from cgraph._kernels.runtime.step cimport Arena, Port
+from cgraph._kernels.runtime.step cimport Context, Port
 
 
 # t = xᵀ, whose rows are t_step apart
 
 cdef void transpose(
-    const real *x, Py_ssize_t x_step, Py_ssize_t rows, Py_ssize_t columns, real *t, Py_ssize_t t_step
+    const real *x, Py_ssize_t x_stride, Py_ssize_t rows, Py_ssize_t columns, real *t, Py_ssize_t t_stride
 ) noexcept nogil:
     """Touches nothing beside x and t: the last vectors of a row or column begin within those before them."""
     cdef Py_ssize_t i, j, row, column
     if rows < V_LANES or columns < V_LANES:
         for i in range(rows):
             for j in range(columns):
-                t[j * t_step + i] = x[i * x_step + j]
+                t[j * t_stride + i] = x[i * x_stride + j]
         return
     j = 0
     while j < columns:
         i, column = 0, min(j, columns - V_LANES)
         while i < rows:
             row = min(i, rows - V_LANES)
-            v_transpose(x + row * x_step + column, x_step, t + column * t_step + row, t_step)
+            v_transpose(x + row * x_stride + column, x_stride, t + column * t_stride + row, t_stride)
             i += V_LANES
         j += V_LANES
 
 
 cdef class LanePort(Port):
     """Of the samples that lie side by side."""
-    cdef Py_ssize_t at, size, lanes
+    cdef Py_ssize_t offset, size, lanes
 
-    def __init__(self, Py_ssize_t at, Py_ssize_t size, Py_ssize_t lanes):
+    def __init__(self, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t lanes):
         """The offset of element 0, and how many elements there are; in reals."""
-        self.at, self.size, self.lanes, self.nbytes = at, size, lanes, size * <Py_ssize_t>sizeof(real)
+        self.offset, self.size, self.lanes, self.nbytes = offset, size, lanes, size * <Py_ssize_t>sizeof(real)
 
-    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
-        cdef real *lanes = <real *>arena.data + self.at
+    cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
+        cdef real *lanes = <real *>context.data + self.offset
         transpose(<const real *>rows, self.size, count, self.size, lanes, self.lanes)
 
-    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
-        cdef const real *lanes = <real *>arena.data + self.at
+    cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
+        cdef const real *lanes = <real *>context.data + self.offset
         transpose(lanes, self.lanes, self.size, count, <real *>rows, self.size)
 
-    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
+    cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
         cdef const real *x = <const real *>row
-        cdef real *lanes = <real *>arena.data + self.at
+        cdef real *lanes = <real *>context.data + self.offset
         cdef Py_ssize_t i, lane
         for i in range(self.size):
             lane = 0

@@ -5,7 +5,7 @@ inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy:
 buffer. Lanes without a sample are computed with the others; nothing passes from one lane to another.
 """
 from cgraph._kernels.common.operands cimport (
-    Source, Target, data_of, get_lanes, grad_of, gradient, output, put_lanes, source_beside, target_beside
+    Input, Output, data_of, get_lanes, grad_of, gradient, output, put_lanes, input_lane, output_lane
 )
 from cgraph._kernels.common.reductions cimport (
     BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
@@ -13,14 +13,14 @@ from cgraph._kernels.common.reductions cimport (
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, real, v_add, v_div, v_fma, v_max, v_mul, v_set1, v_store, v_sub, vec
 )
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
 # Each kernel works on one vector of lanes. The formulas are those of reduction.pyx.
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-cdef vec dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
+cdef vec dots(Input x, Input y, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef vec total = v_set1(0), part
     for block in range(blocks(m)):
@@ -31,7 +31,7 @@ cdef vec dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
     return total
 
 
-cdef void dots_gradient(Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void dots_gradient(Input y, vec g, Output dx, Py_ssize_t m) noexcept nogil:
     """dx; and dy, of x."""
     cdef Py_ssize_t i
     for i in range(m):
@@ -40,7 +40,7 @@ cdef void dots_gradient(Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil
 
 # d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
 
-cdef vec mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
+cdef vec mse(Input x, Input y, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef vec total = v_set1(0), part, difference
     for block in range(blocks(m)):
@@ -52,7 +52,7 @@ cdef vec mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
     return v_div(total, v_set1(<real>m))
 
 
-cdef void mse_gradient(Source x, Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void mse_gradient(Input x, Input y, vec g, Output dx, Py_ssize_t m) noexcept nogil:
     """dx; and dy, of y and x."""
     cdef Py_ssize_t i
     cdef vec scale = v_div(v_add(g, g), v_set1(<real>m))
@@ -62,35 +62,35 @@ cdef void mse_gradient(Source x, Source y, vec g, Target dx, Py_ssize_t m) noexc
 
 # CEE:   see sums.pxd. Lane by lane, where there are logarithms: few, since most targets are 0.
 
-cdef void cees(Source x, Source y, Target d, Py_ssize_t m) noexcept nogil:
+cdef void cees(Input x, Input y, Output d, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t lane
     for lane in range(V_LANES):
-        d.at[lane] = cee(source_beside(x, lane), source_beside(y, lane), m)
+        d.start[lane] = cee(input_lane(x, lane), input_lane(y, lane), m)
 
 
-cdef void prediction_gradients(Source x, Source y, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void prediction_gradients(Input x, Input y, vec g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     cdef vec minus_g = v_mul(v_set1(-1), g)
     for i in range(m):
         put_lanes(dx, i, prediction_share(get_lanes(x, i), get_lanes(y, i), minus_g))
 
 
-cdef void target_gradients(Source x, Source g, Target dy, Py_ssize_t m) noexcept nogil:
+cdef void target_gradients(Input x, Input g, Output dy, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t lane
     for lane in range(V_LANES):
-        target_gradient(source_beside(x, lane), g.at[lane], target_beside(dy, lane), m)
+        target_gradient(input_lane(x, lane), g.start[lane], output_lane(dy, lane), m)
 
 
 # Norm2:   see sums.pxd
 
-cdef void norms(Source x, Target d, Py_ssize_t m) noexcept nogil:
+cdef void norms(Input x, Output d, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t lane
     put_lanes(d, 0, dots(x, x, m))
     for lane in range(V_LANES):
-        d.at[lane] = norm_of(d.at[lane], source_beside(x, lane), m)
+        d.start[lane] = norm_of(d.start[lane], input_lane(x, lane), m)
 
 
-cdef void norm_gradients(Source x, vec d, vec g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void norm_gradients(Input x, vec d, vec g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(m):
         put_lanes(dx, i, norm_share(get_lanes(x, i), d, g))
@@ -98,19 +98,19 @@ cdef void norm_gradients(Source x, vec d, vec g, Target dx, Py_ssize_t m) noexce
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef void powers(Source x, vec top, Target d, Py_ssize_t m) noexcept nogil:
+cdef void powers(Input x, vec top, Output d, Py_ssize_t m) noexcept nogil:
     """d_i = exp(x_i - top)"""
     cdef Py_ssize_t i, lane
-    cdef real *row = d.at
+    cdef real *row = d.start
     for i in range(m):
         v_store(row, v_sub(get_lanes(x, i), top))
         for lane in range(V_LANES):
             row[lane] = r_exp(row[lane])
-        row += d.step
+        row += d.stride
 
 
-cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
-    cdef Source power = Source(d.at, d.step)
+cdef void softmax(Input x, Output d, Py_ssize_t m) noexcept nogil:
+    cdef Input power = Input(d.start, d.stride)
     cdef Py_ssize_t block, i
     cdef vec top = get_lanes(x, 0), total = v_set1(0), part
     for i in range(1, m):
@@ -125,7 +125,7 @@ cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
         put_lanes(d, i, v_div(get_lanes(power, i), total))
 
 
-cdef void softmax_gradient(Source d, Source g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i
     cdef vec mean = dots(d, g, m)
     for i in range(m):
@@ -142,7 +142,7 @@ OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
 
 # The operands of a kernel: a vector of lanes of all inputs and outputs
 cdef struct Operands:
-    Source x, y, d, g
+    Input x, y, d, g
     Py_ssize_t m
 
 
@@ -150,23 +150,23 @@ cdef class LaneReductionStep(Step):
     """Any of the above, over one node."""
     cdef Op op
     cdef Py_ssize_t m, lanes
-    cdef Place x, y, d
+    cdef Operand x, y, d
 
     def __init__(self, str op, Py_ssize_t m, Py_ssize_t lanes, inputs, d):
-        """inputs, d: the fields of _places.Place."""
+        """inputs, d: the fields of `_lowering.buffers.Operand`."""
         self.op = OPS[op]
         self.m, self.lanes = m, lanes
-        self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
+        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
-        cdef Target d = output(arena, &self.d)
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
+        cdef Output d = output(context, &self.d)
         cdef Py_ssize_t lane = 0
         while lane < self.lanes:
-            self.reduce(source_beside(x, lane), source_beside(y, lane), target_beside(d, lane))
+            self.reduce(input_lane(x, lane), input_lane(y, lane), output_lane(d, lane))
             lane += V_LANES
 
-    cdef void reduce(self, Source x, Source y, Target d) noexcept nogil:
+    cdef void reduce(self, Input x, Input y, Output d) noexcept nogil:
         if self.op == SOFTMAX:
             softmax(x, d, self.m)
         elif self.op == DOTS:
@@ -178,24 +178,24 @@ cdef class LaneReductionStep(Step):
         else:
             norms(x, d, self.m)
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         # dx before dy: they may be one buffer, which dx then overwrites and dy adds to.
-        cdef Target dx = gradient(arena, &self.x), dy = gradient(arena, &self.y)
-        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
-        cdef Source d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
+        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y)
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
+        cdef Input d = data_of(context, &self.d), g = grad_of(context, &self.d)
         cdef Operands v
         cdef Py_ssize_t lane = 0
         while lane < self.lanes:
             v = Operands(
-                source_beside(x, lane), source_beside(y, lane), source_beside(d, lane), source_beside(g, lane), self.m
+                input_lane(x, lane), input_lane(y, lane), input_lane(d, lane), input_lane(g, lane), self.m
             )
-            if dx.at != NULL:
-                self.first_gradient(v, target_beside(dx, lane))
-            if dy.at != NULL:
-                self.second_gradient(v, target_beside(dy, lane))
+            if dx.start != NULL:
+                self.first_gradient(v, output_lane(dx, lane))
+            if dy.start != NULL:
+                self.second_gradient(v, output_lane(dy, lane))
             lane += V_LANES
 
-    cdef void first_gradient(self, Operands v, Target dx) noexcept nogil:
+    cdef void first_gradient(self, Operands v, Output dx) noexcept nogil:
         if self.op == SOFTMAX:
             softmax_gradient(v.d, v.g, dx, v.m)
         elif self.op == DOTS:
@@ -207,7 +207,7 @@ cdef class LaneReductionStep(Step):
         else:
             norm_gradients(v.x, get_lanes(v.d, 0), get_lanes(v.g, 0), dx, v.m)
 
-    cdef void second_gradient(self, Operands v, Target dy) noexcept nogil:
+    cdef void second_gradient(self, Operands v, Output dy) noexcept nogil:
         """Of the ops with two inputs."""
         if self.op == DOTS:
             dots_gradient(v.x, get_lanes(v.g, 0), dy, v.m)

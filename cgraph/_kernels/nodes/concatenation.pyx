@@ -2,11 +2,11 @@
 input's."""
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Source, Target, added_to, data_of, grad_of, gradient, move, output, overwritten, place_of, source, source_from,
-    target_from
+    Input, Output, added_to, data_of, grad_of, gradient, move, output, overwritten, operand_of_row, input_of, input_from,
+    output_from
 )
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
 def concatenation_forward(list xs, real[:] d):
@@ -15,7 +15,7 @@ def concatenation_forward(list xs, real[:] d):
     for x in xs:
         require(start + x.shape[0] <= d.shape[0])
         with nogil:
-            move(source(x), target_from(overwritten(d), start), x.shape[0])
+            move(input_of(x), output_from(overwritten(d), start), x.shape[0])
         start += x.shape[0]
 
 
@@ -25,7 +25,7 @@ def concatenation_backward(const real[:] g, list dxs):
     for dx in dxs:
         require(start + dx.shape[0] <= g.shape[0])
         with nogil:
-            move(source_from(source(g), start), added_to(dx), dx.shape[0])
+            move(input_from(input_of(g), start), added_to(dx), dx.shape[0])
         start += dx.shape[0]
 
 
@@ -38,30 +38,30 @@ cdef enum:
 cdef class ConcatenationStep(Step):
     """One node; its inputs may be strided, and one of them may occur twice."""
     cdef const Py_ssize_t[:, ::1] inputs
-    cdef Place d
+    cdef Operand d
 
     def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
-        """inputs: a row for each, of the fields of _places.Place and the size. d: the fields of _places.Place."""
+        """inputs: a row for each, of the fields of `_lowering.buffers.Operand` and the size. d: the fields of `_lowering.buffers.Operand`."""
         self.inputs = inputs
-        self.d = place(d)
+        self.d = operand(d)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef Target d = output(arena, &self.d)
-        cdef Place x
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Output d = output(context, &self.d)
+        cdef Operand x
         cdef Py_ssize_t k
         for k in range(self.inputs.shape[0]):
-            x = place_of(&self.inputs[k, 0])
-            move(data_of(arena, &x), d, self.inputs[k, SIZE])
-            d = target_from(d, self.inputs[k, SIZE])
+            x = operand_of_row(&self.inputs[k, 0])
+            move(data_of(context, &x), d, self.inputs[k, SIZE])
+            d = output_from(d, self.inputs[k, SIZE])
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        cdef Source g = grad_of(arena, &self.d)
-        cdef Place x
-        cdef Target dx
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Input g = grad_of(context, &self.d)
+        cdef Operand x
+        cdef Output dx
         cdef Py_ssize_t k
         for k in range(self.inputs.shape[0]):
-            x = place_of(&self.inputs[k, 0])
-            dx = gradient(arena, &x)
-            if dx.at != NULL:
+            x = operand_of_row(&self.inputs[k, 0])
+            dx = gradient(context, &x)
+            if dx.start != NULL:
                 move(g, dx, self.inputs[k, SIZE])
-            g = source_from(g, self.inputs[k, SIZE])
+            g = input_from(g, self.inputs[k, SIZE])

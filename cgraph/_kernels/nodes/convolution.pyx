@@ -10,29 +10,29 @@ Behind the frames of scratch lies room for one plane of outputs.
 """
 from libc.string cimport memset
 
-from cgraph._kernels.common.geometry cimport Window
+from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Source, Target, added_to, data_of, descend, grad_of, gradient, move, output, overwritten, place_of, put1, source,
-    source_from, target_from
+    Input, Output, added_to, data_of, descend, grad_of, gradient, move, output, overwritten, operand_of_row, put1, input_of,
+    input_from, output_from
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 cdef enum:
     TILE = 8        # vectors that are summed side by side
     SLACK = 128     # elements behind a buffer that a tile may touch: TILE vectors of 64 bytes
 
 
-def convolution2d_scratch(Window window, Py_ssize_t channels):
+def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
     """The number of elements of scratch that the functions below need."""
-    return channels * window.frame + SLACK + window.reach + window.plane + SLACK
+    return channels * geometry.frame + SLACK + geometry.reach + geometry.plane + SLACK
 
 
 # Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on,
 # lie side by side in a row of the frame.
 
-cdef inline void exchange(real *x, Py_ssize_t step, Window w, real *frame, bint fill, bint add) noexcept nogil:
+cdef inline void exchange(real *x, Py_ssize_t step, FilterGeometry w, real *frame, bint fill, bint accumulate) noexcept nogil:
     """Writes the channel x into its frame; or its frame to x, or adds it. `step` is that of x."""
     cdef Py_ssize_t phase, column, count, i, y_phase, y
     cdef real *run
@@ -47,42 +47,42 @@ cdef inline void exchange(real *x, Py_ssize_t step, Window w, real *frame, bint 
                 row = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
                 run = x + (i * w.m_w + column) * step
                 if fill:
-                    move(Source(run, w.s * step), Target(row, 1, False), count)
+                    move(Input(run, w.s * step), Output(row, 1, False), count)
                 else:
-                    move(Source(row, 1), Target(run, w.s * step, add), count)
+                    move(Input(row, 1), Output(run, w.s * step, accumulate), count)
             y_phase += 1
             if y_phase == w.s:
                 y_phase = 0
                 y += 1
 
 
-cdef void fill_frame(Source x, Window w, real *frame) noexcept nogil:
+cdef void fill_frame(Input x, FilterGeometry w, real *frame) noexcept nogil:
     """The frame of one channel: the padding's zeros, and x."""
     memset(frame, 0, w.frame * sizeof(real))
-    exchange(<real *>x.at, x.step, w, frame, True, False)
+    exchange(<real *>x.start, x.stride, w, frame, True, False)
 
 
-cdef void give_frame(real *frame, Window w, Target dx) noexcept nogil:
+cdef void give_frame(real *frame, FilterGeometry w, Output dx) noexcept nogil:
     """The gradient of one channel, given as a frame, to dx; what lies in the padding is dropped."""
     cdef Py_ssize_t i
-    if not dx.add and (w.phases_h < w.s or w.phases_w < w.s):   # the frame has no place for some elements
+    if not dx.accumulate and (w.phases_h < w.s or w.phases_w < w.s):   # the frame has no place for some elements
         for i in range(w.m_h * w.m_w):
             put1(dx, i, 0)
-    exchange(dx.at, dx.step, w, frame, False, dx.add)
+    exchange(dx.start, dx.stride, w, frame, False, dx.accumulate)
 
 
-cdef int fill_frames(list xs, Window w, real *frame) except -1:
+cdef int fill_frames(list xs, FilterGeometry w, real *frame) except -1:
     cdef const real[:] x
     for x in xs:
         require(x.shape[0] == w.m_h * w.m_w)
         with nogil:
-            fill_frame(source(x), w, frame)
+            fill_frame(input_of(x), w, frame)
         frame += w.frame
     return 0
 
 
 cdef int require_sizes(
-    Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, Window w
+    Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, FilterGeometry w
 ) except -1:
     require(parameters == channels * w.k_h * w.k_w + 1 and outputs == w.n_h * w.n_w)
     return require(scratch >= convolution2d_scratch(w, channels))
@@ -110,7 +110,7 @@ cdef inline void output_tile(
 
 
 cdef void outputs(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, Window o, real *wide, Target d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, FilterGeometry o, real *wide, Output d
 ) noexcept nogil:
     """All outputs; `wide` takes them with the positions between two rows."""
     cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a
@@ -118,25 +118,25 @@ cdef void outputs(
         output_tile(frame + start, taps, count, w, wide + start)
         start += TILE * V_LANES
     for a in range(o.n_h):
-        move(Source(wide + a * o.pitch, 1), target_from(d, a * o.n_w), o.n_w)
+        move(Input(wide + a * o.pitch, 1), output_from(d, a * o.n_w), o.n_w)
 
 
 def convolution2d_forward(
-    list xs, const real[::1] w, const Py_ssize_t[::1] taps, Window window, real[::1] scratch, real[:] d
+    list xs, const real[::1] w, const Py_ssize_t[::1] taps, FilterGeometry geometry, real[::1] scratch, real[:] d
 ):
     cdef real *frame = &scratch[0]
-    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], window)
+    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], geometry)
     require(taps.shape[0] == w.shape[0] - 1)
-    cdef real *wide = frame + len(xs) * window.frame + SLACK
-    fill_frames(xs, window, frame)
+    cdef real *wide = frame + len(xs) * geometry.frame + SLACK
+    fill_frames(xs, geometry, frame)
     with nogil:
-        outputs(frame, &taps[0], taps.shape[0], &w[0], window, wide, overwritten(d))
+        outputs(frame, &taps[0], taps.shape[0], &w[0], geometry, wide, overwritten(d))
 
 
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers what its windows' outputs send
 
 cdef inline void input_tile(
-    const real *g, const real *k, Window w, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
+    const real *g, const real *k, FilterGeometry w, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
 ) noexcept nogil:
     """TILE vectors of one plane of a channel's frame; g: the output at the first element's position."""
     cdef Py_ssize_t i = row_phase, j, v
@@ -158,7 +158,7 @@ cdef inline void input_tile(
         v_store(dx + v * V_LANES, total[v])
 
 
-cdef void channel_gradient(const real *g, const real *k, Window w, real *frame) noexcept nogil:
+cdef void channel_gradient(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
     """The gradient of one channel as a frame."""
     cdef Py_ssize_t i, j, start
     for i in range(w.phases_h):
@@ -170,7 +170,7 @@ cdef void channel_gradient(const real *g, const real *k, Window w, real *frame) 
             frame += w.plane
 
 
-cdef void channel_gradient_by_terms(const real *g, const real *k, Window w, real *frame) noexcept nogil:
+cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
     """The same, one term after the other. The tiles above multiply kernel elements with the zeros around G, too, which
     would spread a kernel element that is NaN or infinite to inputs that it has no term with."""
     cdef Py_ssize_t i, j, a, b
@@ -192,15 +192,15 @@ cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
     return True
 
 
-cdef void widen(Source g, Window o, real *wide) noexcept nogil:
+cdef void widen(Input g, FilterGeometry o, real *wide) noexcept nogil:
     """G in the rows of the frame, with zeros before it, between its rows and behind it."""
     cdef Py_ssize_t a
     memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
     for a in range(o.n_h):
-        move(source_from(g, a * o.n_w), Target(wide + a * o.pitch, 1, False), o.n_w)
+        move(input_from(g, a * o.n_w), Output(wide + a * o.pitch, 1, False), o.n_w)
 
 
-cdef void input_gradient(const real *wide, const real *k, Window w, real *frame, Target dx) noexcept nogil:
+cdef void input_gradient(const real *wide, const real *k, FilterGeometry w, real *frame, Output dx) noexcept nogil:
     """One channel, by way of `frame`."""
     if all_finite(k, w.k_h * w.k_w):
         channel_gradient(wide, k, w, frame)
@@ -209,25 +209,25 @@ cdef void input_gradient(const real *wide, const real *k, Window w, real *frame,
     give_frame(frame, w, dx)
 
 
-def convolution2d_backward_input(const real[::1] w, const real[:] g, Window window, real[::1] scratch, list dxs):
+def convolution2d_backward_input(const real[::1] w, const real[:] g, FilterGeometry geometry, real[::1] scratch, list dxs):
     cdef Py_ssize_t start = 0
     cdef real *frame = &scratch[0]
-    cdef real *wide = frame + len(dxs) * window.frame + SLACK + window.reach
+    cdef real *wide = frame + len(dxs) * geometry.frame + SLACK + geometry.reach
     cdef real[:] dx
-    require_sizes(len(dxs), w.shape[0], g.shape[0], scratch.shape[0], window)
+    require_sizes(len(dxs), w.shape[0], g.shape[0], scratch.shape[0], geometry)
     with nogil:
-        widen(source(g), window, wide)
+        widen(input_of(g), geometry, wide)
     for dx in dxs:
-        require(dx.shape[0] == window.m_h * window.m_w)
+        require(dx.shape[0] == geometry.m_h * geometry.m_w)
         with nogil:
-            input_gradient(wide, &w[start], window, frame, added_to(dx))
-        start += window.k_h * window.k_w
+            input_gradient(wide, &w[start], geometry, frame, added_to(dx))
+        start += geometry.k_h * geometry.k_w
 
 
 # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
 cdef inline void kernel_tile(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, Window w, Target dw
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, FilterGeometry w, Output dw
 ) noexcept nogil:
     """The first TILE of `count` taps; where there are fewer, the last is computed again and dropped."""
     cdef Py_ssize_t rest = w.n_w % V_LANES, full = w.n_w - w.n_w % V_LANES, _a, b, v
@@ -256,12 +256,12 @@ cdef inline void kernel_tile(
 
 
 cdef void kernel_gradient(
-    const real *frame, Source g, const Py_ssize_t *taps, Py_ssize_t count, Window o, real *packed, Target dw
+    const real *frame, Input g, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry o, real *packed, Output dw
 ) noexcept nogil:
     """The gradients of all kernel elements and, last, of the bias: Σ_a Σ_b G[a, b]; `packed` takes G."""
     cdef Py_ssize_t first = 0, a, i
     cdef real total = 0, row_sum
-    move(g, Target(packed, 1, False), o.n_h * o.n_w)
+    move(g, Output(packed, 1, False), o.n_h * o.n_w)
     for a in range(o.n_h):
         row_sum = 0
         for i in range(a * o.n_w, (a + 1) * o.n_w):
@@ -269,83 +269,83 @@ cdef void kernel_gradient(
         total += row_sum
     put1(dw, count, total)
     while first < count:
-        kernel_tile(frame, taps + first, count - first, packed, o, target_from(dw, first))
+        kernel_tile(frame, taps + first, count - first, packed, o, output_from(dw, first))
         first += TILE
 
 
 def convolution2d_backward_kernel(
-    list xs, const real[:] g, const Py_ssize_t[::1] taps, Window window, real[::1] scratch, real[::1] dw
+    list xs, const real[:] g, const Py_ssize_t[::1] taps, FilterGeometry geometry, real[::1] scratch, real[::1] dw
 ):
     cdef real *frame = &scratch[0]
-    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], window)
+    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], geometry)
     require(taps.shape[0] == dw.shape[0] - 1)
-    cdef real *packed = frame + len(xs) * window.frame + SLACK
-    fill_frames(xs, window, frame)
+    cdef real *packed = frame + len(xs) * geometry.frame + SLACK
+    fill_frames(xs, geometry, frame)
     with nogil:
-        kernel_gradient(frame, source(g), &taps[0], taps.shape[0], window, packed, added_to(dw))
+        kernel_gradient(frame, input_of(g), &taps[0], taps.shape[0], geometry, packed, added_to(dw))
 
 
 # The step of a Graph
 
 cdef class ConvolutionStep(Step):
     """One node; its scratch holds the frames of its inputs between forward and backward."""
-    cdef Window window
+    cdef FilterGeometry geometry
     cdef const Py_ssize_t[:, ::1] inputs
     cdef const Py_ssize_t[::1] taps
-    cdef Place d
-    cdef Py_ssize_t channels, count, values_at, scratch_at
+    cdef Operand d
+    cdef Py_ssize_t channels, count, parameters_offset, scratch_offset
 
     def __init__(
-        self, Window window, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
-        Py_ssize_t values_at, Py_ssize_t scratch_at,
+        self, FilterGeometry geometry, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
+        Py_ssize_t parameters_offset, Py_ssize_t scratch_offset,
     ):
-        """inputs: a row for each channel, of the fields of _places.Place; d: those fields; the parameters and the
+        """inputs: a row for each channel, of the fields of `_lowering.buffers.Operand`; d: those fields; the parameters and the
         scratch begin at elements values_at and scratch_at of the arena's."""
-        self.window, self.inputs, self.taps = window, inputs, taps
+        self.geometry, self.inputs, self.taps = geometry, inputs, taps
         self.channels, self.count = inputs.shape[0], taps.shape[0]
-        self.d = place(d)
-        self.values_at, self.scratch_at = values_at, scratch_at
+        self.d = operand(d)
+        self.parameters_offset, self.scratch_offset = parameters_offset, scratch_offset
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef real *frame = <real *>arena.scratch + self.scratch_at
-        cdef real *wide = frame + self.channels * self.window.frame + SLACK
-        cdef const real *w = <real *>arena.values + self.values_at
-        self.fill_frames(arena, frame)
-        outputs(frame, &self.taps[0], self.count, w, self.window, wide, output(arena, &self.d))
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef real *frame = <real *>context.scratch + self.scratch_offset
+        cdef real *wide = frame + self.channels * self.geometry.frame + SLACK
+        cdef const real *w = <real *>context.parameters + self.parameters_offset
+        self.fill_frames(context, frame)
+        outputs(frame, &self.taps[0], self.count, w, self.geometry, wide, output(context, &self.d))
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        cdef real *frame = <real *>arena.scratch + self.scratch_at
-        cdef real *packed = frame + self.channels * self.window.frame + SLACK
-        cdef real *w = <real *>arena.values + self.values_at
-        cdef real *dw = <real *>arena.sums + self.values_at
-        cdef Source g = grad_of(arena, &self.d)
-        if arena.apart:
-            self.fill_frames(arena, frame)
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef real *frame = <real *>context.scratch + self.scratch_offset
+        cdef real *packed = frame + self.channels * self.geometry.frame + SLACK
+        cdef real *w = <real *>context.parameters + self.parameters_offset
+        cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
+        cdef Input g = grad_of(context, &self.d)
+        if context.apart:
+            self.fill_frames(context, frame)
         # First what needs the frames of the inputs, which their gradients then overwrite; last what changes w.
-        kernel_gradient(frame, g, &self.taps[0], self.count, self.window, packed, Target(dw, 1, not arena.fresh))
-        self.input_gradients(arena, g, w, frame)
-        if arena.learn:
-            descend(w, dw, <real>arena.eta, self.count + 1)
+        kernel_gradient(frame, g, &self.taps[0], self.count, self.geometry, packed, Output(dw, 1, not context.grads_are_zero))
+        self.input_gradients(context, g, w, frame)
+        if context.fused_sgd:
+            descend(w, dw, <real>context.eta, self.count + 1)
 
-    cdef void fill_frames(self, Arena *arena, real *frame) noexcept nogil:
-        cdef Place x
+    cdef void fill_frames(self, Context *context, real *frame) noexcept nogil:
+        cdef Operand x
         cdef Py_ssize_t c
         for c in range(self.channels):
-            x = place_of(&self.inputs[c, 0])
-            fill_frame(data_of(arena, &x), self.window, frame + c * self.window.frame)
+            x = operand_of_row(&self.inputs[c, 0])
+            fill_frame(data_of(context, &x), self.geometry, frame + c * self.geometry.frame)
 
-    cdef void input_gradients(self, Arena *arena, Source g, const real *w, real *frame) noexcept nogil:
-        cdef real *wide = frame + self.channels * self.window.frame + SLACK + self.window.reach
+    cdef void input_gradients(self, Context *context, Input g, const real *w, real *frame) noexcept nogil:
+        cdef real *wide = frame + self.channels * self.geometry.frame + SLACK + self.geometry.reach
         cdef bint widened = False
-        cdef Place x
-        cdef Target dx
+        cdef Operand x
+        cdef Output dx
         cdef Py_ssize_t c
         for c in range(self.channels):
-            x = place_of(&self.inputs[c, 0])
-            dx = gradient(arena, &x)
-            if dx.at == NULL:
+            x = operand_of_row(&self.inputs[c, 0])
+            dx = gradient(context, &x)
+            if dx.start == NULL:
                 continue
             if not widened:
-                widen(g, self.window, wide)
+                widen(g, self.geometry, wide)
                 widened = True
-            input_gradient(wide, w + c * self.window.k_h * self.window.k_w, self.window, frame, dx)
+            input_gradient(wide, w + c * self.geometry.k_h * self.geometry.k_w, self.geometry, frame, dx)

@@ -7,25 +7,25 @@ from libc.string cimport memset
 
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Source, Target, added_to, data_of, descend as strided_descend, get, grad_of, gradient, move, output, overwritten,
-    put, source
+    Input, Output, added_to, data_of, descend as strided_descend, get, grad_of, gradient, move, output, overwritten,
+    put, input_of
 )
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
 
-cdef void add(Source x, Source y, Target d, Py_ssize_t n) noexcept nogil:
+cdef void accumulate(Input x, Input y, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(d, i, n, v_add(get(x, i, n), get(y, i, n)))
         i += V_LANES
 
 
-cdef void pass_on(Source g, Target dx, Py_ssize_t n) noexcept nogil:
+cdef void pass_on(Input g, Output dx, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(dx, i, n, get(g, i, n))
@@ -35,26 +35,26 @@ cdef void pass_on(Source g, Target dx, Py_ssize_t n) noexcept nogil:
 def add_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
-        add(source(x), source(y), overwritten(d), d.shape[0])
+        accumulate(input_of(x), input_of(y), overwritten(d), d.shape[0])
 
 
 def add_backward(const real[:] g, real[:] dx, real[:] dy):
     require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
-        pass_on(source(g), added_to(dx), g.shape[0])
-        pass_on(source(g), added_to(dy), g.shape[0])
+        pass_on(input_of(g), added_to(dx), g.shape[0])
+        pass_on(input_of(g), added_to(dy), g.shape[0])
 
 
 # d_i = x_i - y_i;   dx_i += g_i,  dy_i -= g_i
 
-cdef void sub(Source x, Source y, Target d, Py_ssize_t n) noexcept nogil:
+cdef void sub(Input x, Input y, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(d, i, n, v_sub(get(x, i, n), get(y, i, n)))
         i += V_LANES
 
 
-cdef void pass_on_negative(Source g, Target dy, Py_ssize_t n) noexcept nogil:
+cdef void pass_on_negative(Input g, Output dy, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(dy, i, n, v_sub(v_set1(0), get(g, i, n)))
@@ -64,26 +64,26 @@ cdef void pass_on_negative(Source g, Target dy, Py_ssize_t n) noexcept nogil:
 def sub_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
-        sub(source(x), source(y), overwritten(d), d.shape[0])
+        sub(input_of(x), input_of(y), overwritten(d), d.shape[0])
 
 
 def sub_backward(const real[:] g, real[:] dx, real[:] dy):
     require(g.shape[0] == dx.shape[0] == dy.shape[0])
     with nogil:
-        pass_on(source(g), added_to(dx), g.shape[0])
-        pass_on_negative(source(g), added_to(dy), g.shape[0])
+        pass_on(input_of(g), added_to(dx), g.shape[0])
+        pass_on_negative(input_of(g), added_to(dy), g.shape[0])
 
 
 # d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
 
-cdef void relu(Source x, Target d, Py_ssize_t n) noexcept nogil:
+cdef void relu(Input x, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(d, i, n, v_relu(get(x, i, n)))
         i += V_LANES
 
 
-cdef void relu_gradient(Source x, Source g, Target dx, Py_ssize_t n) noexcept nogil:
+cdef void relu_gradient(Input x, Input g, Output dx, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(dx, i, n, v_keep_where(v_at_least(get(x, i, n), v_set1(0)), get(g, i, n)))
@@ -93,13 +93,13 @@ cdef void relu_gradient(Source x, Source g, Target dx, Py_ssize_t n) noexcept no
 def relu_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        relu(source(x), overwritten(d), d.shape[0])
+        relu(input_of(x), overwritten(d), d.shape[0])
 
 
 def relu_backward(const real[:] x, const real[:] g, real[:] dx):
     require(x.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        relu_gradient(source(x), source(g), added_to(dx), g.shape[0])
+        relu_gradient(input_of(x), input_of(g), added_to(dx), g.shape[0])
 
 
 # d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
@@ -112,13 +112,13 @@ cdef inline real sigmoid_of(real x) noexcept nogil:
     return e / (1 + e)
 
 
-cdef void sigmoid(Source x, Target d, Py_ssize_t n) noexcept nogil:
+cdef void sigmoid(Input x, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        d.at[i * d.step] = sigmoid_of(x.at[i * x.step])
+        d.start[i * d.stride] = sigmoid_of(x.start[i * x.stride])
 
 
-cdef void sigmoid_gradient(Source d, Source g, Target dx, Py_ssize_t n) noexcept nogil:
+cdef void sigmoid_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef vec value
     while i < n:
@@ -130,24 +130,24 @@ cdef void sigmoid_gradient(Source d, Source g, Target dx, Py_ssize_t n) noexcept
 def sigmoid_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        sigmoid(source(x), overwritten(d), d.shape[0])
+        sigmoid(input_of(x), overwritten(d), d.shape[0])
 
 
 def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        sigmoid_gradient(source(d), source(g), added_to(dx), g.shape[0])
+        sigmoid_gradient(input_of(d), input_of(g), added_to(dx), g.shape[0])
 
 
 # d = tanh x;   dx += (1 - d²) g
 
-cdef void tanh(Source x, Target d, Py_ssize_t n) noexcept nogil:
+cdef void tanh(Input x, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(n):
-        d.at[i * d.step] = r_tanh(x.at[i * x.step])
+        d.start[i * d.stride] = r_tanh(x.start[i * x.stride])
 
 
-cdef void tanh_gradient(Source d, Source g, Target dx, Py_ssize_t n) noexcept nogil:
+cdef void tanh_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef vec value
     while i < n:
@@ -159,13 +159,13 @@ cdef void tanh_gradient(Source d, Source g, Target dx, Py_ssize_t n) noexcept no
 def tanh_forward(const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     with nogil:
-        tanh(source(x), overwritten(d), d.shape[0])
+        tanh(input_of(x), overwritten(d), d.shape[0])
 
 
 def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        tanh_gradient(source(d), source(g), added_to(dx), g.shape[0])
+        tanh_gradient(input_of(d), input_of(g), added_to(dx), g.shape[0])
 
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
@@ -187,7 +187,7 @@ def add_up(real[::1] s, list others):
         require(x.shape[0] == s.shape[0])
     for x in others:
         if s.shape[0]:
-            move(source(x), added_to(s), s.shape[0])
+            move(input_of(x), added_to(s), s.shape[0])
 
 
 # The steps of a Graph
@@ -202,67 +202,67 @@ cdef class ElementwiseStep(Step):
     """Any of the above, over one node or over a group of nodes that lie together."""
     cdef Op op
     cdef Py_ssize_t n
-    cdef Place x, y, d
+    cdef Operand x, y, d
 
     def __init__(self, str op, Py_ssize_t n, inputs, d):
-        """inputs, d: the fields of _places.Place."""
+        """inputs, d: the fields of `_lowering.buffers.Operand`."""
         self.op = OPS[op]
         self.n = n
-        self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
-        if self.x.step == self.y.step == self.d.step == 1:
+        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
+        if self.x.stride == self.y.stride == self.d.stride == 1:
             # Whole vectors: what lies in the arena behind n elements is nobody's.
             self.n = (n + V_LANES - 1) // V_LANES * V_LANES
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef Source x = data_of(arena, &self.x)
-        cdef Target d = output(arena, &self.d)
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Input x = data_of(context, &self.x)
+        cdef Output d = output(context, &self.d)
         if self.op == RELU:
             relu(x, d, self.n)
         elif self.op == ADD:
-            add(x, data_of(arena, &self.y), d, self.n)
+            accumulate(x, data_of(context, &self.y), d, self.n)
         elif self.op == SUB:
-            sub(x, data_of(arena, &self.y), d, self.n)
+            sub(x, data_of(context, &self.y), d, self.n)
         elif self.op == SIGMOID:
             sigmoid(x, d, self.n)
         else:
             tanh(x, d, self.n)
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        cdef Source g = grad_of(arena, &self.d)
-        cdef Target dx = gradient(arena, &self.x), dy = gradient(arena, &self.y)
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Input g = grad_of(context, &self.d)
+        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y)
         if self.op == ADD or self.op == SUB:
-            if dx.at != NULL:
+            if dx.start != NULL:
                 pass_on(g, dx, self.n)
-            if dy.at == NULL:
+            if dy.start == NULL:
                 return
             if self.op == ADD:
                 pass_on(g, dy, self.n)
             else:
                 pass_on_negative(g, dy, self.n)
-        elif dx.at == NULL:
+        elif dx.start == NULL:
             return
         elif self.op == RELU:
-            relu_gradient(data_of(arena, &self.x), g, dx, self.n)
+            relu_gradient(data_of(context, &self.x), g, dx, self.n)
         elif self.op == SIGMOID:
-            sigmoid_gradient(data_of(arena, &self.d), g, dx, self.n)
+            sigmoid_gradient(data_of(context, &self.d), g, dx, self.n)
         else:
-            tanh_gradient(data_of(arena, &self.d), g, dx, self.n)
+            tanh_gradient(data_of(context, &self.d), g, dx, self.n)
 
 
-cdef class DescentStep(Step):
+cdef class SGDStep(Step):
     """All parameters that lie in the arena: w -= eta dw, then dw = 0."""
     cdef Py_ssize_t n
 
     def __init__(self, Py_ssize_t n):
         self.n = n
 
-    cdef void learn(self, Arena *arena) noexcept nogil:
-        strided_descend(<real *>arena.values, <real *>arena.sums, <real>arena.eta, self.n)
-        if not arena.fresh:
-            memset(arena.sums, 0, self.n * sizeof(real))
+    cdef void apply_update(self, Context *context) noexcept nogil:
+        strided_descend(<real *>context.parameters, <real *>context.parameter_grads, <real>context.eta, self.n)
+        if not context.grads_are_zero:
+            memset(context.parameter_grads, 0, self.n * sizeof(real))
 
 
-cdef class EndStep(Step):
+cdef class SeedStep(Step):
     """The loss, whose gradient is 1; and the gradients that begin at 0, since no step writes all of them first."""
     cdef Py_ssize_t loss, lanes
     cdef const Py_ssize_t[:, ::1] cleared
@@ -272,8 +272,8 @@ cdef class EndStep(Step):
         by side."""
         self.loss, self.cleared, self.lanes = loss, cleared, lanes
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        cdef real *grad = <real *>arena.grad
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef real *grad = <real *>context.grad
         cdef Py_ssize_t i
         for i in range(self.cleared.shape[0]):
             memset(grad + self.cleared[i, 0], 0, self.cleared[i, 1] * sizeof(real))

@@ -10,16 +10,16 @@ the kernels to work on vectors of channels, instead of on the elements of one ch
 """
 from libc.math cimport INFINITY
 
-from cgraph._kernels.common.geometry cimport Window
+from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Source, Target, added_to, data_of, get_lanes, grad_of, gradient, output, overwritten, put1, put_lanes, source,
-    source_beside, source_from, target_beside, target_from
+    Input, Output, added_to, data_of, get_lanes, grad_of, gradient, output, overwritten, put1, put_lanes, input_of,
+    input_lane, input_from, output_lane, output_from
 )
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_relu, v_set1, vec
 )
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
 # The part of one window that lies within the domain
@@ -35,7 +35,7 @@ cdef inline Py_ssize_t clip(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size
     return max(min(start + length, size) - max(start, 0), 0)
 
 
-cdef inline Part part(Window w, Py_ssize_t a, Py_ssize_t b, bint pairs) noexcept nogil:
+cdef inline Part part(FilterGeometry w, Py_ssize_t a, Py_ssize_t b, bint pairs) noexcept nogil:
     """What the window of output (a, b) sees; pairs: it is known to be 2 × 2 within the domain."""
     cdef Part seen
     cdef Py_ssize_t top = a * w.s - w.p, left = b * w.s - w.q
@@ -47,12 +47,12 @@ cdef inline Part part(Window w, Py_ssize_t a, Py_ssize_t b, bint pairs) noexcept
     return seen
 
 
-cdef inline vec fetch(Source x, Py_ssize_t i, bint block) noexcept nogil:
+cdef inline vec fetch(Input x, Py_ssize_t i, bint block) noexcept nogil:
     """The channels of element i; one channel fills the vector."""
-    return get_lanes(x, i) if block else v_set1(x.at[i * x.step])
+    return get_lanes(x, i) if block else v_set1(x.start[i * x.stride])
 
 
-cdef inline void store(Target d, Py_ssize_t i, vec v, bint block) noexcept nogil:
+cdef inline void store(Output d, Py_ssize_t i, vec v, bint block) noexcept nogil:
     """Writes, or adds, the channels of element i."""
     if block:
         put_lanes(d, i, v)
@@ -60,18 +60,18 @@ cdef inline void store(Target d, Py_ssize_t i, vec v, bint block) noexcept nogil
         put1(d, i, v_lane0(v))
 
 
-cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, Window w) except -1:
+cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, FilterGeometry w) except -1:
     return require(inputs == w.m_h * w.m_w and outputs == w.n_h * w.n_w)
 
 
 # d = max over the window, where an element outside the domain counts as pad_value
 
-cdef inline vec fetch_pooled(Source x, Py_ssize_t i, bint block, bint rectified) noexcept nogil:
+cdef inline vec fetch_pooled(Input x, Py_ssize_t i, bint block, bint rectified) noexcept nogil:
     cdef vec v = fetch(x, i, block)
     return v_relu(v) if rectified else v
 
 
-cdef inline vec window_maximum(Source x, Part seen, real pad_value, bint block, bint rectified) noexcept nogil:
+cdef inline vec window_maximum(Input x, Part seen, real pad_value, bint block, bint rectified) noexcept nogil:
     cdef Py_ssize_t i, j
     cdef vec top = v_set1(pad_value if seen.padded else -<real>INFINITY)
     for i in range(seen.rows):
@@ -80,7 +80,7 @@ cdef inline vec window_maximum(Source x, Part seen, real pad_value, bint block, 
     return top
 
 
-cdef inline vec window_count(Source x, Part seen, vec top, bint block, bint rectified) noexcept nogil:
+cdef inline vec window_count(Input x, Part seen, vec top, bint block, bint rectified) noexcept nogil:
     """How many elements equal the maximum: none, if it is NaN."""
     cdef Py_ssize_t i, j
     cdef vec count = v_set1(0), v
@@ -92,7 +92,7 @@ cdef inline vec window_count(Source x, Part seen, vec top, bint block, bint rect
 
 
 cdef inline void max_pooling(
-    Source x, Window w, real pad_value, Py_ssize_t channels, unsigned int *counts, Target d, bint block, bint pairs,
+    Input x, FilterGeometry w, real pad_value, Py_ssize_t channels, unsigned int *counts, Output d, bint block, bint pairs,
     bint rectified
 ) noexcept nogil:
     """counts: of one channel; NULL where nobody asks for them."""
@@ -103,8 +103,8 @@ cdef inline void max_pooling(
         for b in range(w.n_w):
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                top = window_maximum(source_beside(x, c), seen, pad_value, block, rectified)
-                store(target_beside(d, c), at, top, block)
+                top = window_maximum(input_lane(x, c), seen, pad_value, block, rectified)
+                store(output_lane(d, c), at, top, block)
                 if counts != NULL:
                     counts[at] = <unsigned int>v_lane0(window_count(x, seen, top, block, rectified))
                 c += V_LANES
@@ -113,7 +113,7 @@ cdef inline void max_pooling(
 # dx += g / count for each element of the window that equals the maximum; if there is none, g / 0 goes nowhere. Behind a
 # ReLU the maximum is not negative: so what is negative does not equal it.
 
-cdef inline void share_out(Source x, Part seen, vec top, vec share, Target dx, bint block) noexcept nogil:
+cdef inline void share_out(Input x, Part seen, vec top, vec share, Output dx, bint block) noexcept nogil:
     cdef Py_ssize_t i, j, at
     for i in range(seen.rows):
         for j in range(seen.columns):
@@ -122,47 +122,47 @@ cdef inline void share_out(Source x, Part seen, vec top, vec share, Target dx, b
 
 
 cdef inline void max_pooling_gradient(
-    Source x, Source d, const unsigned int *counts, Source g, Window w, Py_ssize_t channels,
-    Target dx, bint block, bint pairs, bint rectified
+    Input x, Input d, const unsigned int *counts, Input g, FilterGeometry w, Py_ssize_t channels,
+    Output dx, bint block, bint pairs, bint rectified
 ) noexcept nogil:
     """counts: of one channel; without them, the maxima are counted again."""
     cdef Py_ssize_t a, b, c, at
     cdef Part seen
-    cdef Source xc
+    cdef Input xc
     cdef vec top, share, count
     for a in range(w.n_h):
         for b in range(w.n_w):
             seen, at, c = part(w, a, b, pairs), a * w.n_w + b, 0
             while c < channels:
-                xc, top = source_beside(x, c), fetch(source_beside(d, c), at, block)
+                xc, top = input_lane(x, c), fetch(input_lane(d, c), at, block)
                 count = v_set1(<real>counts[at]) if counts != NULL else window_count(xc, seen, top, block, rectified)
-                share = v_div(fetch(source_beside(g, c), at, block), count)
-                share_out(xc, seen, top, share, target_beside(dx, c), block)
+                share = v_div(fetch(input_lane(g, c), at, block), count)
+                share_out(xc, seen, top, share, output_lane(dx, c), block)
                 c += V_LANES
 
 
-def max_pooling_forward(const real[:] x, Window window, real pad_value, real[:] d, unsigned int[:, ::1] count):
-    require_sizes(x.shape[0], d.shape[0], window)
-    require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
+def max_pooling_forward(const real[:] x, FilterGeometry geometry, real pad_value, real[:] d, unsigned int[:, ::1] count):
+    require_sizes(x.shape[0], d.shape[0], geometry)
+    require(count.shape[0] == geometry.n_h and count.shape[1] == geometry.n_w)
     with nogil:
-        max_pooling(source(x), window, pad_value, 1, &count[0, 0], overwritten(d), False, False, False)
+        max_pooling(input_of(x), geometry, pad_value, 1, &count[0, 0], overwritten(d), False, False, False)
 
 
 def max_pooling_backward(
-    const real[:] x, const real[:] d, const unsigned int[:, ::1] count, Window window, const real[:] g, real[:] dx
+    const real[:] x, const real[:] d, const unsigned int[:, ::1] count, FilterGeometry geometry, const real[:] g, real[:] dx
 ):
-    require_sizes(x.shape[0], d.shape[0], window)
-    require_sizes(dx.shape[0], g.shape[0], window)
-    require(count.shape[0] == window.n_h and count.shape[1] == window.n_w)
+    require_sizes(x.shape[0], d.shape[0], geometry)
+    require_sizes(dx.shape[0], g.shape[0], geometry)
+    require(count.shape[0] == geometry.n_h and count.shape[1] == geometry.n_w)
     with nogil:
         max_pooling_gradient(
-            source(x), source(d), &count[0, 0], source(g), window, 1, added_to(dx), False, False, False
+            input_of(x), input_of(d), &count[0, 0], input_of(g), geometry, 1, added_to(dx), False, False, False
         )
 
 
 # d = (1 / (k_h k_w)) Σ over the window, where an element outside the domain counts as 0
 
-cdef inline vec window_sum(Source x, Part seen, bint block) noexcept nogil:
+cdef inline vec window_sum(Input x, Part seen, bint block) noexcept nogil:
     """The sum over the rows' sums, whose rounding errors are smaller than those of one long sum."""
     cdef Py_ssize_t i, j
     cdef vec total = v_set1(0), row
@@ -175,7 +175,7 @@ cdef inline vec window_sum(Source x, Part seen, bint block) noexcept nogil:
 
 
 cdef inline void average_pooling(
-    Source x, Window w, Py_ssize_t channels, Target d, bint block, bint pairs
+    Input x, FilterGeometry w, Py_ssize_t channels, Output d, bint block, bint pairs
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Part seen
@@ -185,15 +185,15 @@ cdef inline void average_pooling(
             seen, c = part(w, a, b, pairs), 0
             while c < channels:
                 store(
-                    target_beside(d, c), a * w.n_w + b,
-                    v_div(window_sum(source_beside(x, c), seen, block), size), block
+                    output_lane(d, c), a * w.n_w + b,
+                    v_div(window_sum(input_lane(x, c), seen, block), size), block
                 )
                 c += V_LANES
 
 
 # dx += g / (k_h k_w) for each element of the window
 
-cdef inline void share_equally(vec share, Part seen, Target dx, bint block) noexcept nogil:
+cdef inline void share_equally(vec share, Part seen, Output dx, bint block) noexcept nogil:
     cdef Py_ssize_t i, j
     for i in range(seen.rows):
         for j in range(seen.columns):
@@ -201,7 +201,7 @@ cdef inline void share_equally(vec share, Part seen, Target dx, bint block) noex
 
 
 cdef inline void average_pooling_gradient(
-    Source g, Window w, Py_ssize_t channels, Target dx, bint block, bint pairs
+    Input g, FilterGeometry w, Py_ssize_t channels, Output dx, bint block, bint pairs
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Part seen
@@ -210,60 +210,60 @@ cdef inline void average_pooling_gradient(
         for b in range(w.n_w):
             seen, c = part(w, a, b, pairs), 0
             while c < channels:
-                value = fetch(source_beside(g, c), a * w.n_w + b, block)
-                share_equally(v_div(value, size), seen, target_beside(dx, c), block)
+                value = fetch(input_lane(g, c), a * w.n_w + b, block)
+                share_equally(v_div(value, size), seen, output_lane(dx, c), block)
                 c += V_LANES
 
 
-def average_pooling_forward(const real[:] x, Window window, real[:] d):
-    require_sizes(x.shape[0], d.shape[0], window)
+def average_pooling_forward(const real[:] x, FilterGeometry geometry, real[:] d):
+    require_sizes(x.shape[0], d.shape[0], geometry)
     with nogil:
-        average_pooling(source(x), window, 1, overwritten(d), False, False)
+        average_pooling(input_of(x), geometry, 1, overwritten(d), False, False)
 
 
-def average_pooling_backward(const real[:] g, Window window, real[:] dx):
-    require_sizes(dx.shape[0], g.shape[0], window)
+def average_pooling_backward(const real[:] g, FilterGeometry geometry, real[:] dx):
+    require_sizes(dx.shape[0], g.shape[0], geometry)
     with nogil:
-        average_pooling_gradient(source(g), window, 1, added_to(dx), False, False)
+        average_pooling_gradient(input_of(g), geometry, 1, added_to(dx), False, False)
 
 
 # The step of a Graph
 
-cdef void clear(Target d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
+cdef void clear(Output d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
     cdef Py_ssize_t i, c
     for i in range(n):
         for c in range(channels):
-            d.at[i * d.step + c] = 0
+            d.start[i * d.stride + c] = 0
 
 
 cdef class PoolingStep(Step):
     """One channel, or a block of channels that lie together at each position; or several such images, one behind the
     other. Samples side by side count as channels."""
-    cdef Window window
+    cdef FilterGeometry geometry
     cdef bint average, tiled, pairs, rectified
     cdef real pad_value
     cdef Py_ssize_t channels, images, m, n
-    cdef Place x, d
+    cdef Operand x, d
 
     def __init__(
-        self, Window window, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1,
+        self, FilterGeometry geometry, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1,
         bint rectified=False
     ):
-        """x, d: the fields of _places.Place. rectified: of the maxima of a block of channels."""
-        cdef Window w = window
+        """x, d: the fields of `_lowering.buffers.Operand`. rectified: of the maxima of a block of channels."""
+        cdef FilterGeometry w = geometry
         cdef bint inside
-        self.window, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
-        self.x, self.d, self.images, self.rectified = place(x), place(d), images, rectified
+        self.geometry, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
+        self.x, self.d, self.images, self.rectified = operand(x), operand(d), images, rectified
         self.m, self.n = w.m_h * w.m_w, w.n_h * w.n_w
         # Whether every window lies within the domain; and then, whether every element lies in exactly one
         inside = w.p == w.q == 0 and (w.n_h - 1) * w.s + w.k_h <= w.m_h and (w.n_w - 1) * w.s + w.k_w <= w.m_w
         self.pairs = inside and w.k_h == w.k_w == 2
         self.tiled = inside and w.s == w.k_h == w.k_w and w.m_h == w.n_h * w.s and w.m_w == w.n_w * w.s
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void forward(self, Context *context) noexcept nogil:
         """Calls with constants, so that there are loops for each case."""
-        cdef Source x = data_of(arena, &self.x)
-        cdef Target d = output(arena, &self.d)
+        cdef Input x = data_of(context, &self.x)
+        cdef Output d = output(context, &self.d)
         if self.channels == 1:
             self.pool(x, d, False, False, False)
         elif self.pairs and self.rectified:
@@ -273,38 +273,38 @@ cdef class PoolingStep(Step):
         else:
             self.pool(x, d, True, False, self.rectified)
 
-    cdef inline void pool(self, Source x, Target d, bint block, bint pairs, bint rectified) noexcept nogil:
+    cdef inline void pool(self, Input x, Output d, bint block, bint pairs, bint rectified) noexcept nogil:
         cdef Py_ssize_t _image
         for _image in range(self.images):
             if self.average:
-                average_pooling(x, self.window, self.channels, d, block, pairs)
+                average_pooling(x, self.geometry, self.channels, d, block, pairs)
             else:
-                max_pooling(x, self.window, self.pad_value, self.channels, NULL, d, block, pairs, rectified)
-            x, d = source_from(x, self.m), target_from(d, self.n)
+                max_pooling(x, self.geometry, self.pad_value, self.channels, NULL, d, block, pairs, rectified)
+            x, d = input_from(x, self.m), output_from(d, self.n)
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
-        cdef Target dx = gradient(arena, &self.x)
-        if dx.at == NULL:
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Output dx = gradient(context, &self.x)
+        if dx.start == NULL:
             return
-        if not (dx.add or self.tiled):
+        if not (dx.accumulate or self.tiled):
             clear(dx, self.images * self.m, self.channels)
-            dx.add = True
+            dx.accumulate = True
         if self.channels == 1:
-            self.share(arena, dx, False, False, False)
+            self.share(context, dx, False, False, False)
         elif self.pairs and self.rectified:
-            self.share(arena, dx, True, True, True)
+            self.share(context, dx, True, True, True)
         elif self.pairs:
-            self.share(arena, dx, True, True, False)
+            self.share(context, dx, True, True, False)
         else:
-            self.share(arena, dx, True, False, self.rectified)
+            self.share(context, dx, True, False, self.rectified)
 
-    cdef inline void share(self, Arena *arena, Target dx, bint block, bint pairs, bint rectified) noexcept nogil:
-        cdef Source x = data_of(arena, &self.x), d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
+    cdef inline void share(self, Context *context, Output dx, bint block, bint pairs, bint rectified) noexcept nogil:
+        cdef Input x = data_of(context, &self.x), d = data_of(context, &self.d), g = grad_of(context, &self.d)
         cdef Py_ssize_t _image
         for _image in range(self.images):
             if self.average:
-                average_pooling_gradient(g, self.window, self.channels, dx, block, pairs)
+                average_pooling_gradient(g, self.geometry, self.channels, dx, block, pairs)
             else:
-                max_pooling_gradient(x, d, NULL, g, self.window, self.channels, dx, block, pairs, rectified)
-            x, dx = source_from(x, self.m), target_from(dx, self.m)
-            d, g = source_from(d, self.n), source_from(g, self.n)
+                max_pooling_gradient(x, d, NULL, g, self.geometry, self.channels, dx, block, pairs, rectified)
+            x, dx = input_from(x, self.m), output_from(dx, self.m)
+            d, g = input_from(d, self.n), input_from(g, self.n)

@@ -7,18 +7,18 @@ Within a block of a sum, products are summed lane by lane, so that the result is
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Source, Target, added_to, data_of, get, get1, grad_of, gradient, output, overwritten, put, put1, source
+    Input, Output, added_to, data_of, get, get1, grad_of, gradient, output, overwritten, put, put1, input_of
 )
 from cgraph._kernels.common.reductions cimport (
     BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
 )
 from cgraph._kernels.common.simd cimport V_LANES, r_exp, real, v_fma, v_hsum, v_mul, v_set1, v_sub, vec
-from cgraph._kernels.runtime.step cimport Arena, Place, Step, place
+from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-cdef real dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
+cdef real dots(Input x, Input y, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef real total = 0
     cdef vec part
@@ -32,7 +32,7 @@ cdef real dots(Source x, Source y, Py_ssize_t m) noexcept nogil:
     return total
 
 
-cdef void dots_gradient(Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void dots_gradient(Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
     """dx; and dy, of x."""
     cdef Py_ssize_t i = 0
     while i < m:
@@ -43,19 +43,19 @@ cdef void dots_gradient(Source y, real g, Target dx, Py_ssize_t m) noexcept nogi
 def dots_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = dots(source(x), source(y), x.shape[0])
+        d[0] = dots(input_of(x), input_of(y), x.shape[0])
 
 
 def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        dots_gradient(source(y), g[0], added_to(dx), x.shape[0])
-        dots_gradient(source(x), g[0], added_to(dy), x.shape[0])
+        dots_gradient(input_of(y), g[0], added_to(dx), x.shape[0])
+        dots_gradient(input_of(x), g[0], added_to(dy), x.shape[0])
 
 
 # d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
 
-cdef real mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
+cdef real mse(Input x, Input y, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
     cdef real total = 0
     cdef vec part, difference
@@ -70,7 +70,7 @@ cdef real mse(Source x, Source y, Py_ssize_t m) noexcept nogil:
     return total / <real>m
 
 
-cdef void mse_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void mse_gradient(Input x, Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
     """dx; and dy, of y and x."""
     cdef Py_ssize_t i = 0
     cdef vec scale = v_set1(2 * g / <real>m)
@@ -82,19 +82,19 @@ cdef void mse_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noex
 def mse_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = mse(source(x), source(y), x.shape[0])
+        d[0] = mse(input_of(x), input_of(y), x.shape[0])
 
 
 def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        mse_gradient(source(x), source(y), g[0], added_to(dx), x.shape[0])
-        mse_gradient(source(y), source(x), g[0], added_to(dy), x.shape[0])
+        mse_gradient(input_of(x), input_of(y), g[0], added_to(dx), x.shape[0])
+        mse_gradient(input_of(y), input_of(x), g[0], added_to(dy), x.shape[0])
 
 
 # d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny);   dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g
 
-cdef void prediction_gradient(Source x, Source y, real g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void prediction_gradient(Input x, Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < m:
         put(dx, i, m, prediction_share(get(x, i, m), get(y, i, m), v_set1(-g)))
@@ -104,23 +104,23 @@ cdef void prediction_gradient(Source x, Source y, real g, Target dx, Py_ssize_t 
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = cee(source(x), source(y), x.shape[0])
+        d[0] = cee(input_of(x), input_of(y), x.shape[0])
 
 
 def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        prediction_gradient(source(x), source(y), g[0], added_to(dx), x.shape[0])
-        target_gradient(source(x), g[0], added_to(dy), x.shape[0])
+        prediction_gradient(input_of(x), input_of(y), g[0], added_to(dx), x.shape[0])
+        target_gradient(input_of(x), g[0], added_to(dy), x.shape[0])
 
 
 # d = sqrt(Σ x_i²);   dx_i += (x_i / d) g,  and nothing where d = 0
 
-cdef real norm2(Source x, Py_ssize_t m) noexcept nogil:
+cdef real norm2(Input x, Py_ssize_t m) noexcept nogil:
     return norm_of(dots(x, x, m), x, m)
 
 
-cdef void norm2_gradient(Source x, real d, real g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void norm2_gradient(Input x, real d, real g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < m:
         put(dx, i, m, norm_share(get(x, i, m), v_set1(d), v_set1(g)))
@@ -130,20 +130,20 @@ cdef void norm2_gradient(Source x, real d, real g, Target dx, Py_ssize_t m) noex
 def norm2_forward(const real[:] x, real[:] d):
     require(d.shape[0] == 1)
     with nogil:
-        d[0] = norm2(source(x), x.shape[0])
+        d[0] = norm2(input_of(x), x.shape[0])
 
 
 def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx):
     require(x.shape[0] == dx.shape[0] and d.shape[0] == 1 and g.shape[0] == 1)
     with nogil:
-        norm2_gradient(source(x), d[0], g[0], added_to(dx), x.shape[0])
+        norm2_gradient(input_of(x), d[0], g[0], added_to(dx), x.shape[0])
 
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
+cdef void softmax(Input x, Output d, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t block, i
-    cdef real top = x.at[0], total = 0, part, power
+    cdef real top = x.start[0], total = 0, part, power
     for i in range(1, m):
         if get1(x, i) > top:
             top = get1(x, i)
@@ -155,10 +155,10 @@ cdef void softmax(Source x, Target d, Py_ssize_t m) noexcept nogil:
             part += power
         total += part
     for i in range(m):
-        d.at[i * d.step] /= total
+        d.start[i * d.stride] /= total
 
 
-cdef void softmax_gradient(Source d, Source g, Target dx, Py_ssize_t m) noexcept nogil:
+cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef vec mean = v_set1(dots(d, g, m))
     while i < m:
@@ -169,13 +169,13 @@ cdef void softmax_gradient(Source d, Source g, Target dx, Py_ssize_t m) noexcept
 def softmax_forward(const real[:] x, real[:] d):
     require(0 < x.shape[0] == d.shape[0])
     with nogil:
-        softmax(source(x), overwritten(d), d.shape[0])
+        softmax(input_of(x), overwritten(d), d.shape[0])
 
 
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        softmax_gradient(source(d), source(g), added_to(dx), d.shape[0])
+        softmax_gradient(input_of(d), input_of(g), added_to(dx), d.shape[0])
 
 
 # The steps of a Graph
@@ -190,55 +190,55 @@ cdef class ReductionStep(Step):
     """Any of the above, over one node."""
     cdef Op op
     cdef Py_ssize_t m
-    cdef Place x, y, d
+    cdef Operand x, y, d
 
     def __init__(self, str op, Py_ssize_t m, inputs, d):
-        """inputs, d: the fields of _places.Place."""
+        """inputs, d: the fields of `_lowering.buffers.Operand`."""
         self.op = OPS[op]
         self.m = m
-        self.x, self.y, self.d = place(inputs[0]), place(inputs[len(inputs) - 1]), place(d)
+        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
-        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
-        cdef Target d = output(arena, &self.d)
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
+        cdef Output d = output(context, &self.d)
         if self.op == SOFTMAX:
             softmax(x, d, self.m)
         elif self.op == DOTS:
-            d.at[0] = dots(x, y, self.m)
+            d.start[0] = dots(x, y, self.m)
         elif self.op == MSE:
-            d.at[0] = mse(x, y, self.m)
+            d.start[0] = mse(x, y, self.m)
         elif self.op == CEE:
-            d.at[0] = cee(x, y, self.m)
+            d.start[0] = cee(x, y, self.m)
         else:
-            d.at[0] = norm2(x, self.m)
+            d.start[0] = norm2(x, self.m)
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         # All of dx before dy: they may be one buffer, which dx then overwrites and dy adds to.
-        if self.x.wanted[arena.lean]:
-            self.first_gradient(arena, gradient(arena, &self.x))
-        if self.y.wanted[arena.lean]:
-            self.second_gradient(arena, gradient(arena, &self.y))
+        if self.x.requires_grad[context.parameters_only]:
+            self.first_gradient(context, gradient(context, &self.x))
+        if self.y.requires_grad[context.parameters_only]:
+            self.second_gradient(context, gradient(context, &self.y))
 
-    cdef void first_gradient(self, Arena *arena, Target dx) noexcept nogil:
-        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y)
-        cdef Source d = data_of(arena, &self.d), g = grad_of(arena, &self.d)
+    cdef void first_gradient(self, Context *context, Output dx) noexcept nogil:
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
+        cdef Input d = data_of(context, &self.d), g = grad_of(context, &self.d)
         if self.op == SOFTMAX:
             softmax_gradient(d, g, dx, self.m)
         elif self.op == DOTS:
-            dots_gradient(y, g.at[0], dx, self.m)
+            dots_gradient(y, g.start[0], dx, self.m)
         elif self.op == MSE:
-            mse_gradient(x, y, g.at[0], dx, self.m)
+            mse_gradient(x, y, g.start[0], dx, self.m)
         elif self.op == CEE:
-            prediction_gradient(x, y, g.at[0], dx, self.m)
+            prediction_gradient(x, y, g.start[0], dx, self.m)
         else:
-            norm2_gradient(x, d.at[0], g.at[0], dx, self.m)
+            norm2_gradient(x, d.start[0], g.start[0], dx, self.m)
 
-    cdef void second_gradient(self, Arena *arena, Target dy) noexcept nogil:
+    cdef void second_gradient(self, Context *context, Output dy) noexcept nogil:
         """Of the ops with two inputs."""
-        cdef Source x = data_of(arena, &self.x), y = data_of(arena, &self.y), g = grad_of(arena, &self.d)
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y), g = grad_of(context, &self.d)
         if self.op == DOTS:
-            dots_gradient(x, g.at[0], dy, self.m)
+            dots_gradient(x, g.start[0], dy, self.m)
         elif self.op == MSE:
-            mse_gradient(y, x, g.at[0], dy, self.m)
+            mse_gradient(y, x, g.start[0], dy, self.m)
         elif self.op == CEE:
-            target_gradient(x, g.at[0], dy, self.m)
+            target_gradient(x, g.start[0], dy, self.m)

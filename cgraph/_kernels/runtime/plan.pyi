@@ -20,12 +20,14 @@ class Steps:
 
 @disjoint_base
 class Memory:
-    fresh: bool
+    grads_are_zero: bool
     @property
-    def learning(self) -> bool: ...
+    def updating(self) -> bool: ...
     @property
     def busy(self) -> bool: ...
-    def __init__(self, data: int, grad: int, values: int, sums: int, scratch: int) -> None: ...
+    def __init__(
+        self, data: int, grad: int, parameters: int, parameter_grads: int, scratch: int
+    ) -> None: ...
 
 def renew() -> None: ...
 def exclusively(
@@ -38,12 +40,12 @@ def exclusively(
 ) -> _T: ...
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
-def learn(learners: Steps, memory: Memory, eta: float, fresh: bool) -> None: ...
+def apply_update(update_steps: Steps, memory: Memory, eta: float, grads_are_zero: bool) -> None: ...
 def is_zero(array: _Array) -> bool: ...
-def feed(memory: Memory, inlets: list[Port], arrays: list[_Array], number: int) -> None: ...
+def feed(memory: Memory, feed_ports: list[Port], arrays: list[_Array], number: int) -> None: ...
 
 @disjoint_base
-class Route:
+class Binding:
     steps: Steps
     memory: Memory
     def __init__(
@@ -51,8 +53,8 @@ class Route:
         steps: Steps,
         memory: Memory,
         lanes: int,
-        inlets: list[Port],
-        outlet: Port,
+        feed_ports: list[Port],
+        fetch_port: Port,
         kept: list[tuple[Port, int]],
         origin: Memory,
     ) -> None: ...
@@ -61,17 +63,17 @@ class Route:
 class Run: ...
 
 def prepare(
-    main: Route,
-    rest: Route,
-    least: int,
-    learners: Steps,
+    main: Binding,
+    rest: Binding,
+    min_samples: int,
+    update_steps: Steps,
     arrays: list[_Array],
     out: _Array,
     samples: int,
     patience: int,
     backward: bool,
-    lean: bool,
-    fresh: bool,
+    parameters_only: bool,
+    grads_are_zero: bool,
     batch: int,
     eta: float,
     overwrite: bool = True,

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load, s_replace, s_state
-from cgraph._kernels.runtime.step cimport Arena, CallStep, Port, Step
+from cgraph._kernels.runtime.step cimport Context, PythonStep, Port, Step
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot, complete
 
 
@@ -28,34 +28,34 @@ cdef class Steps:
     def __dealloc__(self):
         free(self.order)
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void forward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self.count):
-            (<Step>self.order[i]).forward(arena)
-            if s_load(&arena.failed):
+            (<Step>self.order[i]).forward(context)
+            if s_load(&context.failed):
                 return
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self.count - 1, -1, -1):
-            (<Step>self.order[i]).backward(arena)
-            if s_load(&arena.failed):
+            (<Step>self.order[i]).backward(context)
+            if s_load(&context.failed):
                 return
 
-    cdef void learn(self, Arena *arena) noexcept nogil:
+    cdef void apply_update(self, Context *context) noexcept nogil:
         cdef Py_ssize_t i
         for i in range(self.count):
-            (<Step>self.order[i]).learn(arena)
-            if s_load(&arena.failed):
+            (<Step>self.order[i]).apply_update(context)
+            if s_load(&context.failed):
                 return
 
-    cdef int check(self, Arena *arena) except -1:
+    cdef int check(self, Context *context) except -1:
         """Raises what one of these steps has raised."""
-        if arena.failed:
+        if context.failed:
             for step in self.steps:
-                if isinstance(step, CallStep) and (<CallStep>step).error is not None:
-                    error = (<CallStep>step).error
-                    (<CallStep>step).error = None
+                if isinstance(step, PythonStep) and (<PythonStep>step).error is not None:
+                    error = (<PythonStep>step).error
+                    (<PythonStep>step).error = None
                     raise error
         return 0
 
@@ -72,23 +72,23 @@ def renew():
 cdef class Memory:
     """An arena: the addresses of arrays that its owner keeps alive."""
 
-    def __init__(self, size_t data, size_t grad, size_t values, size_t sums, size_t scratch):
-        self.arena.data, self.arena.grad = <char *>data, <char *>grad
-        self.arena.values, self.arena.sums, self.arena.scratch = <char *>values, <char *>sums, <char *>scratch
+    def __init__(self, size_t data, size_t grad, size_t parameters, size_t parameter_grads, size_t scratch):
+        self.context.data, self.context.grad = <char *>data, <char *>grad
+        self.context.parameters, self.context.parameter_grads, self.context.scratch = <char *>parameters, <char *>parameter_grads, <char *>scratch
 
     @property
-    def fresh(self):
+    def grads_are_zero(self):
         """Whether the gradient sums count as 0, whatever they hold."""
-        return self.state.fresh
+        return self.grads_state.grads_are_zero
 
-    @fresh.setter
-    def fresh(self, bint value):
-        self.state.fresh = value
+    @grads_are_zero.setter
+    def grads_are_zero(self, bint value):
+        self.grads_state.grads_are_zero = value
 
     @property
-    def learning(self):
+    def updating(self):
         """Whether an update has begun that has not come to its end."""
-        return self.state.learning
+        return self.grads_state.updating
 
     @property
     def busy(self):
@@ -105,7 +105,7 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
     # At once: without the GIL, two threads may be here. What another generation held is free.
     if before == now or not s_replace(&memory.held, before, now):
         raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
-    memory.arena.failed = memory.state.learning = False
+    memory.context.failed = memory.grads_state.updating = False
     try:
         return function(*arguments, **named)
     finally:
@@ -117,31 +117,31 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """A forward pass over what the leaves hold: so many samples side by side."""
-    memory.arena.valid = valid
+    memory.context.valid = valid
     with nogil:
-        steps.forward(&memory.arena)
-    steps.check(&memory.arena)
+        steps.forward(&memory.context)
+    steps.check(&memory.context)
 
 
 def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """A backward pass, which computes all gradients. Sums that count as 0 do so until it has come to its end."""
-    memory.arena.valid = valid
-    memory.arena.lean, memory.arena.learn, memory.arena.apart = False, False, True
-    memory.arena.fresh = memory.state.fresh
+    memory.context.valid = valid
+    memory.context.parameters_only, memory.context.fused_sgd, memory.context.apart = False, False, True
+    memory.context.grads_are_zero = memory.grads_state.grads_are_zero
     with nogil:
-        steps.backward(&memory.arena)
-    steps.check(&memory.arena)
-    memory.state.fresh = False
+        steps.backward(&memory.context)
+    steps.check(&memory.context)
+    memory.grads_state.grads_are_zero = False
 
 
-def learn(Steps learners, Memory memory, double eta, bint fresh):
+def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero):
     """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh). No signal is heard in between."""
-    memory.arena.eta, memory.arena.fresh = eta, fresh
-    memory.state.learning = True
+    memory.context.eta, memory.context.grads_are_zero = eta, grads_are_zero
+    memory.grads_state.updating = True
     with nogil:
-        learners.learn(&memory.arena)
-    learners.check(&memory.arena)
-    memory.state.fresh, memory.state.learning = fresh, False
+        update_steps.apply_update(&memory.context)
+    update_steps.check(&memory.context)
+    memory.grads_state.grads_are_zero, memory.grads_state.updating = grads_are_zero, False
 
 
 def is_zero(array):
@@ -155,101 +155,101 @@ def is_zero(array):
     return zero
 
 
-def feed(Memory memory, list inlets, list arrays, Py_ssize_t number):
+def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
     """One sample of the arrays into the memory, where the inlets have it."""
     cdef Py_buffer rows
     cdef Port port
-    for port, array in zip(inlets, arrays):
+    for port, array in zip(feed_ports, arrays):
         if array.nbytes < (number + 1) * port.nbytes:
             raise ValueError("Graph.sample: an array has become smaller since it was fed")
-    for port, array in zip(inlets, arrays):
+    for port, array in zip(feed_ports, arrays):
         PyObject_GetBuffer(array, &rows, PyBUF_SIMPLE)
-        port.enter(&memory.arena, <char *>rows.buf + number * port.nbytes, 1)
+        port.feed(&memory.context, <char *>rows.buf + number * port.nbytes, 1)
         PyBuffer_Release(&rows)
 
 
-cdef class Route:
-    """A way for samples through steps, so many side by side.
+cdef class Binding:
+    """A which for samples through steps, so many side by side.
 
     inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
     kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
     """
 
     def __init__(
-        self, Steps steps, Memory memory, Py_ssize_t lanes, list inlets, Port outlet, list kept, Memory origin
+        self, Steps steps, Memory memory, Py_ssize_t lanes, list feed_ports, Port fetch_port, list kept, Memory origin
     ):
         self.steps, self.memory, self.lanes = steps, memory, lanes
-        self.inlets, self.outlet, self.kept, self.origin = inlets, outlet, kept, origin
+        self.feed_ports, self.fetch_port, self.kept, self.origin = feed_ports, fetch_port, kept, origin
 
-    cdef int begin(self, bint lean, double eta) except -1:
+    cdef int begin(self, bint parameters_only, double eta) except -1:
         """Before the first sample: how gradients are computed, and what the leaves hold that are not fed."""
-        cdef Arena *arena = &self.memory.arena
+        cdef Context *context = &self.memory.context
         cdef Port port
         cdef Py_ssize_t at
-        arena.lean, arena.eta = lean, eta
-        arena.apart = arena.failed = False
+        context.parameters_only, context.eta = parameters_only, eta
+        context.apart = context.failed = False
         for port, at in self.kept:
-            port.spread(arena, self.origin.arena.data + at)
+            port.broadcast(context, self.origin.context.data + at)
         return 0
 
-    cdef int connect(self, Stream *stream, Py_ssize_t number, int way) except -1:
+    cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1:
         """The array of that number with its port, that of the results being -1."""
-        cdef Port port = self.inlets[number] if number >= 0 else self.outlet
+        cdef Port port = self.feed_ports[number] if number >= 0 else self.fetch_port
         stream.nbytes = port.nbytes
-        stream.port[way] = <void *>port
+        stream.port[which] = <void *>port
         return 0
 
 
-cdef void advance(Course *course, Py_ssize_t most) noexcept nogil:
+cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
     """The next samples, about so many, or fewer if a step raises. The last update may be for fewer than the others."""
-    cdef Py_ssize_t last = min(course.samples - course.sample, most) + course.sample, sample = course.sample, n, i
-    cdef Stream *out = course.streams
+    cdef Py_ssize_t last = min(state.samples - state.sample, most) + state.sample, sample = state.sample, n, i
+    cdef Stream *out = state.streams
     cdef Stream *feeds = out + 1
-    cdef int way
-    cdef Arena *arena
-    while sample < last and not (s_load(&course.arena[0].failed) or s_load(&course.arena[1].failed)):
-        if course.batch and sample % course.batch == 0:
-            course.end = min(sample + course.batch, course.samples)
-            course.may_learn = course.clear
-        n = course.end - sample
-        way = n < course.least
-        n = min(n, course.lanes[way])
-        arena = course.arena[way]
-        arena.valid = n
-        for i in range(course.feeds):
-            (<Port>feeds[i].port[way]).enter(arena, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
-        (<Steps>course.steps[way]).forward(arena)
-        if s_load(&arena.failed):
+    cdef int which
+    cdef Context *context
+    while sample < last and not (s_load(&state.context[0].failed) or s_load(&state.context[1].failed)):
+        if state.batch and sample % state.batch == 0:
+            state.end = min(sample + state.batch, state.samples)
+            state.may_fuse_sgd = state.grads_are_zero
+        n = state.end - sample
+        which = n < state.min_samples
+        n = min(n, state.lanes[which])
+        context = state.context[which]
+        context.valid = n
+        for i in range(state.feeds):
+            (<Port>feeds[i].port[which]).feed(context, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
+        (<Steps>state.steps[which]).forward(context)
+        if s_load(&context.failed):
             break
-        (<Port>out.port[way]).leave(arena, <char *>out.array.buf + sample * out.nbytes, n)
-        if course.backward:
-            arena.fresh = course.clear
-            arena.learn = course.learns[way] and course.may_learn and sample + n == course.end
-            (<Steps>course.steps[way]).backward(arena)
-            course.clear = arena.learn
+        (<Port>out.port[which]).fetch(context, <char *>out.array.buf + sample * out.nbytes, n)
+        if state.backward:
+            context.grads_are_zero = state.grads_are_zero
+            context.fused_sgd = state.can_fuse_sgd[which] and state.may_fuse_sgd and sample + n == state.end
+            (<Steps>state.steps[which]).backward(context)
+            state.grads_are_zero = context.fused_sgd
         sample += n
-        if course.batch and not s_load(&arena.failed) and sample == course.end:
-            update(course, arena)
-    course.sample = sample
+        if state.batch and not s_load(&context.failed) and sample == state.end:
+            update(state, context)
+    state.sample = sample
 
 
-cdef void update(Course *course, Arena *arena) noexcept nogil:
+cdef void update(RunState *state, Context *context) noexcept nogil:
     """The end of a batch: an update, unless the steps have learnt already. From then on the gradient sums are 0."""
-    if not arena.learn:
-        arena.fresh = course.overwrite
-        course.state.learning = True
-        (<Steps>course.learners).learn(arena)
-        if arena.failed:
+    if not context.fused_sgd:
+        context.grads_are_zero = state.overwrite
+        state.grads_state.updating = True
+        (<Steps>state.update_steps).apply_update(context)
+        if context.failed:
             return
-    if course.snapshot != NULL:
-        keep(course)
-    course.state.fresh = course.clear = course.overwrite
-    course.state.learning = False
+    if state.snapshot != NULL:
+        keep(state)
+    state.grads_state.grads_are_zero = state.grads_are_zero = state.overwrite
+    state.grads_state.updating = False
 
 
-cdef void keep(Course *course) noexcept with gil:
+cdef void keep(RunState *state) noexcept with gil:
     """Renews the snapshot: the next batch begins with the gradient sums that there are now."""
-    (<Snapshot>course.snapshot).renew()
+    (<Snapshot>state.snapshot).renew()
 
 
 cdef class Run:
@@ -258,17 +258,17 @@ cdef class Run:
     def __dealloc__(self):
         while self.opened > 0:
             self.opened -= 1
-            PyBuffer_Release(&self.course.streams[self.opened].array)
-        free(self.course.streams)
+            PyBuffer_Release(&self.state.streams[self.opened].array)
+        free(self.state.streams)
 
     cdef int open(self, list arrays, out) except -1:
         """Joins the arrays, of which `out` is the first here, with their ports on both routes."""
         cdef Py_ssize_t count = len(arrays)
         cdef Stream *stream
-        self.course.streams = stream = <Stream *>calloc(count + 1, sizeof(Stream))
+        self.state.streams = stream = <Stream *>calloc(count + 1, sizeof(Stream))
         if stream == NULL:
             raise MemoryError()
-        self.course.feeds = count
+        self.state.feeds = count
         while self.opened <= count:
             array = arrays[self.opened - 1] if self.opened else out
             PyObject_GetBuffer(array, &stream.array, PyBUF_SIMPLE if self.opened else PyBUF_WRITABLE)
@@ -280,30 +280,30 @@ cdef class Run:
 
     cdef int finish(self) except -1:
         """Runs all samples in this thread. Ctrl-C may end it before."""
-        cdef Course *course = &self.course
+        cdef RunState *state = &self.state
         while True:
             with nogil:
-                advance(course, course.patience)
-            if course.sample >= course.samples or s_load(&course.arena[0].failed) or s_load(&course.arena[1].failed):
+                advance(state, state.patience)
+            if state.sample >= state.samples or s_load(&state.context[0].failed) or s_load(&state.context[1].failed):
                 return 0
             PyErr_CheckSignals()
 
     cdef int check(self) except -1:
         """Raises what a step has raised."""
-        for way in range(2):
-            (<Steps>self.course.steps[way]).check(self.course.arena[way])
-            (<Steps>self.course.learners).check(self.course.arena[way])
+        for which in range(2):
+            (<Steps>self.state.steps[which]).check(self.state.context[which])
+            (<Steps>self.state.update_steps).check(self.state.context[which])
         return 0
 
     cdef void stop(self) noexcept:
         """Ends what another thread is running here, after the step that it is at."""
-        for way in range(2):
-            s_exchange(&self.course.arena[way].failed, True)
+        for which in range(2):
+            s_exchange(&self.state.context[which].failed, True)
 
 
 def prepare(
-    Route main, Route rest, Py_ssize_t least, Steps learners, list arrays, out, Py_ssize_t samples,
-    Py_ssize_t patience, bint backward, bint lean, bint fresh, Py_ssize_t batch, double eta,
+    Binding main, Binding rest, Py_ssize_t min_samples, Steps update_steps, list arrays, out, Py_ssize_t samples,
+    Py_ssize_t patience, bint backward, bint parameters_only, bint grads_are_zero, Py_ssize_t batch, double eta,
     bint overwrite=True, Snapshot snapshot=None
 ):
     """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
@@ -314,20 +314,20 @@ def prepare(
     a batch, or several side by side. After an update without `overwrite`, the snapshot is renewed.
     """
     cdef Run run = Run.__new__(Run)
-    cdef Course *course = &run.course
-    cdef Route route
-    cdef int way
-    run.main, run.rest, run.learners = main, rest, learners
-    for way in range(2):
-        route = rest if way else main
-        route.begin(lean, eta)
-        course.learns[way] = overwrite and (batch == 1 if route.lanes == 1 else batch > 0)
-        course.arena[way], course.steps[way], course.lanes[way] = &route.memory.arena, <void *>route.steps, route.lanes
-    course.learners, course.least, course.samples, course.end = <void *>learners, least, samples, samples
-    course.patience, course.backward, course.batch = patience, backward, batch
-    course.clear, course.overwrite, course.state = fresh, overwrite, &main.origin.state
+    cdef RunState *state = &run.state
+    cdef Binding binding
+    cdef int which
+    run.main, run.rest, run.update_steps = main, rest, update_steps
+    for which in range(2):
+        binding = rest if which else main
+        binding.begin(parameters_only, eta)
+        state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
+        state.context[which], state.steps[which], state.lanes[which] = &binding.memory.context, <void *>binding.steps, binding.lanes
+    state.update_steps, state.min_samples, state.samples, state.end = <void *>update_steps, min_samples, samples, samples
+    state.patience, state.backward, state.batch = patience, backward, batch
+    state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
     run.snapshot = snapshot
-    course.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
+    state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
     run.open(arrays, out)
     return run
 
@@ -336,5 +336,5 @@ def run(Run prepared):
     """Runs all samples in this thread. Without updates, gradient sums that counted as 0 do so no longer."""
     prepared.finish()
     prepared.check()
-    if prepared.course.backward and not prepared.course.batch:
-        prepared.course.state.fresh = False
+    if prepared.state.backward and not prepared.state.batch:
+        prepared.state.grads_state.grads_are_zero = False

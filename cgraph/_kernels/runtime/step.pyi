@@ -13,7 +13,7 @@ class Step:
     table_bytes: int
 
 @disjoint_base
-class CallStep(Step):
+class PythonStep(Step):
     error: BaseException | None
     def __init__(self, node: Any) -> None: ...
 
@@ -23,4 +23,4 @@ class Port:
 
 @disjoint_base
 class RowPort(Port):
-    def __init__(self, at: int, nbytes: int) -> None: ...
+    def __init__(self, offset: int, nbytes: int) -> None: ...

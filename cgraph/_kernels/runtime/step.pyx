@@ -6,10 +6,10 @@ from libc.string cimport memcpy
 from cgraph._kernels.runtime.atomics cimport s_exchange
 
 
-cdef Place place(given) except *:
-    """A Place of the fields of _places.Place."""
-    cdef Place p
-    p.at, p.step, p.add, p.wanted[0], p.wanted[1] = given
+cdef Operand operand(given) except *:
+    """An Operand of the fields of `_lowering.buffers.Operand`."""
+    cdef Operand p
+    p.offset, p.stride, p.accumulate, p.requires_grad[0], p.requires_grad[1] = given
     return p
 
 
@@ -21,18 +21,18 @@ cdef class Table:
         cdef Py_ssize_t i
         cdef const Py_ssize_t[::1] array
         self.size = len(numbers)
-        self.at = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
-        if self.at == NULL:
+        self.data = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
+        if self.data == NULL:
             raise MemoryError()
         if isinstance(numbers, list):
             for i in range(self.size):
-                self.at[i] = numbers[i]
+                self.data[i] = numbers[i]
         elif self.size:
             array = numbers
-            memcpy(self.at, &array[0], self.size * sizeof(Py_ssize_t))
+            memcpy(self.data, &array[0], self.size * sizeof(Py_ssize_t))
 
     def __dealloc__(self):
-        free(self.at)
+        free(self.data)
 
 
 cdef Py_ssize_t bytes_of(list tables) except -1:
@@ -45,65 +45,65 @@ cdef Py_ssize_t bytes_of(list tables) except -1:
 
 
 cdef class Step:
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void forward(self, Context *context) noexcept nogil:
         """Overwrites its outputs' data."""
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         """Adds to its inputs' gradients, or overwrites them; and to the gradient sums of what learns."""
 
-    cdef void learn(self, Arena *arena) noexcept nogil:
+    cdef void apply_update(self, Context *context) noexcept nogil:
         """values -= eta * sums, then the sums are 0, or count as 0."""
 
 
 cdef class Port:
     """Where a node's data lie in the arena, to those who have rows of samples: bytes, one sample behind the other."""
 
-    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
+    cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
         """`count` samples into the arena."""
 
-    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
+    cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
         """`count` samples out of it."""
 
-    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
+    cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
         """One sample, for all that lie side by side."""
 
 
 cdef class RowPort(Port):
     """The port of a node whose samples pass one at a time."""
 
-    def __init__(self, Py_ssize_t at, Py_ssize_t nbytes):
-        """at, nbytes: the offset of the node's data and their size, in bytes."""
-        self.at, self.nbytes = at, nbytes
+    def __init__(self, Py_ssize_t offset, Py_ssize_t nbytes):
+        """offset, nbytes: where the node's data begin and their size, in bytes."""
+        self.offset, self.nbytes = offset, nbytes
 
-    cdef void enter(self, Arena *arena, const char *rows, Py_ssize_t count) noexcept nogil:
-        memcpy(arena.data + self.at, rows, self.nbytes)
+    cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
+        memcpy(context.data + self.offset, rows, self.nbytes)
 
-    cdef void leave(self, Arena *arena, char *rows, Py_ssize_t count) noexcept nogil:
-        memcpy(rows, arena.data + self.at, self.nbytes)
+    cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
+        memcpy(rows, context.data + self.offset, self.nbytes)
 
-    cdef void spread(self, Arena *arena, const char *row) noexcept nogil:
-        self.enter(arena, row, 1)
+    cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
+        self.feed(context, row, 1)
 
 
-cdef class CallStep(Step):
+cdef class PythonStep(Step):
     """A node that is computed by its own methods. An exception is kept, and ends the pass."""
 
     def __init__(self, node):
         self.node = node
 
-    cdef void forward(self, Arena *arena) noexcept nogil:
+    cdef void forward(self, Context *context) noexcept nogil:
         with gil:
-            self.call(arena, "calcData")
+            self.call(context, "calcData")
 
-    cdef void backward(self, Arena *arena) noexcept nogil:
+    cdef void backward(self, Context *context) noexcept nogil:
         with gil:
-            self.call(arena, "calcPartialDerivative")
+            self.call(context, "calcPartialDerivative")
 
-    cdef void learn(self, Arena *arena) noexcept nogil:
+    cdef void apply_update(self, Context *context) noexcept nogil:
         with gil:
-            self.call(arena, "updateParameters", (arena.eta,))
+            self.call(context, "updateParameters", (context.eta,))
 
-    cdef void call(self, Arena *arena, str method, tuple args=()) noexcept:
+    cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
             graph = self.node._graph
             graph._hand_over()
@@ -113,4 +113,4 @@ cdef class CallStep(Step):
                 graph._take_back()
         except BaseException as error:
             self.error = error
-            s_exchange(&arena.failed, True)
+            s_exchange(&context.failed, True)

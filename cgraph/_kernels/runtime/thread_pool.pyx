@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from cgraph._kernels.runtime.atomics cimport (
     s_core, s_exchange, s_leave, s_load, s_load_pointer, s_nanoseconds, s_pause, s_replace, s_replace_pointer, s_state
 )
-from cgraph._kernels.runtime.plan cimport Course, Run, advance
+from cgraph._kernels.runtime.plan cimport RunState, Run, advance
 
 cdef extern from *:     # which Cython's own declarations lack, or have with other types
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument) noexcept
@@ -36,7 +36,7 @@ cdef enum:
 cdef enum State:
     IDLE
     ASLEEP      # idle, and waits for the lock `wake`
-    POSTED      # there is a course, which anybody may begin
+    SUBMITTED      # there is a course, which anybody may begin
     BUSY        # the worker has begun it
     AWAITED     # the same, and somebody waits for the lock `ended`
     LOST        # it was begun in another process, from which this one was forked
@@ -45,63 +45,63 @@ cdef enum State:
 # A thread. It belongs to the process: it is never freed once the thread has been started.
 cdef struct Worker:
     s_state state
-    s_state hired               # by a call
-    Course *course
+    s_state acquired               # by a call
+    RunState *run_state
     s_state core                # on which it was posted
     fenv_t environment          # how who has posted it rounds, and whether subnormal numbers are 0
     PyThread_type_lock wake     # released once for each sleep
     PyThread_type_lock ended
-    int missed                  # so often it has waited for a course in vain, modulo RETRY
-    int unseen                  # the same of who has hired it, who waits for the end
-    bint owed                   # to who has hired it: `ended` will be released, or has been
+    int vain_waits                  # so often it has waited for a course in vain, modulo RETRY
+    int vain_waits_of_owner                  # the same of who has hired it, who waits for the end
+    bint end_expected                   # to who has hired it: `ended` will be released, or has been
     Worker *next
 
 
 cdef void *newest = NULL    # Worker, of all of this process
 
 
-cdef bint changes(s_state *state, s_state now, int *vain) noexcept nogil:
+cdef bint changes_soon(s_state *state, s_state now, int *vain_waits) noexcept nogil:
     """Whether it does, before it is time to sleep. Who looks in vain may be keeping the others from their core."""
     cdef int64_t start = s_nanoseconds()
     cdef int _look
-    while vain[0] < TRUST and s_nanoseconds() - start < SPIN:
+    while vain_waits[0] < TRUST and s_nanoseconds() - start < SPIN:
         for _look in range(LOOKS):
             if s_load(state) != now:
-                vain[0] = 0
+                vain_waits[0] = 0
                 return True
             s_pause()
-    vain[0] = (vain[0] + 1) % RETRY
+    vain_waits[0] = (vain_waits[0] + 1) % RETRY
     return s_load(state) != now
 
 
 # What a worker does
 
-cdef void attend(void *address) noexcept nogil:
+cdef void worker_loop(void *address) noexcept nogil:
     """Runs what is posted to a worker, until the process ends."""
     cdef Worker *worker = <Worker *>address
     cdef bint slept, begun
     cdef s_state core
     while True:
-        slept = not changes(&worker.state, IDLE, &worker.missed) and s_replace(&worker.state, IDLE, ASLEEP)
+        slept = not changes_soon(&worker.state, IDLE, &worker.vain_waits) and s_replace(&worker.state, IDLE, ASLEEP)
         if slept:
             PyThread_acquire_lock(worker.wake, WAIT_LOCK)
-        begun = s_replace(&worker.state, POSTED, BUSY)
+        begun = s_replace(&worker.state, SUBMITTED, BUSY)
         core = s_load(&worker.core)     # anew for each course, also while this thread wakes up too late for one
         if slept and s_core() == core:  # where it would keep from work who has woken it
             s_leave(<int>core)
         if begun:
             fesetenv(&worker.environment)
-            advance(worker.course, worker.course.samples)
+            advance(worker.run_state, worker.run_state.samples)
             if s_exchange(&worker.state, IDLE) == AWAITED:
                 PyThread_release_lock(worker.ended)
 
 
 # What is done with it
 
-cdef Worker *hire() except? NULL:
+cdef Worker *acquire() except? NULL:
     """One that nobody else has hired; NULL if no thread can be started, as at the end of the interpreter."""
     cdef Worker *worker = <Worker *>s_load_pointer(&newest)
-    while worker != NULL and not s_replace(&worker.hired, False, True):
+    while worker != NULL and not s_replace(&worker.acquired, False, True):
         worker = worker.next
     return worker if worker != NULL else start()
 
@@ -111,13 +111,13 @@ cdef Worker *start() except? NULL:
     cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
     if worker == NULL:
         raise MemoryError()
-    worker.hired, worker.wake, worker.ended = True, PyThread_allocate_lock(), PyThread_allocate_lock()
+    worker.acquired, worker.wake, worker.ended = True, PyThread_allocate_lock(), PyThread_allocate_lock()
     if worker.wake == NULL or worker.ended == NULL:
         discard(worker)
         raise MemoryError()
     PyThread_acquire_lock(worker.wake, WAIT_LOCK)
     PyThread_acquire_lock(worker.ended, WAIT_LOCK)
-    if PyThread_start_new_thread(attend, worker) == <unsigned long>-1:  # its name is not in the stable ABI
+    if PyThread_start_new_thread(worker_loop, worker) == <unsigned long>-1:  # its name is not in the stable ABI
         discard(worker)
         return NULL
     while True:
@@ -135,26 +135,26 @@ cdef void discard(Worker *worker) noexcept:
     free(worker)
 
 
-cdef void post(Worker *worker, Course *course) noexcept nogil:
-    worker.course = course
+cdef void submit(Worker *worker, RunState *run_state) noexcept nogil:
+    worker.run_state = run_state
     s_exchange(&worker.core, s_core())
     fegetenv(&worker.environment)
-    if s_exchange(&worker.state, POSTED) == ASLEEP:
+    if s_exchange(&worker.state, SUBMITTED) == ASLEEP:
         PyThread_release_lock(worker.wake)
 
 
-cdef bint take_back(Worker *worker) noexcept nogil:
+cdef bint cancel(Worker *worker) noexcept nogil:
     """Whether its course had not been begun, and now will not be."""
-    return s_replace(&worker.state, POSTED, IDLE)
+    return s_replace(&worker.state, SUBMITTED, IDLE)
 
 
 cdef bint has_ended(Worker *worker) noexcept nogil:
     """Whether its course ends soon; False, too, if a signal comes."""
-    if not worker.owed:
-        worker.owed = not changes(&worker.state, BUSY, &worker.unseen) and s_replace(&worker.state, BUSY, AWAITED)
-    if worker.owed:
-        worker.owed = PyThread_acquire_lock_timed(worker.ended, SLICE, True) != PY_LOCK_ACQUIRED
-    return not worker.owed
+    if not worker.end_expected:
+        worker.end_expected = not changes_soon(&worker.state, BUSY, &worker.vain_waits_of_owner) and s_replace(&worker.state, BUSY, AWAITED)
+    if worker.end_expected:
+        worker.end_expected = PyThread_acquire_lock_timed(worker.ended, SLICE, True) != PY_LOCK_ACQUIRED
+    return not worker.end_expected
 
 
 cdef int wait(Worker *worker) except -1:
@@ -170,13 +170,13 @@ cdef int wait(Worker *worker) except -1:
     return 0
 
 
-cdef void dismiss(Worker *worker) noexcept:
+cdef void release(Worker *worker) noexcept:
     """Hires it no longer. Nobody is at its course when this returns, whatever signals come."""
     with nogil:
-        take_back(worker)
-        while s_load(&worker.state) in (BUSY, AWAITED) or worker.owed and s_load(&worker.state) != LOST:
+        cancel(worker)
+        while s_load(&worker.state) in (BUSY, AWAITED) or worker.end_expected and s_load(&worker.state) != LOST:
             has_ended(worker)
-    s_exchange(&worker.hired, False)
+    s_exchange(&worker.acquired, False)
 
 
 def run_together(list runs):
@@ -191,13 +191,13 @@ def run_together(list runs):
         raise MemoryError()
     try:
         for i in range(1, count):
-            workers[i] = hire()
+            workers[i] = acquire()
             if workers[i] == NULL:
                 break
             run = runs[i]
-            post(workers[i], &run.course)
+            submit(workers[i], &run.state)
         for i in range(count):
-            if workers[i] == NULL or take_back(workers[i]):
+            if workers[i] == NULL or cancel(workers[i]):
                 run = runs[i]
                 run.finish()
         for i in range(count):
@@ -212,7 +212,7 @@ def run_together(list runs):
     finally:
         for i in range(count):
             if workers[i] != NULL:
-                dismiss(workers[i])
+                release(workers[i])
         free(workers)
 
 
