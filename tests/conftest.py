@@ -13,7 +13,7 @@ from cgraph import _kernels
 from cgraph._execution import batches
 
 # The same examples in every run; `--hypothesis-profile=thorough` draws new ones, and many more.
-settings.register_profile("usual", max_examples=60, derandomize=True, deadline=None, database=None)
+settings.register_profile("usual", max_examples=40, derandomize=True, deadline=None, database=None)
 settings.register_profile("thorough", max_examples=5_000, deadline=None, print_blob=True)
 settings.load_profile("usual")
 

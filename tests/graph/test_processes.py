@@ -10,7 +10,7 @@ import time
 
 import pytest
 import threaded_graphs
-from threaded_graphs import SECONDS, TASKS, needs_tasks
+from tasks import SECONDS, TASKS, needs_tasks
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes")
 FE_UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}  # of <fenv.h>

@@ -11,7 +11,8 @@ from batch_settings import Setting
 from batch_twins import BatchTwins, uniform
 from graph_networks import nodes_of, wide
 from own_nodes import Square
-from threaded_graphs import COUNT, SECONDS, TASKS, long_problem, needs_tasks, small_problem, trained
+from tasks import SECONDS, TASKS, needs_tasks
+from threaded_graphs import COUNT, long_problem, small_problem, trained
 
 import cgraph as CG
 from cgraph._execution import batches

@@ -371,10 +371,10 @@ def test_import_cgraph_leaves_the_command_lines_modules_alone():
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @both_engines
-def test_ctrl_c_is_heard_at_once(tmp_path, engine):
-    command = [sys.executable, "-m", "cgraph", "train", "digits", "--epochs", "100000"]
+def test_ctrl_c_is_heard_at_once(idx, tmp_path, engine):
+    command = [sys.executable, "-m", "cgraph", "train", "digits", "--data", str(idx)]
     with subprocess.Popen(
-        [*command, "--engine", engine, "--output", str(tmp_path)],
+        [*command, "--epochs", "100000", "--engine", engine, "--output", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from model_files import graph_of, in_threads, posix, save, saved_value
+from model_files import graph_of, in_threads, save, saved_value
 
 import cgraph as CG
 from cgraph.io import files
+
+posix = pytest.mark.skipif(os.name != "posix", reason="a matter of POSIX")
 
 
 @pytest.fixture

@@ -8,11 +8,16 @@ import sys
 import model_files
 import numpy as np
 import pytest
+from amounts import full
 from interrupts import events, stopped
-from model_files import graph_of, in_threads, posix, save, save_often, saved_value
+from model_files import graph_of, in_threads, save, save_often, saved_value
 
 import cgraph as CG
 from cgraph.io import files
+
+# By default one in three.
+every_bytecode = pytest.mark.parametrize("every", [3, full(1)])
+posix = pytest.mark.skipif(os.name != "posix", reason="a matter of POSIX")
 
 
 def test_a_save_while_another_is_half_done_disturbs_neither(tmp_path, monkeypatch):
@@ -52,7 +57,7 @@ import os, sys
 sys.path.insert(0, {support!r})
 from model_files import save_often
 assert {first} == (os.getpid() == 1), os.getpid()
-save_often({path!r}, *map(int, sys.argv[1:]), count=50)
+save_often({path!r}, *map(int, sys.argv[1:]), count=30)
 """
 
 
@@ -88,8 +93,9 @@ def test_processes_that_save_one_path_leave_whole_files_to_readers(tmp_path, lau
 @pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning"
 )  # of a file not closed
+@every_bytecode
 @pytest.mark.parametrize("renames", [True, False], ids=["renamed", "in place"])
-def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch, renames):
+def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch, renames, every):
     path, graph = tmp_path / "model.npz", graph_of(2)
     save(path, 1)
     old = path.read_bytes()
@@ -99,7 +105,7 @@ def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch
     if not renames:
         monkeypatch.setattr(files, "_rename", lambda *_: False)
     events(lambda: CG.save_parameters(path, graph), opcodes=True)  # 3.12 traces from the second on
-    for moment in itertools.count(1):
+    for moment in itertools.count(1, every):
         path.write_bytes(old)
         if stopped(lambda: CG.save_parameters(path, graph), moment, opcodes=True):
             break
@@ -111,11 +117,12 @@ def test_an_interrupt_at_any_bytecode_leaves_no_other_file(tmp_path, monkeypatch
 
 @pytest.mark.thread_unsafe(reason="traces")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_interrupt_at_any_bytecode_loads_all_or_nothing(tmp_path):
+@every_bytecode
+def test_an_interrupt_at_any_bytecode_loads_all_or_nothing(tmp_path, every):
     path, graph = tmp_path / "model.npz", graph_of(1)
     CG.save_parameters(path, graph_of(2))
     events(lambda: CG.load_parameters(path, graph), opcodes=True)
-    for moment in itertools.count(1):
+    for moment in itertools.count(1, every):
         for item in CG.parameters(graph):
             item.value[...] = 1
         if stopped(lambda: CG.load_parameters(path, graph), moment, opcodes=True):

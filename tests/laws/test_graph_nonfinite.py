@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amounts import full
 from graph_networks import (
     SOME_NETWORKS,
     nodes_of,
@@ -22,6 +23,12 @@ every_value = pytest.mark.parametrize(
     "value", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"]
 )
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+# By default each value in one of the dtypes.
+every_value_and_dtype = pytest.mark.parametrize(
+    ("value", "dtype"),
+    [(np.nan, "float64"), (np.inf, "float32"), (-np.inf, "float64"), full((np.nan, "float32")),
+     full((np.inf, "float64")), full((-np.inf, "float32"))],
+)  # fmt: skip
 
 
 def twins_of(network, dtype):
@@ -40,8 +47,7 @@ def run(twins):
         assert_same(ours[1], theirs[1], twins.tolerance, 1.0)
 
 
-@both_dtypes
-@every_value
+@every_value_and_dtype
 @every_network
 def test_in_one_element_of_the_input(network, value, dtype):
     twins = twins_of(network, dtype)
@@ -57,8 +63,7 @@ def test_in_one_element_of_the_input(network, value, dtype):
     run(twins)  # no trace of it remains
 
 
-@both_dtypes
-@every_value
+@every_value_and_dtype
 @every_network
 def test_in_one_parameter_of_each_node(network, value, dtype):
     count = sum(bool(node._parameters) for node in nodes_of(network, dtype))
@@ -109,8 +114,7 @@ def test_in_the_gradient_that_reaches_one_channel_of_a_group(value, dtype):
         assert_same(ours.grad, other.grad, twins.tolerance, 1.0)
 
 
-@both_dtypes
-@every_value
+@every_value_and_dtype
 @pytest.mark.parametrize("seed", range(0, 100, 4))
 def test_in_the_input_of_a_random_graph(seed, value, dtype):
     twins = random_twins(seed, dtype)

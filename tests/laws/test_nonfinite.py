@@ -83,25 +83,20 @@ def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case,
 
 
 @every_learning_kind
-def test_a_poisoned_parameter_reaches_the_data_it_multiplies(row, case, dtype, build_name):
-    """A parameter that is not finite also reaches the gradients of the channel that it multiplies, and no others."""
+def test_a_poisoned_parameter_reaches_the_data_it_multiplies_and_spares_other_gradients(
+    row, case, dtype, build_name
+):
+    """A parameter that is not finite reaches the gradients of the channel that it multiplies, and no others.
+
+    Terms with an index outside the output are 0, whatever the parameter is.
+    """
     for built, ours, theirs, clean in with_a_poisoned_parameter(row, case, dtype):
         data, dxs, _ = theirs
         assert np.all(np.isnan(built.node.data[np.isnan(data.ravel())]))
         actual_dxs, actual_dparams = ours
         compare(actual_dparams, clean, row.tolerance[dtype])
-        for dx, expected in zip(actual_dxs, dxs, strict=True):
-            assert np.all(np.isnan(dx[np.isnan(expected.ravel())]))
+        compare(actual_dxs, dxs, row.tolerance[dtype])
         assert sum(not np.all(np.isfinite(dx)) for dx in actual_dxs) <= 1
-
-
-@every_learning_kind
-def test_a_poisoned_parameter_spares_the_input_gradients_without_a_term_of_it(
-    row, case, dtype, build_name
-):
-    """Terms with an index outside the output are 0, whatever the parameter is."""
-    for _, ours, theirs, _ in with_a_poisoned_parameter(row, case, dtype):
-        compare(ours[0], theirs[1], row.tolerance[dtype])
 
 
 def with_a_poisoned_parameter(row, case, dtype):

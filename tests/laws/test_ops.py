@@ -2,20 +2,13 @@
 
 import numpy as np
 import pytest
-from amounts import over_kinds, over_slopes
+from amounts import over, over_kinds, over_slopes
 from arrays import assert_equal
 from op_row import assert_close, build, gradient_sums, leaf_of, parameter_arrays
 from op_table import DTYPES, ROWS, cases
 
 import cgraph as CG
 from cgraph import _kernels
-
-
-def over(selection):
-    """Runs a law for each of these (id, row, case)."""
-    rows = [pytest.param(row, case, id=name) for name, row, case in selection]
-    return pytest.mark.parametrize(("row", "case"), rows)
-
 
 every_case = over(cases())
 every_kind = over_kinds(cases())
@@ -46,8 +39,7 @@ def expected_shares(built, case):
     return dxs + dparams
 
 
-@every_kind
-def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_name):
+def check_reference_values(row, case, dtype):
     built = build(row, case, dtype)
     expected = case.reference.forward(built.xs, built.params)
     built.node.calcData()
@@ -59,6 +51,21 @@ def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_na
     assert len(actual) == len(expected)
     for share, reference in zip(actual, expected, strict=True):
         assert_close(share, reference, row.tolerance[dtype])
+
+
+@every_kind
+def test_data_and_gradients_have_the_reference_values(row, case, dtype, build_name):
+    check_reference_values(row, case, dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_affine_of_every_width_has_the_reference_values(dtype, build_name):
+    """Also of the widths that the other laws leave to `pytest -m full`."""
+    row = next(row for row in ROWS if row.op is CG.Affine)
+    widths = [case for name, case in row.cases.items() if name.startswith("n")]
+    assert len(widths) == 40
+    for case in widths:
+        check_reference_values(row, case, dtype)
 
 
 @over_slopes()
@@ -124,21 +131,21 @@ def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
             assert np.isnan(view.base.reshape(-1, 3)[:, [0, 2]]).all()
 
 
-@both_dtypes
 @every_case
-def test_calcData_only_reads_everything_but_its_data(row, case, dtype):
-    built = build(row, case, dtype)
-    seeded = seed_gradients(built, np.random.default_rng(3))
-    own = built.node.grad.copy()
-    built.node.calcData()
-    for leaf, x in zip(built.leaves, built.xs, strict=True):
-        assert_equal(leaf.data, x.ravel())
-    for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
-        assert_equal(value, param)
-    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
-    for array, before in zip(grads, seeded, strict=True):
-        assert_equal(array, before)
-    assert_equal(built.node.grad, own)
+def test_calcData_only_reads_everything_but_its_data(row, case):
+    for dtype in DTYPES:
+        built = build(row, case, dtype)
+        seeded = seed_gradients(built, np.random.default_rng(3))
+        own = built.node.grad.copy()
+        built.node.calcData()
+        for leaf, x in zip(built.leaves, built.xs, strict=True):
+            assert_equal(leaf.data, x.ravel())
+        for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
+            assert_equal(value, param)
+        targets = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+        for array, before in zip(targets, seeded, strict=True):
+            assert_equal(array, before)
+        assert_equal(built.node.grad, own)
 
 
 @every_kind
@@ -156,46 +163,46 @@ def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_
         assert_close(array, start.astype(np.float64) + 2.0 * share, 2 * row.tolerance[dtype])
 
 
-@both_dtypes
 @every_case
-def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(row, case, dtype):
-    built = build(row, case, dtype)
-    built.node.calcData()
-    seed_gradients(built, np.random.default_rng(6))
-    data, own = built.node.data.copy(), built.node.grad.copy()
-    built.node.calcPartialDerivative()
-    assert_equal(built.node.data, data)
-    assert_equal(built.node.grad, own)
-    for leaf, x in zip(built.leaves, built.xs, strict=True):
-        assert_equal(leaf.data, x.ravel())
-    for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
-        assert_equal(value, param)
+def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(row, case):
+    for dtype in DTYPES:
+        built = build(row, case, dtype)
+        built.node.calcData()
+        seed_gradients(built, np.random.default_rng(6))
+        data, own = built.node.data.copy(), built.node.grad.copy()
+        built.node.calcPartialDerivative()
+        assert_equal(built.node.data, data)
+        assert_equal(built.node.grad, own)
+        for leaf, x in zip(built.leaves, built.xs, strict=True):
+            assert_equal(leaf.data, x.ravel())
+        for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
+            assert_equal(value, param)
 
 
-@both_dtypes
 @over(cases() + cases(computing=False))
-def test_every_buffer_has_the_dtype_of_the_inputs(row, case, dtype):
-    built = build(row, case, dtype)
-    built.node.calcData()
-    assert built.node.dtype == np.dtype(dtype)
-    for array in [
-        built.node.data,
-        built.node.grad,
-        *parameter_arrays(built.node),
-        *gradient_sums(built.node),
-    ]:
-        assert array.dtype == np.dtype(dtype)
-    assert built.node.data.shape == built.node.grad.shape == (built.node.size,)
-    assert built.node.size == built.node.height * built.node.width
+def test_every_buffer_has_the_dtype_of_the_inputs(row, case):
+    for dtype in DTYPES:
+        built = build(row, case, dtype)
+        built.node.calcData()
+        assert built.node.dtype == np.dtype(dtype)
+        for array in [
+            built.node.data,
+            built.node.grad,
+            *parameter_arrays(built.node),
+            *gradient_sums(built.node),
+        ]:
+            assert array.dtype == np.dtype(dtype)
+        assert built.node.data.shape == built.node.grad.shape == (built.node.size,)
+        assert built.node.size == built.node.height * built.node.width
 
 
-@both_dtypes
 @every_case
-def test_domsize_counts_the_inputs_elements(row, case, dtype):
+def test_domsize_counts_the_inputs_elements(row, case):
     """`domsize` counts one channel of a filter, one vector of a node of two, and all inputs of Concatenation."""
     sizes = [h * w for h, w in case.shapes]
     expected = sum(sizes) if row.op is CG.Concatenation else sizes[0]
-    assert build(row, case, dtype).node.domsize == expected
+    for dtype in DTYPES:
+        assert build(row, case, dtype).node.domsize == expected
 
 
 @pytest.mark.thread_unsafe(reason="selects kernels for all threads")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import random_reference
 from amounts import one_in
+from arrays import assert_within
 from random_graphs import Recipe
 
 import cgraph as CG
@@ -18,7 +19,7 @@ def assert_all_close(actual, expected, dtype):
     largest = max([1.0, *(np.abs(array).max(initial=0.0) for array in expected)])
     for ours, theirs in zip(actual, expected, strict=True):
         ours = np.reshape(ours, theirs.shape)
-        np.testing.assert_allclose(ours, theirs, rtol=RTOL[dtype], atol=ATOL[dtype] * largest)
+        assert_within(ours, theirs, RTOL[dtype], ATOL[dtype] * largest)
 
 
 class Run:

@@ -200,12 +200,13 @@ class Operations:
         return self.count - before
 
 
+@pytest.mark.parametrize("size", [150, full(600)])
 @pytest.mark.parametrize("layout", ["auto", "lanes", "samples"])
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.__name__)
-def test_a_graph_takes_work_linear_in_its_nodes(shape, layout, monkeypatch):
+def test_a_graph_takes_work_linear_in_its_nodes(shape, layout, size, monkeypatch):
     operations = Operations(monkeypatch)
     counts = []
-    for n in (300, 600):
+    for n in (size, 2 * size):
         ends = shape(n)
         leaves = leaves_of(ends)
         counts.append(operations.of(lambda: CG.Graph(ends, layout=layout, leaf_grads=leaves)))  # noqa: B023

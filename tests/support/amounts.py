@@ -23,6 +23,13 @@ def one_in(count, rows):
     return [row if k % count == 0 else full(row) for k, row in enumerate(rows)]
 
 
+def over(selection):
+    """Runs a law for these (id, row, case), by default for those of usual shapes."""
+    made = [(pytest.param(row, case, id=name), case) for name, row, case in selection]
+    rows = [each if case.usual else full(each) for each, case in made]
+    return pytest.mark.parametrize(("row", "case"), rows)
+
+
 def over_kinds(selection):
     """Runs a law for cases of the op table, in every dtype and build of the kernels.
 
@@ -34,7 +41,7 @@ def over_kinds(selection):
         for k, (name, row, case) in enumerate(selection):
             for turn, dtype in enumerate(DTYPES):
                 made = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
-                rows.append(made if build == BEST or k % 3 == turn else full(made))
+                rows.append(made if case.usual and (build == BEST or k % 3 == turn) else full(made))
     return pytest.mark.parametrize(
         ("row", "case", "dtype", "build_name"), rows, indirect=["build_name"]
     )
@@ -51,7 +58,7 @@ def over_slopes():
         elements += sum(math.prod(shape) for shape in case.params)
         whole = pytest.param(row, case, "full", id=name)
         if elements < LARGE:
-            rows.append(whole)
+            rows.append(whole if case.usual else full(whole))
         else:
             rows += [pytest.param(row, case, "projection", id=f"{name}-projection"), full(whole)]
     return pytest.mark.parametrize(("row", "case", "mode"), rows)

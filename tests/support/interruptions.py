@@ -2,7 +2,7 @@
 
 import gc
 import os
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -151,8 +151,9 @@ def gradcheck_of_nodes(make):
     return gradcheck(make, compiled=False)
 
 
-def learning(make, prepare, call):
-    """Checks that parameters are those after some whole batches, and sums those at the start of the next batch."""
+@cache
+def ends_of_learning(make, prepare, call):
+    """Returns (parameters, gradient sums) after each number of whole batches."""
     ends = []
     whole = 8 if call == "train" else 24
     for batches in range(24 // whole + 1):
@@ -165,6 +166,12 @@ def learning(make, prepare, call):
             else:
                 net.graph.step(part, ETA)
         ends.append((net.parameters(), net.sums()))
+    return ends
+
+
+def learning(make, prepare, call):
+    """The parameters are those after some number of whole batches; the sums those with which the next began."""
+    ends = ends_of_learning(make, prepare, call)
     net = make()
     prepare(net)
     arguments = {"accumulate": (), "step": (ETA,), "train": (ETA, 8)}[call]
@@ -180,11 +187,12 @@ def learning_from(state, call):
     prepare = {"zero": lambda net: None, "exposed": Network.looked_at, "filled": Network.filled}[
         state
     ]
-    return lambda make: learning(make, prepare, call)
+    return partial(learning, prepare=prepare, call=call)
 
 
-def one_pass(make, call):
-    """Checks one pass over the sample that the leaves hold."""
+@cache
+def ends_of_pass(make, call):
+    """Returns (parameters, gradient sums) before a pass over the sample that the leaves hold, and after it."""
     ends = []
     for done in (False, True):
         net = make().filled()
@@ -192,6 +200,12 @@ def one_pass(make, call):
         if done:
             getattr(net.graph, call)(*[ETA][: call == "update"])
         ends.append((net.parameters(), net.sums()))
+    return ends
+
+
+def one_pass(make, call):
+    """Of the sample that the leaves hold."""
+    ends = ends_of_pass(make, call)
     net = make().filled()
     net.graph.forward()
 

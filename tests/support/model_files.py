@@ -1,14 +1,10 @@
 """Parameter files whose numbers are all equal, so that a half-written file can be recognised."""
 
-import os
 import threading
 
 import numpy as np
-import pytest
 
 import cgraph as CG
-
-posix = pytest.mark.skipif(os.name != "posix", reason="a matter of POSIX")
 
 
 def graph_of(value, size=3):

@@ -35,12 +35,16 @@ def apart(rng, shape):
 
 @dataclass(frozen=True)
 class Case:
-    """One shape variant: `make(inputs, params, dtype)` builds the node on inputs of `shapes`."""
+    """One shape variant: `make(inputs, params, dtype)` builds the node on inputs of `shapes`.
+
+    What is not `usual` stands between its neighbours in the table, and runs under `pytest -m full` alone.
+    """
 
     shapes: tuple[tuple[int, int], ...]
     make: Callable[[list, list, str], CG.Node]
     reference: Any
     params: tuple[tuple[int, ...], ...] = ()
+    usual: bool = True
 
 
 def tolerances(float64=1e-12, float32=2e-5):

@@ -44,17 +44,24 @@ def concatenations():
     }
 
 
-def affine_case(m, n, expected, *args, **kwargs):
+# Around the widths of vectors, and of what is unrolled.
+USUAL_WIDTHS = {*range(1, 10), 12, *range(15, 18), *range(23, 26), *range(31, 34), 39, 40}
+
+
+def affine_case(m, n, expected, *args, usual=True, **kwargs):
     """Returns a case of Affine from m = (height, width) to n; `args`, `kwargs` pass the bias `expected`."""
 
     def make(inputs, params, dtype):
         return CG.Affine(inputs[0], params[0], *args, **kwargs)
 
-    return Case((m,), make, ref.Affine(expected), ((m[0] * m[1] + 1, n),))
+    return Case((m,), make, ref.Affine(expected), ((m[0] * m[1] + 1, n),), usual)
 
 
 def affines():
-    table = {f"n{n}": affine_case(((7 * n) % 23 + 1, 1), n, 1.0) for n in range(1, 41)}
+    table = {
+        f"n{n}": affine_case(((7 * n) % 23 + 1, 1), n, 1.0, usual=n in USUAL_WIDTHS)
+        for n in range(1, 41)
+    }
     return table | {
         "flattened": affine_case((3, 4), 5, 1.0),
         "bias": affine_case((4, 1), 3, -0.5, -0.5),

@@ -80,7 +80,8 @@ def max_pooling(m, k, args, **options):
     def make(inputs, params, dtype):
         return CG.MaxPooling2d(inputs[0], *k, *args, **options)
 
-    return Case((m,), make, MaxPooling2d(window(m, k, args), **options))
+    usual = not options or has_padding(m, k, args)
+    return Case((m,), make, MaxPooling2d(window(m, k, args), **options), usual=usual)
 
 
 def average_pooling(m, k, args):
@@ -88,6 +89,11 @@ def average_pooling(m, k, args):
         return CG.AveragePooling2d(inputs[0], *k, *args)
 
     return Case((m,), make, AveragePooling2d(window(m, k, args)))
+
+
+def has_padding(m, k, args):
+    """Does any window reach into padding, so that the value there counts?"""
+    return any(padding for *_, padding in window(m, k, args).windows())
 
 
 def has_empty_window(m, k, args):

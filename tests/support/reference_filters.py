@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from reference import wide
@@ -49,25 +50,41 @@ class FilterGeometry:
 
     def taps(self):
         """(i, j, where in the output, where in the domain) for every element of the kernel."""
-        for i in range(self.k_h):
-            for j in range(self.k_w):
-                rows = [(a, a * self.s + i - self.p) for a in range(self.n_h)]
-                cols = [(b, b * self.s + j - self.q) for b in range(self.n_w)]
-                rows = [(a, r) for a, r in rows if 0 <= r < self.m_h]
-                cols = [(b, c) for b, c in cols if 0 <= c < self.m_w]
-                if rows and cols:
-                    (a, r), (b, c) = zip(*rows, strict=True), zip(*cols, strict=True)
-                    yield i, j, np.ix_(a, b), np.ix_(r, c)
+        return taps_of(self)
 
     def windows(self):
         """(a, b, the part of the domain under it, the number of padding elements in it)."""
-        for a in range(self.n_h):
-            for b in range(self.n_w):
-                top, left = a * self.s - self.p, b * self.s - self.q
-                rows = slice(max(top, 0), max(min(top + self.k_h, self.m_h), 0))
-                cols = slice(max(left, 0), max(min(left + self.k_w, self.m_w), 0))
-                inside = max(rows.stop - rows.start, 0) * max(cols.stop - cols.start, 0)
-                yield a, b, (rows, cols), self.k_h * self.k_w - inside
+        return windows_of(self)
+
+
+@cache
+def taps_of(w):
+    """As Window.taps, computed once for each geometry."""
+    found = []
+    for i in range(w.k_h):
+        for j in range(w.k_w):
+            rows = [(a, a * w.s + i - w.p) for a in range(w.n_h)]
+            cols = [(b, b * w.s + j - w.q) for b in range(w.n_w)]
+            rows = [(a, r) for a, r in rows if 0 <= r < w.m_h]
+            cols = [(b, c) for b, c in cols if 0 <= c < w.m_w]
+            if rows and cols:
+                (a, r), (b, c) = zip(*rows, strict=True), zip(*cols, strict=True)
+                found.append((i, j, np.ix_(a, b), np.ix_(r, c)))
+    return found
+
+
+@cache
+def windows_of(w):
+    """As Window.windows, computed once for each geometry."""
+    found = []
+    for a in range(w.n_h):
+        for b in range(w.n_w):
+            top, left = a * w.s - w.p, b * w.s - w.q
+            rows = slice(max(top, 0), max(min(top + w.k_h, w.m_h), 0))
+            cols = slice(max(left, 0), max(min(left + w.k_w, w.m_w), 0))
+            inside = max(rows.stop - rows.start, 0) * max(cols.stop - cols.start, 0)
+            found.append((a, b, (rows, cols), w.k_h * w.k_w - inside))
+    return found
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,11 @@
-"""Graphs with two threads, batches for them, and the results and timeouts of tests of threads."""
-
-import os
+"""Graphs with two threads and batches for them, for tests that run in processes of their own, too."""
 
 import numpy as np
-import pytest
 from graph_networks import nodes_of, strides_of_two
 
 import cgraph as CG
 
 COUNT = 100
-TASKS = "/proc/self/task"  # on Linux, a folder with an entry for each thread
-SECONDS = 60  # seconds, after which a call that does not end has failed
-
-needs_tasks = pytest.mark.skipif(not os.path.isdir(TASKS), reason="counts tasks of Linux")
 
 
 def trained(graph, feed, rounds=5):
