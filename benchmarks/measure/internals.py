@@ -103,7 +103,7 @@ class GraphSteps:
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """All steps of a graph that has been run, and each alone, by the nodes that it computes."""
-    lanes = list(graph._batches._lanes.values())  # made by the first batch that wants them
+    lanes = list(graph._batches._lane_executors.values())  # made by the first batch over lanes
     executor = lanes[0] if lanes else graph._batches._samples
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
@@ -115,7 +115,7 @@ def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
 
 def runs_over_lanes(graph: CG.Graph) -> bool:
     """Whether the last call had samples side by side."""
-    return bool(graph._batches._lanes)
+    return bool(graph._batches._lane_executors)
 
 
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
