@@ -1,4 +1,4 @@
-"""What the documents show is what happens: the examples of the pages, and every docstring's."""
+"""The examples of the documentation and of all docstrings print the output that they show."""
 
 import contextlib
 import doctest
@@ -33,14 +33,14 @@ DECIMAL = re.compile(r"\d+\.\d+")
 
 
 def blocks(page):
-    """(python, what it prints) for each python block of a page; None where no output follows it."""
+    """Returns (code, output) for each python block of a page; the output is None where none follows."""
     found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
     for (kind, code), (following, text) in zip(found, [*found[1:], ("", "")], strict=True):
         if kind == "python":
             yield code, text if following == "text" else None
 
 
-# Of the training in the tutorial, rounding decides some digits: they may differ by so much.
+# Rounding affects some digits of the training in the tutorial; this is their tolerance.
 PAGES = {
     "README.md": 0.0,
     "docs/learn/tutorial.md": 0.06,

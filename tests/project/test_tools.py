@@ -1,4 +1,4 @@
-"""What the scripts in tools/ read out of other programs' output."""
+"""The scripts in tools/ parse the output of other programs correctly."""
 
 import sys
 from pathlib import Path

@@ -45,7 +45,7 @@ def concatenations():
 
 
 def affine_case(m, n, expected, *args, **kwargs):
-    """Affine from m = (height, width) to n; `args`, `kwargs` pass the bias `expected`."""
+    """Returns a case of Affine from m = (height, width) to n; `args`, `kwargs` pass the bias `expected`."""
 
     def make(inputs, params, dtype):
         return CG.Affine(inputs[0], params[0], *args, **kwargs)
@@ -90,7 +90,7 @@ def leaves():
 
 
 def idle(op, shapes, output, make):
-    """A row for a class that only has a shape."""
+    """Returns a row for a class that only has a shape."""
     case = Case(shapes, lambda inputs, params, dtype: make(inputs), ref.Constant(np.zeros(output)))
     return Row(op, {"idle": case}, computes=False)
 

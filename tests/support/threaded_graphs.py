@@ -1,4 +1,4 @@
-"""Graphs with two threads and batches for them, what tests of threads look at, and how long they wait."""
+"""Graphs with two threads, batches for them, and the results and timeouts of tests of threads."""
 
 import os
 
@@ -9,14 +9,14 @@ from graph_networks import nodes_of, strides_of_two
 import cgraph as CG
 
 COUNT = 100
-TASKS = "/proc/self/task"  # of Linux: a file for each thread
-SECONDS = 60  # until something that does not end has failed
+TASKS = "/proc/self/task"  # on Linux, a folder with an entry for each thread
+SECONDS = 60  # seconds, after which a call that does not end has failed
 
 needs_tasks = pytest.mark.skipif(not os.path.isdir(TASKS), reason="counts tasks of Linux")
 
 
 def trained(graph, feed, rounds=5):
-    """All numbers that come of some batches."""
+    """Trains on some batches; returns losses, parameters and gradient sums."""
     found = []
     for _ in range(rounds):
         found += [graph.accumulate(feed), graph.train(feed, 1e-3, batch=32), graph.predict(feed)]
@@ -24,13 +24,13 @@ def trained(graph, feed, rounds=5):
 
 
 def small_problem(dtype="float32"):
-    """A graph with two threads, and a batch for it."""
+    """Returns a graph with two threads, and a batch for it."""
     nodes = nodes_of(strides_of_two, dtype)
     graph, rng = CG.Graph(nodes[-1], threads=2), np.random.default_rng(0)
     return graph, {x: rng.uniform(-1, 1, (COUNT, x.size)).astype(dtype) for x in graph.leaves}
 
 
 def long_problem(count=20_000):
-    """The same, for half a second or so."""
+    """Returns a graph with two threads and a batch that takes about half a second."""
     graph, feed = small_problem()
     return graph, {leaf: np.resize(rows, (count, leaf.size)) for leaf, rows in feed.items()}

@@ -10,7 +10,7 @@ cdef enum:
     SUMS = 4    # partial sums side by side, since each addition waits for the one before it
 
 
-cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+cdef inline bint rows_are_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """Whether all elements of the rows are finite; the elements between two rows do not count."""
     cdef vec difference = v_set1(0), v      # x - x summed up: NaN as soon as an element is not finite, else 0
     cdef real rest = 0
