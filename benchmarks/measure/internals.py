@@ -103,7 +103,7 @@ class GraphSteps:
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
-    lanes = list(graph._batches._lanes.values())  # built by the first batch in lanes
+    lanes = list(graph._batches._lane_executors.values())  # built by the first batch in lanes
     executor = lanes[0] if lanes else graph._batches._samples
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
