@@ -115,7 +115,7 @@ def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
 
 def runs_over_lanes(graph: CG.Graph) -> bool:
     """Whether the last call had samples side by side."""
-    return bool(graph._batches._lanes)
+    return bool(graph._batches._lane_executors)
 
 
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
