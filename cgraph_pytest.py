@@ -1,6 +1,6 @@
-"""pytest plugin: the fixture `gradcheck`, for suites that check the gradients of graphs and of own node classes.
+"""pytest plugin: the fixture `gradcheck`, for suites that check the gradients of graphs and of a user's node classes.
 
-cgraph itself is imported when the fixture is first asked for, so the plugin costs other suites nothing.
+The plugin imports cgraph when a test first requests the fixture, so suites that do not use it pay no import.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def gradcheck(pytestconfig: pytest.Config) -> Callable[..., GradientReport]:
-    """`cgraph.gradcheck`, with step and mode from the command line where a call does not give them."""
+    """`cgraph.gradcheck`, with eps and mode from the command line by default."""
     from cgraph import gradcheck
 
     return partial(

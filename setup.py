@@ -1,10 +1,10 @@
-"""The compiled part of the build: which modules, with which directives and flags. All metadata is in pyproject.toml.
+"""The compiled part of the build: its modules, directives and flags. All metadata is in pyproject.toml.
 
-A .pyx with a stub (.pyi) is one module, beside its source. Every other one is a family of kernels, and becomes one
-module in `_kernels/builds` for each dtype and instruction set. Since two extensions cannot share a source, every .pyx
-is copied under build/ once per module; that keeps generated C out of the tree, too.
+A .pyx with a stub (.pyi) becomes one module beside its source. Every other .pyx is a family of kernels, and becomes
+one module in `_kernels/builds` for each dtype and instruction set. Since two extensions cannot share a source, every
+.pyx is copied under build/ once per module, which also keeps generated C out of the tree.
 
-Environment variables, "" and "0" being the same as not set:
+Environment variables; "" and "0" mean the same as no value:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
 CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/understand/decisions/0003).
 Free-threaded builds ignore it.
@@ -26,7 +26,7 @@ KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
 SHARED_UTILITY = "cgraph._kernels.builds._cyutility"
 DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
-# What the instruction sets of x86-64 ask of the compilers; other machines have their baseline alone.
+# The compiler flags of the instruction sets of x86-64; other machines have their baseline alone.
 INSTRUCTION_SETS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
@@ -34,7 +34,7 @@ INSTRUCTION_SETS = {
 
 
 def switch(name: str) -> bool:
-    """Whether an environment variable is set to something other than 0."""
+    """Whether an environment variable is set to anything but "" and "0"."""
     return os.environ.get(name, "0") not in ("", "0")
 
 
@@ -52,17 +52,17 @@ DIRECTIVES = {
     "freethreading_compatible": True,
     "auto_pickle": False,
 }
-# How far to optimise, and what a debugger gets: only where CFLAGS does not say it, since these come behind CFLAGS.
+# Optimisation and debug information. These flags come behind CFLAGS, and are left out where CFLAGS has its own.
 LEVELS = {
     "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0"],
     "msvc": ["/Od", "/Z7"] if DEBUG else ["/O2"],
 }
 COMPILE_FLAGS = {"unix": ["-fvisibility=hidden"], "msvc": []}
-# Who wants no debug information does not look at stacks either: their tables are a twentieth of the wheel.
+# Without debug information the unwind tables are of no use either: they are a twentieth of the wheel.
 WITHOUT_DEBUG = ["-fno-asynchronous-unwind-tables"]
-# MSVC's linker drops what /Z7 has written, unless it is told not to.
+# MSVC's linker drops the debug information of /Z7 without this flag.
 LINK_FLAGS = {"unix": [], "msvc": ["/DEBUG"] if DEBUG else []}
-# What setuptools, gcc, clang and MSVC read from the environment.
+# The environment variables that setuptools, gcc, clang and MSVC read.
 VARIABLES = (
     *("CC", "CFLAGS", "CPPFLAGS", "LDSHARED", "LDFLAGS"),
     *("ARCHFLAGS", "MACOSX_DEPLOYMENT_TARGET", "SDKROOT"),
@@ -72,18 +72,18 @@ VARIABLES = (
 
 
 def is_family(source: Path) -> bool:
-    """Whether a source is compiled for each dtype and instruction set, and so has a Protocol instead of a stub."""
+    """Whether a source is compiled for each dtype and instruction set, and typed by a Protocol instead of a stub."""
     return not source.with_suffix(".pyi").exists()
 
 
 def family_name(source: Path) -> str:
-    """The name of a family: that of its file; in front of those of the other folders than nodes stands the folder's."""
+    """Returns the name of a family: that of its file, preceded by that of its folder, unless this is `nodes`."""
     folder = source.parent.name
     return source.stem if folder == "nodes" else f"{folder}_{source.stem}"
 
 
 def module(name: str, original: Path, macros: list[tuple[str, str | None]]) -> Extension:
-    """cgraph._kernels.<name>, of its own copy of a source."""
+    """Returns the extension cgraph._kernels.<name>, which is built from a copy of `original` of its own."""
     source = Path(SOURCES, f"{name}.pyx")
     if not source.exists() or source.read_bytes() != original.read_bytes():
         source.parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def module(name: str, original: Path, macros: list[tuple[str, str | None]]) -> E
 
 
 def extensions(platform: str) -> list[Extension]:
-    """All compiled modules for a platform, named as in build_ext.plat_name."""
+    """Returns all compiled modules for a platform, which is named as in build_ext.plat_name."""
     isas = INSTRUCTION_SETS if platform.endswith(("x86_64", "amd64")) else ("baseline",)
     sources = sorted(Path(KERNELS).rglob("*.pyx"))
     return [
@@ -125,18 +125,18 @@ def extensions(platform: str) -> list[Extension]:
 
 
 def levels(compiler: str) -> list[str]:
-    """LEVELS, without those of which CFLAGS has one of the same kind: -O2, say, or -g."""
+    """Returns the flags of LEVELS of which CFLAGS has none of the same kind: -O2, say, or -g."""
     given = os.environ.get("CFLAGS", "").split()
     return [flag for flag in LEVELS[compiler] if not any(g.startswith(flag[:2]) for g in given)]
 
 
 def jobs() -> int | None:
-    """How many compilers run at once: one for each processor that this process may use."""
+    """Returns the number of compilers to run at once: one for each processor that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def settings(platform: str) -> str:
-    """Everything that a build depends on beside the sources, which file times do not tell."""
+    """Returns as text all that a build depends on beside the sources; a change of it forces a new build."""
     return ascii(
         (
             SHARED_UTILITY,
@@ -149,7 +149,7 @@ def settings(platform: str) -> str:
 
 
 def remove_modules(folder: Path) -> None:
-    """Removes the modules that this Python would load: one of the other ABI would hide the new one."""
+    """Removes the modules that this Python would load, since one of the other ABI would hide the new one."""
     for path in folder.rglob("*.*"):
         if f".{path.name.partition('.')[2]}" in EXTENSION_SUFFIXES:
             path.unlink()
@@ -165,7 +165,7 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or jobs()
 
     def run(self) -> None:
-        # What filled build/ the last time, if it came to its end.
+        # The settings of the last build that was completed in build/.
         stamp, current = Path(SOURCES, "settings"), settings(self.plat_name)
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != current:
             stamp.unlink(missing_ok=True)
@@ -183,7 +183,7 @@ class BuildKernels(build_ext):
         stamp.write_text(current, encoding="utf-8")
 
     def build_extensions(self) -> None:
-        # MSVC's flags are set up on first use, which must not be in several threads at once.
+        # MSVC's flags are set up on first use, which must not happen in several threads at once.
         if self.compiler.compiler_type == "msvc" and not self.compiler.initialized:
             self.compiler.initialize(self.plat_name)
         super().build_extensions()
@@ -197,11 +197,11 @@ class BuildKernels(build_ext):
             ext.extra_compile_args += WITHOUT_DEBUG
         ext.extra_link_args = LINK_FLAGS[compiler]
         if sys.platform == "linux" and "-g0" in ext.extra_compile_args:
-            ext.extra_link_args = ["-s"]  # nor symbols: an eighth of the wheel
+            ext.extra_link_args = ["-s"]  # without symbols, which are an eighth of the wheel
         super().build_extension(ext)
 
 
-# The one extension stands for all of them, until build_ext knows for which platform to build.
+# This extension stands for all of them until build_ext knows the platform.
 setup(
     ext_modules=[Extension(SHARED_UTILITY, [])],
     cmdclass={"build_ext": BuildKernels},

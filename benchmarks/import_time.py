@@ -1,4 +1,4 @@
-"""What `import cgraph` takes beyond `import numpy`: medians of alternating fresh processes.
+"""The time of `import cgraph` beyond that of `import numpy`: medians of alternating new processes.
 
 python -m benchmarks.import_time [--quick]
 """

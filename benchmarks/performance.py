@@ -1,4 +1,4 @@
-"""Measures all that docs/understand/performance.md says, and writes it.
+"""Measures all figures of docs/understand/performance.md, and writes the page.
 
 python -m benchmarks.performance [--quick] [--rows lenet,conv]
 

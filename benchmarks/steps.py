@@ -1,5 +1,5 @@
-"""Where the time of a training step goes: each step of a Graph alone, and what is left for the call; of one sample, and
-of one of many side by side.
+"""The times of a training step: each step of a Graph alone, and the remainder for the call, with one sample and
+with samples in lanes.
 
 python -m benchmarks.steps [--quick]
 """

@@ -5,8 +5,8 @@ python -m benchmarks.two_builds BEFORE [AFTER] [--quick] [--rows LeNet]
 BEFORE and AFTER are folders, each with the sources of cgraph built in place, or Pythons of environments, each with a
 cgraph installed; AFTER is this folder by default. Each build has a process of its own, on the core that the other one
 has, too; they take turns in each round of a row, one waiting for the other. The rows come from this folder and use the
-public names of cgraph alone; one that a build cannot run is named at the end. Since the places that a process gets in
-memory make a difference, there are several pairs of processes one after the other.
+public names of cgraph alone; one that a build cannot run is named at the end. Since the addresses that a process gets
+make a difference, there are several pairs of processes one after the other.
 """
 
 from benchmarks.measure import one_core  # isort: skip
@@ -83,13 +83,13 @@ def say(answer: Any) -> None:
 class Build:
     """A process that measures rows with the cgraph of a folder or of a Python, as `answer` does."""
 
-    def __init__(self, place: str, cores: int, seconds: float) -> None:
-        self.place = place
-        path = [str(Path(place).resolve())] if Path(place).is_dir() else []
+    def __init__(self, folder: str, cores: int, seconds: float) -> None:
+        self.folder = folder
+        path = [str(Path(folder).resolve())] if Path(folder).is_dir() else []
         code = WORKER.format(root=str(ROOT), path=path, seconds=seconds)
         chosen = ",".join(map(str, one_core.CORES[-cores:]))
         self.process = subprocess.Popen(
-            [sys.executable if path else place, "-c", code],
+            [sys.executable if path else folder, "-c", code],
             env={**os.environ, one_core.PASSED_ON: chosen},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -97,15 +97,15 @@ class Build:
         )
         known = self.read()
         self.cgraph: str = known["cgraph"]
-        if path and Path(self.cgraph).parent != Path(place).resolve():
-            raise SystemExit(f"{place} has no cgraph, {self.cgraph} would be measured.")
+        if path and Path(self.cgraph).parent != Path(folder).resolve():
+            raise SystemExit(f"{folder} has no cgraph, {self.cgraph} would be measured.")
         self.rows: list[tuple[Key, int]] = [(tuple(key), n) for *key, n in known["rows"]]
 
     def read(self) -> Any:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"The process of {self.place} has ended.")
+            raise SystemExit(f"The process of {self.folder} has ended.")
         return json.loads(line)
 
     def ask(self, question: str) -> Any:
@@ -121,41 +121,43 @@ class Build:
 
 
 class Comparison:
-    """The rounds of all rows in each pair of processes; and for a row that is left out, the reason."""
+    """The rounds of all rows in each pair of processes, and the reason for each row that is left out."""
 
-    def __init__(self, before: str, after: str, wanted: str, effort: Effort) -> None:
-        self.places = [before, after]
-        self.requires_grad = wanted
+    def __init__(self, before: str, after: str, words: str, effort: Effort) -> None:
+        self.folders = [before, after]
+        self.words = words
         self.effort = effort
         self.found: dict[Key, list[list[Round]]] = defaultdict(list)
         self.left_out: dict[Key, str] = {}
 
     def run(self, cores: int, swapped: bool) -> None:
         """Measures the rows with as many threads as cores in one pair of processes, which AFTER begins if swapped."""
-        first, second = reversed(self.places) if swapped else self.places
+        first, second = reversed(self.folders) if swapped else self.folders
         seconds = self.effort.seconds
         with Build(first, cores, seconds) as one, Build(second, cores, seconds) as other:
             if one.cgraph == other.cgraph:
                 raise SystemExit(f"Both builds import {one.cgraph}.")
             for index, (key, threads) in enumerate(one.rows):
-                if threads == cores and self.requires_grad in str(key):
+                if threads == cores and self.words in str(key):
                     self.run_row(key, index, [one, other])
 
     def run_row(self, key: Key, index: int, builds: list[Build]) -> None:
         """Builds a row in both processes, and lets them take turns."""
-        faults = [f"{build.place}: {fault}" for build in builds if (fault := build.ask(str(index)))]
+        faults = [
+            f"{build.folder}: {fault}" for build in builds if (fault := build.ask(str(index)))
+        ]
         if faults:
             self.left_out[key] = "; ".join(faults)
             return
         rounds = []
         for _ in range(self.effort.rounds):
-            times = {build.place: build.ask("") for build in builds}
-            rounds.append(Round(*(times[place] for place in self.places)))
+            times = {build.folder: build.ask("") for build in builds}
+            rounds.append(Round(*(times[folder] for folder in self.folders)))
             builds.reverse()
         self.found[key].append(rounds)
 
     def report(self) -> None:
-        """Prints a line for each row, then which ones every pair of processes has found slower, or are left out."""
+        """Prints a line for each row, then the rows that every pair of processes found slower, and those left out."""
         rows, slower = [], []
         for (name, call, batch, dtype), pairs in self.found.items():
             rounds = [each for pair in pairs for each in pair]

@@ -1,6 +1,7 @@
 """cgraph: computation graphs for small networks on a CPU.
 
-Nodes for one sample, built by hand, on compiled kernels: ``import cgraph as CG``.
+A graph is built by hand from nodes, each of which computes one sample at a time with compiled kernels; a `Graph` of
+them computes whole batches. By convention the package is imported as ``import cgraph as CG``.
 """
 
 from cgraph._kernels import show_config

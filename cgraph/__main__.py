@@ -1,4 +1,4 @@
-"""`python -m cgraph`: the same as the command `cgraph`."""
+"""Runs the command `cgraph` for `python -m cgraph`."""
 
 import sys
 

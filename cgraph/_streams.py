@@ -1,4 +1,4 @@
-"""Text for streams that are missing, are closed, or cannot encode every character."""
+"""Output of text to streams that may be missing, closed, or unable to encode some characters."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import sys
 from contextlib import suppress
 from typing import TextIO
 
-# Characters of this package's own texts, and what stands for them in ASCII.
+# Characters in the texts of this package, with a replacement in ASCII for each.
 _ASCII = {"×": "x"}
 
 
 def encodable(text: str, stream: TextIO | None) -> str:
-    """The text with every character replaced that the stream would refuse: by its like in ASCII, or escaped."""
+    """Returns the text with each character that the stream cannot encode replaced: by its ASCII like, or escaped."""
     encoding = getattr(stream, "encoding", None)
     if not isinstance(encoding, str):
         return text
@@ -31,18 +31,20 @@ def _encodes(text: str, encoding: str, errors: str) -> bool:
         text.encode(encoding, errors)
     except UnicodeEncodeError:
         return False
-    except LookupError:  # what a stream of somebody's own calls its encoding
+    except (
+        LookupError
+    ):  # a stream of a user's own class may name an encoding that Python does not know
         return True
     return True
 
 
 def say(text: str) -> None:
-    """Print a line to stdout at once; nothing where there is no stdout, or a closed one."""
+    """Prints a line to stdout and flushes; does nothing if stdout is missing or closed."""
     _print(text, sys.stdout)
 
 
 def note(text: str) -> None:
-    """Print a line to stderr, if that can be: what is said there is never worth the result of a command."""
+    """Prints a line to stderr; ignores an OSError, since a note must never cost the result of a command."""
     with suppress(OSError):
         _print(text, sys.stderr)
 
@@ -53,10 +55,10 @@ def _print(text: str, stream: TextIO | None) -> None:
 
 
 def is_open(stream: TextIO | None) -> bool:
-    """Whether there is a stream: Python has None where a process was started without it."""
+    """Returns whether a stream can be written to; Python has None for one that a process was started without."""
     return stream is not None and not stream.closed
 
 
 def is_terminal(stream: TextIO | None) -> bool:
-    """Whether somebody reads the stream on a terminal."""
+    """Returns whether a stream is a terminal."""
     return stream is not None and not stream.closed and stream.isatty()

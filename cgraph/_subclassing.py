@@ -1,4 +1,4 @@
-"""What Node asks of the classes that are derived from it, and the sentences that say so."""
+"""The demands of Node on classes that are derived from it, and their error messages."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def check_class(cls: type[Any], base: type[Any]) -> None:
 
 
 def check_identity(cls: Any) -> None:
-    """Refuses a class that compares its nodes by anything but identity: sets and dicts of nodes are everywhere here.
+    """Refuses a class whose nodes do not compare by identity, since cgraph keeps nodes in sets and dicts.
 
-    Asked when a node is constructed, since ``@dataclass`` adds its methods to a class that is already there.
+    The check is part of the construction of a node: ``@dataclass`` adds its methods to a class that is already made.
     """
     if cls.__eq__ is not object.__eq__ or cls.__hash__ is not object.__hash__:
         raise TypeError(
@@ -33,7 +33,7 @@ def check_identity(cls: Any) -> None:
 
 
 class SetByConstructor:
-    """An attribute that Node's constructor sets in the node, which then hides this; until then, reading it raises."""
+    """A class attribute that raises when it is read, and that the attribute set by Node's constructor hides."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -45,9 +45,10 @@ class SetByConstructor:
 
 
 class Unfinished:
-    """What a node is before Node's constructor: it says so where one of its attributes is read.
+    """A node whose constructor has not run yet: reading its attributes raises an error that says so.
 
-    A ``__getattr__`` would be asked, too, where a property of a user's class raises an AttributeError, and hide that.
+    ``__getattr__`` could do this only at a cost: where a property of a user's class raises an AttributeError, Python
+    calls ``__getattr__`` as well, and the error of the property would be lost.
     """
 
     if not TYPE_CHECKING:

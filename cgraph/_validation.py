@@ -1,6 +1,6 @@
-"""The one gate for what users hand in: arrays, sizes, numbers, dtypes; and the sentences that refuse it.
+"""Checks of all arguments that users pass: arrays, sizes, numbers and dtypes, with their error messages.
 
-Every message reads: who refuses, which argument, what was expected, what came.
+Every message names the owner (a class or method), the argument, the expected value and the value that came.
 """
 
 import operator
@@ -21,8 +21,8 @@ LARGEST = {dtype.itemsize: float(np.finfo(dtype).max) for dtype in DTYPES}
 
 
 def describe(value: object) -> str:
-    """What came, for an error message: short, whatever it is."""
-    # repr fails for half-made objects and for integers of thousands of digits.
+    """Describes a value for an error message in a few words: by its repr if that is short, else by its type."""
+    # repr fails for objects whose constructor has raised, and for integers of thousands of digits.
     with suppress(Exception):
         text = repr(value)
         if len(text) <= 40 and "\n" not in text:
@@ -31,7 +31,7 @@ def describe(value: object) -> str:
 
 
 def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
-    """Whether it can be walked over; an array without dimensions only looks as if it could."""
+    """Returns whether a value can be iterated over; a 0-d array has ``__iter__``, but raises when it is called."""
     with suppress(TypeError):
         iter(value)  # type: ignore[call-overload]
         return True
@@ -39,19 +39,19 @@ def is_iterable(value: object) -> TypeGuard[Iterable[Any]]:
 
 
 def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:
-    """float64 for None, else float64 or float32 as given: always the same object for the same dtype."""
+    """Returns float64 for None, else the given float64 or float32; equal dtypes are always one object."""
     if dtype is None:
         return DTYPES[0]
     with suppress(Exception):  # NumPy parses text, and asks objects for their attributes and repr
-        wanted = np.dtype(dtype)
+        requested = np.dtype(dtype)
         for known in DTYPES:
-            if wanted == known:
+            if requested == known:
                 return known
     raise TypeError(f"{owner}: dtype must be float64 or float32, got {describe(dtype)}")
 
 
 def as_integer(owner: str, argument: str, value: object) -> int:
-    """An integer; bool and float are none."""
+    """Returns an integer; refuses other values, among them bool and float."""
     if isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{owner}: {argument} must be an integer, got {value}")
     try:
@@ -61,7 +61,7 @@ def as_integer(owner: str, argument: str, value: object) -> int:
 
 
 def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
-    """An integer from `minimum` up to MAX_SIZE."""
+    """Returns an integer from `minimum` to MAX_SIZE, or refuses the value."""
     size = as_integer(owner, argument, value)
     if not minimum <= size <= MAX_SIZE:
         raise ValueError(
@@ -71,7 +71,7 @@ def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
 
 
 def as_index(owner: str, value: object, count: int) -> int:
-    """The number of one of `count` things."""
+    """Returns an index from 0 to `count` - 1, or refuses the value."""
     index = as_integer(owner, "index", value)
     if not 0 <= index < count:
         raise IndexError(f"{owner}: index must be in [0, {count}), got {describe(index)}")
@@ -79,7 +79,7 @@ def as_index(owner: str, value: object, count: int) -> int:
 
 
 def as_real(owner: str, argument: str, value: object) -> npt.NDArray[Any]:
-    """An array of real numbers in whatever real dtype and layout it came; not copied."""
+    """Returns an array of real numbers in the dtype and layout of the value; an array is not copied."""
     try:
         array = np.asarray(value)
     except ValueError:
@@ -93,7 +93,7 @@ def as_real(owner: str, argument: str, value: object) -> npt.NDArray[Any]:
 
 
 def as_number(owner: str, argument: str, value: object) -> float:
-    """One real number; NaN and inf are numbers."""
+    """Returns one real number, which may be NaN or infinite, or refuses the value."""
     if type(value) is float:
         return value
     try:
@@ -112,7 +112,7 @@ def as_number(owner: str, argument: str, value: object) -> float:
 
 
 def as_rate(owner: str, value: object, dtype: DType) -> float:
-    """A learning rate eta of either sign, finite in `dtype`."""
+    """Returns a learning rate eta of either sign, or refuses a value that is not finite in `dtype`."""
     eta = as_number(owner, "eta", value)
     if not abs(eta) <= LARGEST[dtype.itemsize]:
         where = f" in {dtype}" if np.isfinite(eta) else ""
@@ -120,10 +120,12 @@ def as_rate(owner: str, value: object, dtype: DType) -> float:
     return eta
 
 
-def copy_into(owner: str, argument: str, value: object, target: npt.NDArray[Any]) -> None:
-    """Copies an array-like of exactly the target's shape into it, cast to its dtype."""
+def copy_into(owner: str, argument: str, value: object, destination: npt.NDArray[Any]) -> None:
+    """Copies an array-like into an array of the same shape, cast to the dtype of that array."""
     array = as_real(owner, argument, value)
-    if array.shape != target.shape:
-        raise ValueError(f"{owner}: {argument} must have shape {target.shape}, got {array.shape}")
-    # Cast first: where overflow is made an exception, the target must not be half-written.
-    target[...] = array.astype(target.dtype, copy=False)
+    if array.shape != destination.shape:
+        raise ValueError(
+            f"{owner}: {argument} must have shape {destination.shape}, got {array.shape}"
+        )
+    # The cast comes first: it may raise on overflow, and the destination must not be half-written then.
+    destination[...] = array.astype(destination.dtype, copy=False)

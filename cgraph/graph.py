@@ -1,4 +1,4 @@
-"""Graph: a whole graph of nodes compiled into one call."""
+"""Graph: a graph of nodes, compiled so that one call computes all of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 
 from cgraph._execution.batches import Request
-from cgraph._execution.executable import Executable, alone
+from cgraph._execution.executable import Executable, exclusive
 from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
@@ -23,25 +23,25 @@ from cgraph.parameter import Parameter, own_parameters
 
 
 class Graph(Executable):
-    """The ancestors of some nodes, compiled: forward, backward and update in one call each, or all in one.
+    """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
-    All data lie in one arena; sibling convolutions and what sits on their channels are computed together; everything
-    runs without the GIL. The numbers are those of the nodes' own passes, up to rounding.
+    All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
+    compiled nodes run without the GIL. The results are those of the nodes' own passes, up to rounding.
 
     Parameters
     ----------
     outputs : Node or sequence of Node
-        What is to be computed. Nodes that are added later, and other consumers of these nodes, do not take part.
+        The nodes to compute. Nodes that are added later, and other consumers of these nodes, do not take part.
     leaf_grads : bool or sequence of Node, optional
-        The leaves whose gradient is computed: all, none, or these. By default all by `backward`, `sample` and
-        `accumulate` of one sample, none by `step`, `train` and in batches, where nobody could see them.
+        The leaves whose gradient is computed: all, none, or those listed. By default all by `backward`, `sample` and
+        `accumulate` of one sample, and none by `step`, `train` and batches.
     threads : int, optional
-        How many threads may share the samples of a batch. By default what CGRAPH_NUM_THREADS says, or one for each core
-        that affinity, CPU quota and OMP_NUM_THREADS leave to the process. Small batches stay on one thread.
+        The most threads that may share a batch; small batches stay on one. By default the number in CGRAPH_NUM_THREADS,
+        or one thread for each core that affinity, CPU quota and OMP_NUM_THREADS leave to the process.
     layout : {"auto", "lanes", "samples"}, optional
-        How the samples of a batch are computed: many side by side, in the lanes of the CPU's vectors; one after the
-        other, which is better for convolutions with many channels; or whichever is estimated to be faster. Where a node
-        is computed in Python, samples always go one after the other.
+        The layout of the samples of a batch: many side by side, in the lanes of the CPU's vectors; one after the other,
+        which is better for convolutions with many channels; or the one whose estimated time is shorter ("auto"). With a
+        node that is computed in Python, samples always go one after the other.
 
     Raises
     ------
@@ -53,18 +53,16 @@ class Graph(Executable):
 
     Notes
     -----
-    The nodes stay what they are: what is written into their data and parameters is seen by the next call. Leaves hold
-    the last sample that they were fed. After a call with one sample the other nodes' ``data`` and ``grad`` are those of
-    this sample (unless ``layout="lanes"``); after a batch ``data`` is that of no sample, and reading ``grad`` raises,
-    until `sample` has shown one. Arrays that were fetched before the Graph was built are stale: read the
-    property again. A node belongs to one Graph, the newest; an older one raises when used.
+    The nodes can still be used: the next call sees values that were written into their data and parameters. Leaves hold
+    the last sample that they were fed. After a call with one sample the ``data`` and ``grad`` of the other nodes are
+    those of this sample (unless ``layout="lanes"``). After a batch their ``data`` is that of no sample, and reading
+    ``grad`` raises, until `sample` has shown a sample. Arrays that were read from a node before the Graph was built are
+    stale: read the property again. A node belongs to one Graph, the newest; an older Graph raises when it is used.
+    A parameter array that was handed out is kept up to date at both ends of each later call, in a time that does not
+    depend on the number of samples.
 
-    A parameter array that was handed out is kept up to date at both ends of each later call, which costs time for each
-    call, and none for its samples.
-
-    An exception, Ctrl-C too, leaves the parameters as the last update of a whole batch has left them, and the gradient
-    sums as they were when the next batch began; but for one that ends an own node's ``updateParameters``, in front of
-    which other nodes have learnt.
+    After an exception (Ctrl-C is one) parameters are those of the last update of a whole batch, and gradient sums those
+    with which the next batch began. Where an own node's ``updateParameters`` raises, nodes before it have learnt.
 
     Examples
     --------
@@ -88,7 +86,7 @@ class Graph(Executable):
     ) -> None:
         given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
         ends = list(dict.fromkeys(given))
-        workers = default_threads() if threads is None else as_size("Graph", "threads", threads)
+        count = default_threads() if threads is None else as_size("Graph", "threads", threads)
         if not isinstance(layout, str) or layout not in ("auto", "lanes", "samples"):
             raise ValueError(
                 f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
@@ -97,30 +95,30 @@ class Graph(Executable):
         for node in program.order:
             if node.dtype is not ends[0].dtype:
                 raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")
-        super().__init__(program, *leaves_that_require_grad(program, leaf_grads), layout, workers)
+        super().__init__(program, *leaves_that_require_grad(program, leaf_grads), layout, count)
 
-    # What is there
+    # Nodes and parameters
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, inputs before their consumers."""
+        """All nodes of the graph, inputs before their consumers."""
         return list(self._program.order)
 
     @property
     def leaves(self) -> list[Node]:
-        """The leaves, in the order of `nodes`."""
+        """The leaves of the graph, in the order of `nodes`."""
         return list(self._program.leaves)
 
     @property
     def parameters(self) -> list[Parameter]:
-        """Every array that learns, in the order of `nodes`; this hands them all out."""
+        """The parameters of all nodes, in the order of `nodes`. Reading this property hands out all their arrays."""
         return [p for node in self._program.order for p in own_parameters(node)]
 
     def summary(self) -> None:
-        """Prints the steps and the memory.
+        """Prints a table of the steps, and the size of the memory.
 
-        For each step the nodes that it computes, their shape and parameters, the multiply-adds of a sample forward,
-        and how it takes the samples of a batch: side by side ("lanes") or one after the other ("samples").
+        A row shows the nodes of a step, their shape and parameters, the multiply-adds of a sample in a forward pass,
+        and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples").
         """
         say(summary(self._program, self._arena.nbytes, self._batches))
 
@@ -133,11 +131,11 @@ class Graph(Executable):
             "load_parameters for what it has learnt"
         )
 
-    # The sample that the leaves hold
+    # Passes for the sample that the leaves hold
 
-    @alone
+    @exclusive
     def forward(self) -> None:
-        """Computes all nodes from what the leaves hold; afterwards every gradient reads 0.
+        """Computes all nodes from the data of the leaves; afterwards every gradient reads 0.
 
         Raises
         ------
@@ -146,37 +144,37 @@ class Graph(Executable):
         """
         self._begin("forward")
         self._start("zero")
-        plan.forward(self._whole, self._arena.memory)
+        plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
-        self._ready = True
+        self._backward_may_follow = True
         self._has_run()
 
-    @alone
+    @exclusive
     def backward(self) -> None:
-        """Computes all gradients, and adds to the gradient sums of what learns.
+        """Computes all gradients, and adds those of the parameters to the gradient sums.
 
         Raises
         ------
         ValueError
             The graph has more than one output, or one of more than one element.
         RuntimeError
-            There was no `forward` since the last `backward`; the nodes belong to a newer Graph.
+            No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         self._begin("backward")
         self._require_loss("backward")
-        if not self._ready:
+        if not self._backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
-        self._ready = False
+        self._backward_may_follow = False
         self._gradients = "running"
         if self._calls_python:
             self._snapshot_grads()
-        plan.backward(self._whole, self._arena.memory)
+        plan.backward(self._all_steps, self._arena.memory)
         self._grads_before = None
         self._gradients = "full"
 
-    @alone
+    @exclusive
     def update(self, eta: float) -> None:
-        """Parameters -= eta * their gradient sums, then the sums are 0.
+        """Subtracts eta times their gradient sums from the parameters, and sets the sums to 0.
 
         Parameters
         ----------
@@ -193,37 +191,37 @@ class Graph(Executable):
         self._begin("update")
         rate = as_rate("Graph.update", eta, self._dtype)
         if not self._arena.grads_are_zero:
-            # When a node's own update raises, the others have learnt, and must not learn the same again.
+            # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
             plan.apply_update(self._update_steps, self._arena.memory, rate, not self._calls_python)
 
-    # Samples
+    # Passes for samples that are fed
 
-    @alone
+    @exclusive
     def accumulate(self, feed: Feed) -> Array:
-        """Forward and backward of B samples; the gradients are summed, as B passes over the nodes would.
+        """Runs forward and backward passes for B samples, and adds the gradients of all to the gradient sums.
 
         Parameters
         ----------
         feed : mapping of Node to array_like
-            For each leaf its samples, shape (B, size) or (B, height, width). Other leaves keep their data.
+            The samples of each leaf, shape (B, size) or (B, height, width). Other leaves keep their data.
 
         Returns
         -------
         ndarray, shape (B,)
-            The losses.
+            The loss of each sample.
 
         Raises
         ------
         TypeError, ValueError
-            Something in `feed` is not as above; the graph has more than one output, or one of more than one element.
+            `feed` is not as above; the graph has more than one output, or one of more than one element.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         return self._train("accumulate", feed, parameters_only=False)
 
-    @alone
+    @exclusive
     def step(self, feed: Feed, eta: float) -> Array:
-        """Forward and backward of B samples, then one update.
+        """Runs forward and backward passes for B samples, then one update.
 
         Parameters
         ----------
@@ -235,7 +233,7 @@ class Graph(Executable):
         Returns
         -------
         ndarray, shape (B,)
-            The losses before the update.
+            The loss of each sample before the update.
 
         Raises
         ------
@@ -247,9 +245,9 @@ class Graph(Executable):
         rate = as_rate("Graph.step", eta, self._dtype)
         return self._train("step", feed, parameters_only=True, batch=None, eta=rate)
 
-    @alone
+    @exclusive
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
-        """Forward and backward of B samples in order, with an update after each `batch` of them and after the last.
+        """Runs forward and backward passes for B samples in order, with an update after each batch and after the last.
 
         Parameters
         ----------
@@ -258,12 +256,12 @@ class Graph(Executable):
         eta : float
             Learning rate, for the sum of the losses of a batch.
         batch : int, optional
-            Samples between two updates; 1 is online gradient descent.
+            The number of samples between two updates; 1 is online gradient descent.
 
         Returns
         -------
         ndarray, shape (B,)
-            The loss of each sample when it came.
+            The loss of each sample at the time of its forward pass.
 
         Raises
         ------
@@ -273,17 +271,12 @@ class Graph(Executable):
             The nodes belong to a newer Graph.
         """
         rate = as_rate("Graph.train", eta, self._dtype)
-        return self._train(
-            "train",
-            feed,
-            parameters_only=True,
-            batch=as_size("Graph.train", "batch", batch),
-            eta=rate,
-        )
+        count = as_size("Graph.train", "batch", batch)
+        return self._train("train", feed, parameters_only=True, batch=count, eta=rate)
 
-    @alone
+    @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
-        """Computes one node, and what it needs alone, for B samples.
+        """Computes one node and its ancestors, and no other node, for B samples.
 
         Parameters
         ----------
@@ -292,8 +285,8 @@ class Graph(Executable):
         node : Node, optional
             A node of the graph; by default its only output.
         out : ndarray, shape (B, node.size), optional
-            Where the result goes: contiguous and of the nodes' dtype. Without it, a new array. Nothing else grows with
-            B, unless a feed has to be cast or made contiguous.
+            The array for the result, contiguous and of the nodes' dtype; by default a new array. No other memory grows
+            with B, unless a feed has to be cast or made contiguous.
 
         Returns
         -------
@@ -303,38 +296,39 @@ class Graph(Executable):
         Raises
         ------
         TypeError, ValueError
-            Something in `feed` or `out` is not as above; `node` is not a node of the graph, or missing where there are
-            several outputs.
+            `feed` or `out` is not as above; `node` is not in the graph, or is missing though there are several outputs.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         self._begin("predict")
-        target = self._target(node)
-        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._is_live)
+        predicted = self._predicted_node(node)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._may_write_to)
         if out is None:
-            return self._predict(target, feeds, np.empty((feeds.size, target.size), self._dtype))
-        self._require_room(out, feeds.size, target)
-        aside = self._is_live(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+            out = np.empty((feeds.size, predicted.size), self._dtype)
+            return self._predict(predicted, feeds, out)
+        self._require_room(out, feeds.size, predicted)
+        aside = self._may_write_to(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
         if aside:
-            self._deliver(self._predict(target, feeds, np.empty_like(out)), out)
+            self._copy_to_out(self._predict(predicted, feeds, np.empty_like(out)), out)
             return out
-        return self._predict(target, feeds, out)
+        return self._predict(predicted, feeds, out)
 
-    def _predict(self, target: Node, feeds: Feeds, out: Array) -> Array:
+    def _predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes a node for checked feeds, and returns `out`, which then holds the results."""
         if feeds.size == 0:
-            self._keep(feeds)
+            self._remember_feed(feeds)
             return out
-        self._run(Request(target, feeds, out))
+        self._run(Request(node, feeds, out))
         if self._gradients == "running":
             self._gradients = "zero"
-            self._has_run(target)
+            self._has_run(node)
         return out
 
-    def _require_room(self, out: object, count: int, target: Node) -> None:
-        """Refuses an array that does not take the results of predict."""
-        if isinstance(out, np.ndarray) and out.shape != (count, target.size):
+    def _require_room(self, out: object, count: int, node: Node) -> None:
+        """Refuses an array that cannot take the results of `predict` for `count` samples of a node."""
+        if isinstance(out, np.ndarray) and out.shape != (count, node.size):
             raise ValueError(
-                f"Graph.predict: out must have shape (B, size) = {(count, target.size)}, got {out.shape}"
+                f"Graph.predict: out must have shape (B, size) = {(count, node.size)}, got {out.shape}"
             )
         fits = isinstance(out, np.ndarray) and out.dtype == self._dtype and out.flags.carray
         if not fits:
@@ -345,37 +339,37 @@ class Graph(Executable):
                 f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
             )
 
-    @alone
+    @exclusive
     def sample(self, i: int) -> None:
         """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
 
-        Parameters and gradient sums are left as they are; the leaves hold this sample afterwards. The feed itself is
-        kept until the next call, not a copy of it, and only this sample of it is converted (of what is neither an array
-        nor a list, all are): what has been written to it since then counts, and so do parameters that have learnt.
+        Parameters and gradient sums keep their values; the leaves hold this sample afterwards. The Graph keeps the feed
+        itself until the next call, not a copy, and converts this sample alone (but all samples of an object that is
+        neither an array nor a list). So changes to the fed arrays since then count, and so do changes of parameters.
 
         Parameters
         ----------
         i : int
-            Its number in the arrays that `accumulate`, `step`, `train` or `predict` was called with last.
+            The index of the sample in the arrays with which `accumulate`, `step`, `train` or `predict` was called last.
 
         Raises
         ------
         TypeError
             `i` is not an integer.
         IndexError, ValueError
-            There is no such sample; there is none any more, in an array that has become smaller.
+            The sample does not exist, or no longer exists in an array that has become smaller.
         RuntimeError
-            Nothing has been fed; the nodes belong to a newer Graph.
+            No samples have been fed; the nodes belong to a newer Graph.
         """
         self._begin("sample")
-        kept = self._last
+        kept = self._last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        self._show(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
+        self._show_sample(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
 
-    def _target(self, node: Node | None) -> Node:
-        """What predict is to compute."""
+    def _predicted_node(self, node: Node | None) -> Node:
+        """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
         if node is None:
             if len(self._program.outputs) > 1:
                 raise ValueError(
@@ -383,7 +377,7 @@ class Graph(Executable):
                 )
             return self._program.outputs[0]
         as_node("Graph.predict", "node", node)
-        if node not in self._program.where:
+        if node not in self._program.channel_of:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
 
@@ -391,14 +385,14 @@ class Graph(Executable):
 def leaves_that_require_grad(
     program: Program, leaf_grads: bool | Iterable[Node] | None
 ) -> tuple[frozenset[Node], frozenset[Node]]:
-    """The leaves whose gradient full and lean passes compute."""
-    every, none = frozenset(program.leaves), frozenset[Node]()
+    """Returns the leaves whose gradient is computed by full backward passes, and by those for parameters only."""
+    leaves, none = frozenset(program.leaves), frozenset[Node]()
     if leaf_grads is None:
-        return every, none
+        return leaves, none
     if isinstance(leaf_grads, bool):
-        return (every, every) if leaf_grads else (none, none)
+        return (leaves, leaves) if leaf_grads else (none, none)
     listed = frozenset(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
     for node in listed:
-        if node not in every:
+        if node not in leaves:
             raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
     return listed, listed

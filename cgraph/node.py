@@ -1,4 +1,7 @@
-"""Node: the neighbours, the counters, and the three propagations that every node shares."""
+"""Node: the base class of all nodes, with its neighbours, its counters and its three propagations.
+
+docs/look_up/specification.md says which document *the specification* is, and lists its members.
+"""
 
 from __future__ import annotations
 
@@ -28,14 +31,14 @@ from cgraph._validation import (
 
 
 class Node(Unfinished):
-    """A node of a computation graph for one sample (section "Class: Node").
+    """A node of a computation graph for one sample (specification, section "Class: Node").
 
-    The node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
-    to each of them, its ``grad``; both flat, row by row. A forward pass computes ``data`` from the nodes in
-    ``backward``; a backward pass adds this node's share to the ``grad`` of the nodes in ``backward``.
+    A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
+    to each of them, its ``grad``. Both are flat arrays, row by row. A forward pass computes ``data`` from the nodes in
+    ``backward``; a backward pass adds the contribution of this node to the ``grad`` of the nodes in ``backward``.
 
-    Derive from it to write a node of your own: override ``calcData``, ``calcPartialDerivative`` and, for a node that
-    learns, declare ``_parameters``.
+    To write a node of your own, derive a class from Node, override ``calcData`` and ``calcPartialDerivative``, and
+    declare ``_parameters`` if the node learns. docs/look_up/specification.md lists the members of the specification.
 
     Parameters
     ----------
@@ -44,7 +47,8 @@ class Node(Unfinished):
     height, width : int
         Shape of the data, at least 1 × 1.
     inputs : sequence of Node
-        The previous layer. Each is appended to ``backward``, and this node to its ``forward``, once per occurrence.
+        The previous layer. Each input is appended to ``backward``, and this node to the input's ``forward``, once per
+        occurrence.
     dtype : numpy dtype, optional
         float64 or float32; by default that of the inputs, or float64 without inputs.
 
@@ -90,15 +94,16 @@ class Node(Unfinished):
     _dtype: DType
     _kernels: _kernels.Build
 
-    # The Graph that computes this node, and in whose arena its arrays then lie.
+    # The Graph that computes this node, if there is one. The node's arrays then lie in the arena of that Graph.
     _graph: Any = None
 
-    # The nodes that passes left waiting which were called on this one, and what all connected nodes share of that.
+    # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
+    # The record of waiting nodes that all nodes of a connected component share.
     _component: Component
 
-    # The names of the arrays that learn, each with the name of the array that holds its gradient sum.
+    # The names of the parameters, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     def __init_subclass__(cls) -> None:
@@ -129,7 +134,7 @@ class Node(Unfinished):
         inputs: Sequence[Node],
         dtype: npt.DTypeLike | None = None,
     ) -> None:
-        """The constructor behind the checks of sizes: checks dtypes, makes the buffers, attaches the inputs last."""
+        """Constructs a node of checked sizes: checks dtypes, makes the arrays and, last of all, attaches the inputs."""
         check_identity(type(self))
         size = height * width
         if size > MAX_SIZE:
@@ -158,11 +163,11 @@ class Node(Unfinished):
         self.backward: list[Node] = [*inputs]
         attach(self, inputs)
 
-    # The description
+    # Sizes, dtype and arrays
 
     @property
     def domsize(self) -> int:
-        """Number of input elements: 0 for a leaf; for a filter, the size of one channel."""
+        """Number of input elements: 0 for a leaf, the size of one channel for a filter."""
         return self._domsize
 
     @property
@@ -177,17 +182,20 @@ class Node(Unfinished):
 
     @property
     def size(self) -> int:
-        """Number of elements, height * width."""
+        """Number of elements of the data, height * width."""
         return self._data.size
 
     @property
     def dtype(self) -> DType:
-        """float64 or float32."""
+        """The dtype of all arrays of the node, float64 or float32."""
         return self._dtype
 
     @property
     def data(self) -> Array:
-        """The data, element (i, j) at i * width + j. Live: writing into it counts. Assigning copies in."""
+        """The data, a flat array with element (i, j) at index i * width + j.
+
+        The array is live: passes use what is written into it. Assigning to the property copies into the array.
+        """
         return self._data
 
     @data.setter
@@ -196,7 +204,7 @@ class Node(Unfinished):
 
     @property
     def grad(self) -> Array:
-        """dL/d(data). Live, as ``data``."""
+        """The gradient ∂L/∂d, a flat array in the order of ``data``, and live like ``data``."""
         if self._graph is not None:
             self._graph._materialise_grad(self)
         return self._grad
@@ -222,7 +230,7 @@ class Node(Unfinished):
             "build it anew, and use save_parameters and load_parameters for what it has learnt"
         )
 
-    # The neighbours
+    # Neighbours
 
     def pushThis(self, node: Node) -> None:
         """Appends this node to ``node.forward``."""
@@ -232,12 +240,12 @@ class Node(Unfinished):
     def detach(self) -> None:
         """Removes this node from its inputs' ``forward``, so that their backward pass no longer waits for it.
 
-        Its ``backward`` stays: ``calcData`` goes on working, and ``pushThis`` on each input attaches it again.
+        The node keeps its ``backward``: ``calcData`` still works, and ``pushThis`` on each input attaches it again.
 
         Raises
         ------
         RuntimeError
-            The node has consumers itself.
+            The node has consumers of its own.
         """
         if self.forward:
             only = f"{type(self).__name__}: only a node without consumers can be detached"
@@ -245,71 +253,80 @@ class Node(Unfinished):
         complete(partial(passes.detach, self))
 
     def cut(self) -> None:
-        """Unlinks all connected nodes from each other, so that each is freed with its last reference.
+        """Unlinks all connected nodes from each other, so that each node is freed with its last reference.
 
-        A graph is full of reference cycles, and otherwise stays until Python's cycle collector runs. A `Graph` of these
-        nodes works on while somebody refers to it, all but nodes computed in Python, which have lost their inputs; once
-        nobody does, it is freed, and the nodes keep data, parameters and gradient sums; their ``grad`` is then 0.
+        Nodes refer to their neighbours in both directions. These reference cycles otherwise keep a graph alive until
+        Python's cycle collector runs. A `Graph` of these nodes still works while it is referred to, except for nodes
+        computed in Python, which have lost their inputs. When the `Graph` is freed, the nodes keep their data,
+        parameters and gradient sums, and their ``grad`` is 0.
         """
         nodes = passes.component(self)
         for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
-            graph._loosen()
+            graph._release_nodes()
         complete(partial(passes.unlink, nodes))
 
-    # What a kind of node does
+    # The computation of one node
 
     def calcData(self) -> None:
-        """Computes ``data`` from ``backward[*].data``; nothing for a leaf."""
+        """Computes ``data`` from ``backward[*].data``; does nothing for a leaf."""
 
     def calcPartialDerivative(self) -> None:
-        """ADDS this node's share into ``backward[*].grad``, and to its own parameters' gradient sums."""
+        """ADDS this node's contribution to ``backward[*].grad`` and to the gradient sums of its own parameters."""
 
     def updateParameters(self, eta: float) -> None:
-        """Parameters -= eta * their gradient sums, then the sums are 0; nothing for a node without parameters."""
+        """Subtracts eta times their gradient sums from the parameters, and sets the sums to 0.
+
+        A node without parameters does nothing.
+        """
         if not self._parameters:
             return
         eta = as_rate(type(self).__name__, eta, self._dtype)
         packed: dict[str, tuple[Array, ...]] = vars(self).setdefault("_packed", {})
-        for name, gradient in self._parameters:
-            value, total = getattr(self, name), getattr(self, gradient)
-            known = packed.get(name)
-            if known is None or known[0] is not value or known[1] is not total:
-                known = packed[name] = (value, total, *self._pack(value, total))
-            if len(known) == 4:
-                self._kernels.elementwise.descend(known[2], known[3], eta)
+        for name, grad_name in self._parameters:
+            value, grad_sum = getattr(self, name), getattr(self, grad_name)
+            cached = packed.get(name)
+            if cached is None or cached[0] is not value or cached[1] is not grad_sum:
+                cached = packed[name] = (value, grad_sum, *self._pack(value, grad_sum))
+            if len(cached) == 4:
+                self._kernels.elementwise.descend(cached[2], cached[3], eta)
             else:
-                value -= eta * total
-                total[...] = 0
+                value -= eta * grad_sum
+                grad_sum[...] = 0
 
-    def _pack(self, value: Array, total: Array) -> tuple[Array, ...]:
-        """Flat views of a parameter and its sum for the kernel; none if it is not contiguous or of another dtype."""
-        arrays = (value, total)
+    def _pack(self, value: Array, grad_sum: Array) -> tuple[Array, ...]:
+        """Returns flat views of a parameter and its gradient sum for the kernel.
+
+        The result is empty where the kernel does not take them: arrays that are not contiguous, of another dtype than
+        the node's, or of different shapes.
+        """
+        arrays = (value, grad_sum)
         fits = all(array.dtype == self._dtype and array.flags.carray for array in arrays)
-        if fits and value.shape == total.shape:
-            return value.reshape(-1), total.reshape(-1)
+        if fits and value.shape == grad_sum.shape:
+            return value.reshape(-1), grad_sum.reshape(-1)
         return ()
 
     def zero_grad(self) -> None:
         """Sets the gradient sums of this node's parameters to 0 without an update."""
-        for _, gradient in self._parameters:
-            getattr(self, gradient)[...] = 0
+        for _, grad_name in self._parameters:
+            getattr(self, grad_name)[...] = 0
 
-    # The passes
+    # Propagations
 
     @final
     def forwardPropagation(self) -> None:
-        """Counts an arrival; when all inputs have arrived, computes this node and goes on to every consumer.
+        """Counts the arrival of an input; when all inputs have arrived, computes this node and calls every consumer.
 
-        To compute a node is to reset ``b_count``, to zero its ``grad`` and to call ``calcData()``. A forward pass is a
-        call on every leaf.
+        Computing a node resets ``b_count``, sets ``grad`` to 0 and calls ``calcData()``. A forward pass is one call on
+        every leaf.
         """
         passes.forward_pass(self)
 
     @final
     def backwardPropagation(self) -> None:
-        """Counts an arrival; when all consumers have arrived, adds to the inputs' gradients and goes on to the inputs.
+        """Counts the arrival of a consumer; when all have arrived, calls ``calcPartialDerivative`` and every input.
 
-        Called on the loss, a node of one element without consumers, whose own ``grad`` is set to 1.
+        A backward pass is one call on the loss, a node of one element without consumers. The ``grad`` of the loss is
+        set to 1.
 
         Raises
         ------
@@ -329,15 +346,16 @@ class Node(Unfinished):
             half_passes.check_end(self, graphs)
             half_passes.before_backward(self)
             for graph in graphs:
-                graph._give_way()
+                graph._before_node_pass()
             self._grad[0] = 1
         passes.backward_pass(self, "calcPartialDerivative")
 
     @final
     def update(self, eta: float) -> None:
-        """Counts as ``backwardPropagation`` does, with ``updateParameters(eta)`` as the work.
+        """Updates the parameters of this node and of its ancestors, each node once and later layers first.
 
-        Each node is updated once, later layers first.
+        Arrivals are counted as in ``backwardPropagation``; when all consumers have arrived, a node calls
+        ``updateParameters(eta)`` and then every input.
 
         Parameters
         ----------
@@ -352,7 +370,7 @@ class Node(Unfinished):
         Warns
         -----
         RuntimeWarning
-            In a backward pass, a node above still waits for a consumer that never called, so that nothing learns there.
+            In a backward pass an ancestor still waits for a consumer that never called, so that nothing learns there.
         """
         eta = as_rate(type(self).__name__, eta, self._dtype)
         half_passes.before_update(self)
@@ -360,7 +378,7 @@ class Node(Unfinished):
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:
-    """A tuple of at least `minimum` nodes."""
+    """Returns a tuple of at least `minimum` nodes, or refuses the argument."""
     if isinstance(nodes, (Node, str, bytes)) or not is_iterable(nodes):
         raise TypeError(f"{owner}: {argument} must be a sequence of Nodes, got {describe(nodes)}")
     result = tuple(nodes)
@@ -373,7 +391,7 @@ def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tupl
 
 
 def as_node(owner: str, argument: str, node: object) -> Node:
-    """A node."""
+    """Returns the argument if it is a node, or refuses it."""
     if not isinstance(node, Node):
         raise TypeError(f"{owner}: {argument} must be a Node, got {describe(node)}")
     return node

@@ -1,4 +1,4 @@
-"""Parameters: the arrays of a graph that learn, each together with its gradient sum."""
+"""Parameter: an array of a node that learns, together with its gradient sum."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +12,17 @@ from cgraph.traversal import ancestors
 
 
 class Parameter:
-    """An array that learns: its node, its name there, its values and their gradient sum, in this order if unpacked.
+    """An array of a node that learns, with its gradient sum.
 
-    Both arrays are live: writing into them counts. Assigning copies in, so ``p.value -= eta * p.grad`` is a step.
+    Both arrays are live: passes use what is written into them. Assigning to the properties copies into the arrays, so
+    ``p.value -= eta * p.grad`` is a step of gradient descent. A Parameter unpacks into node, name, value and grad.
+
+    Attributes
+    ----------
+    node : Node
+        The node that learns.
+    name : str
+        The name of the array in that node.
     """
 
     __slots__ = ("_grad", "_value", "name", "node")
@@ -30,7 +38,7 @@ class Parameter:
 
     @property
     def value(self) -> Array:
-        """The values."""
+        """The array that learns."""
         return self._value
 
     @value.setter
@@ -39,7 +47,7 @@ class Parameter:
 
     @property
     def grad(self) -> Array:
-        """The sum of the values' gradients since the last update."""
+        """The sum of the gradients of ``value`` since the last update, an array of the same shape."""
         return self._grad
 
     @grad.setter
@@ -54,7 +62,7 @@ class Parameter:
 
 
 def parameters(node: Node) -> list[Parameter]:
-    """Every array that learns among the ancestors of a node, in the order of `ancestors`.
+    """Returns the parameters of a node and of its ancestors, in the order of `ancestors`.
 
     Raises
     ------
@@ -73,8 +81,8 @@ def parameters(node: Node) -> list[Parameter]:
 
 
 def own_parameters(node: Node) -> list[Parameter]:
-    """Every array that learns in this node itself, as it declares them."""
+    """Returns the parameters of a node itself, in the order of its ``_parameters``."""
     return [
-        Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, gradient))
-        for name, gradient in node._parameters
+        Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, grad_name))
+        for name, grad_name in node._parameters
     ]

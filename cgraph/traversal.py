@@ -1,4 +1,4 @@
-"""Traversals of a graph: the ancestors of a node in topological order, and their data computed without a pass."""
+"""Traversals of a graph: the ancestors of a node in topological order, and the evaluation of a node without a pass."""
 
 from collections.abc import Iterable
 
@@ -8,7 +8,7 @@ from cgraph.node import Node, as_node
 
 
 def ancestors(node: Node) -> list[Node]:
-    """The node and everything that it is computed from, inputs before their consumers, the node last.
+    """Returns a node and its ancestors in topological order: inputs before their consumers, the node last.
 
     Raises
     ------
@@ -19,14 +19,14 @@ def ancestors(node: Node) -> list[Node]:
 
 
 def topological_order(nodes: Iterable[Node]) -> list[Node]:
-    """The nodes and everything that they are computed from, each once, inputs before their consumers."""
+    """Returns nodes and their ancestors in topological order: each once, inputs before their consumers."""
     order: list[Node] = []
     entered: set[Node] = set()
     pending: list[Node | None] = list(nodes)
     pending.reverse()
     while pending:
         current = pending.pop()
-        if current is None:  # all that the node beneath is computed from is in order
+        if current is None:  # all ancestors of the next node on the stack are in order
             order.append(pending.pop())  # type: ignore[arg-type]
         elif current not in entered:
             entered.add(current)
@@ -36,20 +36,20 @@ def topological_order(nodes: Iterable[Node]) -> list[Node]:
 
 
 def evaluate(node: Node) -> Array:
-    """Computes the data of a node from what the leaves hold: a prediction, without a pass.
+    """Computes the data of a node from the data of the leaves, without a pass: a prediction.
 
-    Only the node and its ancestors compute, by their ``calcData``. Gradients, counters and gradient sums stay as they
-    are, so this may be done at any time, also in the middle of a forward pass.
+    Only ``calcData`` of the node and of its ancestors is called. Gradients, counters and gradient sums do not change,
+    so a node can be evaluated at any time, even in the middle of a forward pass.
 
     Parameters
     ----------
     node : Node
-        Any node; also one that belongs to a Graph.
+        Any node, even one that belongs to a Graph.
 
     Returns
     -------
     ndarray, shape (node.size,)
-        A copy of its data.
+        A copy of the node's data.
 
     Raises
     ------
@@ -60,9 +60,10 @@ def evaluate(node: Node) -> Array:
 
     Notes
     -----
-    ``backwardPropagation`` afterwards needs a complete forward pass first, at every end that depends on what was
-    computed, and ``Graph.backward`` a ``Graph.forward``. When an own node raises, the exception reaches the caller; the
-    data are then undefined until the next complete forward pass or `evaluate`, and all else is as it was.
+    After an evaluation ``backwardPropagation`` needs a complete forward pass first, at every loss that depends on the
+    evaluated nodes, and ``Graph.backward`` needs a ``Graph.forward``. An exception in a node of a user's own class
+    reaches the caller; the data are then undefined until the next complete forward pass or `evaluate`, and gradients,
+    counters and gradient sums are unchanged.
 
     Examples
     --------
@@ -76,7 +77,7 @@ def evaluate(node: Node) -> Array:
     """
     order = topological_order([as_node("evaluate", "node", node)])
     for graph in {id(n._graph): n._graph for n in order if n._graph is not None}.values():
-        graph._stand_aside()
+        graph._before_evaluate()
     for member in passes.below(*order):
         member._has_run = False
     passes.compute(order)

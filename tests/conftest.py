@@ -20,7 +20,7 @@ settings.load_profile("usual")
 
 @pytest.fixture(params=_kernels.available())
 def build_name(request):
-    """Nodes made in the test use this SIMD build; one run for each that this CPU has."""
+    """Runs a test once for each SIMD build that this CPU supports; nodes that the test makes use that build."""
     previous = _kernels.select(request.param)
     yield request.param
     _kernels.select(previous)
@@ -28,7 +28,7 @@ def build_name(request):
 
 @pytest.fixture
 def ctrl_c():
-    """Ctrl-C raises KeyboardInterrupt, also where the tests run in the background and it is ignored."""
+    """Makes Ctrl-C raise KeyboardInterrupt, also where the tests run in the background and ignore it."""
     previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, previous)
@@ -36,15 +36,15 @@ def ctrl_c():
 
 @pytest.fixture(scope="module")
 def eager_threads():
-    """However small a batch is, threads share it."""
-    previous, batches.SHARE = batches.SHARE, 1e-9
+    """Makes threads share batches of any size."""
+    previous, batches.THREAD_NANOSECONDS = batches.THREAD_NANOSECONDS, 1e-9
     yield
-    batches.SHARE = previous
+    batches.THREAD_NANOSECONDS = previous
 
 
 @pytest.fixture
 def guard_pages(request):
-    """What kernels work on begins, or ends, at an inaccessible page: in about half of the tests each.
+    """Puts the memory of kernels between inaccessible pages; it begins or ends at one, in half of the tests each.
 
     CGRAPH_GUARD_PAGES=begin, or end, decides for all of them. (Not by `monkeypatch`, since that would keep all these
     tests in one thread under --parallel-threads.)
@@ -59,7 +59,7 @@ def guard_pages(request):
 
 
 def pytest_collection_finish():
-    """What is collected stays to the end: collections of garbage need not go through it each time."""
+    """Freezes the collected tests, so that garbage collections need not visit them."""
     gc.collect()
     gc.freeze()
 

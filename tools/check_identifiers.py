@@ -1,4 +1,4 @@
-"""Which wheels cibuildwheel would build from pyproject.toml, platform by platform, against the list below.
+"""Compares the wheels that cibuildwheel would build from pyproject.toml with the list below, by platform.
 
 python tools/check_identifiers.py    (needs cibuildwheel; builds nothing)
 """
@@ -20,7 +20,7 @@ PLATFORMS = {
 
 
 def identifiers(platform: str, arch: str) -> set[str]:
-    """What cibuildwheel says."""
+    """Returns the identifiers that cibuildwheel prints."""
     command = ["cibuildwheel", "--platform", platform, "--archs", arch, "--print-build-identifiers"]
     root = Path(__file__).parents[1]
     run = subprocess.run([*command, root], check=True, stdout=subprocess.PIPE, text=True)

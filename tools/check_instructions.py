@@ -1,4 +1,4 @@
-"""Which instructions the compiled modules of a wheel contain: only those that the module's name allows.
+"""Checks that the compiled modules of a wheel contain only instructions that the module's name allows.
 
 python tools/check_instructions.py WHEEL...     (needs objdump, of GNU binutils or of LLVM; OBJDUMP names another)
 
@@ -35,7 +35,7 @@ LINE = re.compile(
     re.MULTILINE,
 )
 
-# By name, those that have neither VEX nor EVEX.
+# Instructions without VEX or EVEX, by name.
 SSE3_TO_SSE4_1 = (
     r"lddqu|mov[ds]dup|movs[hl]dup|haddp[sd]|hsubp[sd]|addsubp[sd]|fisttp\w*"
     r"|pabs[bwd]|palignr|ph(add|sub)(w|d|sw)|pmaddubsw|pmulhrsw|pshufb|psign[bwd]"
@@ -43,7 +43,7 @@ SSE3_TO_SSE4_1 = (
     r"|pinsr[bdq]|pm(ax|in)(s[bd]|u[wd])|pmov[sz]x\w+|pmul(dq|ld)|ptest|round[ps][sd]"
 )
 SSE4_2 = r"pcmpgtq|pcmp[ei]str[im]|crc32\w*|popcnt\w*"
-# And those that have VEX, but are of other extensions than AVX, AVX2 and FMA.
+# Instructions with VEX that belong to other extensions than AVX, AVX2 and FMA.
 BEYOND_AVX2 = (
     r"lzcnt\w*|movbe\w*|adcx\w*|adox\w*|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+"
     r"|vcvtph2ps|vcvtps2ph|vfn?m(add|sub|addsub|subadd)[ps][sd]|vaes\w+|vpclmul\w+|vgf2p8\w+|vpdp\w+|vpmadd52\w+"
@@ -56,13 +56,13 @@ BEYOND = {
 
 
 def instructions(module: Path) -> Counter[tuple[str, str]]:
-    """How often each instruction occurs, by encoding and name without prefixes."""
+    """Counts the instructions of a module, by encoding and name without prefixes."""
     command = [os.environ.get("OBJDUMP", "objdump"), "--disassemble", module]
     return counted(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
 def counted(text: str) -> Counter[tuple[str, str]]:
-    """The same of what objdump prints."""
+    """Counts the instructions in the output of objdump."""
     return Counter((ENCODINGS.get(byte, ""), name) for byte, name in LINE.findall(text))
 
 
@@ -74,7 +74,7 @@ def allowed(encoding: str, name: str, limit: str) -> bool:
 
 
 def complaints(module: Path, baseline: str) -> list[str]:
-    """What is wrong with one module."""
+    """Returns the faults of one module."""
     found = instructions(module)
     limit = "AVX2" if "_avx2." in module.name else baseline
     if not found:
@@ -89,7 +89,7 @@ def complaints(module: Path, baseline: str) -> list[str]:
 
 
 def check(wheel: Path) -> bool:
-    """Prints what was found in one wheel; whether it keeps the rules."""
+    """Prints the result for one wheel, and returns whether it keeps the rules."""
     if not wheel.stem.endswith(("x86_64", "amd64")):
         print(f"{wheel.name}: not for x86-64, nothing to check")
         return True

@@ -37,7 +37,7 @@ BEST, BASELINE = "", "baseline"
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **variables: str) -> str:
-    """The output of a command; if it fails, it is shown and ends the script."""
+    """Returns the output of a command; a failing command's output is printed, and the script ends."""
     done = subprocess.run(
         [str(word) for word in command],
         cwd=cwd,
@@ -57,33 +57,33 @@ def say(text: str) -> None:
 
 
 def find(name: str) -> Path:
-    """The interpreter `name`: a path, on PATH, or the newest of those that pyenv has."""
+    """Returns the interpreter `name`: a path, on PATH, or the newest of pyenv."""
     versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"), "versions")
     # pyenv's 3.14.0t has a python3.14, too, which is not meant.
     flavour = "t" if name.endswith("t") else ""
     managed = sorted(versions.glob(f"*[0-9]{flavour}/bin/{name}"), key=numbers, reverse=True)
     for candidate in (shutil.which(name), *managed):
-        # What pyenv puts on PATH does not run where the version is not switched on.
+        # The shims that pyenv puts on PATH fail for versions that are not activated.
         if candidate and not subprocess.run([candidate, "-c", ""], capture_output=True).returncode:
             return Path(candidate)
     sys.exit(f"no interpreter {name}")
 
 
 def numbers(path: Path) -> list[int]:
-    """What sorts 3.13.10 behind 3.13.9."""
+    """Returns the numbers in a path, which sort 3.13.10 behind 3.13.9."""
     return [int(number) for number in re.findall(r"\d+", str(path))]
 
 
 def environment(python: Path, folder: Path, *packages: str | Path) -> Path:
-    """The Python of a fresh virtual environment with these packages."""
+    """Returns the Python of a new virtual environment with these packages."""
     run(python, "-m", "venv", folder)
-    fresh = folder / "bin" / "python"
-    run(fresh, "-m", "pip", "install", "--quiet", *packages)
-    return fresh
+    new = folder / "bin" / "python"
+    run(new, "-m", "pip", "install", "--quiet", *packages)
+    return new
 
 
 def copy_tracked(target: Path) -> Path:
-    """A copy of what git tracks."""
+    """Copies the files that git tracks."""
     for name in run("git", "ls-files", "-z").split("\0"):
         if name and (ROOT / name).exists():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def copy_tracked(target: Path) -> Path:
 
 
 def build_sdist(python: Path, tree: Path, target: Path) -> Path:
-    """The sdist of a tree, by the backend itself: no isolation, no network."""
+    """Builds the sdist of a tree by the backend itself: no isolation, no network."""
     code = f"from setuptools.build_meta import build_sdist; build_sdist({str(target)!r})"
     run(python, "-c", code, cwd=tree)
     (sdist,) = target.glob("*.tar.gz")
@@ -100,7 +100,7 @@ def build_sdist(python: Path, tree: Path, target: Path) -> Path:
 
 
 def build_wheel(python: Path, source: Path, target: Path, **variables: str) -> Path:
-    """The wheel of an sdist or a tree: no isolation, no network."""
+    """Builds the wheel of an sdist or a tree: no isolation, no network."""
     options = ("--no-build-isolation", "--no-index", "--no-deps", "--no-cache-dir")
     start = time.monotonic()
     run(
@@ -120,11 +120,11 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def run_suite(python: Path, wheel: Path, numpy: str, tree: Path, *builds: str) -> None:
-    """The suite on an installed wheel, once for each build of the kernels, in a folder without the sources."""
+    """Runs the suite on an installed wheel, once for each build of the kernels, in a folder without the sources."""
     with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder = Path(name)
-        fresh = environment(python, folder / "venv", "pip>=25.1")
-        run(fresh, "-m", "pip", "install", "--quiet", "--group", "test", wheel, numpy)
+        new = environment(python, folder / "venv", "pip>=25.1")
+        run(new, "-m", "pip", "install", "--quiet", "--group", "test", wheel, numpy)
         for entry in TESTED_WITH:
             source = tree / entry
             copy = shutil.copytree if source.is_dir() else shutil.copy2
@@ -132,15 +132,15 @@ def run_suite(python: Path, wheel: Path, numpy: str, tree: Path, *builds: str) -
         version = (
             "import platform, numpy; print(platform.python_version(), 'NumPy', numpy.__version__)"
         )
-        printed = run(fresh, "-c", version, cwd=folder).strip()
+        printed = run(new, "-c", version, cwd=folder).strip()
         for build in builds:
             pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
-            result = run(fresh, *pytest, cwd=folder, CGRAPH_SIMD=build).strip().splitlines()[-1]
+            result = run(new, *pytest, cwd=folder, CGRAPH_SIMD=build).strip().splitlines()[-1]
             say(f"Python {printed}{build and f', {build}'}: {result}")
 
 
 def builder(python: Path, folder: Path) -> Path:
-    """An environment that can build, and nothing else."""
+    """Returns the Python of an environment with the build requirements alone."""
     return environment(python, folder / "build", *BUILD_REQUIRES)
 
 
@@ -153,13 +153,13 @@ def check_fast(scratch: Path) -> None:
 
 
 def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> tuple[Path, Path]:
-    """Everything that there are auditors for. Two more wheels: the repaired one, and that for the stable ABI."""
+    """Runs all auditors; returns two more wheels, the repaired one and that for the stable ABI."""
     tools = environment(Path(sys.executable), scratch / "tools", "pip>=25.1")
     run(tools, "-m", "pip", "install", "--quiet", "--group", "packaging")
     path = f"{tools.parent}{os.pathsep}{os.environ['PATH']}"
     run("auditwheel", "repair", "--wheel-dir", scratch / "repaired", wheel, PATH=path)
     (repaired,) = (scratch / "repaired").glob("*.whl")
-    # In the tree that has just been built for one Python: nothing of that may get into this wheel.
+    # In the tree that has just been built for one Python: none of its modules may get into this wheel.
     stable = build_wheel(python, scratch / "git", scratch / "abi3", CGRAPH_ABI3="1")
     wheels = (wheel, repaired, stable)
     for command in (

@@ -27,7 +27,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "tests/mutations"
 REPORT = ROOT / "build/mutations.md"
-# The head of a function of a module or class, in Python, Cython or C; what it holds belongs to it.
+# The head of a function of a module or class, in Python, Cython or C; inner functions belong to it.
 HEAD = r"^ {{0,4}}(?:def|cdef|static inline)\b(?:[ \w*]*?)\b{name}\("
 WHOLE_FILE = "-"
 HEADER = """| file | in | instead of | stands | which breaks | caught by |
@@ -56,14 +56,14 @@ class Mutation(NamedTuple):
     def mutated(self, text: str) -> str:
         """The file's text with this mutation, in the first place where it fits; ValueError if there is none."""
         found = [text.find(self.old, *span) for span in self.spans(text)]
-        places = [place for place in found if place >= 0]
-        if not places:
+        offsets = [offset for offset in found if offset >= 0]
+        if not offsets:
             raise ValueError(f"{self.file}: {self.function} must hold `{self.old}`")
-        place = places[0]
-        return text[:place] + self.new + text[place + len(self.old) :]
+        offset = offsets[0]
+        return text[:offset] + self.new + text[offset + len(self.old) :]
 
     def spans(self, text: str) -> list[tuple[int, int]]:
-        """Where the functions of this name begin and end: several classes or branches may have one."""
+        """Returns the begin and end of each function of this name, of which several classes may have one."""
         if self.function == WHOLE_FILE:
             return [(0, len(text))]
         heads = list(re.finditer(HEAD.format(name=r"(\w+)"), text, re.MULTILINE))
@@ -124,7 +124,7 @@ def run(folder: Path, *command: str, **options) -> subprocess.CompletedProcess[s
 
 
 def build(folder: Path, all_builds: bool) -> None:
-    """Compiles what has changed: for all instruction sets, or for the baseline alone, which is half the work."""
+    """Compiles the changed sources: for all instruction sets, or for the baseline alone, which is half the work."""
     platform = [] if all_builds else ["--plat-name=baseline"]
     done = run(folder, "setup.py", "build_ext", "--inplace", *platform)
     if done.returncode:
@@ -132,7 +132,7 @@ def build(folder: Path, all_builds: bool) -> None:
 
 
 def failure(folder: Path) -> str:
-    """What the suite finds: the first test that fails, or nothing."""
+    """Returns the first test of the suite that fails, or an empty str."""
     files = {path.name: path for path in (folder / "tests").glob("*/test_*.py")}
     quick = [[f"test_{name}.py" for name in names] for names in QUICK]
     # The test of the rows themselves fails whenever a source is changed.
@@ -144,7 +144,7 @@ def failure(folder: Path) -> str:
 
 
 def first_failure(folder: Path, names: list[str]) -> str:
-    """The first test in these files that fails, or nothing."""
+    """Returns the first test in these files that fails, or an empty str."""
     options = ["-x", "-q", "--tb=no", "--no-header", "-p", "no:cacheprovider"]
     try:
         done = run(folder, "-m", "pytest", *options, *names, timeout=TIMEOUT)
@@ -159,14 +159,14 @@ def first_failure(folder: Path, names: list[str]) -> str:
 
 
 def sources(folder: str, names: list[str]) -> set[str]:
-    """What a copy does without."""
+    """Returns the files that are not copied."""
     return {name for name in names if name == "build" or name.startswith(".")} | {
         name for name in names if name.endswith((".so", ".pyc", ".egg-info"))
     }
 
 
 def needs_all_builds(mutation: Mutation) -> bool:
-    """The kernels are the same in all builds; what lies under them is not."""
+    """Whether a mutation may fail in one build alone: kernels are equal in all builds, the headers below are not."""
     return mutation.file.endswith((".h", "_kernels/__init__.py"))
 
 
@@ -182,7 +182,7 @@ def pristine(parent: Path, all_builds: bool) -> Path:
 
 
 def try_out(mutation: Mutation, built: Path, scratch: Path) -> str:
-    """What catches a mutation."""
+    """Returns the test that catches a mutation, or an empty str."""
     copy = scratch / "mutated"
     # With their times, so that only what the mutation changes is built.
     shutil.copytree(built, copy)
@@ -197,7 +197,7 @@ def try_out(mutation: Mutation, built: Path, scratch: Path) -> str:
 
 
 def missing(rows: list[Mutation]) -> list[str]:
-    """The loops of kernels that no row breaks."""
+    """Returns the loops of kernels that no row breaks."""
     broken = {(row.file, row.function) for row in rows}
     kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.pyx"))
     found = [
@@ -225,7 +225,7 @@ def try_all(rows: list[Mutation], report: Path) -> list[Mutation]:
 
 
 def arguments() -> argparse.Namespace:
-    """What the command line asks for."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--report", type=Path, default=REPORT, help="where results are written")
     parser.add_argument("--resume", action="store_true", help="without the rows in the report")

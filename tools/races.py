@@ -1,8 +1,8 @@
-"""Graphs in threads of the user's, each of which shares its batches among threads of the library, and interrupts.
+"""Graphs in several threads of the user, which share their batches among threads of the library, under signals.
 
 python tools/races.py SECONDS
 
-What it computes is looked at by ThreadSanitizer alone: see sanitize.sh.
+ThreadSanitizer alone watches the computation: see sanitize.sh.
 """
 
 import signal
@@ -20,7 +20,7 @@ listening = False
 
 
 def network(seed):
-    """(leaf, target, scores, Graph) with groups, a pooling, a matrix; in another layout for each seed."""
+    """Returns (leaf, target, scores, Graph) with groups, a pooling and a matrix; the seed decides the layout."""
     rng = np.random.default_rng(seed)
     x, t = CG.Leaf2(SIZE, SIZE), CG.Leaf1(4)
     maps = [CG.Convolution2d([x], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(5)]
@@ -31,7 +31,7 @@ def network(seed):
     joined = CG.Concatenation(sparse)
     scores = CG.Softmax(CG.Affine(joined, rng.normal(size=(joined.size + 1, 4))))
     graph = CG.Graph(CG.CEE(scores, t), threads=3, layout=("auto", "lanes", "samples")[seed % 3])
-    graph._batches._patience = {False: 3, True: 3}  # samples until Ctrl-C is listened to
+    graph._batches._samples_between_signal_checks = {False: 3, True: 3}
     return x, t, scores, graph
 
 
@@ -41,7 +41,7 @@ def interrupt(*_):
 
 
 def work(seed, end, main=False):
-    """All methods, for batches of any size; in the main thread, SIGALRM ends some of them."""
+    """Calls all methods for batches of any size; in the main thread, SIGALRM ends some of the calls."""
     global listening
     rng = np.random.default_rng(seed)
     x, t, scores, graph = network(seed)
@@ -74,7 +74,7 @@ def work(seed, end, main=False):
 
 
 def race():
-    """Two threads write to one array: what must be reported."""
+    """Lets two threads write to one array, which must be reported."""
     x = CG.Leaf1(100_000)
     y = CG.ReLU(x)
     threads = [
@@ -89,7 +89,7 @@ def race():
 if sys.argv[1] == "race":
     race()
 else:
-    batches.SHARE = 1e-9  # every batch is worth all threads
+    batches.THREAD_NANOSECONDS = 1e-9  # every batch is worth all threads
     signal.signal(signal.SIGALRM, interrupt)
     until = time.monotonic() + float(sys.argv[1])
     others = [threading.Thread(target=work, args=(seed, until)) for seed in range(3)]

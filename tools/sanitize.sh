@@ -4,7 +4,7 @@
 #     bash tools/sanitize.sh [arguments of pytest]
 #     bash tools/sanitize.sh thread [seconds]
 #
-# The second looks for data races with ThreadSanitizer instead, while tools/races.py runs.
+# The second command looks for data races with ThreadSanitizer instead, while tools/races.py runs.
 #
 # Works on a copy in a temporary folder. The Python that runs it needs what `pip install -e ".[test]"` installs, and
 # setuptools and Cython; PYTHON and CC choose another interpreter and another gcc.
@@ -26,7 +26,7 @@ build() {
 
 if [ "${1:-}" = thread ]; then
     build "-fsanitize=thread -g -O1"
-    # Its memory does not fit everywhere: addresses must not be drawn at random.
+    # ThreadSanitizer's shadow memory conflicts with randomised addresses.
     races() {
         LD_PRELOAD=$("$CC" -print-file-name=libtsan.so) TSAN_OPTIONS=exitcode=66 PYTHONPATH=$copy \
             setarch -R "$python" tools/races.py "$1" > races.log 2>&1
@@ -66,7 +66,7 @@ node = CG.Convolution2d([x], np.ones((1, 3, 3)), 0.0)
 node._taps[:] = node._scratch_size
 scratch = np.empty(node._scratch_size)
 kernels = node._kernels.convolution
-kernels.convolution2d_forward([x.data], node._values, node._taps, node._window, scratch, node.data)
+kernels.convolution2d_forward([x.data], node._flat_parameters, node._taps, node._geometry, scratch, node.data)
 PYTHON
 then
     echo "it did not"

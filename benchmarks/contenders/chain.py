@@ -1,4 +1,4 @@
-"""A chain of 1,000 tiny nodes, forward and backward: what a node costs beside its arithmetic."""
+"""A chain of 1,000 tiny nodes, forward and backward: the cost of a node beside its arithmetic."""
 
 import numpy as np
 

@@ -1,6 +1,6 @@
 """A convolution layer: forward, input gradient and kernel gradient.
 
-PyTorch computes each by itself. For a Graph, forward and both gradients are what its calls take longer with the layer.
+PyTorch computes each by itself. For a Graph, each is the time that its calls take longer with the layer.
 The compiled step of the layer alone, without a Graph, is in benchmarks/measure/internals.py.
 """
 
@@ -77,9 +77,9 @@ def torch_part(layer: Layer, part: str, channels_last: bool, batch: int = 1) -> 
     x, w, g = (torch.randn(shape).to(memory_format=form) for shape in shapes)
     bias = torch.zeros(c)
 
-    def gradient(*wanted: bool) -> Any:
+    def gradient(*requires_grad: bool) -> Any:
         backward = torch.ops.aten.convolution_backward
-        return backward(g, x, w, [c], stride, p, [1, 1], False, [0, 0], 1, wanted)
+        return backward(g, x, w, [c], stride, p, [1, 1], False, [0, 0], 1, requires_grad)
 
     calls = {
         "forward": lambda: torch.nn.functional.conv2d(x, w, bias, stride, p),

@@ -1,4 +1,4 @@
-"""The private parts of cgraph that benchmarks drive: single compiled steps, and what a Graph decides by itself.
+"""The private parts of cgraph that benchmarks drive: single compiled steps, and the layout that a Graph chooses.
 
 No other file of the benchmarks imports a private module of cgraph or reads a private attribute.
 """
@@ -38,7 +38,7 @@ class LayerStep:
         program = fuse(outputs)
         data = place_buffers(program, dtype)
         group = program.groups[-1]
-        inputs, group.buffer.requires_grad = group.buffers[0], (True, True)
+        inputs, group.buffer.requires_grad = group.input_buffers[0], (True, True)
         inputs.requires_grad = (input_gradient, input_gradient)
         builder = Builder(_kernels.build(dtype), dtype)
         step = builder.step(group, [Use(inputs, 0, accumulate=False)])
@@ -69,18 +69,18 @@ class LayerStep:
 
 
 class GraphSteps:
-    """Some steps of a graph, in the layout of its last call, run for many samples in a call."""
+    """Steps of a graph, in the layout of its last call, which a call runs for many samples."""
 
     def __init__(self, graph: CG.Graph, executor: Executor, steps: list[Step]) -> None:
         self.graph = graph
-        _, fetch_port = executor._parts[None]
+        _, fetch_port = executor._steps_to_node[None]
         memory = executor._memories[0]
         self.binding = plan.Binding(
             plan.Steps(steps), memory, executor.lanes, [], fetch_port, [], memory
         )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
-        """The work of a forward pass, or of a forward and a backward pass, in which the steps may learn at once."""
+        """The work of a forward pass, or of a forward and a backward pass, in which the steps may make fused SGD."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
         request = {
             "backward": backward,
@@ -102,8 +102,8 @@ class GraphSteps:
 
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
-    """All steps of a graph that has been run, and each alone, by the nodes that it computes."""
-    lanes = list(graph._batches._lanes.values())  # made by the first batch that wants them
+    """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
+    lanes = list(graph._batches._lane_executors.values())  # built by the first batch in lanes
     executor = lanes[0] if lanes else graph._batches._samples
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
@@ -115,11 +115,11 @@ def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
 
 def runs_over_lanes(graph: CG.Graph) -> bool:
     """Whether the last call had samples side by side."""
-    return bool(graph._batches._lanes)
+    return bool(graph._batches._lane_executors)
 
 
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
-    """The layouts that can be chosen with `line` samples in a cache line; None for what the rule says."""
+    """The layouts that can be chosen with `line` samples in a cache line; None for the choice of the rule."""
     return {
         "samples": LayoutPlan(1, 1, NEVER, 1.0),
         f"lanes of {line}": LayoutPlan(line, line, 1, 1.0),
@@ -130,7 +130,7 @@ def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
 
 @contextmanager
 def chosen_layout(layout_plan: LayoutPlan | None) -> Iterator[None]:
-    """Inside, a Graph that is built gets this layout."""
+    """Gives this layout to Graphs that are built inside the context."""
     if layout_plan is None:
         yield
     else:

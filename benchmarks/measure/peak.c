@@ -1,4 +1,4 @@
-/* What the arithmetic unit can do: as many independent multiply-adds as its latency needs, all in registers. */
+/* The peak of the arithmetic unit: as many independent multiply-adds as its latency needs, all in registers. */
 #include <stddef.h>
 
 #if defined(__AVX2__) && defined(__FMA__)

@@ -1,4 +1,4 @@
-"""Tables of Markdown, and what a benchmark reports."""
+"""Tables of Markdown, and the sections of a report."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from benchmarks.measure.timing import Times, ratio
 
 
 class Ask(NamedTuple):
-    """The first contender of a table is to be `wanted` times as fast as the fastest of some others."""
+    """The first contender of a table is to be `goal` times as fast as the fastest of some others."""
 
     peer: str  # a contender, or words for several, which are then named
-    wanted: float
+    goal: float
     contenders: Collection[str] = ()
 
 
 @dataclass
 class Section:
-    """A measured piece of work: its title, the text and the table below, what was asked of it and came out."""
+    """A measured piece of work: its title, its text and table, and its goals with the measured figures."""
 
     title: str
     text: str
@@ -25,20 +25,20 @@ class Section:
     asks: list[tuple[str, str, str, str]] = field(default_factory=list)
 
     def ask(
-        self, unit: str, wanted: float, measured: float, at_most: bool = False, work: str = ""
+        self, unit: str, goal: float, measured: float, at_most: bool = False, work: str = ""
     ) -> None:
-        """Adds a line to the table of asks. unit: with {} for the figure; work: the title, unless it is given."""
-        met = measured <= wanted if at_most else measured >= wanted
+        """Adds a line to the table of asks; `unit` has {} for the figure, and `work` is the title by default."""
+        met = measured <= goal if at_most else measured >= goal
         sign = "≤" if at_most else "≥"
-        asked, came = (unit.format(number(value)) for value in (wanted, measured))
-        self.asks.append((work or self.title, f"{sign} {asked}", came, "yes" if met else "no"))
+        asked, got = (unit.format(number(value)) for value in (goal, measured))
+        self.asks.append((work or self.title, f"{sign} {asked}", got, "yes" if met else "no"))
 
     def ask_ratios(self, times: Mapping[str, Times], asks: Iterable[Ask]) -> None:
-        """Adds a line for each ask, but where none of its contenders was measured."""
-        for peer, wanted, contenders in asks:
+        """Adds a line for each ask of which at least one contender was measured."""
+        for peer, goal, contenders in asks:
             ratios = [ratio(times, name) for name in contenders or [peer] if name in times]
             if ratios:
-                self.ask(f"{{}} × {peer}", wanted, min(ratios))
+                self.ask(f"{{}} × {peer}", goal, min(ratios))
 
     def markdown(self) -> str:
         return f"## {self.title}\n\n{self.text}\n\n{self.table}"
@@ -63,7 +63,7 @@ def times_table(
     peak: Times | None = None,
     no_flop: Collection[str] = (),
 ) -> str:
-    """Each contender's time; with the FLOP of a unit of work, its share of the peak, but of those without FLOP."""
+    """Returns a table of the contenders' times and, if the FLOP of a unit of work are given, shares of the peak."""
     first = next(iter(times.values())).median
     header = ["", "µs, median", "times the first", *(["of the FMA peak"] if peak else [])]
     rows = []

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 
 class Effort(NamedTuple):
-    """How long to measure: `rounds` times a chunk of calls for each contender, which takes `seconds`."""
+    """The length of a measurement: `rounds` chunks of calls for each contender, each of about `seconds`."""
 
     rounds: int
     seconds: float
@@ -39,14 +39,14 @@ def asked_effort(description: str | None, thorough: Effort) -> Effort:
 
 
 class Work(NamedTuple):
-    """A call, and how many units of work it does: samples, or nodes."""
+    """A call, and the number of units of work that it does: samples, or nodes."""
 
     call: Callable[[], object]
     units: int = 1
 
 
 class Times(NamedTuple):
-    """Microseconds of a unit of work, one value for each chunk."""
+    """The microseconds of a unit of work, one value for each chunk."""
 
     chunks: list[float]
 
@@ -103,7 +103,7 @@ def settle(call: Callable[[], object]) -> None:
 
 
 def ratio(times: Mapping[str, Times], other: str) -> float:
-    """How many times slower than the first contender another one is."""
+    """Returns the time of another contender as a multiple of the first one's."""
     return times[other].median / next(iter(times.values())).median
 
 

@@ -1,4 +1,4 @@
-"""The least that memory takes: a loop that only moves the weights of an affine layer, float32."""
+"""The least time of memory: a loop that only moves the weights of an affine layer, float32."""
 
 import ctypes
 
@@ -20,5 +20,5 @@ def traffic_loop(count: int, in_place: bool = False) -> Work:
     size = -(-count // UNIT) * UNIT
     weights = np.ones(size, np.float32)
     target = weights if in_place else np.empty_like(weights)
-    places = [array.ctypes.data_as(pointer) for array in (weights, target)]
-    return Work(lambda: (loop(size, *places, 1.0), weights, target))
+    addresses = [array.ctypes.data_as(pointer) for array in (weights, target)]
+    return Work(lambda: (loop(size, *addresses, 1.0), weights, target))

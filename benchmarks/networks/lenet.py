@@ -41,7 +41,7 @@ def torch_model() -> Any:
 
 
 def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """JAX has channels last and pools by reshaping: the fastest of the ways tried."""
+    """JAX has channels last and pools by reshaping, the fastest method of those tried."""
     jax = one_core.jax_module()
     rng = np.random.default_rng(1)
     filters = [

@@ -1,4 +1,4 @@
-"""A classifier in the words of each framework, and what one of its training steps costs at least."""
+"""A classifier in the words of each framework, and the least cost of one of its training steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

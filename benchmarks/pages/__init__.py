@@ -1,1 +1,1 @@
-"""The tables and pictures of docs/understand/performance.md, each with what was asked of it."""
+"""The tables and pictures of docs/understand/performance.md, each with its goals."""

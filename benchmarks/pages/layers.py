@@ -168,8 +168,8 @@ def convolution_grid(effort: Effort) -> Section:
     return section
 
 
-def ask_share(section: Section, work: str, wanted: float, measured: float) -> None:
-    section.ask("{} % of the peak", wanted, 100 * measured, work=work)
+def ask_share(section: Section, work: str, goal: float, measured: float) -> None:
+    section.ask("{} % of the peak", goal, 100 * measured, work=work)
 
 
 def convolution_batch(batch: int, effort: Effort) -> Section:
@@ -186,8 +186,8 @@ def convolution_batch(batch: int, effort: Effort) -> Section:
     )
     for part, name in PARTS.items():
         ask_share(section, f"{section.title}: {name}", ASKED_SHARES[part], times.shares[part])
-    for (name, value), wanted in zip(in_graph.items(), (85, 80), strict=True):
-        ask_share(section, f"{section.title}: {name}, in a Graph", wanted, value)
+    for (name, value), goal in zip(in_graph.items(), (85, 80), strict=True):
+        ask_share(section, f"{section.title}: {name}, in a Graph", goal, value)
     return section
 
 

@@ -44,7 +44,7 @@ def unit(batch: int) -> str:
 def training_section(
     case: Case, makers: Makers, asked: Asked, effort: Effort
 ) -> tuple[Section, dict[str, Times]]:
-    """The table of the training of a network, with what was asked of it; and the times."""
+    """The table of the training of a network, with its goals, and the times."""
     times, peak = with_peak(makers, effort, case.dtype)
     flop = training_flop(case.network, case.batch)
     floor = flop / 1000 * peak.fastest

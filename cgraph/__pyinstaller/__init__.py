@@ -4,5 +4,5 @@ import os
 
 
 def get_hook_dirs() -> list[str]:
-    """The folders with hooks."""
+    """Returns the folder of the hooks, for PyInstaller."""
     return [os.path.dirname(__file__)]

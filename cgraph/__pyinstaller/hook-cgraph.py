@@ -1,4 +1,4 @@
-"""Tells PyInstaller of the compiled modules, which no Python code names: they are chosen at run time."""
+"""Lists the compiled modules for PyInstaller, which cannot find them: their names are made at run time."""
 
 from pkgutil import walk_packages
 

@@ -1,1 +1,1 @@
-"""From steps to numbers: the memory of a Graph, and how its calls go through executors and threads."""
+"""Execution: the memory of a Graph, and its calls by way of executors and threads."""

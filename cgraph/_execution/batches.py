@@ -1,4 +1,4 @@
-"""How a Graph takes many samples: which way they go, and which thread takes which of them."""
+"""Batches of a Graph: which executor computes which of the samples, and in which thread."""
 
 from __future__ import annotations
 
@@ -15,45 +15,46 @@ from cgraph._lowering.layout import NEVER, LayoutPlan
 from cgraph._validation import Array
 from cgraph.node import Node
 
-SHARE = 60_000  # nanoseconds of work, about, that are worth another thread
-PATIENCE = 2_000_000  # nanoseconds, about, until Ctrl-C is listened to again
+# In estimated nanoseconds: the least work for each thread; the work between two checks for signals such as Ctrl-C.
+THREAD_NANOSECONDS = 60_000
+SIGNAL_CHECK_NANOSECONDS = 2_000_000
 
-NOTHING = plan.Steps([])
+NO_STEPS = plan.Steps([])
 
 
 class Request(NamedTuple):
-    """Samples on their way to a node, or to the loss (None), and what they leave there, a row each."""
+    """One call with a feed: the node to compute, or the loss (None), and the array that gets the results."""
 
-    target: Node | None
+    node: Node | None
     feeds: Feeds
     out: Array
     backward: bool = False
     parameters_only: bool = False
-    batch: int = 0  # samples until the next update; none, if 0
+    batch: int = 0  # samples to an update; 0 for no update
     eta: float = 0.0
 
     def part(self, first: int, last: int) -> Request:
-        """Some of the samples, without an update."""
+        """Returns the request for some of the samples, without an update."""
         arrays = [array[first:last] for array in self.feeds.arrays]
         feeds = Feeds(self.feeds.leaves, arrays, last - first)
         return self._replace(feeds=feeds, out=self.out[first:last], batch=0)
 
 
 class Batches:
-    """Runs a plan over many samples.
+    """Runs requests: distributes their samples over executors and threads.
 
     Parameters
     ----------
-    samples : Samples
-        The way of one sample at a time.
+    samples : SampleExecutor
+        The executor for one sample at a time.
     make_lanes : callable
-        Makes the other way, for blocks of so many samples, when it is first needed.
-    choice : Choice
-        Which of them is taken.
+        Makes the executor over a given number of lanes, when it is first needed.
+    layout_plan : LayoutPlan
+        The layout of the Graph.
     threads : int
-        The most that may work.
+        The largest number of threads that may share a batch.
     calls_python : bool
-        Whether steps call Python: then one thread works alone.
+        Whether some step calls Python; all samples are then computed in the calling thread.
     """
 
     def __init__(
@@ -67,138 +68,145 @@ class Batches:
         self._samples = samples
         self._memory = samples.arena.memory
         self._make_lanes = make_lanes
-        self._lanes: dict[int, LaneExecutor] = {}
+        self._lane_executors: dict[int, LaneExecutor] = {}  # by their number of lanes
         self.layout_plan = layout_plan
         self.threads = 1 if calls_python else threads
         self._calls_python = calls_python
-        self._patience = {b: int(PATIENCE / self._time(b)) + 1 for b in (False, True)}
+        self._samples_between_signal_checks = {
+            backward: int(SIGNAL_CHECK_NANOSECONDS / self._time(backward)) + 1
+            for backward in (False, True)
+        }
 
     @property
     def nbytes(self) -> int:
-        """What a thread needs, whatever the number of samples."""
-        lanes = self._lanes_for(NEVER - 1, NEVER)
+        """The bytes of memory that each thread needs, whatever the number of samples."""
+        lanes = self._lane_executor_for(NEVER - 1, NEVER)
         return (lanes or self._samples).nbytes
 
     @property
     def table_bytes(self) -> tuple[int, int]:
-        """The tables of the steps, however many threads there are: one sample at a time, and side by side."""
-        lanes = self._lanes_for(NEVER - 1, NEVER)
+        """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
+        lanes = self._lane_executor_for(NEVER - 1, NEVER)
         return self._samples.table_bytes, lanes.table_bytes if lanes else 0
 
-    def is_short(self, request: Request) -> bool:
-        """Whether all samples are run in one stretch: by this thread alone, and before Ctrl-C is listened to."""
+    def is_uninterrupted(self, request: Request) -> bool:
+        """Returns whether no exception can end the run halfway: one thread computes, and checks for no signal."""
         count = request.feeds.size
-        short = not self._calls_python and count <= self._patience[request.backward]
-        return short and self._is_alone(request, min(request.batch or count, count))
+        if self._calls_python or count > self._samples_between_signal_checks[request.backward]:
+            return False
+        return self._uses_one_thread(request, min(request.batch or count, count))
 
-    def run(self, request: Request, update_steps: plan.Steps, before: Snapshot | None) -> bool:
-        """Runs all samples; the gradient sums are those of all of them, whichever thread had them.
+    def run(
+        self, request: Request, update_steps: plan.Steps, grads_before: Snapshot | None
+    ) -> bool:
+        """Runs all samples, and adds up their gradients, whatever the thread.
 
-        `before` holds the sums with which a batch began, for the case that an exception ends it. Returns whether all
-        samples have passed through the nodes' own arrays, which hold the last one.
+        `grads_before` holds the gradient sums with which a batch began, for the case that an exception ends it. Returns
+        whether all samples have passed through the nodes' own arrays, which then hold the last one.
         """
         count = request.feeds.size
-        together = min(request.batch or count, count)
-        alone = self._is_alone(request, together)
-        if alone and together < self.layout_plan.min_samples:
-            binding = self._samples.binding(request.target, request.feeds.leaves)
-            plan.run(self._prepare(request, (binding, binding), update_steps, before))
+        batch_size = min(request.batch or count, count)
+        one_thread = self._uses_one_thread(request, batch_size)
+        if one_thread and batch_size < self.layout_plan.min_samples:
+            binding = self._samples.binding(request.node, request.feeds.leaves)
+            plan.run(self._prepare(request, (binding, binding), update_steps, grads_before))
             return True
         if request.backward and not request.parameters_only:
-            request = request._replace(
-                parameters_only=True
-            )  # the gradients of leaves could not be seen
-        if alone:
-            plan.run(
-                self._prepare(request, self._bindings(request, together), update_steps, before)
-            )
+            # The gradients of leaves would not reach the nodes' own arrays.
+            request = request._replace(parameters_only=True)
+        if one_thread:
+            bindings = self._bindings(request, batch_size)
+            plan.run(self._prepare(request, bindings, update_steps, grads_before))
             return False
-        self._run_together(request, update_steps, together)
+        self._run_in_threads(request, update_steps, batch_size)
         return False
 
-    def _is_alone(self, request: Request, together: int) -> bool:
-        """Whether this thread works alone."""
-        return together == 1 or self._worth(request, together) == 1
+    def _uses_one_thread(self, request: Request, batch_size: int) -> bool:
+        """Returns whether the calling thread computes all samples."""
+        return batch_size == 1 or self._thread_count(request, batch_size) == 1
 
-    def _run_together(self, request: Request, update_steps: plan.Steps, together: int) -> None:
-        """In several threads, with an update after each batch."""
+    def _run_in_threads(self, request: Request, update_steps: plan.Steps, batch_size: int) -> None:
+        """Runs all samples in several threads, with an update after each batch."""
         count = request.feeds.size
-        for first in range(0, count, together):
-            self._share(request.part(first, min(first + together, count)))
+        for first in range(0, count, batch_size):
+            self._share_among_threads(request.part(first, min(first + batch_size, count)))
             if request.batch:
                 plan.apply_update(update_steps, self._memory, request.eta, True)
         if request.backward:
             self._memory.grads_are_zero = self._memory.grads_are_zero and request.batch > 0
 
-    def _share(self, request: Request) -> None:
-        """Samples without an update, by several threads, each with gradient sums of its own."""
+    def _share_among_threads(self, request: Request) -> None:
+        """Runs samples without an update in several threads, each of which has gradient sums of its own."""
         count = request.feeds.size
-        threads = self._worth(request, count)
+        threads = self._thread_count(request, count)
         runs = []
-        for thread, (first, last) in enumerate(pairwise(self._bounds(count, threads))):
+        for thread, (first, last) in enumerate(pairwise(self._share_bounds(count, threads))):
             part = request.part(first, last)
-            runs.append(
-                self._prepare(part, self._bindings(part, count, thread), NOTHING, first=thread == 0)
-            )
+            bindings = self._bindings(part, count, thread)
+            runs.append(self._prepare(part, bindings, NO_STEPS, first_thread=thread == 0))
         run_together(runs)
         if request.backward:
             self._samples.arena.accumulate_grads(threads)
 
-    def _worth(self, request: Request, count: int) -> int:
-        """How many threads so many samples are worth."""
+    def _thread_count(self, request: Request, count: int) -> int:
+        """Returns the number of threads for which `count` samples are work enough."""
         if self.threads == 1:
             return 1
-        lines = -(-count // self._line_for(count))
-        return max(1, min(self.threads, lines, int(count * self._time(request.backward) / SHARE)))
+        lines = -(-count // self._line_size(count))
+        shares = int(count * self._time(request.backward) / THREAD_NANOSECONDS)
+        return max(1, min(self.threads, lines, shares))
 
     def _time(self, backward: bool) -> float:
-        """Nanoseconds, about, of one sample."""
+        """Estimates the nanoseconds of one sample."""
         return 1 + self.layout_plan.cost * (3 if backward else 1)
 
-    def _bounds(self, count: int, threads: int) -> list[int]:
-        """Where the shares begin and end; whole lines as far as possible."""
-        line = self._line_for(count)
+    def _share_bounds(self, count: int, threads: int) -> list[int]:
+        """Returns where the shares of the threads begin and end, in whole lines as far as possible."""
+        line = self._line_size(count)
         lines = -(-count // line)
         return [min(lines * i // threads * line, count) for i in range(threads + 1)]
 
-    def _line_for(self, count: int) -> int:
-        """How many samples take no longer than one."""
+    def _line_size(self, count: int) -> int:
+        """Returns the number of samples that take no longer than one of them."""
         return self.layout_plan.lanes_per_line if count >= self.layout_plan.min_samples else 1
 
-    def _lanes_for(self, together: int, share: int) -> LaneExecutor | None:
-        """The way side by side, if so many samples take it; in blocks no wider than a share fills, or nearly so."""
-        if together < self.layout_plan.min_samples:
+    def _lane_executor_for(self, batch_size: int, share: int) -> LaneExecutor | None:
+        """Returns the executor over lanes for a thread's share of a batch; None for a batch with too few samples.
+
+        It has no more lanes than the share fills, rounded up to one, two or four lines.
+        """
+        if batch_size < self.layout_plan.min_samples:
             return None
-        width = self.layout_plan.lanes_per_line
-        while width < min(share, self.layout_plan.lanes):
-            width *= 2
-        lanes = self._lanes.get(width)
-        if lanes is None:
-            lanes = self._lanes[width] = self._make_lanes(width)
-        return lanes
+        lanes = self.layout_plan.lanes_per_line
+        while lanes < min(share, self.layout_plan.lanes):
+            lanes *= 2
+        executor = self._lane_executors.get(lanes)
+        if executor is None:
+            executor = self._lane_executors[lanes] = self._make_lanes(lanes)
+        return executor
 
     def _bindings(
-        self, request: Request, together: int, thread: int = 0
+        self, request: Request, batch_size: int, thread: int = 0
     ) -> tuple[plan.Binding, plan.Binding]:
-        """The routes of whole blocks and of what is left over, in the memory of a thread."""
+        """Returns the bindings for full lanes and for the samples that remain, in the memory of a thread."""
         leaves = request.feeds.leaves
-        lanes = self._lanes_for(together, min(together, request.feeds.size))
-        if lanes and not lanes.reaches(request.target):
+        lanes = self._lane_executor_for(batch_size, min(batch_size, request.feeds.size))
+        if lanes and not lanes.has_buffer_of(request.node):
             lanes = None
-        if lanes is None or not self._leaves_some(request, together, lanes.lanes):
-            only = (lanes or self._samples).binding(request.target, leaves, thread)
-            return only, only
+        if lanes is None or not self._has_remainder(request, batch_size, lanes.lanes):
+            binding = (lanes or self._samples).binding(request.node, leaves, thread)
+            return binding, binding
         return (
-            lanes.binding(request.target, leaves, thread),
-            self._samples.binding(request.target, leaves, thread),
+            lanes.binding(request.node, leaves, thread),
+            self._samples.binding(request.node, leaves, thread),
         )
 
-    def _leaves_some(self, request: Request, together: int, lanes: int) -> bool:
-        """Whether there are samples, before some update, that are too few to lie side by side."""
+    def _has_remainder(self, request: Request, batch_size: int, lanes: int) -> bool:
+        """Returns whether samples remain at the end of some batch that are too few for lanes."""
         min_samples = self.layout_plan.min_samples
         return (
-            0 < together % lanes < min_samples
-            or 0 < request.feeds.size % together % lanes < min_samples
+            0 < batch_size % lanes < min_samples
+            or 0 < request.feeds.size % batch_size % lanes < min_samples
         )
 
     def _prepare(
@@ -206,14 +214,23 @@ class Batches:
         request: Request,
         bindings: tuple[plan.Binding, plan.Binding],
         update_steps: plan.Steps,
-        before: Snapshot | None = None,
-        first: bool = True,
+        grads_before: Snapshot | None = None,
+        first_thread: bool = True,
     ) -> plan.Run:
-        """A run by the first thread, or by another one, whose gradient sums count as 0."""
-        _, feeds, out, backward, parameters_only, batch, eta = request
+        """Prepares the run of a request by the first thread, or by another one, whose gradient sums count as 0."""
         return plan.prepare(
-            *bindings, self.layout_plan.min_samples, update_steps, feeds.arrays, out, feeds.size,
-            self._patience[backward],
-            backward, parameters_only, not first or self._memory.grads_are_zero, batch, eta,
-            not self._calls_python, before,
-        )  # fmt: skip
+            *bindings,
+            min_samples=self.layout_plan.min_samples,
+            update_steps=update_steps,
+            arrays=request.feeds.arrays,
+            out=request.out,
+            samples=request.feeds.size,
+            patience=self._samples_between_signal_checks[request.backward],
+            backward=request.backward,
+            parameters_only=request.parameters_only,
+            grads_are_zero=not first_thread or self._memory.grads_are_zero,
+            batch=request.batch,
+            eta=request.eta,
+            overwrite=not self._calls_python,
+            snapshot=grads_before,
+        )

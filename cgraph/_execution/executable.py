@@ -1,4 +1,4 @@
-"""What a Graph is beneath its public methods: steps, their memory, and what its arrays hold."""
+"""Executable: a compiled graph, its steps and their memory, and the state of the arrays of its nodes."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 from cgraph import _kernels
 from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches, Request
-from cgraph._execution.executors import LaneExecutor, Lowered, SampleExecutor
-from cgraph._execution.feeds import Feed, Feeds, Kept, as_feeds, feed_specs
+from cgraph._execution.executors import LaneExecutor, SampleExecutor, SampleLowering
+from cgraph._execution.feeds import Feed, Feeds, RememberedFeed, as_feeds, feed_specs
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.buffers import mark_requires_grad, place_buffers, uses
@@ -26,14 +26,15 @@ from cgraph.node import Node
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
-# What node.grad reads. live: what the array holds; zero: zeros, whatever it holds; full, lean: what that pass computed;
-# none: nothing, since the samples of a batch do not pass through it; running: what the array holds at the moment, and
-# zeros if the call that is running does not come to its end.
+# The meaning of node.grad. live: the content of the array. zero: zeros, whatever the array holds. full and
+# parameters_only: the gradients that a backward pass of this sort has computed. none: reading it raises, since the
+# samples of a batch did not pass through the array. running: a call is running; the gradients count as zeros if it does
+# not come to its end.
 Gradients = Literal["live", "zero", "full", "parameters_only", "none", "running"]
 
 
-def alone(method: Method) -> Method:
-    """A method of a Graph that runs while no other one does, and after which arrays of the user's are up to date."""
+def exclusive(method: Method) -> Method:
+    """Decorates a method of a Graph: only one runs at a time, and exposed arrays are up to date after it."""
     name = f"Graph.{method.__name__}"
 
     @wraps(method)
@@ -46,18 +47,18 @@ def alone(method: Method) -> Method:
 
 
 class Executable:
-    """A program, compiled; the nodes know it as `_graph`.
+    """A compiled program, to which its nodes refer as `_graph`.
 
     Parameters
     ----------
     program : Program
-        The units.
-    full, lean : frozenset of Node
-        The leaves whose gradient full and lean passes compute.
+        The fused groups and their buffers.
+    full, parameters_only : frozenset of Node
+        The leaves whose gradient is computed by a full backward pass, and by one for the parameters only.
     layout : str
-        How the samples of a batch lie: see `Graph`.
+        The layout of the samples of a batch: see `Graph`.
     threads : int
-        The most that may share a batch.
+        The largest number of threads that may share a batch.
     """
 
     def __init__(
@@ -68,20 +69,20 @@ class Executable:
         layout: LayoutName,
         threads: int,
     ) -> None:
-        ends, dtype = program.outputs, program.outputs[0].dtype
+        outputs, dtype = program.outputs, program.outputs[0].dtype
         kernels = _kernels.build(dtype)
         mark_requires_grad(program, full, parameters_only)
         data = place_buffers(program, dtype)
         builder = Builder(kernels, dtype)
         inputs = uses(program)
-        steps = {u: builder.step(u, inputs[u]) for u in program.groups if u.kind is not Kind.LEAF}
+        steps = {g: builder.step(g, inputs[g]) for g in program.groups if g.kind is not Kind.LEAF}
         self._program = program
         self._dtype = dtype
         self._arena = Arena(program, builder, data)
         self._samples = SampleExecutor(program, self._arena, builder, data, steps)
-        self._whole = self._samples.whole()
-        self._calls_python = any(u.kind is Kind.PYTHON for u in program.groups)
-        lowered = Lowered(inputs, builder.parameters_offset)
+        self._all_steps = self._samples.all_steps()
+        self._calls_python = any(group.kind is Kind.PYTHON for group in program.groups)
+        lowered = SampleLowering(inputs, builder.parameters_offset)
         self._layout_plan = choose_layout(program, layout, self._calls_python)
         self._batches = Batches(
             self._samples,
@@ -91,31 +92,33 @@ class Executable:
             self._calls_python,
         )
         self._update_steps = plan.Steps(self._arena.update_steps())
-        self._is_loss = len(ends) == 1 and ends[0].size == 1
+        self._is_loss = len(outputs) == 1 and outputs[0].size == 1
         self._feed_specs = feed_specs(program.leaves)
-        self._last: Kept | None = None
+        self._last_feed: RememberedFeed | None = None
         self._stale = False
         self._gradients: Gradients = "live"
-        self._ready = False
-        self._grads_before: Snapshot | None = (
-            None  # the gradient sums with which the running batch began
-        )
-        self._has_computed = False  # since the last forward pass of the nodes
-        store(self._arena.move_in(self))
-        for node in ends:
+        self._backward_may_follow = False
+        # The gradient sums with which the running batch began.
+        self._grads_before: Snapshot | None = None
+        # Whether the graph has computed data since the last forward pass over the nodes.
+        self._has_computed = False
+        store(self._arena.adopt_nodes(self))
+        for node in outputs:
             node._component.root().compiled = True
 
     def _begin(self, method: str) -> None:
+        """Begins a call of a public method: refuses a stale Graph, and reads exposed arrays."""
         if self._stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self._arena.begin()
         if self._calls_python:
-            self._arena.materialise_grads()  # since an own node may look at the sums of others
+            # A Python node may read the gradient sums of other nodes.
+            self._arena.materialise_grads()
 
     def _complete(self) -> None:
-        """After each method, whatever has ended it; again, if a signal interrupts it."""
+        """Completes each public method, also after an exception; runs again if a signal interrupts it."""
         if self._grads_before is not None:
-            # Sums that count as 0 need not be put back; and what learns from them has ended what began with them.
+            # Gradient sums that count as 0 need no restoring; an update that has begun has used the sums up.
             if not (self._arena.grads_are_zero or self._arena.memory.updating):
                 self._arena.restore_grads(self._grads_before)
             self._grads_before = None
@@ -141,14 +144,17 @@ class Executable:
         batch: int | None = 0,
         eta: float = 0.0,
     ) -> Array:
-        """batch: samples to an update; 0 for none, None for all of them."""
+        """Runs forward and backward passes with updates, and returns the losses.
+
+        `batch` is the number of samples to an update; 0 for no update, None for one update after all samples.
+        """
         self._begin(method)
         if not self._is_loss:
             self._require_loss(method)
-        feeds = as_feeds(f"Graph.{method}", feed, self._feed_specs, self._is_live)
+        feeds = as_feeds(f"Graph.{method}", feed, self._feed_specs, self._may_write_to)
         losses = np.empty(feeds.size, self._dtype)
         if feeds.size == 0:
-            self._keep(feeds)
+            self._remember_feed(feeds)
             return losses
         if batch is None:
             batch = feeds.size
@@ -160,15 +166,16 @@ class Executable:
         return losses
 
     def _run(self, request: Request) -> None:
-        """All samples. The leaves hold the last one afterwards; the other nodes, if they have passed one by one.
+        """Runs all samples of a request.
 
-        An exception leaves the parameters as the last update of a whole batch has left them, and the gradient sums as
-        they were when the next batch began.
+        The leaves hold the last sample afterwards; so do the other nodes if the samples went one by one. An exception
+        leaves the parameters as they were after the last whole batch, and the gradient sums as they were when the next
+        batch began.
         """
         self._start("running")
-        self._keep(request.feeds)
+        self._remember_feed(request.feeds)
         if request.backward and not (
-            self._arena.memory.grads_are_zero or self._batches.is_short(request)
+            self._arena.memory.grads_are_zero or self._batches.is_uninterrupted(request)
         ):
             self._snapshot_grads()
         one_by_one = self._batches.run(request, self._update_steps, self._grads_before)
@@ -178,22 +185,22 @@ class Executable:
             self._gradients = "none"
 
     def _start(self, gradients: Gradients) -> None:
-        """Before data change: no backward pass may follow, here or of the nodes, until all have been computed."""
-        self._ready = False
+        """Notes, before data change, that no backward pass may follow until all nodes have been computed."""
+        self._backward_may_follow = False
         self._has_computed = True
         self._gradients = gradients
         for node in self._program.outputs:
             node._has_run = False
 
     def _snapshot_grads(self) -> None:
-        """Before gradients are added to sums that do not count as 0 by what an exception may end halfway."""
-        before = Snapshot()
-        before.add_array(self._arena.parameter_grads)
-        self._snapshot_python_grads(before)
-        self._grads_before = before
+        """Keeps the gradient sums before a call that adds to them and that an exception may end halfway."""
+        snapshot = Snapshot()
+        snapshot.add_array(self._arena.parameter_grads)
+        self._snapshot_python_grads(snapshot)
+        self._grads_before = snapshot
 
     def _snapshot_python_grads(self, snapshot: Snapshot) -> None:
-        """Keeps the gradient sums of nodes that are computed in Python, which may put another array in their place."""
+        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
         for group in self._program.groups:
             if group.kind is Kind.PYTHON:
                 (node,) = group.nodes
@@ -203,49 +210,49 @@ class Executable:
                     else:
                         snapshot.add_array(getattr(node, name))
 
-    def _keep(self, feeds: Feeds) -> None:
-        """Keeps for `sample` what the user has fed, not copies that were cast."""
-        self._last = feeds.leaves, feeds.given, feeds.size
+    def _remember_feed(self, feeds: Feeds) -> None:
+        """Keeps the objects that the user has fed for `sample`, not converted copies of them."""
+        self._last_feed = feeds.leaves, feeds.given, feeds.size
 
-    def _is_live(self, array: Array) -> bool:
-        """Whether a call may write to the memory of an array: that of the arena, or of parameters of own nodes."""
+    def _may_write_to(self, array: Array) -> bool:
+        """Returns whether a call may write to an array: to memory of the arena, or to parameters of Python nodes."""
         if self._arena.holds(array):
             return True
         if not self._calls_python:
             return False
-        own = [u.nodes[0] for u in self._program.groups if u.kind is Kind.PYTHON]
-        held = [getattr(node, name) for node in own for pair in node._parameters for name in pair]
+        nodes = [g.nodes[0] for g in self._program.groups if g.kind is Kind.PYTHON]
+        held = [getattr(node, name) for node in nodes for pair in node._parameters for name in pair]
         return any(np.may_share_memory(array, each) for each in held)
 
-    def _deliver(self, rows: Array, out: Array) -> None:
-        """Copies results that were computed aside into `out`; an array of a node then counts as written by the user."""
-        live = self._arena.holds(out)
-        if live:
-            self._give_way()
+    def _copy_to_out(self, rows: Array, out: Array) -> None:
+        """Copies results into `out`; where that is an array of a node, it counts as written by the user."""
+        is_node_array = self._arena.holds(out)
+        if is_node_array:
+            self._before_node_pass()
         out[...] = rows
-        if live:
+        if is_node_array:
             self._arena.begin()
 
-    def _has_run(self, target: Node | None = None) -> None:
-        """The nodes' own backward pass may follow, at all outputs, or at the one that alone was computed."""
+    def _has_run(self, computed: Node | None = None) -> None:
+        """Allows a backward pass over the nodes, from all outputs, or from the only one that was computed."""
         last = None
         for node in self._program.outputs:
-            node._has_run = target is None or node is target
+            node._has_run = computed is None or node is computed
             root = node._component.root()
             if root is not last and root.forward:
                 passes.waiting_forward.forget(root, self)
             last = root
 
     def _feed_leaves(self, feeds: Feeds, number: int) -> None:
-        """One sample into the nodes' own arrays."""
+        """Copies one sample into the nodes' own arrays."""
         feed_ports = self._samples.feed_ports(feeds.leaves)
         plan.feed(self._arena.memory, feed_ports, feeds.arrays, number)
 
-    def _show(self, feeds: Feeds, number: int) -> None:
-        """One sample in the nodes' own arrays, and its gradients."""
+    def _show_sample(self, feeds: Feeds, number: int) -> None:
+        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays."""
         self._start("live")
         self._feed_leaves(feeds, number)
-        plan.forward(self._whole, self._arena.memory)
+        plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
         self._has_run()
         if self._is_loss:
@@ -254,15 +261,15 @@ class Executable:
             self._gradients = "full"
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
-        """Runs a backward pass whose gradient sums are dropped."""
+        """Runs a backward pass whose gradient sums are discarded."""
         self._snapshot_python_grads(snapshot)
-        memory, _sums = self._arena.memory_aside()
-        plan.backward(self._whole, memory)
+        memory, _grads = self._arena.memory_with_discarded_grads()
+        plan.backward(self._all_steps, memory)
 
-    # What the nodes ask for
+    # Methods that the nodes and their passes call
 
     def _materialise_grad(self, node: Node) -> None:
-        """Before a node's gradient is read."""
+        """Brings the gradient of a node up to date before it is read, or refuses to show it."""
         if self._gradients == "zero":
             self._arena.grad[...] = 0
             self._gradients = "live"
@@ -271,7 +278,7 @@ class Executable:
                 f"{type(node).__name__}: grad is not kept for a batch; Graph.sample(i) computes that of one sample"
             )
         elif self._gradients in ("full", "parameters_only"):
-            requires_grad = self._program.where[node][0].requires_grad[
+            requires_grad = self._program.channel_of[node][0].requires_grad[
                 self._gradients == "parameters_only"
             ]
             if not requires_grad:
@@ -289,61 +296,61 @@ class Executable:
     def _refresh_parameters(self) -> None:
         self._arena.refresh_parameters()
 
-    def _hand_over(self) -> None:
-        """Before a node's own method runs within a pass: what it may read of others is up to date."""
+    def _before_python_node(self) -> None:
+        """Brings exposed arrays up to date before a method of a Python node runs, which may read them."""
         self._arena.finish()
 
-    def _take_back(self) -> None:
-        """Reads what a node's own method may have written into arrays of other nodes."""
+    def _after_python_node(self) -> None:
+        """Reads exposed arrays after a method of a Python node, which may have written into them."""
         self._arena.read_exposed()
 
-    def _give_way(self) -> None:
-        """Before a pass of the nodes themselves."""
+    def _before_node_pass(self) -> None:
+        """Brings all arrays of the nodes up to date before a pass over the nodes."""
         if self._gradients_are_zero():
             self._arena.grad[...] = 0
         self._gradients = "live"
-        self._ready = False
+        self._backward_may_follow = False
         self._arena.expose_parameters()
         self._arena.expose_grads()
 
-    def _follow(self) -> None:
-        """Before a node is computed in a forward pass of the nodes themselves."""
+    def _before_node_forward(self) -> None:
+        """Prepares for a forward pass over the nodes, before a node of this Graph is computed in it."""
         self._has_computed = False
-        self._give_way()
+        self._before_node_pass()
 
-    def _stand_aside(self) -> None:
-        """Before nodes compute their data outside of a pass."""
+    def _before_evaluate(self) -> None:
+        """Prepares for `evaluate`, which computes the data of nodes outside of any pass."""
         if self._arena.memory.busy:
             raise RuntimeError("evaluate: nodes must not belong to a Graph that is running")
-        self._ready = False
+        self._backward_may_follow = False
         self._arena.refresh_parameters()
 
     def _gradients_are_zero(self) -> bool:
-        """Whether gradients count as 0, whatever the arrays hold."""
+        """Returns whether the gradients count as 0, whatever the arrays hold."""
         return self._gradients in ("zero", "none")
 
     def _require_idle(self) -> None:
-        """Refuses to let the nodes go to a newer Graph in the middle of a call."""
+        """Refuses to hand the nodes over to a newer Graph in the middle of a call."""
         if self._arena.memory.busy:
             raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
 
-    def _loosen(self) -> None:
-        """Before the nodes are cut: from now on they do not keep this Graph alive, and outlive it."""
+    def _release_nodes(self) -> None:
+        """Lets the nodes outlive this Graph, before they are cut off from each other; they keep it alive no longer."""
         owned = [node for node in self._program.order if node._graph is self]
-        # Both stay lent, so that the nodes' own arrays are up to date whenever this Graph ends.
+        # Exposed arrays stay up to date, at whatever moment this Graph is deleted.
         self._arena.expose_parameters()
         self._arena.expose_grads()
         grad, nodes = self._arena.grad, weakref.WeakSet(owned)
 
-        def forget(gone: object) -> None:
+        def forget(dead_proxy: object) -> None:
             grad[...] = 0
             for node in nodes:
-                if node._graph is gone:
+                if node._graph is dead_proxy:
                     node._graph = None
 
-        known = weakref.proxy(self, forget)
-        store([(("_graph",), [(node, known) for node in owned])])
+        proxy = weakref.proxy(self, forget)
+        store([(("_graph",), [(node, proxy) for node in owned])])
 
-    def _itself(self) -> Executable:
+    def _strong_reference(self) -> Executable:
         """Returns this Graph, where the caller may have a weak proxy of it."""
         return self

@@ -1,4 +1,4 @@
-"""Two ways for samples through a Graph: one at a time, or many side by side; their steps and their memory."""
+"""The two executors of a Graph, for one sample at a time and for many side by side: their steps and their memory."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cgraph._kernels import Build
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import Port, RowPort, Step
 from cgraph._lowering.buffers import Allocator, Use
-from cgraph._lowering.fusion import rectifiers
+from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.program import FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import Builder
 from cgraph._validation import Array
 from cgraph.node import Node
 
-MOST_PARTS = 16  # of a graph that are remembered, for one node each
+MAX_REMEMBERED = 16  # nodes whose steps are remembered
 
-# Steps, and where they leave what was asked for.
-Part = tuple[plan.Steps, Port]
+# The steps that compute a node, and the port from which its data are fetched.
+StepsToNode = tuple[plan.Steps, Port]
 
 
 class Executor(ABC):
@@ -32,9 +32,9 @@ class Executor(ABC):
     Parameters
     ----------
     lanes : int
-        How many samples lie side by side.
-    data, scratch : Region
-        What a thread needs.
+        The number of samples that lie side by side.
+    data, scratch : Allocator
+        The regions of memory that each thread needs.
     """
 
     def __init__(
@@ -45,66 +45,67 @@ class Executor(ABC):
         self.arena = arena
         self.steps: dict[FusedGroup, Step] = {}
         self.allocators = data, data, scratch
-        self._parts: dict[Node | None, Part] = {}
+        self._steps_to_node: dict[Node | None, StepsToNode] = {}
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, plan.Memory] = {}
-        self._arrays: list[Array] = []  # which the memories know by their addresses alone
-        # What each thread's route was asked for last, and was.
-        self._latest: dict[int, tuple[Node | None, Collection[Node], plan.Binding]] = {}
+        self._arrays: list[Array] = []  # kept alive here, since a memory has only their addresses
+        # For each thread its last binding, with the node and the leaves that it was made for.
+        self._last_bindings: dict[int, tuple[Node | None, Collection[Node], plan.Binding]] = {}
 
-    def binding(self, target: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Binding:
-        """From the fed leaves to a node, or to the loss, in the memory of a thread."""
-        latest = self._latest.get(thread)
-        if latest and latest[0] is target and latest[1] == fed:
-            return latest[2]
-        steps, fetch_port = self._parts.get(target) or self._find(target)
+    def binding(self, node: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Binding:
+        """Returns the binding that computes a node, or the loss (None), from the fed leaves."""
+        last = self._last_bindings.get(thread)
+        if last and last[0] is node and last[1] == fed:
+            return last[2]
+        steps, fetch_port = self._steps_to_node.get(node) or self._find_steps_to(node)
         memory = self._memories.get(thread) or self._add_memory(thread)
-        kept = [] if memory is self.arena.memory else self._kept(fed)
-        ports = self.feed_ports(fed), fetch_port, kept
+        unfed = [] if memory is self.arena.memory else self._unfed_leaves(fed)
+        ports = self.feed_ports(fed), fetch_port, unfed
         binding = plan.Binding(steps, memory, self.lanes, *ports, self.arena.memory)
-        self._latest[thread] = target, fed, binding
+        self._last_bindings[thread] = node, fed, binding
         return binding
 
     def feed_ports(self, leaves: Iterable[Node]) -> list[Port]:
-        """Where the data of leaves lie."""
+        """Returns the ports through which leaves are fed."""
         return [self._ports.get(leaf) or self._feed_port(leaf) for leaf in leaves]
 
     @property
     def nbytes(self) -> int:
-        """What the memory of one more thread takes."""
+        """The bytes of the memory that one more thread needs."""
         return (
             sum(allocator.size for allocator in self.allocators) * self.allocators[0].dtype.itemsize
         )
 
     @property
     def table_bytes(self) -> int:
-        """What the tables of the steps take, which all threads read."""
+        """The bytes of the tables of the steps, which all threads share."""
         return sum(step.table_bytes for step in distinct(self.steps.values()))
 
-    def _find(self, target: Node | None) -> Part:
-        if len(self._parts) == MOST_PARTS:
-            self._parts.clear()
-        if target is None:
+    def _find_steps_to(self, node: Node | None) -> StepsToNode:
+        """Finds and remembers the steps that compute a node; for the loss (None), all steps and the seed step."""
+        if len(self._steps_to_node) == MAX_REMEMBERED:
+            self._steps_to_node.clear()
+        if node is None:
             steps = [*distinct(self.steps.values()), self._seed()]
             port = self._port(self.program.outputs[0])
         else:
-            above = self.program.groups_above(self.program.where[target][0])
-            steps = distinct(self.steps[group] for group in above if group in self.steps)
-            port = self._fetch_port(target, steps)
-        part = self._parts[target] = plan.Steps(steps), port
-        return part
+            groups = self.program.groups_above(self.program.channel_of[node][0])
+            steps = distinct(self.steps[group] for group in groups if group in self.steps)
+            port = self._fetch_port(node, steps)
+        found = self._steps_to_node[node] = plan.Steps(steps), port
+        return found
 
     def _feed_port(self, leaf: Node) -> Port:
         port = self._ports[leaf] = self._port(leaf)
         return port
 
-    def _kept(self, fed: Collection[Node]) -> list[tuple[Port, int]]:
-        """The leaves that are not fed: their data are those of the graph's nodes."""
-        where, item, known = self.program.where, self.arena.data.itemsize, set(fed)
+    def _unfed_leaves(self, fed: Collection[Node]) -> list[tuple[Port, int]]:
+        """Returns, for each leaf that is not fed, its port and the offset in bytes of its data in the arena."""
+        channel_of, item, fed = self.program.channel_of, self.arena.data.itemsize, set(fed)
         return [
-            (self._ports.get(leaf) or self._feed_port(leaf), where[leaf][0].offset * item)
+            (self._ports.get(leaf) or self._feed_port(leaf), channel_of[leaf][0].offset * item)
             for leaf in self.program.leaves
-            if leaf not in known
+            if leaf not in fed
         ]
 
     def _add_memory(self, thread: int) -> plan.Memory:
@@ -115,19 +116,19 @@ class Executor(ABC):
 
     @abstractmethod
     def _seed(self) -> Step:
-        """The last step, with which a backward pass begins."""
+        """Returns the step with which a backward pass begins."""
 
     @abstractmethod
     def _port(self, node: Node) -> Port:
-        """Where the data of a node lie that is alone in its block."""
+        """Returns the port of a node that is alone in its buffer."""
 
     @abstractmethod
     def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
-        """Where the data of any node lie, perhaps after one more step."""
+        """Returns the port of any node; appends a step to `steps` where the data must be packed first."""
 
 
 class SampleExecutor(Executor):
-    """One sample at a time; the first thread works where the nodes' own arrays lie."""
+    """Computes one sample at a time; the first thread does so in the nodes' own arrays."""
 
     def __init__(
         self,
@@ -141,73 +142,74 @@ class SampleExecutor(Executor):
         self.steps = steps
         self._memories[0] = arena.memory
 
-    def whole(self) -> plan.Steps:
-        """All steps."""
-        return self._find(None)[0]
+    def all_steps(self) -> plan.Steps:
+        """Returns all steps and the seed step."""
+        return self._find_steps_to(None)[0]
 
     def _seed(self) -> Step:
         return self.arena.seed_step()
 
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
-        return RowPort(self.program.where[node][0].offset * item, node.size * item)
+        return RowPort(self.program.channel_of[node][0].offset * item, node.size * item)
 
     def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
-        buffer, channel = self.program.where[node]
+        buffer, channel = self.program.channel_of[node]
         if buffer.pitch == 1:
             return self._port(node)
-        steps.append(self.arena.packing(buffer, channel))
-        return RowPort(self.arena.transfer * node.dtype.itemsize, node.size * node.dtype.itemsize)
+        steps.append(self.arena.packing_step(buffer, channel))
+        item = node.dtype.itemsize
+        return RowPort(self.arena.packed_channel_offset * item, node.size * item)
 
 
 class LaneExecutor(Executor):
-    """Many samples side by side."""
+    """Computes many samples side by side, in lanes."""
 
     def __init__(
-        self, samples: SampleExecutor, kernels: Build, layout: Lowered, lanes: int
+        self, samples: SampleExecutor, kernels: Build, lowered: SampleLowering, lanes: int
     ) -> None:
         program, arena = samples.program, samples.arena
-        builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, layout.parameters_offset)
+        builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, lowered.parameters_offset)
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
-        relus = rectifiers(program, program.groups)
-        self._folded = {relu.buffer for relu in relus.values()}
+        relus = foldable_relus(program, program.groups)
+        self._folded_buffers = {relu.buffer for relu in relus.values()}
         for group in program.groups:
-            if group.buffer not in self._folded:
-                builder.place(group.buffer)
+            if group.buffer not in self._folded_buffers:
+                builder.allocate(group.buffer)
         for group in program.groups:
             if group in relus:
-                self.steps[group] = builder.rectified(group, layout.uses[relus[group]][0])
-            elif group.kind is not Kind.LEAF and group.buffer not in self._folded:
-                self.steps[group] = builder.step(group, layout.uses[group])
+                self.steps[group] = builder.rectified(group, lowered.uses[relus[group]][0])
+            elif group.kind is not Kind.LEAF and group.buffer not in self._folded_buffers:
+                self.steps[group] = builder.step(group, lowered.uses[group])
 
-    def reaches(self, target: Node | None) -> bool:
-        """Whether the data of a node lie side by side: all but those of ReLUs that go with a pooling."""
-        return target is None or self.program.where[target][0] not in self._folded
+    def has_buffer_of(self, node: Node | None) -> bool:
+        """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
+        return node is None or self.program.channel_of[node][0] not in self._folded_buffers
 
     def _seed(self) -> Step:
-        at, size = self._builder.offsets, self.lanes
-        cleared = [(at[b], b.size * size) for b in at if b.cleared]
-        loss = at[self.program.where[self.program.outputs[0]][0]]
-        rows = np.array(cleared, np.intp).reshape(-1, 2)
-        return self._builder.kernels.elementwise.SeedStep(loss, rows, size)
+        offsets, lanes = self._builder.offsets, self.lanes
+        zeroed_first = [(offsets[b], b.size * lanes) for b in offsets if b.zeroed_first]
+        loss = offsets[self.program.channel_of[self.program.outputs[0]][0]]
+        rows = np.array(zeroed_first, np.intp).reshape(-1, 2)
+        return self._builder.kernels.elementwise.SeedStep(loss, rows, lanes)
 
     def _port(self, node: Node) -> Port:
-        buffer, channel = self.program.where[node]
-        at = self._builder.operand(Use(buffer, channel, False)).offset
-        return self._builder.kernels.lanes_ports.LanePort(at, node.size, self.lanes)
+        buffer, channel = self.program.channel_of[node]
+        offset = self._builder.operand(Use(buffer, channel, False)).offset
+        return self._builder.kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
 
     def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
         return self._port(node)
 
 
-class Lowered(NamedTuple):
-    """What steps over lanes share with those of one sample."""
+class SampleLowering(NamedTuple):
+    """The results of lowering to steps for one sample that the steps over lanes share."""
 
     uses: dict[FusedGroup, list[Use]]
     parameters_offset: dict[FusedGroup, int]
 
 
 def distinct(steps: Iterable[Step]) -> list[Step]:
-    """Each step once, in order."""
+    """Returns each step once, in order; a step may compute several fused groups."""
     return list(dict.fromkeys(steps))

@@ -1,4 +1,4 @@
-"""What a Graph is fed: leaves with arrays of samples, checked."""
+"""The feed of a Graph, leaves with arrays of samples: its checks and its conversion."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Feed = Mapping[Node, npt.ArrayLike]
 
 
 class Feeds(NamedTuple):
-    """What came: for each leaf an array of samples, one contiguous row each; how many; and the user's own objects."""
+    """A feed that has been checked: for each leaf an array with a contiguous row for each sample."""
 
     leaves: list[Node]
     arrays: list[Array]
-    size: int
-    given: Sequence[object] = ()
+    size: int  # the number of samples
+    given: Sequence[object] = ()  # the objects that the user has fed, before any conversion
 
 
-# For each leaf its dtype, and what a sample of it may look like.
+# For each leaf its dtype, and the shapes that a sample of it may have.
 FeedSpecs = Mapping[Node, tuple[DType, tuple[tuple[int, ...], ...]]]
 
 
@@ -35,8 +35,10 @@ def feed_specs(leaves: Iterable[Node]) -> FeedSpecs:
     return {x: (x.dtype, ((x.size,), (x.height, x.width))) for x in leaves}
 
 
-def as_feeds(owner: str, feed: Feed, specs: FeedSpecs, is_live: Callable[[Array], bool]) -> Feeds:
-    """The samples of each fed leaf; an array to whose memory a call may write, for which is_live asks, is copied."""
+def as_feeds(
+    owner: str, feed: Feed, specs: FeedSpecs, may_write_to: Callable[[Array], bool]
+) -> Feeds:
+    """Checks and converts a feed; copies an array where `may_write_to` says that the call may write to its memory."""
     if type(feed) is not dict and not isinstance(feed, Mapping):
         raise TypeError(f"{owner}: feed must map leaves to arrays, got {describe(feed)}")
     arrays = []
@@ -59,7 +61,7 @@ def as_feeds(owner: str, feed: Feed, specs: FeedSpecs, is_live: Callable[[Array]
             )
         if not fits:
             array = np.require(array, dtype, ("C", "A"))
-        arrays.append(array.copy() if is_live(array) else array)
+        arrays.append(array.copy() if may_write_to(array) else array)
         counts.add(shape[0])
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
@@ -70,13 +72,16 @@ def as_feeds(owner: str, feed: Feed, specs: FeedSpecs, is_live: Callable[[Array]
     return Feeds(list(feed), arrays, counts.pop(), list(feed.values()))
 
 
-# What is kept of a call: the leaves that were fed, the user's own objects, the number of samples.
-Kept = tuple[Sequence[Node], Sequence[object], int]
+# The feed of the last call: the leaves, the objects that the user has fed, the number of samples.
+RememberedFeed = tuple[Sequence[Node], Sequence[object], int]
 
 
-def one_sample(owner: str, kept: Kept, number: int, specs: FeedSpecs) -> Feeds:
-    """Copies of one row of each object; of one that is neither an array nor a list, all rows are converted anew."""
-    leaves, given, _ = kept
+def one_sample(owner: str, last: RememberedFeed, number: int, specs: FeedSpecs) -> Feeds:
+    """Copies one sample out of the feed of the last call.
+
+    An object that is neither an array nor a list or tuple is converted as a whole for that.
+    """
+    leaves, given, _ = last
     arrays = []
     for leaf, value in zip(leaves, given, strict=True):
         dtype, shapes = specs[leaf]

@@ -1,7 +1,7 @@
-"""How many processors the operating system and the environment leave to this process, beside its affinity.
+"""Limits on the number of processors of this process beside its affinity: the CPU quota and OMP_NUM_THREADS.
 
-A container with half a processor still sees all of them; more threads than its quota only make it wait for the next
-period. Nothing here raises: what is not there, or not understood, limits nothing.
+A container with half a processor still sees all processors of the machine; threads beyond its quota only make it wait
+for the next period. No function here raises: a limit that is missing, or cannot be parsed, counts as none.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 
 
 def openmp_threads() -> float:
-    """The number in OMP_NUM_THREADS, the first one of a list such as 4,2; inf without it.
+    """Returns the number in OMP_NUM_THREADS, the first one of a list such as 4,2; inf without one.
 
-    joblib, loky and dask set it in their workers, together with the variables of single libraries. Those are not read:
-    who sets OPENBLAS_NUM_THREADS alone speaks of OpenBLAS.
+    joblib, loky and dask set it in their workers, together with the variables of single libraries. Those are not read,
+    since OPENBLAS_NUM_THREADS, for example, limits OpenBLAS alone.
     """
     text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if text.isascii() and text.isdigit() and len(text) < 10 and int(text) > 0:
@@ -27,36 +27,36 @@ def openmp_threads() -> float:
 
 @cache
 def cpu_quota(root: Path = Path("/")) -> float:
-    """The processors that the control groups of this process leave it, rounded up; inf without a quota.
+    """Returns the processors that the control groups of this process allow, rounded up; inf without a quota.
 
     Parameters
     ----------
     root : pathlib.Path
-        The folder in which `proc` and `sys` are looked for.
+        The folder that contains `proc` and `sys`.
     """
-    shares = [share for folder in _folders(root) for share in _shares(folder)]
-    return max(1, math.ceil(min(shares))) if shares else math.inf
+    quotas = [quota for folder in _folders(root) for quota in _quotas(folder)]
+    return max(1, math.ceil(min(quotas))) if quotas else math.inf
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """The control groups whose quota counts: that of the process and those above it, as far as they are mounted."""
+    """Yields the folders of the control groups of this process: its own group and those above it, where mounted."""
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, path = [*line.split(":", 2), "", ""][:3]
         if number != "0" and "cpu" not in controllers.split(","):
             continue
-        for controller, top, place in mounts:
+        for controller, top, mount_point in mounts:
             if controller == ("cgroup2" if number == "0" else "cpu"):
                 below = PurePosixPath(path)
-                # Where the mount shows another part of the tree, a container's, its top is the process's own group.
+                # In a container the mount may show another part of the tree, whose top is then the process's group.
                 inside = below.relative_to(top) if below.is_relative_to(top) else PurePosixPath()
-                folder = root / place.lstrip("/") / inside
+                folder = root / mount_point.lstrip("/") / inside
                 yield folder
                 yield from folder.parents[: len(inside.parts)]
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str]]:
-    """Where control groups are mounted: "cgroup2" or "cpu", the group that is shown there, and the folder."""
+    """Yields the mounts of control groups: "cgroup2" or "cpu", the group at the top of the mount, and the folder."""
     for line in _lines(root / "proc/self/mountinfo"):
         mount, _, kind = line.partition(" - ")
         fields, words = mount.split(), kind.split()
@@ -68,8 +68,8 @@ def _mounts(root: Path) -> Iterator[tuple[str, str, str]]:
             yield "cpu", fields[3], fields[4]
 
 
-def _shares(folder: Path) -> Iterator[float]:
-    """The quota of one group in processors, in the words of version 2 and of version 1; none where there is none."""
+def _quotas(folder: Path) -> Iterator[float]:
+    """Yields the quota of one control group in processors, if it has one, from the files of version 2 or 1."""
     for words in (
         _words(folder / "cpu.max"),
         [*_words(folder / "cpu.cfs_quota_us"), *_words(folder / "cpu.cfs_period_us")],

@@ -1,4 +1,4 @@
-"""The table of a Graph's steps."""
+"""The table of the steps of a Graph, which `Graph.summary` prints."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ HEADER = ("step", "computes", "shape", "reads", "parameters", "multiply-adds", "
 
 
 def summary(program: Program, nbytes: int, batches: Batches) -> str:
-    """A line for each step, one for the whole, and one for batches."""
+    """Returns the table: a line for each step, one for the whole Graph, and one for batches."""
     groups = [group for group in program.groups if group.kind is not Kind.LEAF]
-    learnt = [sum(node._parameter_count() for node in group.nodes) for group in groups]
+    parameters = [sum(node._parameter_count() for node in group.nodes) for group in groups]
     rows: list[tuple[str, ...]] = [HEADER]
     layout = "lanes" if batches.layout_plan.lanes > 1 else "samples"
     rows += [
-        (*_row(i, u, n), layout) for i, (u, n) in enumerate(zip(groups, learnt, strict=True), 1)
+        (*_step_row(number, group, count), layout)
+        for number, (group, count) in enumerate(zip(groups, parameters, strict=True), 1)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
@@ -29,26 +30,26 @@ def summary(program: Program, nbytes: int, batches: Batches) -> str:
     nbytes += batches.table_bytes[0]
     lines.append(
         f"{len(groups)} steps for {len(program.order)} nodes, "
-        f"{sum(learnt):,} parameters, {nbytes:,} bytes, "
+        f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds"
     )
-    lines.append(_batches(batches))
+    lines.append(_batches_line(batches))
     return "\n".join(lines)
 
 
-def _batches(batches: Batches) -> str:
-    """What becomes of batches."""
+def _batches_line(batches: Batches) -> str:
+    """Returns the line about batches: their layout, and the memory of a thread."""
     layout_plan = batches.layout_plan
-    executor = "one sample at a time"
+    samples = "one sample at a time"
     if layout_plan.lanes > 1:
-        executor = f"up to {layout_plan.lanes} samples at a time"
+        samples = f"up to {layout_plan.lanes} samples at a time"
         if layout_plan.min_samples > 1:
-            executor += f", from {layout_plan.min_samples} samples on"
+            samples += f", from {layout_plan.min_samples} samples on"
     tables = f", {batches.table_bytes[1]:,} for all" if layout_plan.lanes > 1 else ""
-    return f"batches: {executor}; {batches.nbytes:,} bytes for each thread{tables}"
+    return f"batches: {samples}; {batches.nbytes:,} bytes for each thread{tables}"
 
 
-def _row(number: int, group: FusedGroup, learnt: int) -> tuple[str, ...]:
+def _step_row(number: int, group: FusedGroup, parameters: int) -> tuple[str, ...]:
     node = group.nodes[0]
     count = len(group.nodes)
     name = type(node).__name__
@@ -57,6 +58,6 @@ def _row(number: int, group: FusedGroup, learnt: int) -> tuple[str, ...]:
         f"{count} × {name}" if count > 1 else name,
         f"{node.height} × {node.width}",
         f"{len(group.inputs)} nodes" if len(group.inputs) != 1 else "1 node",
-        f"{learnt:,}",
+        f"{parameters:,}",
         f"{multiply_adds(group):,}",
     )

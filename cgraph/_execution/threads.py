@@ -1,6 +1,6 @@
-"""The number of threads that may share a batch; and that a forked child starts its own.
+"""The number of threads that may share a batch, and a new thread pool for a forked child.
 
-`_kernels/runtime/thread_pool.pyx` has the threads themselves.
+The threads themselves are in `_kernels/runtime/thread_pool.pyx`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cgraph._kernels.runtime import plan, thread_pool
 
 
 def _renew() -> None:
-    """In a child process, which has none of its parent's threads."""
+    """Resets thread pool and plan in a forked child, which has none of the threads of its parent."""
     thread_pool.renew()
     plan.renew()
 
@@ -22,19 +22,19 @@ if hasattr(os, "register_at_fork"):
 
 
 def usable_cores() -> int:
-    """The cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def default_threads() -> int:
-    """CGRAPH_NUM_THREADS, or the cores that this process may use, within its CPU quota and OMP_NUM_THREADS.
+    """Returns CGRAPH_NUM_THREADS, or the least of the usable cores, the CPU quota and OMP_NUM_THREADS.
 
     Raises
     ------
     ValueError
-        The environment variable is not an integer of at least 1.
+        CGRAPH_NUM_THREADS is not an integer of at least 1.
     """
     given = os.environ.get("CGRAPH_NUM_THREADS")
     if not given:

@@ -1,10 +1,10 @@
 """The compiled kernels, and the choice of their build for this CPU.
 
 Each family of kernels is compiled once per dtype and instruction set, as module
-`builds.<family>_<dtype>_<instruction set>`. A family has the name of its file; in front of those of `channels` and
-`lanes` stands the folder's.
-A module is loaded when a node of its dtype is first constructed. The environment variable CGRAPH_SIMD names the
-instruction set to use; without it, the best that this CPU runs is used.
+`builds.<family>_<dtype>_<instruction set>`. The name of a family is that of its file, for files in `channels` and
+`lanes` with the name of the folder before it (`lanes_layer`). A module is loaded when a node of its dtype is first
+constructed. The environment variable CGRAPH_SIMD names the instruction set to use; without it, the best one that this
+CPU runs is used.
 """
 
 import os
@@ -42,7 +42,7 @@ class Build(NamedTuple):
 
 
 def available() -> tuple[str, ...]:
-    """The instruction sets that were built and that this CPU runs, the best last."""
+    """The instruction sets for which kernels were built, and which this CPU runs; the best one is the last."""
     runnable = {"baseline": True, "avx2": has_avx2()}
     return tuple(
         name
@@ -52,7 +52,7 @@ def available() -> tuple[str, ...]:
 
 
 def select(simd: str) -> str:
-    """Uses an instruction set for all nodes constructed from now on; returns the one used before."""
+    """Uses an instruction set for all nodes that are constructed from now on, and returns the one used before."""
     global _selected
     if simd not in available():
         raise ValueError(
@@ -64,7 +64,7 @@ def select(simd: str) -> str:
 
 
 def show_config() -> None:
-    """Prints which builds of the kernels there are and which one is used.
+    """Prints the builds of the kernels that this CPU runs, and the one in use.
 
     Examples
     --------
@@ -99,7 +99,7 @@ _local = threading.local()
 
 
 def scratch(dtype: np.dtype[np.floating], size: int) -> npt.NDArray[np.floating]:
-    """A buffer of at least `size` elements that is this thread's until its next call; undefined content."""
+    """A buffer of at least `size` elements, of undefined content, for this thread until its next call."""
     buffers = _local.__dict__
     buffer = buffers.get(dtype.char)
     if buffer is None or buffer.size < size:
@@ -107,9 +107,9 @@ def scratch(dtype: np.dtype[np.floating], size: int) -> npt.NDArray[np.floating]
     return buffer
 
 
-# The builds in use, by the character of their dtype, which is quicker to ask for than its name.
+# The builds in use, by the character of their dtype, which NumPy returns faster than the name.
 _builds: dict[str, Build] = {}
-if not available():  # an application was frozen without the kernels
+if not available():  # as in an application that was frozen without the kernels
     missing = f"{__name__}.builds.affine_float64_baseline"
     raise explained(ModuleNotFoundError(name=missing))
 _selected = available()[-1]

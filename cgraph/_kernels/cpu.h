@@ -16,7 +16,7 @@ static int cpu_has_avx2(void) {
     __cpuid(leaf, 0);
     if (leaf[0] < 7) return 0;
     __cpuid(leaf, 1);
-    /* FMA, OSXSAVE, AVX; then: the operating system saves the wide registers */
+    /* CPUID must report FMA, OSXSAVE and AVX; XGETBV, that the operating system saves the 256-bit registers. */
     if ((leaf[2] & 0x18001000) != 0x18001000 || (_xgetbv(0) & 6) != 6) return 0;
     __cpuidex(leaf, 7, 0);
     return (leaf[1] >> 5) & 1;

@@ -1,4 +1,4 @@
-"""What this CPU can do."""
+"""The instruction sets that this CPU can run."""
 
 cdef extern from "cpu.h":
     int cpu_has_avx2()

@@ -1,4 +1,4 @@
-"""The words for an import that fails because a compiled module is missing."""
+"""The error message of an import that fails because a compiled module is missing."""
 
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -8,7 +8,7 @@ _KERNELS = Path(__file__).parent
 
 
 def explained(error: ModuleNotFoundError) -> ImportError:
-    """The error to raise instead: it names the module, and what to do about it."""
+    """Returns the error to raise instead, which names the missing module and the remedy."""
     if _is_compiled(_KERNELS / "builds") or getattr(sys, "frozen", False):
         remedy = (
             "install cgraph anew; a frozen application must bring all of cgraph._kernels "
@@ -23,7 +23,7 @@ def explained(error: ModuleNotFoundError) -> ImportError:
 
 
 def _is_compiled(folder: Path) -> bool:
-    """Whether a folder has a module that was compiled for this Python."""
+    """Whether a folder holds a module that was compiled for this Python."""
     return any(
         f".{path.name.partition('.')[2]}" in EXTENSION_SUFFIXES for path in folder.glob("*.*")
     )

@@ -1,4 +1,4 @@
-"""What each kernel family offers: the same for every dtype and instruction set, so it is stated once, here."""
+"""The functions and steps of each family of kernels, alike in the builds for all dtypes and instruction sets."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -13,7 +13,8 @@ Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
 Offsets = npt.NDArray[np.intp]
 Connected = npt.NDArray[np.uint8]
-# Offset, distance of elements, whether to add to the gradient, whether it is wanted: always, in lean passes.
+# The fields of _lowering.buffers.Operand: offset; stride; accumulate, whether to add to the gradient; requires_grad,
+# whether the gradient is computed: in a full pass, and in a pass for parameters only.
 Operand = tuple[int, int, bool, bool, bool]
 
 
@@ -129,7 +130,7 @@ class LanesLayer(Protocol):
 
 
 class LanesPorts(Protocol):
-    def LanePort(self, at: int, size: int, lanes: int) -> Port: ...
+    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
 
 
 class LanesReduction(Protocol):

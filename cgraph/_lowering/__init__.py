@@ -1,1 +1,1 @@
-"""From nodes to steps, without running anything: fusion, memory plan, choice of a layout."""
+"""Lowering: from nodes to steps, without running any. Fusion, memory plan, choice of a layout."""

@@ -1,4 +1,4 @@
-"""Where everything that a Graph computes lies, and who writes a gradient first."""
+"""The memory plan: offsets of buffers and operands, which gradients are computed, which step writes one first."""
 
 from __future__ import annotations
 
@@ -14,39 +14,40 @@ LINE_BYTES = 64  # a cache line
 
 
 class Operand(NamedTuple):
-    """What a compiled step knows of one input or of its output; offsets and distances in elements."""
+    """One input or the output of a compiled step; offset and stride are in elements."""
 
     offset: int
     stride: int
-    accumulate: bool
-    requires_grad: bool
-    requires_grad_parameters_only: bool
+    accumulate: bool  # whether the step adds to the gradient, which another step has written before
+    requires_grad: bool  # in a full backward pass
+    requires_grad_parameters_only: bool  # in a backward pass for the parameters only
 
 
 class Allocator:
-    """A part of the arena that grows while places in it are given away; its size and offsets are in elements."""
+    """Assigns offsets in one region of the arena, whose size grows with each allocation; all counts are in elements."""
 
     def __init__(self, dtype: DType) -> None:
         self.dtype = dtype
         self.size = 0
 
     def allocate(self, count: int, alignment: int = LINE_BYTES) -> int:
-        """The offset of `count` elements that nobody else has."""
-        unit = alignment // self.dtype.itemsize
-        at = -(-self.size // unit) * unit
-        self.size = at + count
-        return at
+        """Returns the offset of `count` elements that no other allocation overlaps; `alignment` is in bytes."""
+        multiple = alignment // self.dtype.itemsize
+        offset = -(-self.size // multiple) * multiple
+        self.size = offset + count
+        return offset
 
     def padded(self) -> int:
-        """Its size in whole cache lines, where another allocator follows."""
+        """Returns the size of the region in whole cache lines, behind which another region may follow."""
         line = LINE_BYTES // self.dtype.itemsize
         return -(-self.size // line) * line
 
     def zeros(self) -> Array:
-        """Zeros, beginning at a cache line. No kernel may touch what lies before or behind them.
+        """Returns an array of zeros for the region, which begins at a cache line.
 
-        A tile that reads or writes beyond its rows does so within the region, where scratch and buffers have room.
-        tests/support/guard_pages.py replaces this method, so that an access outside ends the process.
+        No kernel may touch memory before or behind the array. A tile that reads or writes beyond its rows stays within
+        it, where scratch and buffers have room. tests/support/guard_pages.py replaces this method, so that an access
+        outside ends the process.
         """
         memory = np.zeros(self.size + LINE_BYTES // self.dtype.itemsize, self.dtype)
         address = memory.__array_interface__["data"][0]
@@ -55,12 +56,12 @@ class Allocator:
 
 
 def place_buffers(program: Program, dtype: DType) -> Allocator:
-    """Gives every block its offset."""
+    """Gives every buffer of a program its offset, and returns the region of data."""
     allocator = Allocator(dtype)
     for group in program.groups:
         buffer = group.buffer
         count = group.nodes[0].size * buffer.pitch
-        # Steps work on whole vectors: nothing else lies in the last one.
+        # Steps compute whole vectors, so no other buffer begins within the last one.
         vector = VECTOR_BYTES // dtype.itemsize
         alignment = VECTOR_BYTES if len(buffer.nodes) == 1 else LINE_BYTES
         buffer.offset = allocator.allocate(-(-count // vector) * vector, alignment)
@@ -70,18 +71,23 @@ def place_buffers(program: Program, dtype: DType) -> Allocator:
 def mark_requires_grad(
     program: Program, full: frozenset[Node], parameters_only: frozenset[Node]
 ) -> None:
-    """A gradient is wanted where it leads to something that learns, or to a leaf whose gradient is wanted."""
-    # A node's own method may do anything with its inputs' gradients.
-    touched = {x for group in program.groups if group.kind is Kind.PYTHON for x in group.inputs}
-    where = program.where
+    """Marks the buffers whose gradient is computed: those that depend on a parameter, or on a leaf with a gradient.
+
+    `full` and `parameters_only` are the leaves whose gradient the two sorts of backward pass compute.
+    """
+    # The methods of a Python node may read and write the gradients of its inputs, so these are always computed.
+    python_inputs = {
+        x for group in program.groups if group.kind is Kind.PYTHON for x in group.inputs
+    }
+    channel_of = program.channel_of
     for group in program.groups:
         nodes, buffer = group.nodes, group.buffer
-        if group.kind is Kind.PYTHON or nodes[0]._parameters or not touched.isdisjoint(nodes):
+        if group.kind is Kind.PYTHON or nodes[0]._parameters or not python_inputs.isdisjoint(nodes):
             continue
         in_full = in_parameters_only = False
         for x in group.inputs:
-            above = where[x][0].requires_grad
-            in_full, in_parameters_only = in_full or above[0], in_parameters_only or above[1]
+            of_input = channel_of[x][0].requires_grad
+            in_full, in_parameters_only = in_full or of_input[0], in_parameters_only or of_input[1]
         buffer.requires_grad = (
             in_full or not full.isdisjoint(nodes),
             in_parameters_only or not parameters_only.isdisjoint(nodes),
@@ -89,7 +95,7 @@ def mark_requires_grad(
 
 
 class Use(NamedTuple):
-    """What a unit reads: a node's place in its block, and whether its gradient has been written before."""
+    """An input of a fused group: a channel of a buffer, and whether an earlier step has written its gradient."""
 
     buffer: Buffer
     channel: int
@@ -97,25 +103,28 @@ class Use(NamedTuple):
 
 
 def uses(program: Program) -> dict[FusedGroup, list[Use]]:
-    """For each unit, its inputs: blocks, or node by node; the flags come from the order of a backward pass."""
+    """Returns the inputs of each fused group: whole buffers, or single nodes.
+
+    The groups are visited in the order of a backward pass, so the first one that writes a gradient does not accumulate.
+    """
     return {group: _uses(program, group) for group in reversed(program.groups)}
 
 
 def _uses(program: Program, group: FusedGroup) -> list[Use]:
-    channels = [(b, 0) for b in group.buffers] or [program.where[x] for x in group.inputs]
-    found = []
-    for buffer, channel in channels:
-        found.append(Use(buffer, channel, buffer.cleared or buffer.written))
-        buffer.written = True
-    return found
+    channels = [(buffer, 0) for buffer in group.input_buffers]
+    result = []
+    for buffer, channel in channels or [program.channel_of[x] for x in group.inputs]:
+        result.append(Use(buffer, channel, buffer.zeroed_first or buffer.has_writer))
+        buffer.has_writer = True
+    return result
 
 
 def operand(use: Use) -> Operand:
-    """An input's place, one sample at a time."""
+    """Returns the operand of an input, for a step that computes one sample at a time."""
     buffer = use.buffer
     return Operand(buffer.offset + use.channel, buffer.pitch, use.accumulate, *buffer.requires_grad)
 
 
 def output_operand(buffer: Buffer) -> Operand:
-    """The place of what a unit computes."""
+    """Returns the operand for the data that a fused group computes, one sample at a time."""
     return operand(Use(buffer, 0, False))

@@ -1,4 +1,4 @@
-"""The cost model: nanoseconds, about, of a fused group's forward pass in either layout of the samples."""
+"""The cost model: an estimate in nanoseconds of the forward pass of a fused group, in either layout of the samples."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from cgraph.nodes.affine import Affine
 from cgraph.nodes.elementwise import Sigmoid, Tanh
 from cgraph.nodes.reduction import CEE, Softmax
 
-# Nanoseconds, about, on a core with 32-byte vectors that does 57 multiply-adds a nanosecond in float32; of elements of
-# four bytes, twice as many for eight.
+# Measured on a core with 32-byte vectors that does 57 multiply-adds in a nanosecond, in nanoseconds for an element of
+# four bytes; an element of eight bytes takes twice as long.
 MULTIPLY_ADD = 0.0195
-# How much slower it is for one sample in groups of one vector of channels, and in a convolution without siblings.
-NARROW, ALONE = 1.28, 2.0
-# An element of a matrix that is read for one sample; of one that is larger than FAR_BYTES, and so out of the caches.
-WEIGHT, FAR_WEIGHT = 0.04, 0.1
-FAR_BYTES = 1 << 22
-# An element that is written, read again, and so on: of one sample; over lanes; where all nodes' data are FAR_BYTES.
-ELEMENT, LANE_ELEMENT, FAR_LANE_ELEMENT = 0.06, 0.12, 0.35
-LIBRARY_CALL = 6.0  # exp, log and tanh, whatever the size of the element
-STEP = 12.0  # to begin a step
+# Factors on the multiply-adds of a convolution for one sample: with a single vector of channels; without siblings.
+ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN = 1.28, 2.0
+# Reading one weight of a matrix for one sample: from the caches; from memory, where the matrix exceeds CACHE_BYTES.
+WEIGHT, UNCACHED_WEIGHT = 0.04, 0.1
+CACHE_BYTES = 1 << 22
+# Writing an element and reading it again: of one sample; over lanes; over lanes where all data exceed CACHE_BYTES.
+ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
+LIBRARY_CALL = 6.0  # one exp, log or tanh, in either dtype
+STEP = 12.0  # the start of a step
 
 
 def multiply_adds(group: FusedGroup) -> int:
-    """Multiplications and additions of a forward pass, two of which are one."""
+    """Returns the number of multiply-adds of a fused group's forward pass, for one sample."""
     nodes: Any = group.nodes
     if group.kind is Kind.CONVOLUTION:
         return sum(node.size * node._kernel.size for node in nodes)
@@ -33,41 +33,44 @@ def multiply_adds(group: FusedGroup) -> int:
     return 0
 
 
-def sample_cost(group: FusedGroup, work: int) -> float:
-    """Nanoseconds, about, of a unit's forward pass, one sample at a time; work: its multiply-adds."""
+def sample_cost(group: FusedGroup, macs: int) -> float:
+    """Estimates the nanoseconds of a fused group's forward pass, one sample at a time, from its multiply-adds."""
     nodes: Any = group.nodes
     scale: float = nodes[0].dtype.itemsize / 4
     if group.kind is Kind.LEAF:
         return 0.0
     if isinstance(nodes[0], Affine):
-        far = work * nodes[0].dtype.itemsize > FAR_BYTES
-        return STEP + work * scale * (FAR_WEIGHT if far else WEIGHT)
+        uncached = macs * nodes[0].dtype.itemsize > CACHE_BYTES
+        return STEP + macs * scale * (UNCACHED_WEIGHT if uncached else WEIGHT)
     if group.kind is Kind.CONVOLUTION:
         moved = group.elements * scale * ELEMENT
-        return STEP + work * scale * MULTIPLY_ADD * slowness(group) + moved
+        return STEP + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
     return STEP + group.elements * scale * ELEMENT + library_calls(group)
 
 
-def slowness(group: FusedGroup) -> float:
-    """How much slower a multiply-add of convolutions is for one sample."""
+def slowdown(group: FusedGroup) -> float:
+    """Returns the factor by which a multiply-add of these convolutions is slower for one sample than over lanes."""
     count, pitch = len(group.nodes), group.buffer.pitch
     if count == 1:
-        return ALONE
-    narrow = pitch * group.nodes[0].dtype.itemsize <= VECTOR_BYTES
-    return pitch / count * (NARROW if narrow else 1)
+        return SINGLE_SLOWDOWN
+    one_vector = pitch * group.nodes[0].dtype.itemsize <= VECTOR_BYTES
+    return pitch / count * (ONE_VECTOR_SLOWDOWN if one_vector else 1)
 
 
-def lane_cost(group: FusedGroup, work: int, lanes: int, far: bool) -> float:
-    """Nanoseconds, about, of a unit's forward pass over lanes; far: whether all data are out of near caches."""
+def lane_cost(group: FusedGroup, macs: int, lanes: int, uncached: bool) -> float:
+    """Estimates the nanoseconds of a sample in a fused group's forward pass over lanes.
+
+    `macs` are the group's multiply-adds; `uncached` says that the data of all nodes exceed the caches.
+    """
     scale = group.nodes[0].dtype.itemsize / 4
     if group.kind is Kind.LEAF:
         return 0.0
-    element = FAR_LANE_ELEMENT if far else LANE_ELEMENT
+    element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
     moved = group.elements * scale * element + library_calls(group)
-    return STEP / lanes + work * scale * MULTIPLY_ADD + moved
+    return STEP / lanes + macs * scale * MULTIPLY_ADD + moved
 
 
 def library_calls(group: FusedGroup) -> float:
-    """Nanoseconds, about, of a unit's calls of exp, log and tanh."""
+    """Estimates the nanoseconds of a fused group's calls of exp, log and tanh, for one sample."""
     calls = isinstance(group.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
     return LIBRARY_CALL * len(group.nodes) * group.inputs[0].size if calls else 0.0

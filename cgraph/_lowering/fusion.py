@@ -1,7 +1,7 @@
-"""Fusion: which nodes become one group, and so one step of a Graph.
+"""Fusion: which nodes become one fused group, and so one step of a Graph.
 
-A level holds the nodes that are equally far from the leaves. Nodes of one level cannot depend on each other, so every
-group is formed within one: sibling convolutions, and what sits one-to-one on the channels of a group.
+A level holds the nodes that are equally far from the leaves. Nodes of one level cannot depend on each other, so a fused
+group is formed within one level: sibling convolutions, or nodes that read the channels of one group one-to-one.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
-# A missing connection is multiplied like any other: not worth it where less than this part of them is there.
-FEWEST = 0.25
+# A missing connection of a fused group is computed as a kernel of zeros. Where less than this share of the pairs of
+# input and output is connected, the zeros cost more than fusion gains.
+MIN_CONNECTED = 0.25
 
 
-# By exact class: a subclass may override a method.
+# By exact class, since a subclass may override a method.
 KINDS: dict[type[Node], Kind] = {
     **dict.fromkeys((Leaf1, Leaf2), Kind.LEAF),
     **dict.fromkeys((Add, Sub, ReLU, Sigmoid, Tanh, MaxPooling2d, AveragePooling2d), Kind.CHANNEL),
@@ -33,7 +34,7 @@ KINDS: dict[type[Node], Kind] = {
 }
 
 
-# How many inputs a class has, where its steps rely on it; "any number" is 0.
+# The number of inputs of a class, on which its steps rely; 0 stands for any number.
 ARITIES: dict[type[Node], int] = {
     **dict.fromkeys((Add, Sub, Dots, MSE, CEE), 2),
     **dict.fromkeys((ReLU, Sigmoid, Tanh, Softmax, Norm2, Affine), 1),
@@ -41,12 +42,12 @@ ARITIES: dict[type[Node], int] = {
     **dict.fromkeys((Concatenation, Convolution2d), 0),
 }
 
-# What a class may override.
-WORK = ("calcData", "calcPartialDerivative", "updateParameters")
+# The methods by which a class of the user's computes.
+OVERRIDABLE = ("calcData", "calcPartialDerivative", "updateParameters")
 
 
 def fuse(outputs: Sequence[Node]) -> Program:
-    """The program that computes the outputs: their ancestors, level by level, in groups.
+    """Returns the program that computes the outputs: their ancestors in fused groups, level by level.
 
     Raises
     ------
@@ -55,85 +56,92 @@ def fuse(outputs: Sequence[Node]) -> Program:
     """
     program = Program(outputs)
     for node in program.order:
-        require_fit(node)
+        require_original_inputs(node)
     for level in levels(program.order):
         if len(level) == 1:
             program.append(FusedGroup(kind_of(level[0]), (level[0],), tuple(level[0].backward)))
             continue
-        for group in groups_of(program, level):
+        for group in groups_of_level(program, level):
             program.append(group)
-    # In order; a dict, since it is asked whether it contains a node.
+    # A dict keeps the order of the nodes, and tells fast whether it contains one.
     leaves = {group.nodes[0] for group in program.groups if group.kind is Kind.LEAF}
     program.leaves = dict.fromkeys(node for node in program.order if node in leaves)
     return program
 
 
-def groups_of(program: Program, level: Sequence[Node]) -> Iterator[FusedGroup]:
-    families: dict[tuple[Kind, Hashable], list[Node]] = {}
+def groups_of_level(program: Program, level: Sequence[Node]) -> Iterator[FusedGroup]:
+    """Yields the fused groups of the nodes of one level."""
+    fusible: dict[tuple[Kind, Hashable], list[Node]] = {}
     for node in level:
         kind = kind_of(node)
         if kind is Kind.CONVOLUTION or (
-            kind is Kind.CHANNEL and program.where[node.backward[0]][0].pitch > 1
+            kind is Kind.CHANNEL and program.channel_of[node.backward[0]][0].pitch > 1
         ):
-            families.setdefault(family(program, kind, node), []).append(node)
+            fusible.setdefault(fusion_key(program, kind, node), []).append(node)
         else:
             yield FusedGroup(kind, (node,), tuple(node.backward))
-    for (kind, _), nodes in families.items():
+    for (kind, _), nodes in fusible.items():
         if kind is Kind.CHANNEL:
-            yield from over_channels(program, nodes)
+            yield from fuse_channelwise(program, nodes)
         elif len(nodes) > 1:
-            yield from siblings(program, nodes)
+            yield from fuse_siblings(program, nodes)
         else:
             yield FusedGroup(kind, nodes, tuple(nodes[0].backward))
 
 
-def family(program: Program, kind: Kind, node: Node) -> tuple[Kind, Hashable]:
-    """The same for nodes that may become one step."""
+def fusion_key(program: Program, kind: Kind, node: Node) -> tuple[Kind, Hashable]:
+    """Returns a key that is equal for the nodes that may become one step."""
     geometry = geometry_key(getattr(node, "_geometry", None))
     if kind is Kind.CONVOLUTION:
         buffer = common_buffer(program, node.backward)
-        source = tuple(map(id, node.backward)) if buffer is None else id(buffer)
-        return kind, (geometry, source)
-    buffers = tuple(id(program.where[x][0]) for x in node.backward)
+        inputs = tuple(map(id, node.backward)) if buffer is None else id(buffer)
+        return kind, (geometry, inputs)
+    buffers = tuple(id(program.channel_of[x][0]) for x in node.backward)
     return kind, (type(node), buffers, geometry, getattr(node, "_pad_value", None))
 
 
 def common_buffer(program: Program, channels: Sequence[Node]) -> Buffer | None:
-    """The group that all channels belong to, each of them once."""
-    buffer = program.where[channels[0]][0]
-    indices = {index for b, index in map(program.where.__getitem__, channels) if b is buffer}
+    """Returns the buffer of the fused group to which all channels belong, each of them once; otherwise None."""
+    buffer = program.channel_of[channels[0]][0]
+    indices = {index for b, index in map(program.channel_of.__getitem__, channels) if b is buffer}
     return buffer if len(buffer.nodes) > 1 and len(indices) == len(channels) else None
 
 
-def siblings(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
-    """One unit that reads a whole group; where that has few connections, one for each set of inputs."""
+def fuse_siblings(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
+    """Yields one fused group for sibling convolutions that read a whole buffer.
+
+    Where few of its channels are connected, or the inputs are single nodes, there is a group for each set of inputs.
+    """
     buffer = common_buffer(program, nodes[0].backward)
     if buffer is not None:
         connections = sum(len(node.backward) for node in nodes)
-        if connections >= FEWEST * len(buffer.nodes) * len(nodes):
+        if connections >= MIN_CONNECTED * len(buffer.nodes) * len(nodes):
             yield FusedGroup(Kind.CONVOLUTION, nodes, buffer.nodes, [buffer])
             return
-    same: dict[tuple[Node, ...], list[Node]] = {}
+    by_inputs: dict[tuple[Node, ...], list[Node]] = {}
     for node in nodes:
-        same.setdefault(tuple(node.backward), []).append(node)
-    yield from (FusedGroup(Kind.CONVOLUTION, group, inputs) for inputs, group in same.items())
+        by_inputs.setdefault(tuple(node.backward), []).append(node)
+    for inputs, alike in by_inputs.items():
+        yield FusedGroup(Kind.CONVOLUTION, alike, inputs)
 
 
-def over_channels(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
-    """A unit for each set of nodes that reads every channel of a group once; one for each other node."""
-    buffers = [program.where[x][0] for x in nodes[0].backward]
+def fuse_channelwise(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
+    """Yields a fused group for each set of nodes that reads every channel of a buffer once, and one per other node."""
+    buffers = [program.channel_of[x][0] for x in nodes[0].backward]
     count = len(buffers[0].nodes)
-    grouped = all(len(buffer.nodes) == count for buffer in buffers)
-    sets: list[dict[int, Node]] = []
-    found: dict[int, int] = {}  # in how many sets but one each channel is
-    alone = []
+    equally_many = all(len(buffer.nodes) == count for buffer in buffers)
+    sets: list[dict[int, Node]] = []  # by channel
+    last_set: dict[
+        int, int
+    ] = {}  # for each channel, the index of the last set that has a node on it
+    single = []
     for node in nodes:
-        channels = {program.where[x][1] for x in node.backward}
-        if not grouped or len(channels) > 1:
-            alone.append(node)
+        channels = {program.channel_of[x][1] for x in node.backward}
+        if not equally_many or len(channels) > 1:
+            single.append(node)
             continue
         (channel,) = channels
-        number = found[channel] = found.get(channel, -1) + 1
+        number = last_set[channel] = last_set.get(channel, -1) + 1
         if number == len(sets):
             sets.append({})
         sets[number][channel] = node
@@ -142,27 +150,26 @@ def over_channels(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGrou
             ordered = [members[channel] for channel in range(count)]
             yield FusedGroup(Kind.CHANNEL, ordered, [x for b in buffers for x in b.nodes], buffers)
         else:
-            alone += members.values()
-    yield from (FusedGroup(Kind.CHANNEL, (node,), tuple(node.backward)) for node in alone)
+            single += members.values()
+    yield from (FusedGroup(Kind.CHANNEL, (node,), tuple(node.backward)) for node in single)
 
 
 def kind_of(node: Node) -> Kind:
-    """How a node becomes a step; a class of the user's without inputs and without work is a leaf, too."""
+    """Returns how a node becomes a step; a node of a user's class without inputs that computes nothing is a leaf."""
     kind = KINDS.get(type(node), Kind.PYTHON)
     if kind in (Kind.LEAF, Kind.PYTHON):
-        idle = all(getattr(type(node), name) is getattr(Node, name) for name in WORK)
-        learns = bool(node._parameters)
-        return Kind.LEAF if idle and not learns and not node.backward else Kind.PYTHON
+        computes = any(getattr(type(node), name) is not getattr(Node, name) for name in OVERRIDABLE)
+        return Kind.PYTHON if computes or node._parameters or node.backward else Kind.LEAF
     return kind
 
 
-def require_fit(node: Node) -> None:
-    """Compiled steps trust the sizes of a node's inputs; but its list of them is open to everybody.
+def require_original_inputs(node: Node) -> None:
+    """Checks the inputs of a node, since compiled steps trust their sizes but the user may change the list `backward`.
 
     Raises
     ------
     ValueError
-        They are not those that the node was constructed with.
+        The inputs differ in number or size from those that the node was constructed with.
     """
     count = ARITIES.get(type(node))
     if count is None:
@@ -180,18 +187,18 @@ def require_fit(node: Node) -> None:
 
 
 def levels(order: Sequence[Node]) -> list[list[Node]]:
-    """The nodes by their distance from the leaves, in which inputs come before their consumers."""
+    """Returns the nodes by their distance from the leaves; the order must have inputs before their consumers."""
     depth: dict[Node, int] = {}
     result: list[list[Node]] = []
     for node in order:
         try:
-            above = node.backward
-            nearest = (
-                depth[above[0]]
-                if len(above) == 1
-                else max(map(depth.__getitem__, above), default=-1)
+            inputs = node.backward
+            deepest = (
+                depth[inputs[0]]
+                if len(inputs) == 1
+                else max(map(depth.__getitem__, inputs), default=-1)
             )
-            level = depth[node] = 1 + nearest
+            level = depth[node] = 1 + deepest
         except KeyError:
             raise ValueError(
                 f"Graph: nodes must not depend on themselves, got a circle through {node!r}"
@@ -203,29 +210,32 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
 
 
 def geometry_key(geometry: FilterGeometry | None) -> Hashable:
-    """The same for windows that move alike."""
+    """Returns a key that is equal for filters of one geometry."""
     w = geometry
     return w and (w.m_h, w.m_w, w.k_h, w.k_w, w.n_h, w.n_w, w.s, w.p, w.q)
 
 
-def rectifiers(program: Program, groups: Sequence[FusedGroup]) -> dict[FusedGroup, FusedGroup]:
-    """Max poolings that can be computed with the ReLU above them, since nobody else reads it, or what it reads."""
+def foldable_relus(program: Program, groups: Sequence[FusedGroup]) -> dict[FusedGroup, FusedGroup]:
+    """Returns the max poolings that can be computed in one step with the ReLU that they read, each with that ReLU.
+
+    The pooling must be the only reader of the ReLU, and the ReLU the only reader of its input.
+    """
     pools = [group for group in groups if type(group.nodes[0]) is MaxPooling2d]
     if not pools:
         return {}
-    made: dict[Buffer | None, FusedGroup] = {group.buffer: group for group in groups}
-    readers = Counter(program.where[node][0] for node in program.outputs)
+    by_buffer: dict[Buffer | None, FusedGroup] = {group.buffer: group for group in groups}
+    readers = Counter(program.channel_of[node][0] for node in program.outputs)
     for group in program.groups:
-        readers.update(program.buffers_above(group))
+        readers.update(program.buffers_read_by(group))
 
-    def own_buffer(group: FusedGroup) -> Buffer | None:
-        """What a unit with one input reads, if nobody else does: then it reads all channels."""
-        (buffer,) = program.buffers_above(group)
+    def exclusive_input(group: FusedGroup) -> Buffer | None:
+        """Returns the buffer that a group with one input reads, if no other group reads it and it is no output."""
+        (buffer,) = program.buffers_read_by(group)
         return buffer if readers[buffer] == 1 else None
 
-    found = {}
+    folded = {}
     for pool in pools:
-        relu = made.get(own_buffer(pool))
-        if relu and type(relu.nodes[0]) is ReLU and own_buffer(relu):
-            found[pool] = relu
-    return found
+        relu = by_buffer.get(exclusive_input(pool))
+        if relu and type(relu.nodes[0]) is ReLU and exclusive_input(relu):
+            folded[pool] = relu
+    return folded

@@ -1,4 +1,4 @@
-"""From the units of a program to steps over lanes: many samples at a time, side by side at every element."""
+"""Steps over lanes, made from the fused groups of a program: many samples lie side by side at every element."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
 
 @dataclass
 class LaneBuilder:
-    """Makes steps over lanes. The channels of a group lie one behind the other: [channel][y][x][lane].
+    """Makes steps over lanes, for which the channels of a fused group lie one behind the other: [channel][y][x][lane].
 
     Parameters
     ----------
-    values_at : mapping of Unit to int
-        Where the steps for one sample have their parameters, which these share.
+    parameters_offset : dict of FusedGroup to int
+        The offsets of the parameters, which these steps share with the steps for one sample.
     """
 
     kernels: Build
@@ -49,27 +49,27 @@ class LaneBuilder:
         self.scratch = Allocator(self.dtype)
 
     def step(self, group: FusedGroup, inputs: Sequence[Use]) -> Step:
-        """The step that computes a unit."""
+        """Returns the step that computes a fused group."""
         maker = MAKERS[type(group.nodes[0])]
         return maker(self, group, [self.operand(x) for x in inputs], self.output_operand(group))
 
     def rectified(self, group: FusedGroup, use: Use) -> Step:
-        """The step that computes a max pooling and the ReLU above it, of which this is the input."""
+        """Returns the step that computes a max pooling with the ReLU that it reads; `use` is the input of the ReLU."""
         return pooling(self, group, [self.operand(use)], self.output_operand(group), rectified=True)
 
     def output_operand(self, group: FusedGroup) -> Operand:
-        """Returns the place of the data that a unit computes."""
+        """Returns the operand for the data that a fused group computes."""
         return self.operand(Use(group.buffer, 0, False))
 
-    def place(self, buffer: Buffer) -> None:
-        """Gives a block its place."""
+    def allocate(self, buffer: Buffer) -> None:
+        """Allocates a buffer for all lanes."""
         self.offsets[buffer] = self.data.allocate(buffer.size * self.lanes)
 
     def operand(self, use: Use) -> Operand:
-        """An input's place."""
+        """Returns the operand of an input."""
         buffer = use.buffer
-        at = self.offsets[buffer] + use.channel * buffer.nodes[0].size * self.lanes
-        return Operand(at, self.lanes, use.accumulate, *buffer.requires_grad)
+        offset = self.offsets[buffer] + use.channel * buffer.nodes[0].size * self.lanes
+        return Operand(offset, self.lanes, use.accumulate, *buffer.requires_grad)
 
 
 Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
@@ -78,7 +78,7 @@ Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
 def elementwise(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    """A block is one long vector."""
+    """Makes a step that takes a whole buffer as one vector."""
     name, size = type(group.nodes[0]).__name__, group.buffer.size * builder.lanes
     inputs = [x._replace(stride=1) for x in inputs]
     make = builder.kernels.elementwise.ElementwiseStep
@@ -100,7 +100,7 @@ def pooling(
     output: Operand,
     rectified: bool = False,
 ) -> Step:
-    """For pooling, lanes are what channels of a group are for one sample."""
+    """Makes a step for which the lanes are what the channels of a fused group are for one sample."""
     make = builder.kernels.pooling.PoolingStep
     images = len(group.nodes)
     return make(*pooling_of(group), builder.lanes, inputs[0], output, images, rectified)
@@ -116,11 +116,11 @@ def concatenation(
 
 
 def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
-    """A convolution of as many channels as the input has elements, each of one element."""
+    """Makes the step of a convolution whose channels are the elements of the input, on a domain of 1 × 1."""
     node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
-    rows = channels(inputs[0], m, builder.lanes)
-    return layer(builder, group, ONE_ELEMENT, rows, output, n, (m * n, n, n), node._bias)
+    channels = equally_spaced(inputs[0], m, builder.lanes)
+    return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
 
 
 def convolution(
@@ -128,8 +128,8 @@ def convolution(
 ) -> Step:
     geometry: FilterGeometry = group.nodes[0]._geometry  # type: ignore[attr-defined]
     count = len(group.inputs)
-    if group.buffers:
-        inputs = channels(inputs[0], count, group.inputs[0].size * builder.lanes)
+    if group.input_buffers:
+        inputs = equally_spaced(inputs[0], count, group.inputs[0].size * builder.lanes)
     pitch = group.buffer.pitch
     strides = (
         (1, geometry.k_h * geometry.k_w, 1)
@@ -139,8 +139,8 @@ def convolution(
     return layer(builder, group, geometry, inputs, output, len(group.nodes), strides, 1.0)
 
 
-def channels(first: Operand, count: int, distance: int) -> list[Operand]:
-    """Places at equal distances."""
+def equally_spaced(first: Operand, count: int, distance: int) -> list[Operand]:
+    """Returns operands at equal distances, in elements, for channels that lie one behind the other."""
     return [first._replace(offset=first.offset + channel * distance) for channel in range(count)]
 
 
@@ -154,10 +154,10 @@ def layer(
     strides: tuple[int, int, int],
     bias: float,
 ) -> Step:
-    """What learns; steps: from one tap, one channel and one row of its parameters to the next."""
+    """Makes the step of a convolution or an affine node; `strides` of its parameters are by tap, input and output."""
     kernels = builder.kernels.lanes_layer
-    links = connected(group) if len(group.nodes) > 1 else None
-    scratch = kernels.lane_layer_scratch(geometry, builder.lanes, len(inputs), c_out, links)
+    connections = connected(group) if len(group.nodes) > 1 else None
+    scratch = kernels.lane_layer_scratch(geometry, builder.lanes, len(inputs), c_out, connections)
     return kernels.LaneLayerStep(
         geometry,
         builder.lanes,
@@ -168,7 +168,7 @@ def layer(
         builder.scratch.allocate(scratch),
         *strides,
         bias,
-        links,
+        connections,
     )
 
 

@@ -1,38 +1,41 @@
-"""How the samples of a batch lie: one at a time, or many side by side; the rule, and what it estimates."""
+"""The layout of the samples of a batch: one at a time, or many side by side in lanes; the rule that chooses it."""
 
 from __future__ import annotations
 
 import sys
 from typing import Literal, NamedTuple
 
-from cgraph._lowering.cost import FAR_BYTES, lane_cost, multiply_adds, sample_cost
-from cgraph._lowering.fusion import rectifiers
+from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
+from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import Program
 from cgraph.nodes.affine import Affine
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-LINE_BYTES = 64  # a cache line of samples: steps take as many as there are, in whole lines
-WIDE = 4  # lines side by side where matrices outweigh all else: so often is a weight used that has been fetched
-OUTWEIGHED = 24  # elements by weights, so that wide blocks of them still fit into the cache
+LINE_BYTES = (
+    64  # a cache line, which holds one line of samples: steps over lanes compute whole lines
+)
+# Where matrices dominate, this many lines lie side by side, so that each weight that was fetched is used as often.
+MAX_LINES = 4
+# Matrices dominate where they have this many times as many elements as all nodes: wide buffers then fit the cache.
+DOMINANT_WEIGHTS = 24
 
-
-NEVER = sys.maxsize  # samples
+NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
 
 
 class LayoutPlan(NamedTuple):
-    """What a Graph does with batches.
+    """The layout that a Graph has chosen for batches.
 
     Attributes
     ----------
     lanes : int
-        How many samples lie side by side.
+        The number of samples that lie side by side; 1 for one sample at a time.
     lanes_per_line : int
-        How many of them fill a cache line.
+        The number of samples that fill a cache line.
     min_samples : int
-        Fewer samples than these go one at a time.
+        The least number of samples that are computed over lanes; fewer are computed one at a time.
     cost : float
-        Nanoseconds, about, of a sample forward.
+        The estimated nanoseconds of one sample in a forward pass.
     """
 
     lanes: int
@@ -42,27 +45,30 @@ class LayoutPlan(NamedTuple):
 
 
 def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> LayoutPlan:
-    """The rule, unless a layout is asked for; a node's own methods know one sample alone."""
+    """Returns the layout that was asked for, or the one whose estimated cost is lower.
+
+    A program that calls Python nodes takes one sample at a time, since their methods compute one sample.
+    """
     groups = program.groups
-    works = list(map(multiply_adds, groups))
-    alone = sum(map(sample_cost, groups, works))
-    by_sample = LayoutPlan(1, 1, NEVER, alone)
+    macs = list(map(multiply_adds, groups))
+    cost_by_sample = sum(map(sample_cost, groups, macs))
+    by_sample = LayoutPlan(1, 1, NEVER, cost_by_sample)
     if calls_python or layout == "samples":
         return by_sample
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
-    written = sum(group.elements for group in groups)
-    far = 2 * LINE_BYTES * written > FAR_BYTES  # data and gradients
-    folded = set(rectifiers(program, groups).values())
-    together = sum(
-        0.0 if group in folded else lane_cost(group, work, line, far)
-        for group, work in zip(groups, works, strict=True)
+    elements = sum(group.elements for group in groups)
+    uncached = 2 * LINE_BYTES * elements > CACHE_BYTES  # data and gradients
+    folded = set(foldable_relus(program, groups).values())
+    cost_in_lanes = sum(
+        0.0 if group in folded else lane_cost(group, count, line, uncached)
+        for group, count in zip(groups, macs, strict=True)
     )
-    # Whether matrices have many more elements than all nodes.
-    matrices = sum(w for u, w in zip(groups, works, strict=True) if isinstance(u.nodes[0], Affine))
-    wide = line * (WIDE if matrices >= OUTWEIGHED * written else 1)
+    # A matrix has as many elements as its product with one sample has multiply-adds.
+    weights = sum(n for g, n in zip(groups, macs, strict=True) if isinstance(g.nodes[0], Affine))
+    lanes = line * (MAX_LINES if weights >= DOMINANT_WEIGHTS * elements else 1)
     if layout == "lanes":
-        return LayoutPlan(wide, line, 1, together)
-    if together >= alone:
+        return LayoutPlan(lanes, line, 1, cost_in_lanes)
+    if cost_in_lanes >= cost_by_sample:
         return by_sample
-    # A line takes the same time however many samples there are in it.
-    return LayoutPlan(wide, line, int(line * together / alone) + 1, together)
+    # A line takes the same time whatever the number of samples in it.
+    return LayoutPlan(lanes, line, int(line * cost_in_lanes / cost_by_sample) + 1, cost_in_lanes)

@@ -1,4 +1,4 @@
-"""The program of a Graph: its nodes in fused groups, and the buffers that hold what these compute. Data alone."""
+"""The program of a Graph: fused groups of nodes, and the buffers for their data. It holds data and runs nothing."""
 
 from __future__ import annotations
 
@@ -9,58 +9,64 @@ from enum import Enum
 from cgraph.node import Node
 from cgraph.traversal import topological_order
 
-# Channels of a group lie side by side, filled up to whole vectors of this many bytes.
+# The channels of a fused group lie side by side, and are padded to whole vectors of this many bytes.
 VECTOR_BYTES = 32
 
 
 class Kind(Enum):
-    """How nodes of a class become steps."""
+    """How the nodes of a class become steps."""
 
-    LEAF = "leaf"  # no step: somebody writes its data
-    CHANNEL = "channel"  # each channel by itself: one step over all channels of a group
-    CONVOLUTION = "convolution"  # siblings that read the same channels are one step
-    ALONE = "alone"  # a step for each node
-    PYTHON = "python"  # any other class: its own methods are called
+    LEAF = "leaf"  # no step: the data are fed, or written by the user
+    CHANNEL = (
+        "channel"  # a function of single channels: one step computes all channels of a fused group
+    )
+    CONVOLUTION = (
+        "convolution"  # sibling convolutions, which read the same channels, become one step
+    )
+    ALONE = "alone"  # each node becomes a step
+    PYTHON = "python"  # any other class: the step calls the methods of the node
 
 
 @dataclass(eq=False, slots=True)
 class Buffer:
-    """The data of one node; or of the channels of a group, side by side as [y][x][channel]."""
+    """Memory for the data of one node, or of the channels of a fused group side by side as [y][x][channel]."""
 
     nodes: Sequence[Node]
-    pitch: int  # from one element of a node to its next
-    offset: int = 0  # where the first element lies in the arena
-    # Some step takes channels one by one, so that no step can be the first to write all gradients: they are cleared.
-    cleared: bool = False
-    written: bool = False  # while the gradients' writers are looked through: one has been found
-    # Whether gradients are computed: in full passes, in those for parameters only
+    pitch: int  # the distance from one element of a node to the next
+    offset: int = 0  # of the first element, in the arena
+    # Whether the gradients are zeroed before a backward pass, because no step writes all of them first: some step reads
+    # single channels, or a Python node adds to them.
+    zeroed_first: bool = False
+    has_writer: bool = (
+        False  # used by `buffers.uses`: whether a step that writes the gradients has been found
+    )
+    # Whether the gradients are computed: in a full backward pass; in one for the parameters only.
     requires_grad: tuple[bool, bool] = (True, True)
 
     @property
     def size(self) -> int:
-        """The number of elements of all its nodes, without padding."""
+        """The number of elements of all nodes of the buffer, without padding."""
         return len(self.nodes) * self.nodes[0].size
 
 
 @dataclass(eq=False, slots=True)
 class FusedGroup:
-    """The nodes that one step computes, and what it reads."""
+    """The nodes that one step computes, and the inputs of that step."""
 
     kind: Kind
     nodes: Sequence[Node]
-    inputs: Sequence[Node]  # node by node
-    buffers: Sequence[
-        Buffer
-    ] = ()  # or whole blocks: then inputs are their nodes, block after block
-    buffer: Buffer = field(init=False)  # where its own data lie
-    elements: int = field(init=False)  # how many it writes
-    # What each convolution of a group reads, also once its node has been cut off from its inputs.
-    reads: Sequence[Sequence[Node]] = field(init=False)
+    inputs: Sequence[Node]
+    # The buffers that the step reads as a whole, if it does; `inputs` are then their nodes, buffer after buffer.
+    input_buffers: Sequence[Buffer] = ()
+    buffer: Buffer = field(init=False)  # for the data of `nodes`
+    elements: int = field(init=False)  # the number of elements that the step writes
+    # For sibling convolutions, the inputs of each; kept here, since a node may later be cut off from its inputs.
+    inputs_by_node: Sequence[Sequence[Node]] = field(init=False)
 
     def __post_init__(self) -> None:
         self.elements = len(self.nodes) * self.nodes[0].size
         siblings = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
-        self.reads = [tuple(node.backward) for node in self.nodes] if siblings else ()
+        self.inputs_by_node = [tuple(node.backward) for node in self.nodes] if siblings else ()
 
 
 Channel = tuple[Buffer, int]
@@ -74,13 +80,13 @@ class Program:
     outputs : sequence of Node
         The nodes that are to be computed.
     order : list of Node
-        They and all their ancestors, in topological order.
+        The outputs and all their ancestors, in topological order.
     leaves : dict of Node
-        The leaves in that order.
+        The leaves, in topological order.
     groups : list of FusedGroup
-        The groups of nodes that are computed together.
-    where : dict of Node to (Buffer, int)
-        For each node its buffer, and the number of its channel there.
+        The groups of nodes that are computed together, in the order of a forward pass.
+    channel_of : dict of Node to (Buffer, int)
+        For each node its buffer, and the index of its channel there.
     """
 
     def __init__(self, outputs: Sequence[Node]) -> None:
@@ -88,33 +94,33 @@ class Program:
         self.order = topological_order(outputs)
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
-        self.where: dict[Node, Channel] = {}
+        self.channel_of: dict[Node, Channel] = {}
 
     def append(self, group: FusedGroup) -> None:
-        """Adds a group, whose inputs must have been added before, and makes its buffer."""
+        """Adds a fused group, whose inputs must have been added before, and makes its buffer."""
         count, pitch = len(group.nodes), 1
         if count > 1:
-            lanes = VECTOR_BYTES // group.nodes[0].dtype.itemsize
-            pitch = -(-count // lanes) * lanes
+            vector = VECTOR_BYTES // group.nodes[0].dtype.itemsize
+            pitch = -(-count // vector) * vector
         group.buffer = Buffer(group.nodes, pitch)
         for channel, node in enumerate(group.nodes):
-            self.where[node] = (group.buffer, channel)
+            self.channel_of[node] = (group.buffer, channel)
         self.groups.append(group)
-        if not group.buffers:
+        if not group.input_buffers:
             for node in group.inputs:
-                buffer = self.where[node][0]
-                buffer.cleared |= len(buffer.nodes) > 1 or group.kind is Kind.PYTHON
+                buffer = self.channel_of[node][0]
+                buffer.zeroed_first |= len(buffer.nodes) > 1 or group.kind is Kind.PYTHON
 
     def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
-        """The groups on which the content of a buffer depends, in order."""
+        """Returns the fused groups on which the content of a buffer depends, in the order of a forward pass."""
         needed = {buffer}
         found = []
         for group in reversed(self.groups):
             if group.buffer in needed:
-                needed |= self.buffers_above(group)
+                needed |= self.buffers_read_by(group)
                 found.append(group)
         return found[::-1]
 
-    def buffers_above(self, group: FusedGroup) -> set[Buffer]:
-        """The buffers that a group reads."""
-        return {self.where[x][0] for x in group.inputs}
+    def buffers_read_by(self, group: FusedGroup) -> set[Buffer]:
+        """Returns the buffers that a fused group reads."""
+        return {self.channel_of[x][0] for x in group.inputs}

@@ -1,4 +1,4 @@
-"""From the units of a program to compiled steps: a function for each kind of step, and a table by class."""
+"""Steps for one sample, made from the fused groups of a program: a function for each kind of step, a table by class."""
 
 from __future__ import annotations
 
@@ -26,17 +26,21 @@ from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
 
 class ParameterSlot(NamedTuple):
-    """A node's parameters: `size` of them in the arena from offset `at` on; or, one by one, at `places`."""
+    """The place of a node's parameters in the arena.
+
+    There are `size` of them from `offset` on, in the order of the node; or, where a fused group packs the parameters of
+    several nodes, each one has an offset of its own in `element_offsets`.
+    """
 
     node: Any
     offset: int
     size: int
-    places: Offsets | None = None
+    element_offsets: Offsets | None = None
 
 
 @dataclass
 class Builder:
-    """Makes steps; gives their parameters and their scratch places."""
+    """Makes steps for one sample, and allocates their parameters and their scratch."""
 
     kernels: Build
     dtype: DType
@@ -50,22 +54,22 @@ class Builder:
         self.scratch = Allocator(self.dtype)
 
     def step(self, group: FusedGroup, inputs: Sequence[Use]) -> Step:
-        """The step that computes a unit."""
+        """Returns the step that computes a fused group."""
         if group.kind is Kind.PYTHON:
             return PythonStep(group.nodes[0])
         maker = MAKERS[type(group.nodes[0])]
         return maker(self, group, [operand(x) for x in inputs], output_operand(group.buffer))
 
     def allocate_parameters(self, group: FusedGroup, count: int) -> int:
-        """A place for the parameters of a unit."""
-        at = self.parameters_offset[group] = self.parameters.allocate(count)
-        return at
+        """Allocates the parameters of a fused group, and returns their offset."""
+        offset = self.parameters_offset[group] = self.parameters.allocate(count)
+        return offset
 
     def allocate_in_order(self, group: FusedGroup, count: int) -> int:
-        """The same for parameters that keep the order that they have in their node."""
-        at = self.allocate_parameters(group, count)
-        self.slots.append(ParameterSlot(group.nodes[0], at, count))
-        return at
+        """Allocates the parameters of a single node in the order that they have there, and returns their offset."""
+        offset = self.allocate_parameters(group, count)
+        self.slots.append(ParameterSlot(group.nodes[0], offset, count))
+        return offset
 
 
 Maker = Callable[[Builder, FusedGroup, list[Operand], Operand], Step]
@@ -74,7 +78,7 @@ Maker = Callable[[Builder, FusedGroup, list[Operand], Operand], Step]
 def elementwise(
     builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    """A block is one long vector: its padding is computed with the rest."""
+    """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
     size = group.nodes[0].size
     if len(group.nodes) > 1:
         size *= output.stride
@@ -97,7 +101,7 @@ def pooling(builder: Builder, group: FusedGroup, inputs: list[Operand], output: 
 
 
 def pooling_of(group: FusedGroup) -> tuple[FilterGeometry, bool, float]:
-    """Its window, whether it is the average, and what padding counts as."""
+    """Returns the geometry of a pooling, whether it is an average, and the value of its padding."""
     node: Any = group.nodes[0]
     average = isinstance(node, AveragePooling2d)
     return node._geometry, average, 0.0 if average else node._pad_value
@@ -106,7 +110,7 @@ def pooling_of(group: FusedGroup) -> tuple[FilterGeometry, bool, float]:
 def concatenation(
     builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    rows = [(*at, x.size) for at, x in zip(inputs, group.inputs, strict=True)]
+    rows = [(*operand, x.size) for operand, x in zip(inputs, group.inputs, strict=True)]
     make = builder.kernels.concatenation.ConcatenationStep
     return make(np.array(rows, np.intp), output)
 
@@ -114,9 +118,9 @@ def concatenation(
 def affine(builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
-    at = builder.allocate_in_order(group, node._weight.size)
+    offset = builder.allocate_in_order(group, node._weight.size)
     make = builder.kernels.affine.AffineStep
-    return make(inputs[0], output, m, n, at, node._bias)
+    return make(inputs[0], output, m, n, offset, node._bias)
 
 
 def convolution(
@@ -127,58 +131,70 @@ def convolution(
     node: Any = group.nodes[0]
     kernels = builder.kernels.convolution
     scratch = builder.scratch.allocate(kernels.convolution2d_scratch(node._geometry, len(inputs)))
-    at = builder.allocate_in_order(group, node._values.size)
+    offset = builder.allocate_in_order(group, node._flat_parameters.size)
     rows = np.array(inputs, np.intp)
-    return kernels.ConvolutionStep(node._geometry, rows, output, node._taps, at, scratch)
+    return kernels.ConvolutionStep(node._geometry, rows, output, node._taps, offset, scratch)
 
 
 def convolution_group(
     builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    """Sibling convolutions; a missing connection between an input and an output is a kernel of zeros."""
+    """Makes one step for sibling convolutions; a missing connection of input and output gets a kernel of zeros.
+
+    The parameters are packed as [tap][input][output], with the outputs padded to `pitch`, and the biases behind them.
+    """
     nodes: Any = group.nodes
     geometry, pitch, count = nodes[0]._geometry, output.stride, len(group.inputs)
-    if group.buffers:
+    if group.input_buffers:
         inputs = [inputs[0]._replace(offset=inputs[0].offset + channel) for channel in range(count)]
     taps = geometry.k_h * geometry.k_w
-    at = builder.allocate_parameters(group, (taps * count + 1) * pitch)
-    known = None
-    for channel, (node, read) in enumerate(zip(nodes, connections(group), strict=True)):
-        if read is not known:
-            known = read
-            rows = (np.arange(taps) * count + read[:, None]).ravel()
-            elements = np.append(rows, taps * count) * pitch + at
-        builder.slots.append(ParameterSlot(node, at, elements.size, elements + channel))
+    offset = builder.allocate_parameters(group, (taps * count + 1) * pitch)
+    previous = None
+    for channel, (node, indices) in enumerate(zip(nodes, input_indices(group), strict=True)):
+        if indices is not previous:
+            previous = indices
+            rows = (np.arange(taps) * count + indices[:, None]).ravel()
+            elements = np.append(rows, taps * count) * pitch + offset
+        builder.slots.append(ParameterSlot(node, offset, elements.size, elements + channel))
     kernels = builder.kernels.channels_convolution_group
     scratch = builder.scratch.allocate(
         kernels.convolution_group_scratch(geometry, count, len(nodes), pitch)
     )
     return kernels.ConvolutionGroupStep(
-        geometry, np.array(inputs, np.intp), output, len(nodes), at, scratch, connected(group)
+        geometry, np.array(inputs, np.intp), output, len(nodes), offset, scratch, connected(group)
     )
 
 
-def connections(group: FusedGroup) -> list[Offsets]:
-    """Of each convolution of a group: the numbers of the unit's inputs that it reads, in its own order."""
+def input_indices(group: FusedGroup) -> list[Offsets]:
+    """Returns, for each of the sibling convolutions, the indices of its inputs among those of the group.
+
+    Siblings that read all inputs in the order of the group share one array.
+    """
     index = {x: channel for channel, x in enumerate(group.inputs)}
-    every = np.arange(len(group.inputs))
+    all_indices = np.arange(len(group.inputs))
 
-    def is_all(read: Sequence[Node]) -> bool:
-        """In the unit's order. One node may stand for several channels, which are then those of all siblings."""
-        whole = len(read) == len(every)
-        return whole and (not group.buffers or all(map(is_, read, group.inputs)))
+    def reads_all(inputs: Sequence[Node]) -> bool:
+        """Returns whether these are all inputs in the order of the group.
 
-    return [every if is_all(read) else np.array([index[x] for x in read]) for read in group.reads]
+        Without a whole buffer all siblings have the same inputs, one of which may stand for several channels.
+        """
+        complete = len(inputs) == len(all_indices)
+        return complete and (not group.input_buffers or all(map(is_, inputs, group.inputs)))
+
+    return [
+        all_indices if reads_all(inputs) else np.array([index[x] for x in inputs])
+        for inputs in group.inputs_by_node
+    ]
 
 
 def connected(group: FusedGroup) -> Connected | None:
-    """Which pairs of an input and an output of a group belong together; None, if all do."""
-    links = connections(group)
-    if all(read is links[0] for read in links) and len(links[0]) == len(group.inputs):
+    """Returns a table of the pairs of input and output of a fused group that are connected; None, if all are."""
+    by_node = input_indices(group)
+    if all(indices is by_node[0] for indices in by_node) and len(by_node[0]) == len(group.inputs):
         return None
     table = np.zeros((len(group.inputs), len(group.nodes)), np.uint8)
-    for channel, read in enumerate(links):
-        table[read, channel] = 1
+    for channel, indices in enumerate(by_node):
+        table[indices, channel] = 1
     return None if table.all() else table
 
 

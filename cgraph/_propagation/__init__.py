@@ -1,1 +1,1 @@
-"""Passes over nodes: who computes when, and what is refused or warned of before."""
+"""Passes over nodes: the order in which nodes compute, and the errors and warnings before a pass begins."""

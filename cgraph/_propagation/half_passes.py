@@ -1,11 +1,11 @@
-"""What is refused or warned of before a pass begins, when nothing has changed yet.
+"""The errors and warnings before a pass begins, when no node has changed yet.
 
-The warnings are of passes that were left half done: two mistakes with the counters that show in no number at first.
+The warnings find two mistakes with the counters of nodes, which at first give no wrong number:
 
-A forward pass on some of the leaves alone leaves arrivals, and in every later pass nodes then work one call too early.
-A consumer that never calls keeps a backward pass waiting, and the calls of the update are taken for those that are
-missing. Why the criteria find these mistakes and nothing else:
-docs/understand/decisions/0007-warnings-of-half-passes.md.
+A forward pass that is called on some of the leaves alone leaves arrivals in the counters, so that in every later pass
+nodes compute one call too early. A consumer that never calls keeps a backward pass waiting, and the calls of the next
+update are then counted as the missing ones. docs/understand/decisions/0007-warnings-of-half-passes.md says why the
+criteria below find these mistakes and no others.
 """
 
 import warnings
@@ -19,23 +19,31 @@ Node = Any  # a cgraph.node.Node; that module imports this one
 
 
 def check_end(node: Node, graphs: Sequence[Any]) -> None:
-    """Refuses a node at which a backward pass cannot begin; graphs: those to which nodes above it belong."""
+    """Refuses a node at which a backward pass cannot begin.
+
+    Parameters
+    ----------
+    node : Node
+        A node without consumers.
+    graphs : sequence of Graph
+        The Graphs to which the node and its ancestors belong.
+    """
     if node.size != 1:
         raise ValueError(
             f"{type(node).__name__}: backwardPropagation must begin at a node of one element, got {node.size}"
         )
-    moved_on = any(graph._has_computed for graph in graphs if graph is not node._graph)
-    if moved_on or not node._has_run:
+    overwritten = any(graph._has_computed for graph in graphs if graph is not node._graph)
+    if overwritten or not node._has_run:
         raise RuntimeError(
             f"{type(node).__name__}: backwardPropagation needs a completed forward pass first"
         )
 
 
 def before_backward(end: Node) -> None:
-    """Warns where a node above `end` has heard of inputs that are newer than its data.
+    """Warns if an ancestor of `end` has counted arrivals of inputs that are newer than its data.
 
-    Every input calls when it has been computed, and the last call has the node computed. So a node that waits was
-    computed from another forward pass of some leaf than what an input of it holds now.
+    An input calls its consumers when it has been computed, and the last call makes a consumer compute. So the data of a
+    node that waits come from an earlier forward pass of some leaf than the data that one of its inputs holds now.
     """
     root = end._component.root()
     if "forward" in root.warned:
@@ -54,16 +62,16 @@ def before_backward(end: Node) -> None:
 
 
 def before_update(start: Node) -> None:
-    """Warns where a node above `start` waits in a backward pass, and something would have learnt from it."""
+    """Warns if an ancestor of `start` waits in a backward pass, and parameters would have learnt from that pass."""
     root = start._component.root()
     if "backward" in root.warned:
         return
     nodes = waiting_backward.nodes(root)
     stuck = [node for node in nodes if start in below(node) and _learns(node)]
     if stuck:
-        # What waits further up does so because the last one does.
-        after = below(stuck[0]).intersection(nodes)
-        node = next((n for n in after if len(below(n).intersection(nodes)) == 1), stuck[0])
+        # The warning names the waiting node nearest to the loss: its ancestors wait because this node does.
+        waiting = below(stuck[0]).intersection(nodes)
+        node = next((n for n in waiting if len(below(n).intersection(nodes)) == 1), stuck[0])
         called = set().union(*map(above, nodes[node]))
         silent = {number: c for number, c in enumerate(node.forward) if c not in called}
         names = ", ".join(f"forward[{number}], {c!r}" for number, c in silent.items())
@@ -78,7 +86,7 @@ def before_update(start: Node) -> None:
 
 
 def _learns(node: Node) -> bool:
-    """Whether anything learns in the node or above it."""
+    """Returns whether the node or one of its ancestors has parameters, or an ``updateParameters`` of its own."""
     return any(
         member._parameters or type(member).updateParameters.__qualname__ != "Node.updateParameters"
         for member in above(node)
@@ -87,4 +95,4 @@ def _learns(node: Node) -> bool:
 
 def _warn(root: Component, kind: str, message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
-    root.warned |= {kind}  # not if the warning is raised as an error
+    root.warned |= {kind}  # is not reached if warnings are errors

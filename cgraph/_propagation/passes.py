@@ -1,8 +1,9 @@
-"""The passes over a graph: who computes when. Iterative, in the order that the document's recursion would have.
+"""The passes over nodes. They are iterative, and nodes compute in the order of the recursion in the specification.
 
-A node works when as many calls have come as it has neighbours on the side that they come from. Where a node raises, the
-counters of all connected nodes go back to 0, so that the next pass begins anew. The nodes that a pass leaves waiting
-are noted, for the warnings in _mistakes.py.
+A node computes when it has been called once by each neighbour on one side: by each input in a forward pass, by each
+consumer in a backward pass or an update. If a node raises, the counters of all connected nodes are set to 0, so that
+the next pass begins anew. The nodes that are still waiting at the end of a pass are recorded for the warnings in
+half_passes.py. The specification (docs/look_up/specification.md) has the passes in section "Class: Node".
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,27 +17,27 @@ from weakref import ref
 from cgraph._kernels.runtime.uninterrupted import Component, complete
 
 Node = Any  # a cgraph.node.Node; that module imports this one
-# Called with the name of the method and the node, when the node has worked.
+# An observer is called with the name of a method and a node, after the method of that node has run.
 Observer = Callable[[str, Node], None]
 
 _observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
 
 
 class Waiting:
-    """The nodes that passes of one kind have left waiting for further calls.
+    """The nodes that are still waiting for calls after passes of one kind.
 
-    A list of them is kept by the node on which the pass was called, and that node is known to its component, weakly.
-    What stands in a list may have worked since then: the counters tell. Nothing is locked: the list of another thread
-    may be missed once, and its next pass makes it again.
+    The node on which a pass was called keeps a list of the nodes that this pass left waiting, and its component keeps a
+    weak reference to the node. A node in a list may have computed since then, which its counter tells. There is no
+    lock: the list of another thread may be missed once, and the next pass of that thread makes it again.
 
     Parameters
     ----------
     counter : str
-        The attribute of a node that is not 0 while it waits.
+        The attribute of a node that is not 0 while the node waits.
     lists : str
-        The attribute of a node for the list.
+        The attribute of a node that holds its list.
     kind : str
-        The attribute of a component for the nodes with a list.
+        The attribute of a component that holds references to the nodes with a list.
     """
 
     def __init__(self, counter: str, lists: str, kind: str) -> None:
@@ -45,10 +46,10 @@ class Waiting:
         self.kind = kind
 
     def note(self, start: Node, left: list[Node]) -> None:
-        """At the end of a pass that was called on `start`."""
-        known = getattr(start, self.lists)
-        if known:
-            left = list(dict.fromkeys([*filter(self.waits, known), *left]))
+        """Records the nodes that are waiting at the end of a pass that was called on `start`."""
+        recorded = getattr(start, self.lists)
+        if recorded:
+            left = list(dict.fromkeys([*filter(self.waits, recorded), *left]))
         setattr(start, self.lists, left)
         root = start._component.root()
         starts = getattr(root, self.kind)
@@ -58,9 +59,9 @@ class Waiting:
         starts.add(ref(start, root.drop))
 
     def nodes(self, root: Component) -> dict[Node, list[Node]]:
-        """Each node of a component that waits, with the nodes on which the passes were called that left it so.
+        """Returns the waiting nodes of a component, each with the nodes on which the responsible passes were called.
 
-        What has worked since then is taken out, before another pass leaves it waiting for another reason.
+        Nodes that have computed since then are removed from the lists, before another pass leaves them waiting again.
         """
         found: dict[Node, list[Node]] = {}
         starts = getattr(root, self.kind)
@@ -68,20 +69,20 @@ class Waiting:
             return found
         for reference in starts.copy():
             start = reference()
-            known = getattr(start, self.lists, ())
-            left = list(filter(self.waits, known))
+            recorded = getattr(start, self.lists, ())
+            left = list(filter(self.waits, recorded))
             for node in left:
                 found.setdefault(node, []).append(start)
-            if start is not None and getattr(start, self.lists) is known:
+            if start is not None and getattr(start, self.lists) is recorded:
                 setattr(start, self.lists, left)
                 if not left:
                     starts.discard(reference)
         return found
 
     def forget(self, root: Component, graph: Any) -> None:
-        """The nodes of a Graph do not count as waiting: it has computed them all, from what the leaves hold.
+        """Removes the nodes of a Graph from the lists, since a call of the Graph has computed them all.
 
-        The component gets another set, so that the old one may be put back.
+        The component gets a new set, so that the old set can be restored.
         """
         kept = set()
         for reference in getattr(root, self.kind).copy():
@@ -94,14 +95,14 @@ class Waiting:
         setattr(root, self.kind, kept)
 
 
-# What an update has left waiting is not noted: it is no mistake.
+# Nodes that wait after an update are not recorded, since an update on some of the losses is no mistake.
 waiting_forward = Waiting("b_count", "_left_forward", "forward")
 waiting_backward = Waiting("f_count", "_left_backward", "backward")
 
 
 @contextmanager
 def observing(observer: Observer) -> Iterator[None]:
-    """A context in which the passes of this thread show each node that has worked to `observer`, too."""
+    """A context in which passes of this thread call `observer` after each method of a node, beside outer observers."""
     outer = _observer.get()
 
     def both(method: str, node: Node) -> None:
@@ -117,12 +118,12 @@ def observing(observer: Observer) -> Iterator[None]:
 
 
 def forward_pass(start: Node) -> None:
-    """A call of forwardPropagation on `start`, and all calls that follow from it."""
+    """Runs the call of forwardPropagation on `start`, and all calls that follow from it."""
     observe = _observer.get()
-    begin_anew = partial(_break_off, start, True)
+    reset = partial(_reset, start, True)
     waiting: list[Node] = []
     try:
-        # A signal at the end of the loop counts as one at the instruction in front of it, which so has to stand here.
+        # Within the try, since Python attributes a signal at the end of the loop to the instruction before the loop.
         pending = [start]
         while pending:
             node = pending.pop()
@@ -133,8 +134,8 @@ def forward_pass(start: Node) -> None:
                     waiting.append(node)
                 continue
             if node._graph is not None:
-                node._graph._follow()
-            # With the gradients goes what is left of a backward pass that something kept waiting.
+                node._graph._before_node_forward()
+            # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
             node.calcData()
@@ -146,18 +147,21 @@ def forward_pass(start: Node) -> None:
         if left:
             waiting_forward.note(start, left)
     except BaseException:
-        complete(begin_anew)
+        complete(reset)
         raise
 
 
 def backward_pass(start: Node, method: str, *args: float) -> None:
-    """A call of backwardPropagation or update on `start`, and all that follow; `method` is each node's work."""
+    """Runs the call of backwardPropagation or update on `start`, and all calls that follow from it.
+
+    `method` is the name of the method that each node calls when all of its consumers have arrived.
+    """
     observe = _observer.get()
     work = methodcaller(method, *args)
-    begin_anew = partial(_break_off, start, False)
+    reset = partial(_reset, start, False)
     waiting: list[Node] = []
     try:
-        pending = [start]  # here, as in forward_pass
+        pending = [start]  # within the try, as in forward_pass
         while pending:
             node = pending.pop()
             arrived = node.f_count + 1
@@ -168,7 +172,7 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
                 continue
             node.f_count = 0
             if node._graph is not None:
-                node._graph._give_way()
+                node._graph._before_node_pass()
             work(node)
             if observe is not None:
                 observe(method, node)
@@ -177,12 +181,15 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
         if left and method == "calcPartialDerivative":
             waiting_backward.note(start, left)
     except BaseException:
-        complete(begin_anew)
+        complete(reset)
         raise
 
 
-def _break_off(start: Node, forward: bool) -> None:
-    """After an exception, the next pass begins anew; after one in a forward pass, a backward pass needs another."""
+def _reset(start: Node, forward: bool) -> None:
+    """Resets the counters of all connected nodes after an exception.
+
+    After an exception in a forward pass, a backward pass also needs another forward pass first.
+    """
     for node in component(start):
         node.b_count = node.f_count = 0
         if forward:
@@ -190,7 +197,7 @@ def _break_off(start: Node, forward: bool) -> None:
 
 
 def detach(end: Node) -> None:
-    """Takes a node without consumers out of its inputs' lists, and ends what a backward pass above waits for."""
+    """Removes a node without consumers from the lists of its inputs, and ends the waiting of its ancestors for it."""
     for node in end.backward:
         node.forward[:] = [consumer for consumer in node.forward if consumer is not end]
     for node in above(end):
@@ -201,7 +208,7 @@ def detach(end: Node) -> None:
 
 
 def unlink(nodes: Iterable[Node]) -> None:
-    """Leaves each node without neighbours."""
+    """Removes all neighbours of each node."""
     for node in nodes:
         node.forward.clear()
         node.backward.clear()
@@ -213,7 +220,7 @@ def unlink(nodes: Iterable[Node]) -> None:
 
 
 def compute(order: Iterable[Node]) -> None:
-    """The data of nodes, inputs before their consumers, without a pass: counters and gradients stay as they are."""
+    """Computes the data of nodes in the given order without a pass: counters and gradients do not change."""
     observe = _observer.get()
     for node in order:
         node.calcData()
@@ -222,36 +229,38 @@ def compute(order: Iterable[Node]) -> None:
 
 
 def graphs_above(end: Node) -> list[Any]:
-    """The Graphs to which a node and its ancestors belong."""
+    """Returns the Graphs to which a node and its ancestors belong."""
     graph = end._graph
     if not end._component.root().compiled:
         return []
-    if graph is not None and not graph._stale:  # then all of them do
+    if graph is not None and not graph._stale:  # then its ancestors belong to the same Graph
         return [graph]
     return list({id(x._graph): x._graph for x in above(end) if x._graph is not None}.values())
 
 
 def above(start: Node) -> set[Node]:
-    """The node and all its ancestors."""
+    """Returns a node and its ancestors."""
     return _reached([start], lambda node: node.backward)
 
 
 def below(*starts: Node) -> set[Node]:
-    """The nodes and everything that is computed from them."""
+    """Returns nodes and all nodes that are computed from them."""
     return _reached(starts, lambda node: node.forward)
 
 
 def component(start: Node) -> set[Node]:
-    """Every node that is connected with this one."""
+    """Returns all nodes that are connected with a node, in either direction."""
     return _reached([start], lambda node: [*node.forward, *node.backward])
 
 
 def _reached(starts: Iterable[Node], neighbours: Callable[[Node], list[Node]]) -> set[Node]:
+    """Returns all nodes that can be reached from some nodes over `neighbours`."""
     found = set(starts)
     pending = list(found)
     while pending:
         for node in neighbours(pending.pop()):
-            # What is not a node may stand in an own node's lists; the error that it caused is already on its way.
+            # The lists of a user's own node may hold other objects. They are skipped: the error that they caused is
+            # already being raised.
             if node not in found and hasattr(node, "backward"):
                 found.add(node)
                 pending.append(node)

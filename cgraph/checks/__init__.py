@@ -1,1 +1,1 @@
-"""Searches for faults in graphs: gradients by finite differences, the contract of own nodes, non-finite values."""
+"""Checks of graphs: gradients against finite differences, the contract of a node's methods, non-finite values."""

@@ -1,4 +1,4 @@
-"""detect_anomaly: the first NaN or inf that a pass produces, named."""
+"""detect_anomaly: an error that names the first NaN or infinity in a pass."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from cgraph.parameter import own_parameters
 
 
 class AnomalyError(FloatingPointError):
-    """A NaN or an infinity appeared.
+    """A NaN or an infinity appeared in a pass.
 
     Attributes
     ----------
@@ -23,7 +23,7 @@ class AnomalyError(FloatingPointError):
     kind : str
         "data", "gradient" or "parameter".
     sample : int
-        How often the node had computed before, within the context.
+        The number of times that the node had computed before, within the context.
     """
 
     def __init__(self, message: str, node: Node | None, kind: str, sample: int) -> None:
@@ -33,7 +33,7 @@ class AnomalyError(FloatingPointError):
         self.sample = sample
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copied and pickled without the node, which is part of a graph."""
+        """Copies and pickles the error without its node, which is part of a graph."""
         return AnomalyError, (str(self), None, self.kind, self.sample)
 
 
@@ -41,14 +41,16 @@ class AnomalyError(FloatingPointError):
 def detect_anomaly() -> Iterator[None]:
     """A context in which passes stop at the first NaN or infinity.
 
-    Each node is looked at as soon as it has worked: its data after ``calcData``, the gradients and sums that it has
-    added to after ``calcPartialDerivative``, its parameters after ``updateParameters``. Passes of other threads, and
-    those of a Graph, are not watched. It costs one look at every number: for finding a fault, not for use.
+    Each node is checked as soon as one of its methods has run: its data after ``calcData``, the gradients of its inputs
+    and its own gradient sums after ``calcPartialDerivative``, its parameters after ``updateParameters``. Passes of
+    other threads and those of a Graph are not checked. Every element is read once more: the context is for finding a
+    fault, not for normal use.
 
     Raises
     ------
     AnomalyError
-        From within a pass; it names the node, what is not finite, and the sample. A FloatingPointError.
+        From within a pass; it names the node, the element that is not finite, and the sample. It is a
+        FloatingPointError.
 
     Examples
     --------
@@ -67,7 +69,7 @@ def detect_anomaly() -> Iterator[None]:
 
 
 class _Detector:
-    """Looks at what a node has just computed; counts how often each node has computed."""
+    """An observer of passes that checks the arrays written by each method, and counts the samples of each node."""
 
     def __init__(self) -> None:
         self.samples: Counter[Node] = Counter()
@@ -75,25 +77,26 @@ class _Detector:
     def __call__(self, method: str, node: Node) -> None:
         if method == "calcData":
             self.samples[node] += 1
-            self._look(node, "data", "data", node.data)
+            self._check(node, "data", "data", node.data)
         elif method == "calcPartialDerivative":
             for number, x in enumerate(node.backward):
-                self._look(node, "gradient", f"backward[{number}].grad", x.grad)
+                self._check(node, "gradient", f"backward[{number}].grad", x.grad)
             for parameter in own_parameters(node):
-                self._look(node, "gradient", f"gradient of {parameter.name}", parameter.grad)
+                self._check(node, "gradient", f"gradient of {parameter.name}", parameter.grad)
         else:
             for parameter in own_parameters(node):
-                self._look(node, "parameter", parameter.name, parameter.value)
+                self._check(node, "parameter", parameter.name, parameter.value)
 
-    def _look(self, node: Node, kind: str, name: str, array: npt.NDArray[Any]) -> None:
+    def _check(self, node: Node, kind: str, name: str, array: npt.NDArray[Any]) -> None:
+        """Raises an AnomalyError if an element of an array is not finite."""
         finite = np.isfinite(array)
         if finite.all():
             return
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        place = ", ".join(map(str, index))
+        position = ", ".join(map(str, index))
         sample = max(self.samples[node] - 1, 0)
         raise AnomalyError(
-            f"{node!r}: {name}[{place}] is {array[index]} in sample {sample}",
+            f"{node!r}: {name}[{position}] is {array[index]} in sample {sample}",
             node,
             kind,
             sample,

@@ -1,4 +1,4 @@
-"""A graph evaluated apart from its passes: the ancestors of one node alone, and everything put back afterwards."""
+"""Evaluators of a loss and its gradients outside of passes, and a function that restores all nodes afterwards."""
 
 from __future__ import annotations
 
@@ -15,46 +15,47 @@ from cgraph.node import Node
 from cgraph.parameter import Parameter, own_parameters
 
 Result = TypeVar("Result")
-SAMPLES = 5  # of a batch: a few go side by side, and one is left over
+SAMPLES = 5  # in a batch: samples side by side in lanes, and one in a remainder
 
 
-class Engine(Protocol):
-    """How a loss and its gradients are computed.
+class Evaluator(Protocol):
+    """A way to compute a loss and its gradients.
 
     Attributes
     ----------
     order : sequence of Node
-        What takes part, inputs before their consumers, the loss last.
-    left_out : collection of Node
+        The ancestors of the loss, inputs before their consumers, the loss last.
+    without_grad : collection of Node
         Leaves whose gradient is not computed.
     where : str
-        How a message begins that speaks of what is found here.
+        The beginning of messages about faults that this evaluator finds.
     """
 
     order: Sequence[Node]
-    left_out: Collection[Node]
+    without_grad: Collection[Node]
     where: str
 
     def forward(self) -> float:
-        """Computes all nodes; the loss is returned."""
+        """Computes all nodes, and returns the loss."""
         ...
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
-        """Computes all gradients anew; those of the targets are returned.
+        """Computes all gradients anew, and returns those of the targets.
 
-        They begin at 1 and not at 0, so that a node shows that overwrites where it should add, or the other way round.
+        The gradients of the targets begin at 1 and not at 0, so that a node that overwrites where it should add, or
+        adds where it should overwrite, gives a wrong result.
         """
         ...
 
 
-class NodeEngine:
-    """By the methods of the nodes in `ancestors(loss)`."""
+class NodeEvaluator:
+    """An evaluator that calls the methods of the nodes in `ancestors(loss)`."""
 
     where = ""
 
     def __init__(self, order: Sequence[Node]) -> None:
         self.order = order
-        self.left_out: Collection[Node] = ()
+        self.without_grad: Collection[Node] = ()
 
     def forward(self) -> float:
         for node in self.order:
@@ -66,24 +67,24 @@ class NodeEngine:
             node.grad[...] = 0
             node.zero_grad()
         for target in targets:
-            sum_of(target)[...] = 1
+            gradient_sum_of(target)[...] = 1
         self.order[-1].grad[...] += 1
         for node in reversed(self.order):
             node.calcPartialDerivative()
-        return [sum_of(target).astype(np.float64) - 1 for target in targets]
+        return [gradient_sum_of(target).astype(np.float64) - 1 for target in targets]
 
 
-class GraphEngine:
-    """By a Graph. It overwrites the gradients of leaves, and adds to the sums of what learns."""
+class GraphEvaluator:
+    """An evaluator that calls a Graph, which overwrites the gradients of leaves and adds to the gradient sums."""
 
     where = ""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
-        where = graph._program.where
-        self.left_out: Collection[Node] = {
-            leaf for leaf in graph.leaves if not where[leaf][0].requires_grad[0]
+        channel_of = graph._program.channel_of
+        self.without_grad: Collection[Node] = {
+            leaf for leaf in graph.leaves if not channel_of[leaf][0].requires_grad[0]
         }
 
     def forward(self) -> float:
@@ -92,23 +93,23 @@ class GraphEngine:
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
         for target in targets:
-            sum_of(target)[...] = 1
+            gradient_sum_of(target)[...] = 1
         self.graph.backward()
         return [
-            sum_of(target).astype(np.float64) - (target.grad is not target.node._grad)
+            gradient_sum_of(target).astype(np.float64) - (target.grad is not target.node._grad)
             for target in targets
         ]
 
 
-class BatchEngine:
-    """By a Graph that computes the sum of the losses of several samples, all near the one that its leaves hold."""
+class BatchEvaluator:
+    """An evaluator of the sum of the losses of a batch in a Graph, with samples near the one that its leaves hold."""
 
     where = f"in a batch of {SAMPLES} samples, "
 
     def __init__(self, graph: Graph, rng: np.random.Generator) -> None:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
-        self.left_out: Collection[Node] = graph.leaves
+        self.without_grad: Collection[Node] = graph.leaves
         self.feed = {
             leaf: leaf.data * rng.uniform(0.9, 1.1, (SAMPLES, leaf.size)) for leaf in graph.leaves
         }
@@ -118,38 +119,39 @@ class BatchEngine:
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
         for target in targets:
-            sum_of(target)[...] = 1
+            gradient_sum_of(target)[...] = 1
         self.graph.accumulate(self.feed)
-        return [sum_of(target).astype(np.float64) - 1 for target in targets]
+        return [gradient_sum_of(target).astype(np.float64) - 1 for target in targets]
 
 
-def sum_of(target: Parameter) -> Array:
-    """The gradient sum as the node has it now: a node may put another array in its place."""
-    now = [each for each in own_parameters(target.node) if each.name == target.name]
-    return now[0].grad if now else target.grad
+def gradient_sum_of(target: Parameter) -> Array:
+    """Returns the current gradient sum of a target, for which a node may have set a new array."""
+    current = [each for each in own_parameters(target.node) if each.name == target.name]
+    return current[0].grad if current else target.grad
 
 
-def give_way(order: Sequence[Node]) -> None:
-    """Before the nodes' own methods are called."""
-    for graph in owners(order):
-        graph._give_way()
+def prepare_for_node_pass(order: Sequence[Node]) -> None:
+    """Brings the arrays of nodes that belong to Graphs up to date, before methods of the nodes are called."""
+    for graph in graphs_of(order):
+        graph._before_node_pass()
 
 
-def owners(order: Sequence[Node]) -> list[Graph]:
-    """The Graphs in whose arenas the nodes' arrays lie."""
+def graphs_of(order: Sequence[Node]) -> list[Graph]:
+    """Returns the Graphs in whose arenas the arrays of the nodes lie."""
     return list({id(node._graph): node._graph for node in order if node._graph}.values())
 
 
 def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> Result:
-    """Calls a function; whatever ends it, the attributes of the nodes and the content of their arrays are as before.
+    """Calls a function, and restores nodes and Graphs afterwards, even after an exception.
 
-    The same for Graphs that own nodes.
+    The attributes of the nodes, of the Graphs to which they belong and of the arenas of these Graphs get back their
+    values, and their arrays get back their contents.
     """
 
-    def kept(snapshot: Snapshot) -> Result:
-        graphs = owners(order)
+    def with_snapshot(snapshot: Snapshot) -> Result:
+        graphs = graphs_of(order)
         holders = [*graphs, *(graph._arena for graph in graphs), *order]
-        # Attributes first: to a Graph, a look at arrays is their being handed out.
+        # Attributes come first: reading the arrays of a Graph's nodes hands them out, which changes the Graph.
         for holder in holders:
             snapshot.add_attributes(holder)
         for graph in graphs:
@@ -161,11 +163,14 @@ def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> R
                 snapshot.add_array(array)
         return function()
 
-    return preserving(kept)
+    return preserving(with_snapshot)
 
 
 def _arrays(holder: Any) -> Iterator[npt.NDArray[Any]]:
-    """Every array that something holds and may write into; an own class may hide some more elsewhere."""
+    """Yields the writable arrays that an object has as attributes, and those of its declared parameters.
+
+    A user's own class may have further arrays elsewhere, which are not restored.
+    """
     declared = (
         getattr(holder, name) for pair in getattr(holder, "_parameters", ()) for name in pair
     )

@@ -1,9 +1,9 @@
 """gradcheck: the analytic gradients of a graph against central differences.
 
-For a loss L and an element u of a leaf or a parameter, (L(u + h) − L(u − h)) / 2h has an error of order h² and one of
-order ε |L| / h from rounding. h of about ε^(1/3) balances the two. Where the gradients differ, smaller steps are tried,
-with the larger rounding error that they have: a step that is too large for the curvature, or that reaches over a kink
-near the point, is no fault of the gradient.
+For a loss L and an element u of a leaf or a parameter, the difference (L(u + h) − L(u − h)) / 2h has an error of
+order h², and an error of order ε |L| / h from rounding. A distance h of about ε^(1/3) balances the two. Where the two
+gradients differ, smaller distances are tried, with the larger rounding errors that belong to them: a distance that is
+too large for the curvature, or that crosses a kink near the point, is no fault of the gradient.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cgraph._kernels.runtime.uninterrupted import complete
 from cgraph._validation import Array, as_number, describe
 from cgraph.checks.contract import check_contract
 from cgraph.checks.evaluators import (
-    BatchEngine,
-    Engine,
-    GraphEngine,
-    NodeEngine,
-    give_way,
+    BatchEvaluator,
+    Evaluator,
+    GraphEvaluator,
+    NodeEvaluator,
+    prepare_for_node_pass,
     preserving_graph,
 )
 from cgraph.checks.inputs import checked_compiled, checked_graph, checked_targets
@@ -36,7 +36,7 @@ Mode = Literal["full", "projection"]
 
 
 class Limits(NamedTuple):
-    """Step h, relative to max(1, |u|); and the difference of the gradients that is allowed."""
+    """The distance h of the differences, relative to max(1, |u|), and the tolerances for the two gradients."""
 
     eps: float
     rtol: float
@@ -45,12 +45,12 @@ class Limits(NamedTuple):
 
 # atol is about 100 (float32: 20) times the rounding error ε |L| / h of the difference.
 LIMITS = {"float64": Limits(6e-6, 1e-5, 4e-9), "float32": Limits(5e-3, 2e-2, 5e-4)}
-STEPS = (1.0, 0.125, 0.015625)
+DISTANCES = (1.0, 0.125, 0.015625)  # in turn, as multiples of h
 DIRECTIONS = 2  # for each leaf and parameter, in a projection
 
 
 class Difference(NamedTuple):
-    """Central difference along one direction, and the two one-sided ones."""
+    """The central difference along one direction, and the two one-sided differences."""
 
     central: float
     left: float
@@ -58,6 +58,7 @@ class Difference(NamedTuple):
 
     @property
     def jump(self) -> float:
+        """The absolute difference of the two one-sided differences."""
         return abs(self.left - self.right)
 
 
@@ -71,47 +72,47 @@ def gradcheck(
     mode: Mode = "full",
     rng: np.random.Generator | int | None = None,
 ) -> GradientReport:
-    r"""Compares analytic gradients with central differences, at the values that leaves and parameters hold.
+    """Compares analytic gradients with central differences, at the current values of leaves and parameters.
 
-    Only the ancestors of `loss` are evaluated, by their ``calcData`` and ``calcPartialDerivative``; a Graph by its
-    ``forward`` and ``backward``. The parameters of a Graph are checked once more by ``predict`` and ``accumulate`` of
-    five samples near the one that the leaves hold, along two random directions each. Data, gradients, counters and
-    gradient sums are afterwards as they were, also when an exception is raised.
+    Only ancestors of `loss` are evaluated: nodes by their ``calcData`` and ``calcPartialDerivative``, a Graph by its
+    ``forward`` and ``backward``. The parameters of a Graph are checked once more along two random directions each, by
+    ``predict`` and ``accumulate`` of five samples near the one that the leaves hold. Afterwards data, gradients,
+    counters and gradient sums have the values that they had before, even if an exception is raised.
 
     Parameters
     ----------
     loss : Node or Graph
         A node of one element, or a Graph with such a node as its only output.
     wrt : iterable of Node or Parameter, optional
-        What to check: a leaf stands for its data, another node for its parameters. By default every leaf and every
-        parameter above `loss`, without the leaves whose gradient a Graph does not compute.
+        The targets of the check: a leaf stands for its data, another node for its parameters. By default every leaf and
+        every parameter among the ancestors of `loss`, except for leaves whose gradient a Graph does not compute.
     eps : float, optional
-        Step of the differences, relative to max(1, abs(u)); by default 6e-6 in float64 and 5e-3 in float32.
+        Distance h of the differences, relative to max(1, abs(u)); by default 6e-6 in float64 and 5e-3 in float32.
     rtol, atol : float, optional
-        The two may differ by rtol times the larger of them + atol * max(1, abs(L)); by default 1e-5 and 4e-9 in
-        float64, 2e-2 and 5e-4 in float32. Where a smaller step was needed, atol is larger by as much.
+        The two gradients may differ by rtol times the larger of them + atol * max(1, abs(L)); by default 1e-5 and 4e-9
+        in float64, 2e-2 and 5e-4 in float32. Where a smaller distance was needed, atol grows in proportion.
     mode : {"full", "projection"}, optional
-        Every element on its own, two forward passes each; or every leaf and parameter along two random directions,
-        four passes each.
+        "full" checks every element on its own, with two forward passes each; "projection" checks every leaf and
+        parameter along two random directions, with four forward passes each.
     rng : numpy.random.Generator or int, optional
-        Source of the directions, or its seed; 0 by default.
+        The source of the directions, or a seed; 0 by default.
 
     Returns
     -------
     GradientReport
-        The worst element of every leaf and parameter.
+        A row for the worst element of every leaf and parameter.
 
     Raises
     ------
     GradientError
-        A gradient differs, and the message says so if the point sits on a kink; or a node takes part that hangs on the
-        graph without leading to `loss`, for which a backward pass would wait; or a node breaks the contract of its
-        methods: two passes at one point differ, ``calcData`` writes into something else than its own data,
-        ``calcPartialDerivative`` writes into data, parameters or its own gradient, or does not add.
+        The two gradients differ (the message says so if the point lies on a kink); or an ancestor has a consumer that
+        does not lead to `loss`, for which a backward pass would wait; or a node breaks the contract of its methods: two
+        passes at one point differ, ``calcData`` writes into other arrays than its own data, ``calcPartialDerivative``
+        writes into data, parameters or its own gradient, or does not add.
     TypeError, ValueError
         An argument is not as above, or the loss is not finite.
     RuntimeError
-        The nodes of a Graph belong to a newer one.
+        The nodes of a Graph belong to a newer Graph.
 
     Examples
     --------
@@ -122,69 +123,69 @@ def gradcheck(
     >>> [(row.parameter, row.error < 1e-9) for row in report]
     [('data', True)]
     """
-    engine = _engine(loss)
+    evaluator = _evaluator(loss)
     if not (isinstance(mode, str) and mode in ("full", "projection")):
         raise ValueError(f"gradcheck: mode must be 'full' or 'projection', got {describe(mode)}")
-    single = any(node.dtype.itemsize == 4 for node in engine.order)
+    single = any(node.dtype.itemsize == 4 for node in evaluator.order)
     limits = _limits(LIMITS["float32" if single else "float64"], eps, rtol, atol)
-    put_back = partial(np.seterr, **np.geterr())
+    restore_errors = partial(np.seterr, **np.geterr())
 
     def check() -> GradientReport:
         generator = _generator(rng)
-        targets = checked_targets(engine.order, wrt, engine.left_out)
-        give_way(engine.order)
+        targets = checked_targets(evaluator.order, wrt, evaluator.without_grad)
+        prepare_for_node_pass(evaluator.order)
         np.seterr(all="ignore")
-        check_contract(engine.order)
-        put_back()
-        rows = _rows(engine, targets, limits, generator if mode == "projection" else None)
-        if isinstance(engine, GraphEngine):
-            learning = [target for target in targets if target.name != "data"]
-            _rows(BatchEngine(engine.graph, generator), learning, limits, generator)
+        check_contract(evaluator.order)
+        restore_errors()
+        rows = _rows(evaluator, targets, limits, generator if mode == "projection" else None)
+        if isinstance(evaluator, GraphEvaluator):
+            parameters = [target for target in targets if target.name != "data"]
+            _rows(BatchEvaluator(evaluator.graph, generator), parameters, limits, generator)
         return GradientReport(rows)
 
     try:
-        return preserving_graph(engine.order, check)
+        return preserving_graph(evaluator.order, check)
     finally:
-        # np.errstate, which NumPy's generators use, too, does not put back what a signal interrupts.
-        complete(put_back)
+        # A signal can interrupt np.errstate, also within NumPy's generators, before it restores the settings.
+        complete(restore_errors)
 
 
-def _engine(loss: Node | Graph) -> Engine:
+def _evaluator(loss: Node | Graph) -> Evaluator:
     if isinstance(loss, Graph):
-        return GraphEngine(checked_compiled(loss))
-    return NodeEngine(checked_graph(loss))
+        return GraphEvaluator(checked_compiled(loss))
+    return NodeEvaluator(checked_graph(loss))
 
 
 def _rows(
-    engine: Engine,
+    evaluator: Evaluator,
     targets: Sequence[Parameter],
     limits: Limits,
     directions: np.random.Generator | None,
 ) -> list[GradientCheck]:
-    """What is found at one point: every element on its own, or along random directions."""
-    base = engine.forward()
+    """Checks all targets at the current point: every element on its own, or along random directions if given."""
+    base = evaluator.forward()
     if not math.isfinite(base):
         raise ValueError(f"gradcheck: the loss must be finite, got {base}")
-    checker = _Checker(engine, base, limits)
+    checker = _Checker(evaluator, base, limits)
     return [
         checker.elements(target, gradient)
         if directions is None
         else checker.projection(target, gradient, directions)
-        for target, gradient in zip(targets, engine.backward(targets), strict=True)
+        for target, gradient in zip(targets, evaluator.backward(targets), strict=True)
     ]
 
 
 class _Checker:
-    """The comparisons at one point of one graph."""
+    """The comparisons of a graph's gradients at one point."""
 
-    def __init__(self, engine: Engine, base: float, limits: Limits) -> None:
-        self.engine = engine
-        self.numbers = {node: number for number, node in enumerate(engine.order)}
+    def __init__(self, evaluator: Evaluator, base: float, limits: Limits) -> None:
+        self.evaluator = evaluator
+        self.numbers = {node: number for number, node in enumerate(evaluator.order)}
         self.base = base
         self.limits = limits
 
     def elements(self, target: Parameter, analytic: Array) -> GradientCheck:
-        """Every element of a leaf or parameter on its own."""
+        """Checks every element of a leaf or parameter on its own, and returns the row of the worst."""
         return max(self._rows(target, analytic), key=lambda row: row.error / row.allowed)
 
     def _rows(self, target: Parameter, analytic: Array) -> Iterator[GradientCheck]:
@@ -192,8 +193,8 @@ class _Checker:
         for index in np.ndindex(value.shape):
             u = float(value[index])
 
-            def move(by: float, index: tuple[int, ...] = index, u: float = u) -> float:
-                value[index] = u + by
+            def move(distance: float, index: tuple[int, ...] = index, u: float = u) -> float:
+                value[index] = u + distance
                 return float(value[index]) - u
 
             yield self._compare(target, index, float(analytic[index]), move, max(1.0, abs(u)))
@@ -201,7 +202,7 @@ class _Checker:
     def projection(
         self, target: Parameter, analytic: Array, rng: np.random.Generator
     ) -> GradientCheck:
-        """A leaf or parameter along random directions of length 1."""
+        """Checks a leaf or parameter along random directions of length 1, and returns the row of the worst."""
         value, origin = target.value, target.value.copy()
         scale = max(1.0, float(np.abs(origin).max()))
         rows = []
@@ -209,8 +210,8 @@ class _Checker:
             direction = rng.standard_normal(origin.shape)
             direction /= np.linalg.norm(direction)
 
-            def move(by: float, direction: Array = direction) -> float:
-                value[...] = origin + by * direction
+            def move(distance: float, direction: Array = direction) -> float:
+                value[...] = origin + distance * direction
                 return float(np.vdot(value.astype(np.float64) - origin, direction))
 
             slope = float(np.vdot(analytic, direction))
@@ -225,21 +226,21 @@ class _Checker:
         move: Callable[[float], float],
         scale: float,
     ) -> GradientCheck:
-        """The first step at which the two derivatives agree; if there is none, that is an error."""
+        """Returns the row of the first distance at which the two derivatives agree, or raises a GradientError."""
         tried: list[tuple[GradientCheck, Difference]] = []
         default = self.limits.eps * scale
         tiny = math.sqrt(self.limits.eps) * smallest(target.value)
-        steps = [default * step for step in STEPS]
+        distances = [default * factor for factor in DISTANCES]
         resolved = True
-        if 0 < tiny < steps[-1]:
-            steps.append(tiny)
-        for step in steps:
-            if step == tiny and not (move(step) > 0 > move(-step)):
+        if 0 < tiny < distances[-1]:
+            distances.append(tiny)
+        for distance in distances:
+            if distance == tiny and not (move(distance) > 0 > move(-distance)):
                 break
-            difference = self._difference(move, step)
+            difference = self._difference(move, distance)
             numeric = difference.central
             largest = max(abs(analytic), abs(numeric))
-            noise = self.limits.atol * default / step * max(1.0, abs(self.base))
+            noise = self.limits.atol * default / distance * max(1.0, abs(self.base))
             row = GradientCheck(
                 target.node,
                 self.numbers[target.node],
@@ -249,23 +250,26 @@ class _Checker:
                 numeric,
                 self.limits.rtol * largest + noise,
             )
-            resolved = step != tiny or noise < 0.5 * largest
-            # A smaller step counts where it moves the numeric derivative by what was missing.
+            resolved = distance != tiny or noise < 0.5 * largest
+            # A smaller distance counts only if it changes the numeric derivative by about the first error.
             moved = not tried or abs(numeric - tried[0][0].numeric) >= 0.5 * tried[0][0].error
             if row.agrees and moved and resolved:
                 return row
             tried.append((row, difference))
         fine = tried[-1][1]
-        if noise > 0.1 * tried[0][1].jump:  # the last step says nothing of a jump
-            fine = tried[min(len(tried), len(STEPS)) - 1][1]
+        if noise > 0.1 * tried[0][1].jump:  # rounding hides a jump at the last distance
+            fine = tried[min(len(tried), len(DISTANCES)) - 1][1]
         raise self._error(*tried[0], fine, resolved)
 
     def _difference(self, move: Callable[[float], float], h: float) -> Difference:
-        """`move(by)` goes `by` away from the point and returns how far it really went."""
+        """Returns the differences at distance h.
+
+        `move(distance)` sets the target at a distance from the point, and returns the distance after rounding.
+        """
         up = move(h)
-        high = self.engine.forward()
+        high = self.evaluator.forward()
         down = move(-h)
-        low = self.engine.forward()
+        low = self.evaluator.forward()
         move(0.0)
         if not down < 0 < up:
             raise ValueError(
@@ -278,14 +282,14 @@ class _Checker:
     def _error(
         self, row: GradientCheck, coarse: Difference, fine: Difference, resolved: bool
     ) -> GradientError:
-        place = "along a random direction" if row.index is None else f"at {row.index}"
+        position = "along a random direction" if row.index is None else f"at {row.index}"
         message = (
-            f"gradcheck: {self.engine.where}{row.node!r}, number {row.number} of the ancestors: "
-            f"{row.parameter} {place}: "
+            f"gradcheck: {self.evaluator.where}{row.node!r}, number {row.number} of the ancestors: "
+            f"{row.parameter} {position}: "
             f"analytic {row.analytic:.6g}, numeric {row.numeric:.6g}, "
             f"difference {row.error:.3g}, allowed {row.allowed:.3g}"
         )
-        # Where a function only bends, the jump between the one-sided differences shrinks with the step.
+        # At a point without a kink, the jump between the one-sided differences shrinks with the distance.
         noise = self.limits.atol * max(1.0, abs(self.base))
         if not resolved and coarse.jump > max(noise, 0.5 * row.error):
             message += (
@@ -300,7 +304,7 @@ class _Checker:
 
 
 def smallest(values: Array) -> float:
-    """The smallest absolute value of an array's elements that are neither 0 nor NaN; inf if there is none."""
+    """Returns the smallest absolute value of the elements that are neither 0 nor NaN; inf if there are none."""
     return float(np.min(np.abs(values), initial=math.inf, where=np.abs(values) > 0))
 
 

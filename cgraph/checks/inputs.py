@@ -1,4 +1,4 @@
-"""What gradcheck is to look at: the graph above a loss, and the leaves and parameters in it, checked."""
+"""The arguments of gradcheck, checked: the graph of a loss, and the leaves and parameters in it."""
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -14,7 +14,7 @@ from cgraph.traversal import ancestors
 
 
 def checked_compiled(graph: Graph) -> Graph:
-    """A Graph of one loss, which can be used."""
+    """Returns a Graph, or refuses one that is stale or whose output is not one loss."""
     if graph._stale:
         raise RuntimeError("gradcheck: the nodes of loss belong to a newer Graph")
     sizes = [node.size for node in graph._program.outputs]
@@ -26,7 +26,7 @@ def checked_compiled(graph: Graph) -> Graph:
 
 
 def checked_graph(loss: Node) -> list[Node]:
-    """The ancestors of the loss, in which every consumer leads to it."""
+    """Returns the ancestors of a loss, or refuses a graph in which a consumer of them does not lead to the loss."""
     if not isinstance(loss, Node):
         raise TypeError(f"gradcheck: loss must be a Node or a Graph, got {describe(loss)}")
     if loss.size != 1:
@@ -58,11 +58,11 @@ def checked_graph(loss: Node) -> list[Node]:
 
 
 def checked_targets(
-    order: Sequence[Node], wrt: Iterable[Node | Parameter] | None, left_out: Collection[Node]
+    order: Sequence[Node], wrt: Iterable[Node | Parameter] | None, without_grad: Collection[Node]
 ) -> list[Parameter]:
-    """What to check: the data of leaves, but for those that are left out, and the parameters of nodes."""
+    """Returns the targets of a check: the data of leaves, except for leaves `without_grad`, and parameters of nodes."""
     if wrt is None:
-        wrt = [target for node in order if node not in left_out for target in _of_node(node)]
+        wrt = [target for node in order if node not in without_grad for target in _targets_of(node)]
     if isinstance(wrt, (Node, Parameter)) or not is_iterable(wrt):
         raise TypeError(
             f"gradcheck: wrt must be a sequence of Nodes and Parameters, got {describe(wrt)}"
@@ -77,12 +77,12 @@ def checked_targets(
         node = item if isinstance(item, Node) else item.node
         if node not in members:
             raise ValueError(f"gradcheck: wrt must lie above the loss, got {node!r}")
-        if node in left_out:
+        if node in without_grad:
             raise ValueError(
                 f"gradcheck: wrt must be leaves whose gradient the Graph computes, got {node!r}, which its "
                 "leaf_grads leave out"
             )
-        found = _of_node(item) if isinstance(item, Node) else [item]
+        found = _targets_of(item) if isinstance(item, Node) else [item]
         if not found:
             raise ValueError(f"gradcheck: wrt must be leaves or have parameters, got {node!r}")
         targets += found
@@ -94,7 +94,7 @@ def checked_targets(
 
 
 def _require_array(target: Parameter) -> None:
-    """Refuses a declared parameter that cannot be moved, or whose sum does not fit it."""
+    """Refuses a parameter whose elements cannot be changed, or whose gradient sum has another shape."""
     for array in (target.value, target.grad):
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f" or array.size == 0:
             raise TypeError(
@@ -108,8 +108,8 @@ def _require_array(target: Parameter) -> None:
         )
 
 
-def _of_node(node: Node) -> list[Parameter]:
-    """A leaf's data, unless it computes that itself; and what learns."""
+def _targets_of(node: Node) -> list[Parameter]:
+    """Returns the data of a leaf, unless its class has a ``calcData`` of its own, and the parameters of a node."""
     is_leaf = not node.backward and type(node).calcData is Node.calcData
     data = [Parameter(node, "data", node._data, node._grad)] if is_leaf else []
     return data + own_parameters(node)

@@ -1,4 +1,4 @@
-"""What gradcheck answers: a report, or an error."""
+"""The result of gradcheck: a report, or an error."""
 
 import math
 from dataclasses import dataclass
@@ -12,13 +12,14 @@ class GradientError(ArithmeticError):
     Attributes
     ----------
     node : Node or None
-        The leaf, or the node whose parameter it is; or the consumer that dangles. None in a copied or unpickled error.
+        The leaf, or the node with the parameter; or the consumer that does not lead to the loss. None in a copied or
+        unpickled error.
     parameter : str or None
-        "data" for a leaf, else the name of the parameter; None for a consumer that dangles.
+        "data" for a leaf, else the name of the parameter; None for a consumer that does not lead to the loss.
     index : tuple of int or None
-        The element; None in a projection and for a consumer that dangles.
+        The index of the element; None in a projection, and for a consumer that does not lead to the loss.
     analytic, numeric : float
-        The two derivatives; NaN for a consumer that dangles.
+        The two derivatives; NaN for a consumer that does not lead to the loss.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class GradientError(ArithmeticError):
         self.numeric = numeric
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Copied and pickled without the node, which is part of a graph."""
+        """Copies and pickles the error without its node, which is part of a graph."""
         state = (str(self), None, self.parameter, self.index, self.analytic, self.numeric)
         return GradientError, state
 
@@ -47,8 +48,8 @@ class GradientError(ArithmeticError):
 class GradientCheck:
     """The worst element of one leaf or parameter: its index (None in a projection) and the two derivatives there.
 
-    `number` is the node's place among the ancestors of the loss; `allowed` is the difference that was allowed. A row in
-    which that is more than both derivatives says nothing about them.
+    `number` is the index of the node among the ancestors of the loss, and `allowed` the largest difference without an
+    error. A row whose `allowed` is larger than both derivatives tells nothing about them.
     """
 
     node: Node
@@ -66,12 +67,12 @@ class GradientCheck:
 
     @property
     def agrees(self) -> bool:
-        """Whether both derivatives are finite and differ by no more than is allowed."""
+        """Whether both derivatives are finite and differ by at most `allowed`."""
         return math.isfinite(self.analytic) and self.error <= self.allowed < math.inf
 
 
 class GradientReport(tuple[GradientCheck, ...]):
-    """What gradcheck found: one row for each leaf and parameter, inputs first. Prints as a table."""
+    """The result of gradcheck: one row for each leaf and parameter, inputs first. It prints as a table."""
 
     __slots__ = ()
 

@@ -1,4 +1,4 @@
-"""The command `cgraph`: train a small convolutional network on digits, look at its predictions."""
+"""The command line of `cgraph`: its options, its exit codes and its errors, each in one line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cgraph.training.engines import ENGINES
 
 _FAILED = 1
 _USER_ERROR = 2
-_INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+_INTERRUPTED = 130  # the exit code of a shell for a command that Ctrl-C has ended
 _IDX_HELP = (
     "folder with the four files of MNIST or their like (IDX format, plain or gzip), "
     "or FOLDER/emnist-letters for one of several sets of EMNIST"
@@ -29,7 +29,7 @@ Number = TypeVar("Number", int, float)
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, like all errors of this command."""
+    """A parser whose errors are printed as one line, like all errors of this command."""
 
     def error(self, message: str) -> NoReturn:
         _print_error(f"{message} (see {self.prog} --help)")
@@ -39,8 +39,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code.
 
-    0: done; 1: the training diverged, which is told in one line on stderr, or who reads stdout has left; 2: an error of
-    the user, told in one line on stderr; 130: interrupted by Ctrl-C.
+    0: success; 1: the training diverged, which a line on stderr reports, or the reader of stdout has closed it; 2: an
+    error of the user, which a line on stderr reports; 130: interrupted by Ctrl-C.
     """
     args = _parser().parse_args(argv)
     try:
@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         note("interrupted")
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our pipe has left. Python would complain once more when it flushes.
+        # The reader has closed the pipe. Python would report that again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -96,7 +96,7 @@ def _add_train(commands: Any) -> None:
         "finite ends with exit status 1 and writes nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    # Not as the default of the option: the help would show it.
+    # `data` is not set as the default of the option, since the help would show it.
     parser.set_defaults(run=_train, data=None)
     option = parser.add_argument
     option("task", choices=["digits"], help="what to train on")
@@ -192,6 +192,7 @@ def _rate(text: str) -> float:
 def _number(
     text: str, kind: Callable[[str], Number], is_valid: Callable[[Number], bool], expected: str
 ) -> Number:
+    """Converts the text of an option; argparse reports text that is not a valid number in one line."""
     try:
         value = kind(text)
     except ValueError:

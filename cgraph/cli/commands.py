@@ -1,4 +1,4 @@
-"""The commands `cgraph train` and `cgraph predict`, called with options that are checked."""
+"""The commands `cgraph train` and `cgraph predict`, which are called with checked options."""
 
 from __future__ import annotations
 
@@ -29,14 +29,15 @@ from cgraph.io.parameters import (
 )
 from cgraph.models.classifier import CHANNELS, Classifier, convolutional_classifier
 from cgraph.parameter import parameters
-from cgraph.training.engines import ENGINES, EngineName, GraphEngine, measure
+from cgraph.training.engine import EngineName
+from cgraph.training.engines import ENGINES, GraphEngine, measure
 from cgraph.training.loop import Epoch, predict_all, train_epochs
 
 Integers = NDArray[np.intp]
 
 _DIGITS = "digits"
-_NAMED = 5  # classes that are named where images are missing
-_TIMED = 16  # images with which the engines are compared
+_NAMED = 5  # the number of classes without images that are listed at most
+_TIMED = 16  # number of images on which the speeds of the engines are compared
 
 
 def train(
@@ -50,7 +51,7 @@ def train(
     output: Path,
     folder: Path | None,
 ) -> bool:
-    """Train, and write `model.npz` and `loss.png`; False if Ctrl-C ended it early."""
+    """Trains a classifier and writes `model.npz` and `loss.png`; returns False if Ctrl-C ended it early."""
     source = _DIGITS if folder is None else _absolute(folder)
     dataset = _dataset(source, seed)
     height, width = dataset.size
@@ -87,7 +88,7 @@ def train(
                 progress.line(epoch_line(epoch, epochs))
         except KeyboardInterrupt:
             progress.line(f"stopped by Ctrl-C: {len(done)} of {epochs} epochs done")
-    # Ctrl-C may have come before the loss was looked at.
+    # Ctrl-C may have come before the loop checked the loss.
     if not all(np.isfinite(item.value).all() for item in parameters(model.loss)):
         raise FloatingPointError(
             f"parameters are no longer finite: try a smaller learning rate than {eta}"
@@ -100,7 +101,7 @@ def train(
 def _announce(
     metadata: Mapping[str, Any], dataset: Dataset, model: Classifier, engine: EngineName
 ) -> None:
-    """Say what will be trained, and how fast; that is measured with models that are thrown away."""
+    """Prints the data, the model and the speeds of both engines, which are measured with models of their own."""
     say(
         f"{metadata['data']}: {len(dataset.train_labels):,} images to train on, "
         f"{len(dataset.test_labels):,} held out"
@@ -122,7 +123,7 @@ def _announce(
 def _write(
     output: Path, model: Classifier, metadata: dict[str, Any], done: list[Epoch], when: str
 ) -> None:
-    """Save what has been trained and say where it is."""
+    """Saves the parameters and the curves, and prints where they are."""
     model_path, curve_path = (output / "model.npz").resolve(), (output / "loss.png").resolve()
     save_parameters(model_path, model.loss, metadata)
     say(f"parameters: {model_path}")
@@ -134,7 +135,7 @@ def _write(
 
 
 def predict(path: Path, *, show: int, folder: Path | None) -> None:
-    """Classify the held-out images, show some of them, and print the accuracy."""
+    """Classifies the held-out images, shows some of them, and prints the accuracy."""
     metadata = read_metadata(path)
     seed, source = metadata.get("seed"), metadata.get("data")
     if not isinstance(seed, int) or seed < 0 or not isinstance(source, str):
@@ -164,8 +165,9 @@ def predict(path: Path, *, show: int, folder: Path | None) -> None:
 
 
 def _load(path: Path, metadata: Mapping[str, Any], dataset: Dataset) -> Classifier:
+    """Builds the model that the metadata describe, if it fits the dataset, and loads its parameters."""
     size = (metadata.get("height"), metadata.get("width"))
-    # Before anything is built: the numbers of a strange file may be huge.
+    # Checked before anything is built, since the sizes in an unknown file may be huge.
     if size != dataset.size:
         raise DataError(
             f"{path}: the model expects images of {size[0]} x {size[1]}, "
@@ -185,6 +187,7 @@ def _load(path: Path, metadata: Mapping[str, Any], dataset: Dataset) -> Classifi
 
 
 def _show(dataset: Dataset, predicted: Integers, indices: Integers) -> None:
+    """Prints held-out images as text, with their predictions and, where these are wrong, their labels."""
     captions = [
         f"{predicted[i]}"
         if predicted[i] == dataset.test_labels[i]
@@ -200,17 +203,18 @@ def _dataset(source: str, seed: int) -> Dataset:
 
 
 def _few(numbers: list[int]) -> str:
-    """The first of many numbers."""
+    """Returns a list of numbers as text, shortened to the first ones."""
     few = ", ".join(str(number) for number in numbers[:_NAMED])
     return few if len(numbers) <= _NAMED else f"{few} and {len(numbers) - _NAMED} more"
 
 
 def _absolute(folder: Path) -> str:
-    """The name of a data source; never mistaken for that of the digits."""
+    """Returns the absolute path of a data folder, which cannot be mistaken for the name of the digits."""
     return str(folder.resolve())
 
 
 def _build(metadata: Mapping[str, Any], rng: np.random.Generator) -> Classifier:
+    """Builds the model that the metadata of a file describe."""
     return convolutional_classifier(
         metadata["height"],
         metadata["width"],
@@ -230,7 +234,7 @@ def _description(model: Classifier) -> str:
 
 
 def _make_writable(folder: Path) -> None:
-    """Fail before the training, not after it."""
+    """Makes the output folder, and raises before the training if the files could not be written after it."""
     folder.mkdir(parents=True, exist_ok=True)
     if not os.access(folder, os.W_OK):
         raise PermissionError(f"{folder.resolve()}: no permission to write")

@@ -1,6 +1,6 @@
-"""What the command line shows: progress, digits as text, the curves of a training as PNG.
+"""The output of the command line: progress, digits as text, the curves of a training as PNG.
 
-tqdm and matplotlib are optional, and are looked for only when they are needed.
+tqdm and matplotlib are optional, and are imported only when they are needed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._streams import encodable, is_open, is_terminal, note, say
-from cgraph.training.engines import EngineName
+from cgraph.training.engine import EngineName
 from cgraph.training.loop import Epoch
 
 _SHADES = np.array(list(" .:-=+*#%@"))
@@ -29,7 +29,7 @@ _GAP = 3
 
 
 def optional_module(name: str, instead: str) -> ModuleType | None:
-    """Import a module of the extra `demo`, or say what happens instead, also where its package is broken."""
+    """Imports a module of the extra `demo`; prints `instead` and returns None where it is missing or broken."""
     package = name.partition(".")[0]
     try:
         import_module(package)
@@ -43,13 +43,13 @@ def optional_module(name: str, instead: str) -> ModuleType | None:
 
 
 def _in_one_line(error: Exception) -> str:
-    """Class and words of an error, cut where they are long."""
+    """Returns the class and the message of an error in one line, shortened to 160 characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 class Progress:
-    """A bar where there is tqdm and a terminal, otherwise only the lines."""
+    """Shows a progress bar where there is tqdm and a terminal, and lines alone elsewhere."""
 
     def __init__(self, total: int) -> None:
         tqdm = optional_module("tqdm", "plain lines")
@@ -72,11 +72,11 @@ class Progress:
         self._with_bar(lambda bar: bar.close())
 
     def advance(self, count: int) -> None:
-        """Count `count` more images."""
+        """Moves the bar on by `count` images."""
         self._with_bar(lambda bar: bar.update(count))
 
     def line(self, text: str) -> None:
-        """Print a line above the bar."""
+        """Prints a line above the bar."""
         stream = sys.stdout
         if not is_open(stream):
             return
@@ -84,7 +84,7 @@ class Progress:
             say(text)
 
     def _with_bar(self, act: Callable[[Any], object]) -> bool:
-        """Whether there is a bar that has acted. One that fails, its terminal being gone, is given up."""
+        """Calls `act` with the bar and returns whether it succeeded; a bar that raises is not used again."""
         if self._bar is None:
             return False
         try:
@@ -96,7 +96,7 @@ class Progress:
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """One epoch as a line."""
+    """Returns the line that reports an epoch."""
     return (
         f"epoch {epoch.number:>{len(str(epochs))}}/{epochs}   loss {epoch.train_loss:.4f}   "
         f"test loss {epoch.test_loss:.4f}   test accuracy {percent(epoch.test_accuracy):>7}   "
@@ -105,7 +105,7 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
 
 
 def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
-    """What the engine does in a second of CPU time, and how the other one compares."""
+    """Returns the line that compares the speed of the chosen engine with that of the other one."""
     other: EngineName = "node" if engine == "graph" else "graph"
     ours, theirs = speeds[engine], speeds[other]
     ratio = (
@@ -120,14 +120,14 @@ def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a percentage: 98.1 %."""
+    """Returns a fraction as a percentage: 0.981 as 98.1 %."""
     return f"{100 * share:.1f} %"
 
 
 def image_rows(
     images: NDArray[np.uint8], captions: Sequence[str], levels: int, columns: int | None = None
 ) -> Iterator[str]:
-    """Lines of text that show images side by side, each with its caption below.
+    """Yields lines of text that show images side by side, each with its caption below.
 
     Parameters
     ----------
@@ -152,35 +152,38 @@ def image_rows(
     cell = max(widths, default=1) + _GAP
     per_row = max(1, (columns + _GAP) // cell)
     for first in range(0, len(pictures), per_row):
-        some = slice(first, first + per_row)
-        for parts in (*zip(*pictures[some], strict=True), captions[some]):
+        row = slice(first, first + per_row)
+        for parts in (*zip(*pictures[row], strict=True), captions[row]):
             yield "".join(part.ljust(cell) for part in parts).rstrip()
         yield ""
 
 
 def _as_text(image: NDArray[np.uint8], levels: int, columns: int) -> list[str]:
-    """One character is about twice as high as wide: two for a pixel, or one for two rows."""
+    """Returns an image as lines of characters, which are about twice as high as wide.
+
+    A pixel of a narrow image is two characters; in a wide one, a character stands for two rows.
+    """
     width = image.shape[1]
     if width <= 16:
         image = image.repeat(2, axis=1)
     else:
-        step = -(-width // columns)
-        image = _shrink(_shrink(image, 2 * step, axis=0), step, axis=1)
-    # Unsigned bytes would overflow in the product.
+        factor = -(-width // columns)
+        image = _shrink(_shrink(image, 2 * factor, axis=0), factor, axis=1)
+    # Unsigned bytes would overflow in the multiplication.
     shades = _SHADES[image.astype(np.intp) * (len(_SHADES) - 1) // levels]
     return ["".join(row) for row in shades]
 
 
-def _shrink(image: NDArray[np.uint8], step: int, axis: int) -> NDArray[np.uint8]:
-    """The largest of each `step` pixels, so that thin strokes stay."""
+def _shrink(image: NDArray[np.uint8], factor: int, axis: int) -> NDArray[np.uint8]:
+    """Returns the maximum of each `factor` pixels along an axis, so that thin strokes stay visible."""
     shrunk: NDArray[np.uint8] = np.maximum.reduceat(
-        image, range(0, image.shape[axis], step), axis=axis
+        image, range(0, image.shape[axis], factor), axis=axis
     )
     return shrunk
 
 
 def write_curves(path: Path, epochs: Sequence[Epoch], title: str) -> bool:
-    """Draw loss and accuracy over the epochs; False, and a line on stderr, where that cannot be done."""
+    """Draws loss and accuracy over the epochs; prints a line on stderr and returns False where that fails."""
     # Figure without pyplot: no display is needed, and no backend is chosen for the process.
     with _without_backend():
         module = optional_module("matplotlib.figure", "no loss curve")
@@ -188,7 +191,7 @@ def write_curves(path: Path, epochs: Sequence[Epoch], title: str) -> bool:
         return False
     try:
         path.write_bytes(_drawn(module, epochs, title))
-    # Broad on purpose: matplotlib has settings, fonts and plugins of the user's, and the training is worth more.
+    # Any exception: matplotlib runs with the user's settings, fonts and plugins, and the training must not be lost.
     except Exception as error:
         note(f"no loss curve: {_in_one_line(error)}")
         return False
@@ -197,7 +200,7 @@ def write_curves(path: Path, epochs: Sequence[Epoch], title: str) -> bool:
 
 @contextmanager
 def _without_backend() -> Iterator[None]:
-    """Hides MPLBACKEND: a notebook names a backend there that only its own environment has."""
+    """Hides MPLBACKEND, in which a notebook names a backend that only its own environment has."""
     backend = os.environ.pop("MPLBACKEND", None)
     try:
         yield
@@ -207,13 +210,13 @@ def _without_backend() -> Iterator[None]:
 
 
 def _drawn(module: ModuleType, epochs: Sequence[Epoch], title: str) -> bytes:
-    """The curves as PNG."""
+    """Returns the curves as the bytes of a PNG file."""
     file = BytesIO()
-    # No LaTeX for a title that is none of its; and no warnings, of characters that the font lacks, say.
+    # The title is not LaTeX; and warnings, of characters that the font lacks for one, are not the user's concern.
     with import_module("matplotlib").rc_context({"text.usetex": False}), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         figure = module.Figure(figsize=(9, 3.8), layout="constrained")
-        # The name of a folder is no formula, and may have bytes that are no text.
+        # The name of a folder is not a formula, and its bytes may not be valid text.
         text = title.encode("utf-8", "backslashreplace").decode("utf-8")
         figure.suptitle(text, parse_math=False)
         losses, accuracies = figure.subplots(1, 2)
@@ -231,7 +234,7 @@ def _drawn(module: ModuleType, epochs: Sequence[Epoch], title: str) -> bytes:
 def _draw_losses(axes: Any, epochs: Sequence[Epoch]) -> None:
     numbers = [epoch.number for epoch in epochs]
     axes.set_title("mean cross-entropy", fontsize="medium")
-    # With a single class of images every loss is 0, which has no place on a logarithmic axis.
+    # With a single class of images every loss is 0, which a logarithmic axis cannot show.
     if any(e.train_loss > 0 or e.test_loss > 0 for e in epochs):
         axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")

@@ -1,6 +1,6 @@
-"""The data that comes with the package, readers for data that does not, and datasets to train on.
+"""The digits that come with the package, readers for other data, and datasets to train on.
 
-`load_digits` needs no file but its own; `read_idx` and `load_idx_folder` read MNIST's format.
+`load_digits` reads the file of the package; `read_idx` and `load_idx_folder` read MNIST's format.
 """
 
 from cgraph.data.datasets import Dataset, digits_dataset, idx_dataset

@@ -14,8 +14,7 @@ from cgraph.data.idx import DataError, load_idx_folder
 
 Bytes = NDArray[np.uint8]
 
-
-_HELD_OUT = 360  # a fifth of the 1,797 digits
+_HELD_OUT = 360  # images, a fifth of the 1,797 digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,17 +39,17 @@ class Dataset:
 
     @property
     def unseen(self) -> list[int]:
-        """The classes of which there is no image to train on: 0 where labels begin at 1."""
+        """The classes without an image to train on, such as class 0 where the labels begin at 1."""
         seen = {int(label) for label in np.unique(self.train_labels)}
         return [number for number in range(self.classes) if number not in seen]
 
     def scaled(self, images: Bytes) -> NDArray[np.float32]:
-        """Grey values from 0 to 1, as the classifier sees them."""
+        """Returns the images with grey values from 0 to 1, which the classifier takes."""
         return images.astype(np.float32) / np.float32(self.levels)
 
 
 def digits_dataset(seed: int) -> Dataset:
-    """The 1,797 digits that come with the package: 1,437 to train on, 360 held out.
+    """Returns the 1,797 digits that come with the package: 1,437 to train on, 360 held out.
 
     The seed alone fixes the split, on every machine and with every version of NumPy.
     """
@@ -63,16 +62,16 @@ def digits_dataset(seed: int) -> Dataset:
 
 
 def idx_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """The four IDX files of a folder (see `cgraph.data.load_idx_folder`).
+    """Reads the four IDX files of a folder (see `cgraph.data.load_idx_folder`) as a dataset.
 
-    Labels that do not begin at 0 stay as they are: the classes below the first are `unseen`.
+    Labels that do not begin at 0 are kept: the classes below the first label are `unseen`.
 
     Raises
     ------
     FileNotFoundError
-        The folder or one of the files is not there.
+        The folder or one of the files does not exist.
     DataError
-        What the files hold is damaged, or not unsigned bytes as images and 0 to 255 as labels.
+        A file is damaged, or the images are not unsigned bytes, or a label is not an integer from 0 to 255.
     """
     data = load_idx_folder(folder)
     for images in (data.train_images, data.test_images):
@@ -86,8 +85,9 @@ def idx_dataset(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def _classes(folder: str | os.PathLike[str], *labels: NDArray[Any]) -> list[Bytes]:
+    """Returns labels as unsigned bytes; values that are not integers from 0 to 255 raise a DataError."""
     for numbers in labels:
-        # NaN is below nothing, and is no class.
+        # NaN fails all comparisons, and is refused by this condition, too.
         wrong = numbers[~((numbers >= 0) & (numbers <= 255) & (numbers == np.floor(numbers)))]
         if len(wrong):
             raise DataError(

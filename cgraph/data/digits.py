@@ -17,7 +17,7 @@ class Digits(NamedTuple):
 
 
 def load_digits() -> Digits:
-    """The UCI optical digits as scikit-learn ships them, in the same order.
+    """Returns the UCI optical digits as scikit-learn ships them, in the same order.
 
     Returns
     -------

@@ -38,11 +38,11 @@ _MAX_NDIM = 32  # NumPy 1's limit
 
 
 class DataError(ValueError):
-    """A data file is damaged, or is not what its name or its neighbours say."""
+    """A data file is damaged, or does not fit its name or the other files of its data set."""
 
 
 class IdxFolder(NamedTuple):
-    """What the four files of a folder hold: images (n, height, width) and labels (n,)."""
+    """The arrays of the four files of a folder: images (n, height, width) and labels (n,)."""
 
     train_images: Numbers
     train_labels: Numbers
@@ -51,7 +51,7 @@ class IdxFolder(NamedTuple):
 
 
 def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Numbers:
-    """Read one IDX file, plain or gzip (told by the content, not the name).
+    """Read one IDX file, plain or gzip (recognised by the content, not by the name).
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Numbers:
     Returns
     -------
     numpy.ndarray
-        In the dimensions and of the type that the file states: uint8 (0x08), int8 (0x09), int16
+        The array of the shape and type that the file states: uint8 (0x08), int8 (0x09), int16
         (0x0B), int32 (0x0C), float32 (0x0D) or float64 (0x0E), in this machine's byte order.
 
     Raises
@@ -85,14 +85,14 @@ def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Numbers:
 
 
 def _read_stream(stream: IO[bytes], name: str, ndim: int | None) -> Numbers:
-    """Header, then exactly as many bytes as it announces."""
+    """Reads a header, and then exactly the number of bytes that the header announces."""
     dtype, shape = _read_header(stream, name, ndim)
     expected = math.prod(shape) * dtype.itemsize
     content = _read_at_most(stream, expected + 1)
     if len(content) != expected:
-        came = "more" if len(content) > expected else f"{len(content):,}"
+        got = "more" if len(content) > expected else f"{len(content):,}"
         raise DataError(
-            f"{name}: expected {expected:,} bytes of data for the shape {shape}, got {came}"
+            f"{name}: expected {expected:,} bytes of data for the shape {shape}, got {got}"
         )
     numbers = np.frombuffer(content, dtype).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="), copy=False)
@@ -101,6 +101,7 @@ def _read_stream(stream: IO[bytes], name: str, ndim: int | None) -> Numbers:
 def _read_header(
     stream: IO[bytes], name: str, ndim: int | None
 ) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Reads a header; returns the dtype in the file's byte order, and the shape."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise DataError(
@@ -125,7 +126,7 @@ def _read_header(
 
 
 def _read_at_most(stream: IO[bytes], size: int) -> bytearray:
-    """Read in chunks: a damaged header may announce more bytes than there is memory."""
+    """Reads up to `size` bytes in chunks, since a damaged header may announce more than the memory holds."""
     content = bytearray()
     while len(content) < size:
         chunk = stream.read(min(_CHUNK, size - len(content)))
@@ -156,21 +157,21 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> IdxFolder:
     Raises
     ------
     FileNotFoundError
-        The folder or one of the files is not there.
+        The folder or one of the files does not exist.
     DataError
         A file is damaged, the files do not belong together, or there are several data sets.
 
     Notes
     -----
-    Labels are as the files have them. Those of EMNIST's letters are 1 to 26, so a classifier that
-    takes labels for indices, as `cgraph train` does, has 27 classes, and the first never occurs.
-    EMNIST's images lie on their side: rows and columns are exchanged.
+    Labels are returned as the files have them. Those of EMNIST's letters are 1 to 26, so a classifier
+    that uses labels as indices, as `cgraph train` does, has 27 classes, of which the first never occurs.
+    EMNIST's images are transposed: rows and columns are exchanged.
     """
-    place, prefix = _choose(Path(folder))
+    data_folder, prefix = _choose(Path(folder))
     parts = []
     for part in ("train", "test" if prefix else "t10k"):
-        images_path = _find(place, f"{prefix}{part}-images", 3)
-        labels_path = _find(place, f"{prefix}{part}-labels", 1)
+        images_path = _find(data_folder, f"{prefix}{part}-images", 3)
+        labels_path = _find(data_folder, f"{prefix}{part}-labels", 1)
         images, labels = read_idx(images_path, 3), read_idx(labels_path, 1)
         if len(labels) != len(images):
             raise DataError(
@@ -188,36 +189,40 @@ def load_idx_folder(folder: str | os.PathLike[str]) -> IdxFolder:
 
 
 def _choose(folder: Path) -> tuple[Path, str]:
-    """The folder that holds the files, and what their names begin with."""
-    wanted = ""
+    """Returns the folder that holds the files, and the prefix of their names, empty but for EMNIST."""
+    asked = ""
     if not folder.is_dir() and re.fullmatch(r"emnist-\w+", folder.name):
-        folder, wanted = folder.parent, f"{folder.name}-"
+        folder, asked = folder.parent, f"{folder.name}-"
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    for places in ([folder], [folder / "raw"], sorted(folder.glob("*/raw"))):
-        sets = [(place, prefix) for place in places for prefix in _prefixes(place)]
-        sets = [layout_plan for layout_plan in sets if not wanted or layout_plan[1] == wanted]
+    for candidates in ([folder], [folder / "raw"], sorted(folder.glob("*/raw"))):
+        sets = [
+            (candidate, prefix)
+            for candidate in candidates
+            for prefix in _prefixes(candidate)
+            if not asked or prefix == asked
+        ]
         if len(sets) > 1:
-            names = ", ".join(str(place / prefix.rstrip("-")) for place, prefix in sets)
+            names = ", ".join(str(found / prefix.rstrip("-")) for found, prefix in sets)
             raise DataError(
                 f"{folder}: expected one data set, got {len(sets)}: name one of {names}"
             )
         if sets:
             return sets[0]
-    return folder, wanted
+    return folder, asked
 
 
-def _prefixes(place: Path) -> list[str]:
-    """What the names of a folder's data sets begin with: nothing, or of each EMNIST set its name."""
-    if not place.is_dir():
+def _prefixes(folder: Path) -> list[str]:
+    """Returns the prefix of each data set in a folder: empty for MNIST's names, else that of each EMNIST set."""
+    if not folder.is_dir():
         return []
-    matches = [_NAME.fullmatch(name) for name in os.listdir(place)]
+    matches = [_NAME.fullmatch(name) for name in os.listdir(folder)]
     prefixes = {match[1] or "" for match in matches if match}
     return [""] if "" in prefixes else sorted(prefixes)
 
 
 def _find(folder: Path, stem: str, ndim: int) -> Path:
-    """The first of the usual names that exists."""
+    """Returns the first file that exists among the usual names with this stem."""
     names = [
         f"{stem}{separator}idx{ndim}-ubyte{ending}" for separator in "-." for ending in ("", ".gz")
     ]

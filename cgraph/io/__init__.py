@@ -1,4 +1,4 @@
-"""Files of parameters: written whole or not at all, read without pickle."""
+"""Files of parameters, which are written whole or not at all, and read without pickle."""
 
 from cgraph.io.parameters import (
     ModelFileError,

@@ -1,7 +1,7 @@
-"""Reading an `.npz` file that nobody vouches for: no pickle, and nothing unpacked but what was asked for.
+"""A reader of `.npz` files from untrusted sources: no pickle, and only the requested arrays are unpacked.
 
-The header of each member says which array it holds. Who reads compares that with what is wanted
-before the content is read, so a small file cannot ask for much memory.
+The header of each member states the array's shape and dtype. The caller compares them with those
+that it expects before the content is read, so a small file cannot make it allocate much memory.
 """
 
 from __future__ import annotations
@@ -18,56 +18,57 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-# What zipfile, zlib, ast and NumPy raise on damaged bytes. Not Exception: an exception that a
-# signal handler raises meanwhile is none of theirs. RuntimeError covers RecursionError and
+# The exceptions of zipfile, zlib, ast and NumPy on damaged bytes. Not Exception, since a signal
+# handler may raise an exception of another kind meanwhile. RuntimeError covers RecursionError and
 # NotImplementedError, ValueError covers UnicodeDecodeError and io.UnsupportedOperation.
 _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, EOFError, struct.error, ValueError, TypeError, LookupError),
     *(AttributeError, OverflowError, MemoryError, RuntimeError, SyntaxError),
 )
 _MAGIC = b"\x93NUMPY"
-_LENGTHS = {(1, 0): "<H", (2, 0): "<I"}  # NumPy writes a version 3 for names of fields alone
+# The length field by version. NumPy writes version 3 only for field names that are not Latin-1.
+_LENGTHS = {(1, 0): "<H", (2, 0): "<I"}
 _LONGEST_HEADER = 10_000  # NumPy's own limit
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # those that NumPy writes
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the methods that NumPy writes
 _ENCRYPTED = 1
 _UNDAMAGED = "{} must be an undamaged array in NumPy's format"
 _CHUNK = 1 << 20
 
 
 class DamagedError(ValueError):
-    """A file is no `.npz`, or not as it should be; the message says what, without the file's name."""
+    """A file is not an undamaged `.npz`; the message gives the reason, without the name of the file."""
 
 
 @contextmanager
-def _damage(what: str) -> Iterator[None]:
-    """Tell whatever the libraries raise on damaged bytes as one kind of exception."""
+def _damage(message: str) -> Iterator[None]:
+    """Turns the exceptions of the libraries on damaged bytes into a DamagedError."""
     try:
         yield
     except DamagedError:
         raise
     except _DAMAGE as error:
-        raise DamagedError(f"{what} ({type(error).__name__})") from error
+        raise DamagedError(f"{message} ({type(error).__name__})") from error
 
 
 class Archive:
-    """The members of an `.npz` file; each is an array that has been announced but not been read.
+    """The members of an `.npz` file: arrays whose headers are read first, and their content on request.
 
     Parameters
     ----------
     file : binary file
-        Open for reading, and left open.
+        The file, open for reading; closing it is left to the caller.
 
     Attributes
     ----------
     size : int
-        Bytes of the whole file.
+        Size of the whole file in bytes.
     names : list of str
-        The arrays, as `numpy.load` calls them.
+        The names of the arrays, as in `numpy.load`.
 
     Raises
     ------
     DamagedError
-        The file is no zip archive, or two of its members have one name.
+        The file is not a zip archive, or two of its members have one name.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -88,7 +89,7 @@ class Archive:
         self._zip.close()
 
     def member(self, name: str) -> Member:
-        """Read the header of an array."""
+        """Reads the header of an array, and returns the array's Member."""
         if f"{name}.npy" not in self._infos:
             raise DamagedError(f"expected an array {name}, got none")
         info = self._infos[f"{name}.npy"]
@@ -102,7 +103,7 @@ class Archive:
 
 
 class Member:
-    """An array of an archive: what its header says, and, once asked for, its content.
+    """An array of an archive: its name, shape and dtype; `read` returns its content.
 
     Attributes
     ----------
@@ -111,7 +112,7 @@ class Member:
     shape : tuple of int
     dtype : numpy.dtype
     nbytes : int
-        Bytes of the content; the archive agrees.
+        Size of the content in bytes, which agrees with the archive's directory.
     """
 
     def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> None:
@@ -119,11 +120,11 @@ class Member:
         self._zip, self._info = archive, info
         with _damage(_UNDAMAGED.format(name)), archive.open(info) as stream:
             self._start, fields = _read_header(stream)
-            # A dtype that is no text has fields, which are no numbers whatever they are called.
+            # A description that is not a str is that of a structured dtype, which is refused like objects.
             self.dtype = np.dtype(fields["descr"] if type(fields["descr"]) is str else object)
             self.shape: tuple[int, ...] = fields["shape"]
             self._is_fortran = bool(fields["fortran_order"])
-            # No larger than the file: their product would have too many digits for a message.
+            # Bounded by the file's size: the product of larger numbers could have too many digits for a message.
             numbers = all(type(n) is int and 0 <= n <= info.file_size for n in self.shape)
             if not numbers or type(self.shape) is not tuple:
                 raise ValueError
@@ -139,30 +140,31 @@ class Member:
             )
 
     def read(self) -> NDArray[Any]:
-        """The array: a new one, as large as `nbytes` says, in the byte order of the file."""
+        """Returns the content as a new array of `nbytes` bytes, in the byte order of the file."""
         content = bytearray()
         with _damage(_UNDAMAGED.format(self.name)):
             with self._zip.open(self._info) as stream:
                 stream.read(self._start)
-                # To the end, where zipfile compares the check sum.
+                # To the end of the member, where zipfile compares the checksum.
                 while chunk := stream.read(_CHUNK):
                     content += chunk
             order: Any = "F" if self._is_fortran else "C"
             return np.ndarray(self.shape, self.dtype, content, order=order)
 
     def text(self, longest: int) -> str:
-        """The text that an array without dimensions holds, if it has at most so many bytes."""
+        """Returns the text of an array without dimensions, if it has at most `longest` bytes."""
         if self.shape or self.dtype.kind != "U" or self.nbytes > longest:
             raise DamagedError(
                 f"{self.name} must be a text of at most {longest:,} bytes, got {self.nbytes:,} "
                 f"bytes of shape {self.shape} and dtype {self.dtype}"
             )
-        with _damage(f"{self.name} must be a text"):  # where it holds what no character is
+        # NumPy raises for numbers that are not code points.
+        with _damage(f"{self.name} must be a text"):
             return str(self.read())
 
 
 def _read_header(stream: IO[bytes]) -> tuple[int, dict[str, Any]]:
-    """Length of the header, and the three fields that it has."""
+    """Returns the length of the header of an array in NumPy's format, and its three fields."""
     start = stream.read(len(_MAGIC) + 2)
     if start[:-2] != _MAGIC:
         raise ValueError

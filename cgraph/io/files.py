@@ -1,7 +1,7 @@
-"""Writing a file so that nobody ever sees half of it: beside its place, and then renamed.
+"""Files that are written whole or not at all: a temporary file in the same folder is renamed.
 
-Where a name stands for something that no rename can replace (a mount point, a device, a file in
-a folder that takes no other), the content is made in memory first and then written in place.
+Where a rename cannot replace the file (a mount point, a device, a file in a folder in which no other
+can be made), the content is made in memory first and then written in place.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from cgraph._kernels.runtime.uninterrupted import complete
 
 Write = Callable[[IO[bytes]], object]
 
-# No file can be made beside the place: the folder takes none, or the path is too long for one more.
+# The temporary file cannot be made: the folder is not writable, or the path is too long.
 _NO_NEIGHBOUR = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG})
-# The place takes no other file: it is a mount point, or in a sticky folder somebody else's.
+# The file cannot be replaced: it is a mount point, or belongs to another user in a sticky folder.
 _NO_RENAME = frozenset({errno.EBUSY, errno.EXDEV, errno.EACCES, errno.EPERM})
-# Windows replaces no file that somebody is reading at the moment, and says EACCES.
+# Windows refuses to replace a file that is open for reading elsewhere, with EACCES.
 _PAUSES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0) if os.name == "nt" else ()
-_PATIENCE = 10.0  # seconds that a save in place waits for another one
+_PATIENCE = 10.0  # seconds that a save in place waits for the lock of another save
 
 
 def write_whole(name: str, write: Write) -> None:
-    """Give a file the content that `write` writes, all of it or, after an exception, none.
+    """Gives a file the content that `write` writes, all of it or, after an exception, none.
 
     Parameters
     ----------
     name : str
-        The path. A symbolic link stays one, and its target is written.
+        The path. A symbolic link is kept, and its target is written.
     write : callable
-        Writes the content to a binary file that is open for writing; called a second time where
-        the first file could not be renamed.
+        Writes the content to a binary file that is open for writing; called a second time if the
+        temporary file cannot be renamed.
 
     Raises
     ------
@@ -53,11 +53,12 @@ def write_whole(name: str, write: Write) -> None:
     except OSError as error:
         if error.errno is None or error.filename == name:
             raise
-        # Neither the temporary file nor the target of a link is what the caller knows.
+        # The caller knows neither the temporary file nor the target of a link.
         raise OSError(error.errno, error.strerror, name) from None
 
 
 def _status(name: str) -> os.stat_result | None:
+    """Returns the status of the file under a name, links followed; None if there is no file."""
     try:
         return os.stat(name)
     except FileNotFoundError:
@@ -65,23 +66,23 @@ def _status(name: str) -> os.stat_result | None:
 
 
 def _is_replaceable(name: str, target: str, old: os.stat_result | None) -> bool:
-    """Whether another file may take the place; what opening in place refuses may not, either."""
+    """Whether a rename may replace the file: a regular one, or none, that could also be opened for writing."""
     if old is None:
         return os.path.basename(name) not in ("", os.curdir, os.pardir)
-    # The links of /proc/self/fd may lead to pipes and deleted files: their targets are no paths.
+    # The links of /proc/self/fd may lead to pipes and deleted files, and then their targets are not paths.
     if not (stat.S_ISREG(old.st_mode) and os.path.isfile(target)):
         return False
     return os.access(target, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _write_beside(target: str, old: os.stat_result | None, write: Write) -> bool:
-    """Write a new file in the folder of `target` and rename it; False where that cannot be done."""
-    # Random, since threads share a process id, and so do the first processes of two containers;
-    # short, since the name of the target may be as long as names may be.
+    """Writes a new file in the folder of `target` and renames it; returns False if the folder does not allow it."""
+    # A random name, since threads share a process id, and so do the first processes of two containers;
+    # and a short one, since the name of the target may have the greatest length allowed.
     temporary = os.path.join(os.path.dirname(target), f".cgraph-{os.urandom(16).hex()}.tmp")
 
     def remove() -> None:
-        """Remove what is left of the temporary file; to call it again does no harm."""
+        """Removes the temporary file, if there is one; a repeated call has no effect."""
         with suppress(FileNotFoundError):
             os.unlink(temporary)
 
@@ -96,12 +97,12 @@ def _write_beside(target: str, old: os.stat_result | None, write: Write) -> bool
 
 
 def _make(temporary: str, old: os.stat_result | None, write: Write) -> bool:
-    """Make the temporary file; False where the folder takes none."""
-    # Not tempfile: its files are private to the user, and a new one should obey the umask. A file
-    # that is to replace a private one is private from its first byte.
+    """Makes and writes the temporary file; returns False if the folder does not allow new files."""
+    # Not tempfile, whose files are private to the user: a new file obeys the umask. The replacement
+    # of a private file is private from its first byte.
     mode = 0o666 if old is None else stat.S_IMODE(old.st_mode) & 0o666
     try:
-        # Apart from the lines that write: their errors say nothing about the folder.
+        # Outside the lines that write, whose errors say nothing about the folder.
         file = open(  # noqa: SIM115
             temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode)
         )
@@ -119,7 +120,7 @@ def _make(temporary: str, old: os.stat_result | None, write: Write) -> bool:
 
 
 def _take_over(temporary: str, old: os.stat_result) -> None:
-    """Give a file the owner and group of another where the system lets us, and its mode."""
+    """Gives a file the mode of another, and its owner and group where the system permits."""
     if hasattr(os, "chown"):
         for owner, group in ((-1, old.st_gid), (old.st_uid, -1)):
             with suppress(OSError):
@@ -129,7 +130,7 @@ def _take_over(temporary: str, old: os.stat_result) -> None:
 
 
 def _rename(temporary: str, target: str) -> bool:
-    """Rename; False where the target cannot be replaced."""
+    """Renames the temporary file; returns False if the target cannot be replaced."""
     for pause in (*_PAUSES, None):
         try:
             os.replace(temporary, target)
@@ -145,10 +146,10 @@ def _rename(temporary: str, target: str) -> bool:
 
 
 def _write_in_place(name: str, write: Write) -> None:
-    """Write over what is there, as short a time as possible: the content is complete before."""
+    """Overwrites a file with content that is complete beforehand, so that the write is as short as possible."""
     content = io.BytesIO()
     write(content)
-    # Without O_TRUNC: the old content stays until it is this writer's turn.
+    # Without O_TRUNC: the old content stays until this writer holds the lock.
     with open(
         name, "wb", opener=lambda path, flags: os.open(path, flags & ~os.O_TRUNC, 0o666)
     ) as file:
@@ -160,7 +161,7 @@ def _write_in_place(name: str, write: Write) -> None:
         failed: list[OSError] = []
 
         def overwrite() -> None:
-            """Write the content from the beginning; to call it again does no harm, but on a full disk no good."""
+            """Writes the content from the beginning, and notes an error of the disk instead of raising it."""
             try:
                 file.seek(0)
                 file.write(content.getbuffer())
@@ -168,9 +169,8 @@ def _write_in_place(name: str, write: Write) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             except OSError as error:
-                if (
-                    error.errno is None
-                ):  # a TimeoutError, say, that the handler of a signal has raised
+                # Without a number, the error is one that a signal handler has raised: a TimeoutError, say.
+                if error.errno is None:
                     raise
                 failed.append(error)
 
@@ -180,7 +180,7 @@ def _write_in_place(name: str, write: Write) -> None:
 
 
 def _await_turn(file: IO[bytes]) -> None:
-    """Lock the file, so that two saves do not mix; not for ever, since the lock may be the caller's."""
+    """Locks the file against other saves; gives up after a while, since the caller itself may hold the lock."""
     if sys.platform == "win32":
         return
     import fcntl

@@ -1,8 +1,8 @@
 """Save the parameters of a graph to an `.npz` file, and load them into a graph of the same build.
 
-The file holds no code and no pickle: one array for each parameter, in the order of
-`parameters(node)`, and one JSON text with the format's name, its version and whatever metadata
-the caller adds. `numpy.load` reads it too.
+The file holds one array for each parameter, in the order of `parameters(node)`, and one JSON text
+with the format's name, its version and the caller's metadata. It contains neither code nor pickle,
+and `numpy.load` reads it, too.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class ModelFileError(ValueError):
-    """A file is not one of ours, is damaged, or does not fit the graph."""
+    """A file is not a parameter file of cgraph, is damaged, or does not fit the graph."""
 
 
 def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | None = None) -> None:
     """Write the parameters of `node` and all its ancestors.
 
-    The file appears whole or not at all, whoever reads or saves at the same time: it is written
-    beside its place and then renamed.
+    The file appears whole or not at all, also while other processes read or save it: the content is
+    written to a temporary file in the same folder, which is then renamed.
 
     Parameters
     ----------
     path : str or path
-        Where to write; taken as it is, no ending is added.
+        The file to write; the name is used as it is, and no ending is added.
     node : Node
         Usually the loss.
     metadata : mapping, optional
@@ -67,15 +67,15 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
 
     Notes
     -----
-    A symbolic link stays one: its target is replaced, or made where there is none. A file keeps
-    its mode, and its owner and group where the system lets it; a new file obeys the umask. Other
-    hard links of a file keep the old content. A file that may not be written is not replaced.
+    A symbolic link is kept: its target is replaced, or made if it does not exist. A replaced file keeps
+    its mode, and its owner and group where the system permits; a new file obeys the umask. Other hard
+    links to a file keep the old content. A file without write permission is not replaced.
 
-    What no rename can replace is written in place, as `numpy.savez` would: a file that is a mount
-    point (`docker run -v model.npz:/data/model.npz`), one whose folder takes no other file, a
-    named pipe, which waits for its reader, and a device such as `/dev/null`. The content is
-    complete before the first byte is written there, and saves wait for each other, but whoever
-    reads meanwhile may see part of it.
+    Files that a rename cannot replace are written in place, as by `numpy.savez`: a file that is a mount
+    point (`docker run -v model.npz:/data/model.npz`), a file in a folder where no other can be made, a
+    named pipe, which waits for its reader, and a device such as `/dev/null`. The content is complete
+    before the first byte is written, and saves wait for each other, but a process that reads
+    meanwhile may see a part of it.
 
     A process that is killed may leave a file `.cgraph-*.tmp` behind.
     """
@@ -85,18 +85,18 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
 
 
 def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
-    """Copy the parameters of a file into `node` and its ancestors; their gradient sums stay.
+    """Copy the parameters of a file into `node` and its ancestors; their gradient sums are kept.
 
-    Either all parameters are taken or, on an error, none. What the file announces is compared
-    with the graph before any of it is unpacked, so a small file cannot take much memory, whatever
-    it unpacks to.
+    Either all parameters are copied or, on an error, none. The shapes and dtypes that the file states
+    are compared with those of the graph before anything is unpacked, so a small file cannot take much
+    memory, however large its unpacked content is.
 
     Parameters
     ----------
     path : str or path
         A file that `save_parameters` wrote.
     node : Node
-        The end of a graph with the same parameters in the same order, shapes and dtype.
+        The last node of a graph with the same parameters, of the same order, shapes and dtype.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
             raise ValueError(f"load_parameters: {key} must be writable, got a read-only array")
     with _opened(name) as (archive, metadata):
         members = _members(name, archive, targets)
-        # In the byte order of this machine, whatever that of the other one was.
+        # The arrays are converted to this machine's byte order.
         sources = [
             member.read().astype(target.dtype, copy=False)
             for member, target in zip(members, targets.values(), strict=True)
@@ -129,7 +129,7 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
 
 
 def read_metadata(path: FilePath) -> dict[str, Any]:
-    """The metadata that were given to `save_parameters`; the parameters are not read.
+    """Return the metadata that were given to `save_parameters`; the parameters are not read.
 
     Parameters
     ----------
@@ -139,7 +139,7 @@ def read_metadata(path: FilePath) -> dict[str, Any]:
     Returns
     -------
     dict
-        The metadata, as JSON keeps them: a tuple comes back as a list.
+        The metadata as JSON represents them: a tuple is returned as a list.
 
     Raises
     ------
@@ -153,13 +153,14 @@ def read_metadata(path: FilePath) -> dict[str, Any]:
 
 
 def _path_name(function: str, path: object) -> str:
+    """Returns the path that a public function was given as a str, or raises a TypeError in its name."""
     if not isinstance(path, (str, bytes, os.PathLike)):
         raise TypeError(f"{function}: path must be a str or a path, got {describe(path)}")
     return os.fsdecode(path)
 
 
 def _header(metadata: object) -> str:
-    """The JSON text of a file; metadata that JSON cannot hold are refused."""
+    """Returns the JSON text of a file; metadata that JSON cannot represent raise TypeError or ValueError."""
     if metadata is None:
         metadata = {}
     if not isinstance(metadata, Mapping):
@@ -168,13 +169,13 @@ def _header(metadata: object) -> str:
     _check_json(header)
     try:
         return json.dumps(header, allow_nan=False)
-    # A circle, too many levels, or an integer of more digits than Python reads.
+    # A reference cycle, too many levels, or an integer with more digits than Python converts.
     except (ValueError, RecursionError) as error:
         raise ValueError(f"save_parameters: metadata must be JSON: {error}") from None
 
 
 def _check_json(header: dict[str, Any]) -> None:
-    """Refuse what json would write differently (keys), or not at all."""
+    """Refuses keys that json would convert to str, and values that it cannot write."""
     pending: list[Any] = [header]
     seen: set[int] = set()
     while pending:
@@ -199,7 +200,7 @@ def _check_json(header: dict[str, Any]) -> None:
 
 
 def _live_arrays(function: str, node: Node) -> Arrays:
-    """The parameter arrays under the names that they have in a file."""
+    """Returns the parameter arrays of a graph by the names that they have in a file."""
     arrays = {}
     for index, item in enumerate(parameters(node)):
         value: object = item.value
@@ -213,11 +214,13 @@ def _live_arrays(function: str, node: Node) -> Arrays:
 
 
 def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
-    write: Any = np.savez  # its type forbids names that NumPy 2 reserves and we do not use
+    """Writes the arrays as `.npz`; an exception that interrupts it is raised as it came."""
+    # NumPy's annotations do not accept a dict of arrays beside the keywords that NumPy reserves.
+    write: Any = np.savez
     try:
         write(file, **arrays)
     except ValueError as error:
-        # An interrupted zipfile cannot be closed, and says so instead of what has interrupted it.
+        # zipfile cannot close an interrupted archive, and raises a ValueError in place of the interruption.
         cause: BaseException | None = error
         while isinstance(cause, Exception):
             cause = cause.__context__
@@ -226,14 +229,14 @@ def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
 
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[Archive, dict[str, Any]]]:
-    """The archive and the metadata of a file; what is wrong with it is told with its name."""
-    # Here, since zipfile imports so much that `import cgraph` would take a tenth longer.
+    """Opens a file, and yields its archive and metadata; damage raises a ModelFileError with the file's name."""
+    # Imported here, since `import cgraph` would take a tenth longer with the imports of zipfile.
     from cgraph.io.archive import Archive, DamagedError
 
     with open(name, "rb") as file:
         try:
             archive = Archive(file)
-            # A file is never shorter than its header, unless that is compressed.
+            # The header is at most as long as the file, unless it is compressed.
             text = archive.member(_HEADER).text(max(archive.size, _SHORT_HEADER))
         except DamagedError as error:
             raise ModelFileError(f"{name}: {_STRANGE}, or damaged ({error})") from error
@@ -246,7 +249,7 @@ def _opened(name: str) -> Iterator[tuple[Archive, dict[str, Any]]]:
 
 
 def _parsed(name: str, text: str) -> dict[str, Any]:
-    """The metadata in the JSON text of a file of our format and version."""
+    """Returns the metadata in the JSON text of a file, whose format and version are checked."""
     try:
         header = json.loads(text)
         form, version, metadata = header["format"], header["version"], header["metadata"]
@@ -261,7 +264,7 @@ def _parsed(name: str, text: str) -> dict[str, Any]:
 
 
 def _members(name: str, archive: Archive, targets: Arrays) -> list[Member]:
-    """What a file has for each array of the graph: the same names, shapes and dtypes."""
+    """Returns the member for each array of the graph; names, shapes and dtypes must be equal."""
     count = len(archive.names) - 1
     if count != len(targets):
         raise ModelFileError(

@@ -1,4 +1,4 @@
-"""Networks that are ready to be trained."""
+"""Networks that are ready for training."""
 
 from cgraph.models.classifier import CHANNELS, Classifier, convolutional_classifier
 

@@ -1,1 +1,1 @@
-"""The kinds of nodes, one family a file. The loops are in cgraph._kernels, under the same names."""
+"""The kinds of nodes, one family a file. The loops are in files of equal name in cgraph/_kernels/nodes."""

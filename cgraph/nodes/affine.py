@@ -1,4 +1,7 @@
-"""Affine: a fully connected layer."""
+"""Affine: a fully connected layer.
+
+docs/look_up/specification.md says which document *the specification* is.
+"""
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +12,7 @@ from cgraph.node import Node, as_node
 
 
 class Affine(Node):
-    """d = Wᵀ (x; b), an affine transformation ℝᵐ → ℝⁿ (section "Class: Affine").
+    """d = Wᵀ (x; b), an affine transformation ℝᵐ → ℝⁿ (specification, section "Class: Affine").
 
     d_j = Σ_{i≤m} W_ij x_i + W_{m+1,j} b. The last row of W belongs to the constant input b.
 
@@ -18,18 +21,18 @@ class Affine(Node):
     Parameters
     ----------
     node1 : Node
-        The input, m elements; one of two dimensions is read row by row.
+        The input, of m elements; a matrix is read row by row.
     Weight : array_like, shape (m + 1, n)
         Initial weights; copied, and cast to the dtype of the input.
     bias : float, optional
-        The constant input b; fixed, the last row of W is what learns.
+        The constant input b. It is fixed: the last row of W learns.
 
     Raises
     ------
     TypeError
         `node1` is not a Node; `Weight` or `bias` are not real numbers.
     ValueError
-        `Weight` has another number of dimensions or of rows.
+        `Weight` has another number of dimensions or of rows, or no columns.
 
     Examples
     --------
@@ -60,7 +63,7 @@ class Affine(Node):
 
     @property
     def weight(self) -> Array:
-        """W, shape (m + 1, n). Live: writing into it counts. Assigning copies in."""
+        """The weights W, shape (m + 1, n), live like ``data``. Assigning copies into the array."""
         return self._weight
 
     @weight.setter
@@ -69,7 +72,7 @@ class Affine(Node):
 
     @property
     def gradWeight(self) -> Array:
-        """The sum of the gradients of W since the last update, shape (m + 1, n). Live, as ``weight``."""
+        """The sum of the gradients of W since the last update, shape (m + 1, n), live like ``weight``."""
         if self._graph is not None:
             self._graph._expose_grads()
         return self._gradWeight
@@ -78,11 +81,14 @@ class Affine(Node):
     def gradWeight(self, value: npt.ArrayLike) -> None:
         copy_into(type(self).__name__, "gradWeight", value, self.gradWeight)
 
-    def _moved(self, values: Array, sums: Array) -> dict[str, Array]:
-        """Copies what learns into two vectors of a Graph's arena; the attributes of a node that has moved there."""
-        values[...], sums[...] = self._weight.ravel(), self._gradWeight.ravel()
+    def _moved(self, parameters: Array, grads: Array) -> dict[str, Array]:
+        """Copies the weights and their gradient sums into two vectors of a Graph's arena.
+
+        The result maps attributes of this node to views of these vectors.
+        """
+        parameters[...], grads[...] = self._weight.ravel(), self._gradWeight.ravel()
         shape = self._weight.shape
-        return {"_weight": values.reshape(shape), "_gradWeight": sums.reshape(shape)}
+        return {"_weight": parameters.reshape(shape), "_gradWeight": grads.reshape(shape)}
 
     @property
     def bias(self) -> float:

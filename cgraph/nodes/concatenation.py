@@ -1,4 +1,7 @@
-"""Concatenation: several nodes joined into one vector."""
+"""Concatenation: several nodes joined into one vector.
+
+docs/look_up/specification.md says which document *the specification* is.
+"""
 
 from collections.abc import Iterable
 
@@ -6,10 +9,11 @@ from cgraph.node import Node, as_nodes
 
 
 class Concatenation(Node):
-    """The data of several nodes, joined in order into one vector.
+    """The data of several nodes, joined in order into one vector (specification, "Class Inheritance Hierarchy").
 
-    d = (x₁; x₂; …), a 2-D input row by row. The gradient is cut up again: ∂L/∂x₁ = the first m₁ elements of ∂L/∂d, and
-    so on.
+    d = (x₁; x₂; …), where a matrix is read row by row.
+
+    ∂L/∂x₁ is the first m₁ elements of g, ∂L/∂x₂ the next m₂ elements, and so on.
 
     Parameters
     ----------
@@ -19,9 +23,9 @@ class Concatenation(Node):
     Raises
     ------
     TypeError
-        Something in `nodes` is not a Node, or their dtypes differ.
+        An element of `nodes` is not a Node, or their dtypes differ.
     ValueError
-        No nodes.
+        `nodes` is empty.
 
     Examples
     --------

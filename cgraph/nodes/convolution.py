@@ -1,4 +1,7 @@
-"""Convolution2d: several input channels, one output channel."""
+"""Convolution2d: several input channels, one output channel.
+
+docs/look_up/specification.md says which document *the specification* is.
+"""
 
 from collections.abc import Iterable
 from typing import Any, overload
@@ -23,7 +26,11 @@ FORMS = (
 
 
 def tap_offsets(geometry: FilterGeometry, channels: int) -> Offsets:
-    """Where, in the frames of all channels, each kernel element (c, i, j) lies for output (0, 0)."""
+    """Returns the offset of the input of each kernel element (c, i, j) for output (0, 0).
+
+    The kernels read a copy of each channel with its padding, a frame, which is split by stride into polyphase
+    components (planes). The offsets count from the frame of the first channel.
+    """
     c, i, j = np.ogrid[:channels, : geometry.k_h, : geometry.k_w]
     s = geometry.s
     plane = i % s * geometry.phases_w + j % s
@@ -31,25 +38,25 @@ def tap_offsets(geometry: FilterGeometry, channels: int) -> Offsets:
     return np.asarray(offsets, np.intp).reshape(-1)
 
 
-def views(values: Array, sums: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-    """The attributes of a node whose kernel and, behind it, bias are one vector, as are their gradient sums."""
+def views(parameters: Array, grads: Array, shape: tuple[int, ...]) -> dict[str, Array]:
+    """Returns the attributes of a node whose kernel and, after it, bias are one vector, like their gradient sums."""
     return {
-        "_values": values,
-        "_kernel": values[:-1].reshape(shape),
-        "_offset": values[-1:],
-        "_sums": sums,
-        "_gradKernel": sums[:-1].reshape(shape),
-        "_gradOffset": sums[-1:],
+        "_flat_parameters": parameters,
+        "_kernel": parameters[:-1].reshape(shape),
+        "_bias_array": parameters[-1:],
+        "_flat_grads": grads,
+        "_gradKernel": grads[:-1].reshape(shape),
+        "_gradBias_array": grads[-1:],
     }
 
 
 class Convolution2d(Filter2d):
-    """Cross-correlation of C channels with one kernel (section "Class: Convolution2d").
+    """Cross-correlation of C channels with one kernel (specification, section "Class: Convolution2d").
 
-    With X outside its domain counting as 0, and indices from 1 as in the specification,
+    With X = 0 outside its domain, and indices from 1 as in the specification,
     D[α,β] = Σ_c Σ_i Σ_j K[c,i,j] X_c[(α−1)s + i − p, (β−1)s + j − q] + b.
 
-    ∂L/∂X_c[α,β] = Σ K[c,i,j] G[(α−i+p)/s + 1, (β−j+q)/s + 1] over the i, j that give whole indices within D;
+    ∂L/∂X_c[α,β] = Σ K[c,i,j] G[(α−i+p)/s + 1, (β−j+q)/s + 1] over all i, j with whole indices within G;
     ∂L/∂K[c,i,j] = Σ_{α,β} X_c[(α−1)s + i − p, (β−1)s + j − q] G[α,β]; ∂L/∂b = Σ_{α,β} G[α,β].
 
     The constructor has five forms, told apart by the number of positional arguments, or by the names given:
@@ -67,9 +74,9 @@ class Convolution2d(Filter2d):
     Kernel : array_like, shape (C, k_h, k_w)
         Initial kernel; copied, and cast to the dtype of the inputs.
     bias : float
-        Initial bias b; it learns.
+        Initial bias b, which learns, too.
     stride : int, optional
-        Step of the window in both directions (s).
+        Distance from one window to the next in both directions (s).
     topPadding, leftPadding : int, optional
         Virtual rows above and columns left of the input (p, q).
     height, width : int, optional
@@ -96,12 +103,12 @@ class Convolution2d(Filter2d):
            [-3.5, -3.5]])
     """
 
-    _values: Array
+    _flat_parameters: Array
     _kernel: Array
-    _offset: Array
-    _sums: Array
+    _bias_array: Array
+    _flat_grads: Array
     _gradKernel: Array
-    _gradOffset: Array
+    _gradBias_array: Array
 
     _parameters = (("kernel", "gradKernel"), ("_bias", "_gradBias"))
 
@@ -139,36 +146,39 @@ class Convolution2d(Filter2d):
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
         geometry = fitted_geometry(owner, channels, given | sizes)
-        # The kernel and, behind it, the bias: one vector that learns.
-        values = np.empty(kernel.size + 1, channels[0].dtype)
-        values[:-1], values[-1] = kernel.reshape(-1), bias
-        vars(self).update(views(values, np.zeros_like(values), kernel.shape))
+        # One vector holds the kernel and, after it, the bias.
+        flat = np.empty(kernel.size + 1, channels[0].dtype)
+        flat[:-1], flat[-1] = kernel.reshape(-1), bias
+        vars(self).update(views(flat, np.zeros_like(flat), kernel.shape))
         self._taps = tap_offsets(geometry, len(channels))
         kernels = channels[0]._kernels.convolution
         self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))
         self._set_up_filter(channels, geometry)
 
-    def _moved(self, values: Array, sums: Array) -> dict[str, Array]:
-        """Copies what learns into two vectors of a Graph's arena; the attributes of a node that has moved there."""
-        values[...], sums[...] = self._values, self._sums
-        return views(values, sums, self._kernel.shape)
+    def _moved(self, parameters: Array, grads: Array) -> dict[str, Array]:
+        """Copies kernel, bias and their gradient sums into two vectors of a Graph's arena.
+
+        The result maps attributes of this node to views of these vectors.
+        """
+        parameters[...], grads[...] = self._flat_parameters, self._flat_grads
+        return views(parameters, grads, self._kernel.shape)
 
     def _parameter_count(self) -> int:
-        return self._values.size  # without handing out a parameter
+        return self._flat_parameters.size  # the properties would hand out the arrays
 
     def _expose_parameters(self) -> None:
-        """Brings the kernel and the bias up to date, where a Graph has a copy of them."""
+        """Brings the kernel and the bias up to date if a Graph has packed copies of them."""
         if self._graph is not None:
             self._graph._expose_parameters()
 
     def _expose_grads(self) -> None:
-        """The same for their gradient sums."""
+        """Brings the gradient sums of the kernel and the bias up to date if a Graph has packed copies of them."""
         if self._graph is not None:
             self._graph._expose_grads()
 
     @property
     def kernel(self) -> Array:
-        """K, shape (C, k_h, k_w). Live: writing into it counts. Assigning copies in."""
+        """The kernel K, shape (C, k_h, k_w), live like ``data``. Assigning copies into the array."""
         self._expose_parameters()
         return self._kernel
 
@@ -178,7 +188,7 @@ class Convolution2d(Filter2d):
 
     @property
     def gradKernel(self) -> Array:
-        """The sum of the gradients of K since the last update, shape (C, k_h, k_w). Live, as ``kernel``."""
+        """The sum of the gradients of K since the last update, shape (C, k_h, k_w), live like ``kernel``."""
         self._expose_grads()
         return self._gradKernel
 
@@ -189,16 +199,16 @@ class Convolution2d(Filter2d):
     @property
     def _bias(self) -> Array:
         self._expose_parameters()
-        return self._offset
+        return self._bias_array
 
     @property
     def _gradBias(self) -> Array:
         self._expose_grads()
-        return self._gradOffset
+        return self._gradBias_array
 
     @property
     def bias(self) -> float:
-        """The bias b. Can be assigned."""
+        """The bias b; it can be assigned."""
         return float(self._bias[0])
 
     @bias.setter
@@ -207,7 +217,7 @@ class Convolution2d(Filter2d):
 
     @property
     def gradBias(self) -> float:
-        """The sum of the gradients of b since the last update. Can be assigned."""
+        """The sum of the gradients of b since the last update; it can be assigned."""
         return float(self._gradBias[0])
 
     @gradBias.setter
@@ -219,7 +229,7 @@ class Convolution2d(Filter2d):
             self._graph._refresh_parameters()
         self._kernels.convolution.convolution2d_forward(
             [x._data for x in self.backward],
-            self._values,
+            self._flat_parameters,
             self._taps,
             self._geometry,
             _kernels.scratch(self._data.dtype, self._scratch_size),
@@ -232,8 +242,13 @@ class Convolution2d(Filter2d):
         k, geometry = self._kernels.convolution, self._geometry
         scratch = _kernels.scratch(self._data.dtype, self._scratch_size)
         k.convolution2d_backward_input(
-            self._values, self._grad, geometry, scratch, [x._grad for x in self.backward]
+            self._flat_parameters, self._grad, geometry, scratch, [x._grad for x in self.backward]
         )
         k.convolution2d_backward_kernel(
-            [x._data for x in self.backward], self._grad, self._taps, geometry, scratch, self._sums
+            [x._data for x in self.backward],
+            self._grad,
+            self._taps,
+            geometry,
+            scratch,
+            self._flat_grads,
         )

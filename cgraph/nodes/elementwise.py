@@ -1,13 +1,14 @@
-"""Nodes whose elements depend on the input elements of the same index alone.
+"""Elementwise nodes: each element depends on the input elements of equal index alone.
 
-x, y: the inputs; d: this node's data; g: its gradient ∂L/∂d. The output keeps the shape of the input.
+x and y are the inputs, d is the data of the node, g its gradient ∂L/∂d. The data have the shape of the inputs.
+docs/look_up/specification.md says which document *the specification* is.
 """
 
 from cgraph.node import Node, as_node
 
 
 def require_equal_shapes(owner: Node, node1: object, node2: object) -> None:
-    """Refuses what is not two nodes of the same height and width."""
+    """Refuses two arguments unless both are nodes, of equal height and width."""
     if not (isinstance(node1, Node) and isinstance(node2, Node)):
         as_node(type(owner).__name__, "node1", node1)
         as_node(type(owner).__name__, "node2", node2)
@@ -19,7 +20,7 @@ def require_equal_shapes(owner: Node, node1: object, node2: object) -> None:
 
 
 class MMtoM(Node):
-    """ℝᵐ × ℝᵐ → ℝᵐ, the base class of Add and Sub; computes nothing itself (section "Class: MMtoM").
+    """ℝᵐ × ℝᵐ → ℝᵐ, the base class of Add and Sub (specification, section "Class: MMtoM"). It computes nothing itself.
 
     Parameters
     ----------
@@ -29,9 +30,9 @@ class MMtoM(Node):
     Raises
     ------
     TypeError
-        An argument is not a Node, or their dtypes differ.
+        An argument is not a Node, or the dtypes of the two differ; here and in all derived classes.
     ValueError
-        Their shapes differ.
+        The shapes of the two differ; here and in all derived classes.
     """
 
     def __init__(self, node1: Node, node2: Node) -> None:
@@ -40,7 +41,7 @@ class MMtoM(Node):
 
 
 class Add(MMtoM):
-    """d = x + y (section "Class: Add").
+    """d = x + y (specification, section "Class: Add").
 
     ∂L/∂x = g, ∂L/∂y = g.
 
@@ -48,13 +49,6 @@ class Add(MMtoM):
     ----------
     node1, node2 : Node
         x and y, of the same height, width and dtype; one node may stand for both.
-
-    Raises
-    ------
-    TypeError
-        An argument is not a Node, or their dtypes differ.
-    ValueError
-        Their shapes differ.
 
     Examples
     --------
@@ -79,7 +73,7 @@ class Add(MMtoM):
 
 
 class Sub(MMtoM):
-    """d = x − y (section "Class: Sub").
+    """d = x − y (specification, section "Class: Sub").
 
     ∂L/∂x = g, ∂L/∂y = −g.
 
@@ -87,13 +81,6 @@ class Sub(MMtoM):
     ----------
     node1, node2 : Node
         x and y, of the same height, width and dtype; one node may stand for both.
-
-    Raises
-    ------
-    TypeError
-        An argument is not a Node, or their dtypes differ.
-    ValueError
-        Their shapes differ.
 
     Examples
     --------
@@ -118,7 +105,9 @@ class Sub(MMtoM):
 
 
 class MtoM(Node):
-    """ℝᵐ → ℝᵐ, the base class of ReLU, Sigmoid, Tanh and Softmax; computes nothing itself (section "Class: MtoM").
+    """ℝᵐ → ℝᵐ, the base class of ReLU, Sigmoid, Tanh and Softmax (specification, section "Class: MtoM").
+
+    The base class computes nothing itself.
 
     Parameters
     ----------
@@ -128,7 +117,7 @@ class MtoM(Node):
     Raises
     ------
     TypeError
-        The argument is not a Node.
+        The argument is not a Node; here and in all derived classes.
     """
 
     def __init__(self, node1: Node) -> None:
@@ -137,7 +126,7 @@ class MtoM(Node):
 
 
 class ReLU(MtoM):
-    """d_i = x_i where x_i ≥ 0, else 0 (section "Class: ReLU").
+    """d_i = x_i where x_i ≥ 0, else 0 (specification, section "Class: ReLU").
 
     ∂L/∂x_i = g_i where x_i ≥ 0, else 0.
 
@@ -146,14 +135,9 @@ class ReLU(MtoM):
     node1 : Node
         x, of any shape.
 
-    Raises
-    ------
-    TypeError
-        The argument is not a Node.
-
     Notes
     -----
-    At exactly 0 (−0.0 too) the gradient passes. A NaN stays a NaN; its gradient is 0.
+    At x_i = 0, and at −0.0, ∂L/∂x_i = g_i. A NaN in x is a NaN in d, and its gradient is 0.
 
     Examples
     --------
@@ -184,11 +168,6 @@ class Sigmoid(MtoM):
     node1 : Node
         x, of any shape.
 
-    Raises
-    ------
-    TypeError
-        The argument is not a Node.
-
     Examples
     --------
     >>> import cgraph as CG
@@ -217,11 +196,6 @@ class Tanh(MtoM):
     ----------
     node1 : Node
         x, of any shape.
-
-    Raises
-    ------
-    TypeError
-        The argument is not a Node.
 
     Examples
     --------

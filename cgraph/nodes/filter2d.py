@@ -1,7 +1,9 @@
-"""Filter2d: what convolution and pooling share, the geometry of a window that moves over its input.
+"""Filter2d: the base class of convolution and pooling, and the geometry of a window that moves over its input.
 
-m: size of the input; k: of the kernel; n: of the output; s: stride; p: padding before the first row or column. All of
-it holds for rows and for columns alike (section "Class: Filter2d").
+Sizes of one axis, rows or columns: m of the input, k of the kernel, n of the output; s is the stride, p the padding
+before the first row or column (specification, section "Class: Filter2d").
+
+docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +15,7 @@ from cgraph.node import Node, as_nodes
 
 
 class Axis(NamedTuple):
-    """The words of one axis, for messages."""
+    """The words for one axis in error messages."""
 
     rows: str
     height: str
@@ -28,10 +30,10 @@ COLUMNS = Axis("columns", "width", "leftPadding", "right")
 def fit(
     owner: str, axis: Axis, m: int, k: int, s: int, p: int | None, n: int | None
 ) -> tuple[int, int]:
-    """Output size n and padding p of one axis, where they are not given.
+    """Returns the output size n and the padding p of one axis, computed where they are not given.
 
-    Without n: n = ⌈(m − k) / s⌉ + 1. The padding of both sides together is s (n − 1) + k − m; without p the side before
-    gets the half of it, rounded down.
+    By default n = ⌈(m − k) / s⌉ + 1. The padding of both sides together is s (n − 1) + k − m; by default p is half of
+    it, rounded down.
 
     Raises
     ------
@@ -63,14 +65,14 @@ def chosen_form(
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
 ) -> dict[str, object]:
-    """The arguments by name, of a constructor whose forms differ in their number.
+    """Returns the arguments by name of a constructor with several forms, which differ in the number of arguments.
 
-    Positional arguments fill a form's first names; the keywords must be exactly the rest of it.
+    Positional arguments stand for the first names of a form; the keywords must be exactly its other names.
 
     Raises
     ------
     TypeError
-        No form fits; the message lists them.
+        The arguments fit no form; the message lists all forms.
     """
     for form in forms:
         if len(args) <= len(form) and set(form[len(args) :]) == set(kwargs):
@@ -86,7 +88,7 @@ MINIMUM = {"topPadding": 0, "leftPadding": 0}
 def fitted_geometry(
     owner: str, channels: Sequence[Node], given: Mapping[str, object]
 ) -> FilterGeometry:
-    """The geometry for input channels and those of Filter2d's sizes that are given; the stride is 1 by default.
+    """Returns the geometry for input channels and the given sizes of a Filter2d; the stride is 1 by default.
 
     Raises
     ------
@@ -116,7 +118,9 @@ def fitted_geometry(
 
 
 class Filter2d(Node):
-    """A window that moves over one or more input channels; computes nothing itself (section "Class: Filter2d").
+    """A window that moves over one or more input channels (specification, section "Class: Filter2d").
+
+    The base class of Convolution2d, MaxPooling2d and AveragePooling2d. It computes nothing itself.
 
     Parameters
     ----------
@@ -125,7 +129,7 @@ class Filter2d(Node):
     kernelHeight, kernelWidth : int
         Size of the window (k_h, k_w).
     stride : int
-        Step of the window, in both directions (s).
+        Distance from one window to the next in both directions (s).
     topPadding, leftPadding : int
         Virtual rows above and columns left of the input (p₁, q₁), 0 or more.
     height, width : int
@@ -134,9 +138,9 @@ class Filter2d(Node):
     Raises
     ------
     TypeError
-        Something in `nodes` is not a Node, their dtypes differ, or a size is not an integer.
+        An element of `nodes` is not a Node, their dtypes differ, or a size is not an integer.
     ValueError
-        No nodes, nodes of different shapes, a size below its minimum, or a padding that would be negative.
+        `nodes` is empty or its shapes differ, a size is below its minimum, or a padding would be negative.
 
     Examples
     --------
@@ -170,7 +174,7 @@ class Filter2d(Node):
         self._set_up_filter(channels, fitted_geometry(type(self).__name__, channels, given))
 
     def _set_up_filter(self, channels: tuple[Node, ...], geometry: FilterGeometry) -> None:
-        """The constructor behind the checks of the geometry."""
+        """Finishes the constructor after the checks of the geometry."""
         self._geometry = geometry
         self._set_up(channels[0].size, geometry.n_h, geometry.n_w, channels)
 
@@ -186,15 +190,15 @@ class Filter2d(Node):
 
     @property
     def pt(self) -> int:
-        """Padding at the top."""
+        """Number of rows of padding at the top."""
         return self._geometry.p
 
     @property
     def pl(self) -> int:
-        """Padding at the left."""
+        """Number of columns of padding at the left."""
         return self._geometry.q
 
     @property
     def sw(self) -> int:
-        """Stride."""
+        """Stride of the window in both directions."""
         return self._geometry.s

@@ -1,4 +1,7 @@
-"""Leaves: the inputs of a graph."""
+"""Leaves: the inputs of a graph.
+
+docs/look_up/specification.md says which document *the specification* is.
+"""
 
 import numpy.typing as npt
 
@@ -7,7 +10,7 @@ from cgraph.node import Node
 
 
 class Leaf1(Node):
-    """A vector handed in from outside (section "Class: Leaf1").
+    """A vector that the user sets (specification, section "Class: Leaf1").
 
     Parameters
     ----------
@@ -34,15 +37,15 @@ class Leaf1(Node):
         Raises
         ------
         TypeError
-            Not real numbers: None, strings, complex numbers, objects.
+            The elements are not real numbers (None, strings, complex numbers, objects).
         ValueError
-            Another shape than (size,), or a ragged sequence.
+            The vector has another shape than (size,), or is a ragged sequence.
         """
         copy_into(type(self).__name__, "input", input, self._data)
 
 
 class Leaf2(Node):
-    """A matrix handed in from outside (section "Class: Leaf2").
+    """A matrix that the user sets (specification, section "Class: Leaf2").
 
     Parameters
     ----------
@@ -70,9 +73,9 @@ class Leaf2(Node):
         Raises
         ------
         TypeError
-            Not real numbers: None, strings, complex numbers, objects.
+            The elements are not real numbers (None, strings, complex numbers, objects).
         ValueError
-            Another shape than (height, width) and (height * width,), or a ragged sequence.
+            The matrix has another shape than (height, width) and (height * width,), or is a ragged sequence.
         """
         owner = type(self).__name__
         array = as_real(owner, "input", input)

@@ -1,4 +1,7 @@
-"""MaxPooling2d and AveragePooling2d: one channel in, one out."""
+"""MaxPooling2d and AveragePooling2d: one input channel, one output channel.
+
+docs/look_up/specification.md says which document *the specification* is.
+"""
 
 import math
 from typing import Any, overload
@@ -22,18 +25,18 @@ FORMS = (
 
 
 def misses_input(geometry: FilterGeometry) -> bool:
-    """Whether some window lies wholly in the padding: the first or the last of an axis, if any."""
+    """Returns whether a window lies wholly in the padding; if any does, the first or the last of an axis does."""
     w = geometry
     rows = w.p >= w.k_h or (w.n_h - 1) * w.s - w.p >= w.m_h
     return rows or w.q >= w.k_w or (w.n_w - 1) * w.s - w.q >= w.m_w
 
 
 class MaxPooling2d(Filter2d):
-    """The maximum over a moving window (section "Class: MaxPooling", under which name it exists too).
+    """The maximum over a moving window (specification, section "Class: MaxPooling"; CG.MaxPooling is an alias).
 
     D[α,β] = max_{i,j} X[(α−1)s + i − p, (β−1)s + j − q], where an element outside the domain counts as `pad_value`.
 
-    ∂L/∂X[α,β] = Σ G / N over the windows whose maximum it equals; N is ``maxCount``.
+    ∂L/∂X[α,β] = Σ G / N over the windows whose maximum X[α,β] equals; N is ``maxCount`` of the window.
 
     The constructor has three forms, told apart by the number of positional arguments, or by the names given:
 
@@ -48,14 +51,14 @@ class MaxPooling2d(Filter2d):
     kernelHeight, kernelWidth : int
         Size of the window.
     stride : int
-        Step of the window in both directions.
+        Distance from one window to the next in both directions.
     topPadding, leftPadding : int, optional
         Virtual rows above and columns left of the input.
     height, width : int, optional
         Size of the output; bottom and right padding follow from it.
     pad_value : float, optional, keyword only
-        What the padding counts as: 0 as in the specification; ``-inf`` is the convention of PyTorch and ONNX, in which
-        padding never wins.
+        The value of the padding: 0 in the specification; with ``-inf``, the convention of PyTorch and ONNX, padding is
+        never the maximum.
 
     Raises
     ------
@@ -67,8 +70,9 @@ class MaxPooling2d(Filter2d):
 
     Notes
     -----
-    The gradient is shared equally among the elements within the domain that equal the maximum; where only the padding
-    reaches it, ``maxCount`` is 0 and nothing flows. A NaN in a window gives NaN, ``maxCount`` 0 and no gradient.
+    The gradient is shared equally among the elements within the domain that equal the maximum. Where only the padding
+    equals it, ``maxCount`` is 0 and no element gets a gradient. A window with a NaN has the maximum NaN, ``maxCount`` 0
+    and no gradient.
 
     Examples
     --------
@@ -117,15 +121,15 @@ class MaxPooling2d(Filter2d):
 
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
-        """How many elements within the domain equal the maximum, shape (height, width)."""
-        if self._graph is not None and self.backward:  # whose steps do without
+        """The number of elements within the domain that equal the maximum of each window, shape (height, width)."""
+        if self._graph is not None and self.backward:  # the steps of a Graph do not compute it
             self._pool(np.empty_like(self._data))
         return self._maxCount
 
-    def _pool(self, target: Array) -> None:
+    def _pool(self, output: Array) -> None:
         x = self.backward[0]
         self._kernels.pooling.max_pooling_forward(
-            x._data, self._geometry, self._pad_value, target, self._maxCount
+            x._data, self._geometry, self._pad_value, output, self._maxCount
         )
 
     def calcData(self) -> None:
@@ -142,11 +146,11 @@ MaxPooling = MaxPooling2d
 
 
 class AveragePooling2d(Filter2d):
-    """The mean over a moving window, where an element outside the domain counts as 0.
+    """The mean over a moving window; the padding counts as 0, and as an element of the window.
 
     D[α,β] = (1 / (k_h k_w)) Σ_{i,j} X[(α−1)s + i − p, (β−1)s + j − q].
 
-    ∂L/∂X[α,β] = Σ G / (k_h k_w) over the windows that it lies in.
+    ∂L/∂X[α,β] = Σ G / (k_h k_w) over the windows that contain X[α,β].
 
     The constructor has three forms, told apart by the number of positional arguments, or by the names given:
 
@@ -161,7 +165,7 @@ class AveragePooling2d(Filter2d):
     kernelHeight, kernelWidth : int
         Size of the window.
     stride : int
-        Step of the window in both directions.
+        Distance from one window to the next in both directions.
     topPadding, leftPadding : int, optional
         Virtual rows above and columns left of the input.
     height, width : int, optional

@@ -1,6 +1,7 @@
-"""Nodes that reduce over their inputs' elements: to one number, or, Softmax, to their sum on the way.
+"""Reductions: nodes that sum over the elements of their inputs. The sum in Softmax is an intermediate result.
 
-x, y: the inputs, m elements each; d: this node's data; g: its gradient ∂L/∂d.
+x and y are the inputs, of m elements each, d is the data of the node, g its gradient ∂L/∂d.
+docs/look_up/specification.md says which document *the specification* is.
 """
 
 from cgraph.node import Node, as_node
@@ -8,7 +9,9 @@ from cgraph.nodes.elementwise import MtoM, require_equal_shapes
 
 
 class MMto1(Node):
-    """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE and CEE; computes nothing itself (section "Class: MMto1").
+    """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE and CEE (specification, section "Class: MMto1").
+
+    The base class computes nothing itself.
 
     Parameters
     ----------
@@ -18,9 +21,9 @@ class MMto1(Node):
     Raises
     ------
     TypeError
-        An argument is not a Node, or their dtypes differ.
+        An argument is not a Node, or the dtypes of the two differ; here and in all derived classes.
     ValueError
-        Their shapes differ.
+        The shapes of the two differ; here and in all derived classes.
     """
 
     def __init__(self, node1: Node, node2: Node) -> None:
@@ -29,7 +32,7 @@ class MMto1(Node):
 
 
 class Dots(MMto1):
-    """d = Σ x_i y_i (section "Class: Dots").
+    """d = Σ x_i y_i (specification, section "Class: Dots").
 
     ∂L/∂x_i = y_i g, ∂L/∂y_i = x_i g.
 
@@ -37,13 +40,6 @@ class Dots(MMto1):
     ----------
     node1, node2 : Node
         x and y, of the same height, width and dtype; one node may stand for both.
-
-    Raises
-    ------
-    TypeError
-        An argument is not a Node, or their dtypes differ.
-    ValueError
-        Their shapes differ.
 
     Examples
     --------
@@ -69,7 +65,7 @@ class Dots(MMto1):
 
 
 class MSE(MMto1):
-    """d = (1/m) Σ (x_i − y_i)², the mean squared error (section "Class: MSE").
+    """d = (1/m) Σ (x_i − y_i)², the mean squared error (specification, section "Class: MSE").
 
     ∂L/∂x_i = 2 (x_i − y_i) g / m, ∂L/∂y_i = −2 (x_i − y_i) g / m.
 
@@ -77,13 +73,6 @@ class MSE(MMto1):
     ----------
     node1, node2 : Node
         x and y, of the same height, width and dtype; one node may stand for both.
-
-    Raises
-    ------
-    TypeError
-        An argument is not a Node, or their dtypes differ.
-    ValueError
-        Their shapes differ.
 
     Examples
     --------
@@ -109,7 +98,7 @@ class MSE(MMto1):
 
 
 class CEE(MMto1):
-    """d = −Σ y_i ln x_i, the cross-entropy error of a prediction x and a target y (section "Class: CEE").
+    """d = −Σ y_i ln x_i, the cross-entropy error of prediction x and target y (specification, section "Class: CEE").
 
     ∂L/∂x_i = −(y_i / x_i) g, ∂L/∂y_i = −ln(x_i) g.
 
@@ -118,18 +107,11 @@ class CEE(MMto1):
     node1, node2 : Node
         The prediction x and the target y, of the same height, width and dtype; one node may stand for both.
 
-    Raises
-    ------
-    TypeError
-        An argument is not a Node, or their dtypes differ.
-    ValueError
-        Their shapes differ.
-
     Notes
     -----
-    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss is finite and, where
-    −1 ≤ y_i g ≤ 1, so are its gradients. A NaN stays a NaN. Where y_i = 0 the term is 0, and so is x_i's gradient,
-    whatever x_i is.
+    x_i counts as at least `tiny`, the smallest positive normal number of the dtype, so the loss is finite, and its
+    gradients are finite where −1 ≤ y_i g ≤ 1. A NaN in x or y is a NaN in d. But where y_i = 0, the term of x_i and
+    its gradient are 0 for every x_i, even a NaN.
 
     Examples
     --------
@@ -155,7 +137,7 @@ class CEE(MMto1):
 
 
 class Mto1(Node):
-    """ℝᵐ → ℝ, the base class of Norm2; computes nothing itself (section "Class: Mto1").
+    """ℝᵐ → ℝ, the base class of Norm2 (specification, section "Class: Mto1"). It computes nothing itself.
 
     Parameters
     ----------
@@ -165,7 +147,7 @@ class Mto1(Node):
     Raises
     ------
     TypeError
-        The argument is not a Node.
+        The argument is not a Node; here and in all derived classes.
     """
 
     def __init__(self, node1: Node) -> None:
@@ -174,7 +156,7 @@ class Mto1(Node):
 
 
 class Norm2(Mto1):
-    """d = √(Σ x_i²) (section "Class: Norm2").
+    """d = √(Σ x_i²) (specification, section "Class: Norm2").
 
     ∂L/∂x_i = (x_i / d) g.
 
@@ -183,14 +165,10 @@ class Norm2(Mto1):
     node1 : Node
         x, of any shape.
 
-    Raises
-    ------
-    TypeError
-        The argument is not a Node.
-
     Notes
     -----
-    At x = 0 the gradient is 0, the subgradient of least norm. Squares that would overflow or underflow are scaled.
+    At x = 0 the gradient is 0, the subgradient of least norm. The elements are scaled where their squares would
+    overflow or underflow.
 
     Examples
     --------
@@ -213,7 +191,7 @@ class Norm2(Mto1):
 
 
 class Softmax(MtoM):
-    """d_i = exp(x_i) / Σ_j exp(x_j), over all elements of the input (section "Class: Softmax").
+    """d_i = exp(x_i) / Σ_j exp(x_j), over all elements of the input (specification, section "Class: Softmax").
 
     ∂L/∂x_i = Σ_j (δ_ij − d_i) d_j g_j = d_i (g_i − Σ_j d_j g_j).
 
@@ -222,14 +200,9 @@ class Softmax(MtoM):
     node1 : Node
         x, of any shape.
 
-    Raises
-    ------
-    TypeError
-        The argument is not a Node.
-
     Notes
     -----
-    The maximum is subtracted first, so that no exponential overflows.
+    The maximum of x is subtracted from all elements first, so that no exponential overflows.
 
     Examples
     --------

@@ -1,54 +1,26 @@
-"""Two ways to train a classifier and to look at images with it, and how fast they are.
+"""The two engines that train a classifier, by a Graph or node by node, and a comparison of their speeds.
 
-Both go through the same batches in the same order; the parameters differ by rounding alone.
+Both take the same batches in the same order, so their parameters differ by rounding alone.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.graph import Graph
 from cgraph.models.classifier import Classifier
+from cgraph.training.engine import Engine, EngineName, Images, Labels
 
-EngineName = Literal["graph", "node"]
-Images = NDArray[np.float32]
-Labels = NDArray[np.uint8]
-
-_REPEATS = 64  # how much more often a graph is given images to train with when speeds are measured
-
-
-class Engine(Protocol):
-    """What trains a classifier.
-
-    Attributes
-    ----------
-    images_at_once : int
-        How many images, about, one call of `train` should get: so many that calls cost nothing to speak of, and so few
-        that progress is seen and Ctrl-C is heard.
-    """
-
-    images_at_once: ClassVar[int]
-
-    def train(self, images: Images, labels: Labels, eta: float, batch: int) -> float:
-        """A step on the mean loss of each `batch` images, and of those left over. The sum of all losses is returned."""
-        ...
-
-    def losses(self, images: Images, labels: Labels) -> tuple[float, NDArray[np.intp]]:
-        """The sum of the losses of images whose class is known, and the most probable classes."""
-        ...
-
-    def predict(self, images: Images) -> NDArray[np.intp]:
-        """The most probable class of each image."""
-        ...
+_REPEATS = 64  # passes of the graph over the images for one of the nodes, when speeds are measured
 
 
 class NodeEngine:
-    """Node by node, sample by sample."""
+    """Trains by the passes of the nodes themselves, one sample after the other."""
 
     images_at_once: ClassVar[int] = 1
 
@@ -58,12 +30,12 @@ class NodeEngine:
     def train(self, images: Images, labels: Labels, eta: float, batch: int) -> float:
         total = 0.0
         for first in range(0, len(labels), batch):
-            some = slice(first, first + batch)
-            for image, label in zip(images[some], labels[some], strict=True):
+            part = slice(first, first + batch)
+            for image, label in zip(images[part], labels[part], strict=True):
                 total += self.model.forward(image, int(label))[0]
                 self.model.loss.backwardPropagation()
-            # The gradients are sums over the samples.
-            self.model.loss.update(eta / len(labels[some]))
+            # The gradients are sums over the samples, and the step is one on the mean.
+            self.model.loss.update(eta / len(labels[part]))
         return total
 
     def losses(self, images: Images, labels: Labels) -> tuple[float, NDArray[np.intp]]:
@@ -78,7 +50,7 @@ class NodeEngine:
 
 
 class GraphEngine:
-    """The whole graph in one call, for many samples."""
+    """Trains by a `Graph` of the loss, with many samples in a call."""
 
     images_at_once: ClassVar[int] = 256
 
@@ -88,10 +60,10 @@ class GraphEngine:
 
     def train(self, images: Images, labels: Labels, eta: float, batch: int) -> float:
         total, whole = 0.0, len(labels) - len(labels) % batch
-        for some in (slice(whole), slice(whole, None)):
-            feed = self.model.feed(images[some], labels[some])
-            # The losses of a batch are summed; those left over are a smaller batch.
-            rate = eta / min(batch, max(len(labels[some]), 1))
+        for part in (slice(whole), slice(whole, None)):
+            feed = self.model.feed(images[part], labels[part])
+            # A Graph sums the losses of a batch; the remaining samples are a smaller batch.
+            rate = eta / min(batch, max(len(labels[part]), 1))
             total += float(self.graph.train(feed, rate, batch).sum(dtype=np.float64))
         return total
 
@@ -114,9 +86,9 @@ ENGINES: dict[EngineName, Callable[[Classifier], Engine]] = {
 def measure(
     build: Callable[[], Classifier], images: Images, labels: Labels, seconds: float = 0.3
 ) -> dict[EngineName, float]:
-    """Images per second of CPU time in training of both engines, which take turns, each with a model of its own.
+    """Returns the images per second of CPU time that each engine trains on, with a model of its own.
 
-    The turns take about the same time, so that what slows the machine down slows down both alike.
+    The engines take turns of about equal length, so that other load on the machine slows both down alike.
     """
     turns: list[tuple[EngineName, Engine, int]] = [
         ("graph", GraphEngine(build()), _REPEATS),

@@ -1,6 +1,6 @@
 """The loop that trains a classifier on a dataset of images.
 
-Nothing here prints. `train_epochs` hands out one `Epoch` after the other, and the caller does the rest.
+Nothing is printed here: `train_epochs` yields one `Epoch` after the other, and the caller shows it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph.data.datasets import Dataset
-from cgraph.training.engines import Engine
+from cgraph.training.engine import Engine
 
-DIVERGED = 4.0  # times the loss of guessing
+# A training has diverged if its loss exceeds this multiple of the loss of guessing.
+DIVERGED = 4.0
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training images gave.
+    """The losses and the accuracy of one pass over the training images.
 
     Attributes
     ----------
     number : int
         1 for the first.
     train_loss : float
-        Mean loss of the training images, each measured when its turn came.
+        Mean loss of the training images, each measured in the step that trained on it.
     test_loss, test_accuracy : float
         Mean loss and accuracy (0 to 1) of the held-out images at the end of the epoch.
     seconds : float
@@ -63,24 +64,24 @@ def train_epochs(
     epochs : int
         Passes over the training images.
     batch : int
-        Images that are averaged for one step.
+        Number of images over whose mean loss a step is made.
     eta : float
         Learning rate of the first epoch; it falls linearly, to eta / epochs in the last.
     rng : numpy.random.Generator
         Source of the orders.
     on_batch : callable, optional
-        Called every few mini-batches with the number of their images.
+        Called every few mini-batches with their number of images.
 
     Yields
     ------
     Epoch
-        After each pass, for the parameters that the model has then.
+        The result of a pass, for the parameters that the model has at its end.
 
     Raises
     ------
     FloatingPointError
-        The loss, or that of the held-out images, is no longer finite, or it ends far above that of guessing: the
-        learning rate is too large.
+        The learning rate is too large: the training loss or the held-out loss is no longer finite, or the training
+        loss ends far above that of guessing.
     """
     at_once = max(engine.images_at_once // batch, 1) * batch
     for number in range(1, epochs + 1):
@@ -110,7 +111,7 @@ def _check_finite(loss: float, name: str, epoch: int, eta: float) -> None:
 
 
 def _check_size(loss: float, classes: int, eta: float) -> None:
-    """Refuse a loss that is finite only because `CEE` keeps it so: a guess has the logarithm of the classes."""
+    """Refuses a loss that `CEE` has merely kept finite; guessing has a loss of log(classes)."""
     if loss > DIVERGED * math.log(classes) > 0:
         raise FloatingPointError(
             f"the loss is {loss:.4g} after the last epoch, far worse than guessing: try a smaller learning rate than "
@@ -119,12 +120,12 @@ def _check_size(loss: float, classes: int, eta: float) -> None:
 
 
 def evaluate(engine: Engine, dataset: Dataset) -> tuple[float, float]:
-    """Mean loss and accuracy (0 to 1) of the held-out images."""
+    """Returns the mean loss and the accuracy (0 to 1) of the held-out images."""
     images, labels = dataset.scaled(dataset.test_images), dataset.test_labels
     loss, predicted = engine.losses(images, labels)
     return loss / len(labels), int((predicted == labels).sum()) / len(labels)
 
 
 def predict_all(engine: Engine, dataset: Dataset) -> NDArray[np.intp]:
-    """The predicted classes of the held-out images."""
+    """Returns the predicted classes of the held-out images."""
     return engine.predict(dataset.scaled(dataset.test_images))

@@ -20,7 +20,7 @@ def feed(leaves, rng):
 
 
 def rest(nodes):
-    """What evaluate leaves alone."""
+    """Returns all state that evaluate must not change."""
     sums = [p.grad.tolist() for node in nodes for p in CG.parameters(node) if p.node is node]
     return [(node.b_count, node.f_count, node.grad.tolist()) for node in nodes], sums
 
@@ -94,7 +94,7 @@ def test_detect_anomaly_watches_evaluate():
 
 
 def images(dtype="float64"):
-    """Two groups of convolutions, whose kernels a Graph keeps in an order of its own, and a loss."""
+    """Builds two groups of convolutions, whose kernels a Graph stores in another order, and a loss."""
     rng = np.random.default_rng(0)
     image, target = CG.Leaf2(6, 6, dtype=dtype), CG.Leaf1(2, dtype=dtype)
     maps = [image]
@@ -123,12 +123,12 @@ def test_beside_a_graph_it_computes_with_what_was_learnt_and_changes_neither_res
     feeds, twin_feeds = samples(image, target), samples(twin_image, twin_target)
     for _ in range(3):
         losses = graph.train(feeds, 1e-3, 4)
-        lent = (
+        exposed = (
             graph._arena.parameters_exposed,
             graph._arena.grads_exposed,
             graph._arena.grads_are_zero,
         )
-        assert lent == (looked_at, looked_at, not looked_at)
+        assert exposed == (looked_at, looked_at, not looked_at)
         image.getInput(np.arange(36.0))
         assert CG.evaluate(y) == pytest.approx(graph.predict({image: [np.arange(36.0)]}, y)[0])
         CG.evaluate(y)
@@ -136,7 +136,7 @@ def test_beside_a_graph_it_computes_with_what_was_learnt_and_changes_neither_res
             graph._arena.parameters_exposed,
             graph._arena.grads_exposed,
             graph._arena.grads_are_zero,
-        ) == lent
+        ) == exposed
         assert losses.tolist() == twin.train(twin_feeds, 1e-3, 4).tolist()
     if looked_at:
         assert kernel.tolist() == CG.parameters(twin_loss)[0].value.tolist()

@@ -1,4 +1,4 @@
-"""gradcheck finds wrong gradients, says where and why, and leaves everything as it was."""
+"""gradcheck finds wrong gradients, names their elements and causes, and leaves all state unchanged."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def regression(kind=CG.Affine, dtype="float64"):
 
 
 def everything(loss):
-    """All that gradcheck must leave alone, copied."""
+    """Returns copies of all state that gradcheck must not change."""
     return [
         [a.copy() for a in vars(node).values() if isinstance(a, np.ndarray)]
         + [list(node.forward), list(node.backward), node.f_count, node.b_count, node._has_run]
@@ -102,7 +102,7 @@ def test_a_gradient_that_is_too_small_is_an_error_too():
 
 
 def test_a_smaller_step_is_no_excuse_for_a_wrong_gradient():
-    """Its tolerance is larger; but the numeric derivative must then come nearer, and here it stays 0."""
+    """A smaller step has a larger tolerance; but the numeric derivative must then come nearer, and here it stays 0."""
     x, _, y, loss = regression(Slipping)
     x.getInput([0.5, 0.0])
     y.error = 1e-7
@@ -183,7 +183,7 @@ def relu_at_zero():
 
 
 def pooling_against_its_padding():
-    """The maximum is the input's and the padding's zero at once: all of the gradient is the input's."""
+    """Builds a pooling whose maximum is an input and the padding's zero at once; the input gets the whole gradient."""
     x = CG.Leaf2(1, 1)
     return CG.MaxPooling2d(x, 2, 2, 1, 0, 0, 1, 1)
 

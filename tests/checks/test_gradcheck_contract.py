@@ -1,4 +1,4 @@
-"""What gradcheck says of nodes whose methods do what they must not do, and of those that only look so."""
+"""The messages of gradcheck for nodes whose methods break the contract, and none for those that only seem to."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
 
 
 class Faulty(CG.Node):
-    """d = x², right but for one fault of its methods."""
+    """d = x², correct but for one fault of its methods."""
 
     _parameters = (("w", "dw"),)
 
@@ -95,7 +95,7 @@ def test_a_node_without_a_fault_passes_whatever_the_size_of_its_gradients(compil
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("scale", [1.0, 1e4, 1e8])
 def test_a_small_share_of_a_large_gradient_keeps_the_contract(scale, dtype):
-    """Rounding is that of what it is added to."""
+    """The rounding error is relative to the gradient to which the share is added."""
     x = CG.Leaf1(3, dtype=dtype)
     x.getInput([0.5, -0.25, 0.125])
     hidden = CG.Tanh(x)

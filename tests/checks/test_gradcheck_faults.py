@@ -1,4 +1,4 @@
-"""What gradcheck must not let through, and what it must not complain of."""
+"""Faults that gradcheck must report, and correct nodes that it must accept."""
 
 import copy
 import pickle
@@ -13,7 +13,7 @@ both_modes = pytest.mark.parametrize("mode", ["full", "projection"])
 
 
 class Distorted(CG.Node):
-    """d = x, with whatever `distort` makes of the gradient."""
+    """d = x, whose gradient `distort` changes."""
 
     def __init__(self, node1, distort):
         super().__init__(node1.size, node1.height, node1.width, [node1])
@@ -27,7 +27,7 @@ class Distorted(CG.Node):
 
 
 def against(target, make, values, dtype="float64"):
-    """The mean squared distance of make(x) from a target, for a leaf x with these values."""
+    """Returns the mean squared distance of make(x) from a target, for a leaf x with these values."""
     x, t = CG.Leaf1(len(values), dtype=dtype), CG.Leaf1(len(values), dtype=dtype)
     x.getInput(values)
     t.getInput(target)

@@ -1,4 +1,4 @@
-"""gradcheck of a Graph: its own passes are checked, and it goes on as if nothing had been."""
+"""gradcheck of a Graph checks the Graph's own passes, and leaves its state unchanged."""
 
 import numpy as np
 import pytest
@@ -83,7 +83,7 @@ def test_a_wrong_gradient_is_named(mode):
 
 
 def test_it_is_the_graph_that_is_checked(monkeypatch):
-    """Not the nodes, whose own passes are right."""
+    """A fault of the Graph alone is found, although the passes of the nodes are right."""
     graph = CG.Graph(network()[-1])
     backward = CG.Graph.backward
 
@@ -152,7 +152,7 @@ BEFORE = {
     "backward": lambda graph, image, target: (graph.forward(), graph.backward()),
     "accumulate": lambda graph, image, target: graph.accumulate(feed(image, target)),
     "train": trained,
-    "arrays handed out": lambda graph, image, target: (graph.parameters, trained(graph, image, target)),
+    "arrays exposed": lambda graph, image, target: (graph.parameters, trained(graph, image, target)),
     "a pass of the nodes": lambda graph, image, target: (
         image.forwardPropagation(),
         target.forwardPropagation(),
@@ -161,7 +161,7 @@ BEFORE = {
 
 
 def visible(graph, leaf_grads=True):
-    """Everything that the nodes show; to be looked at last, since it hands all arrays out."""
+    """Returns copies of all arrays of the nodes; to be called last, since it exposes them."""
     nodes = [node for node in graph.nodes if leaf_grads or node not in graph.leaves]
     shown = [np.array(a) for node in graph.nodes for a in (node.data, node.f_count, node.b_count)]
     sums = [a.copy() for p in graph.parameters for a in (p.value, p.grad)]
@@ -171,7 +171,7 @@ def visible(graph, leaf_grads=True):
 @pytest.mark.parametrize("check", ["graph", "loss", "fails"])
 @pytest.mark.parametrize("before", BEFORE)
 def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
-    """Seen from outside, and in what later calls compute; a twin that is not checked shows what that should be."""
+    """Arrays and later results equal those of a twin that is not checked."""
     image, target, dense, loss = network()
     twin = network()
     graphs = [CG.Graph(loss), CG.Graph(twin[-1])]
@@ -184,7 +184,7 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
         arena.parameters_exposed,
         arena.grads_exposed,
         graphs[0]._gradients,
-        graphs[0]._ready,
+        graphs[0]._backward_may_follow,
     )
     if check == "fails":
         with pytest.raises(ValueError, match="eps is too small"):
@@ -192,7 +192,8 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     else:
         CG.gradcheck(graphs[0] if check == "graph" else loss, mode="projection")
     assert flags == (
-        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed, graphs[0]._gradients, graphs[0]._ready
+        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed,
+        graphs[0]._gradients, graphs[0]._backward_may_follow,
     )  # fmt: skip
     for graph in graphs:
         if before == "forward":
@@ -200,8 +201,8 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
         else:
             with pytest.raises(RuntimeError, match="needs a forward"):
                 graph.backward()
-    lean = before in ("train", "arrays handed out")
-    for value, expected in zip(*(visible(g, not lean) for g in graphs), strict=True):
+    without_leaf_grads = before in ("train", "arrays exposed")
+    for value, expected in zip(*(visible(g, not without_leaf_grads) for g in graphs), strict=True):
         np.testing.assert_array_equal(value, expected)
     losses = [g.train(s, 0.1) for g, s in zip(graphs, samples, strict=True)]
     np.testing.assert_array_equal(*losses)
@@ -209,7 +210,7 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
 
 
 def test_a_graph_can_learn_while_it_goes_backward_after_a_check_as_before():
-    """Arrays that the check alone has looked at do not count as handed out."""
+    """Arrays that only the check has read do not count as exposed."""
     *_, loss = network()
     graph = CG.Graph(loss)
     CG.gradcheck(graph, mode="projection")

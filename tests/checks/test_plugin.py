@@ -1,4 +1,4 @@
-"""The pytest plugin: what a user's suite gets."""
+"""The pytest plugin, as the suite of a user sees it."""
 
 import subprocess
 import sys
@@ -57,7 +57,7 @@ def test_the_plugin_imports_cgraph_only_when_it_is_used():
     assert result.stdout == "False\n"
 
 
-# As if installed by what pyproject.toml says now, whatever the installed metadata say.
+# Registered by the entry point in pyproject.toml, whatever the installed metadata contain.
 INSTALLED = """
 import sys
 from importlib import metadata

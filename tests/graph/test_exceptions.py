@@ -1,4 +1,4 @@
-"""An exception at any line of a call: no gradient is learnt twice, and none of an older call comes back."""
+"""An exception at any line of a call: no gradient is applied twice, and none of an older call reappears."""
 
 import sys
 
@@ -18,7 +18,7 @@ ROWS = np.random.default_rng(0).uniform(-1, 1, (2, COUNT, 6))
 
 
 def network(layout, threads):
-    """A graph whose sums hold what has been learnt; its only leaf, and its parameters."""
+    """Returns a graph whose gradient sums are not 0, and its only leaf."""
     rng = np.random.default_rng(1)
     x = CG.Leaf1(6)
     first = CG.Affine(x, rng.uniform(-1, 1, (7, 5)))
@@ -49,7 +49,7 @@ def update(graph, x):
 
 
 def ends(call, layout, threads):
-    """What the parameters may be after the call has been stopped and an update has followed."""
+    """Returns the values that parameters may have after an interrupted call and an update."""
     graph, x = network(layout, threads)
     if call is update:
         graph.accumulate({x: ROWS[1]})
@@ -89,7 +89,7 @@ def test_whatever_line_is_the_last_each_gradient_counts_once_or_not_at_all(
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 @pytest.mark.parametrize("call", [accumulate, step, update])
 def test_sums_that_are_looked_at_in_the_middle_of_a_call_are_right_after_it(call, layout):
-    """By another thread, say, or in a handler of a signal."""
+    """Another thread, or a signal handler, may read gradient sums in the middle of a call."""
     plain, x = network(layout, 1)
     plain.accumulate({x: ROWS[1]})
     call(plain, x)
@@ -97,26 +97,26 @@ def test_sums_that_are_looked_at_in_the_middle_of_a_call_are_right_after_it(call
     for event in range(1, 60, 4):
         graph, x = network(layout, 1)
         graph.accumulate({x: ROWS[1]})
-        left, lent = event, []
+        left, exposed = event, []
 
-        def look(frame, *_, graph=graph, lent=lent):
+        def look(frame, *_, graph=graph, exposed=exposed):
             nonlocal left
             left -= 1
             if left == 0:
                 sys.settrace(None)
-                lent += [p.grad for p in CG.parameters(graph.nodes[-1])]
+                exposed += [p.grad for p in CG.parameters(graph.nodes[-1])]
             return look if "cgraph" in frame.f_globals["__name__"] else None
 
         sys.settrace(look)
         call(graph, x)
         sys.settrace(None)
-        found = lent or [p.grad for p in CG.parameters(graph.nodes[-1])]
+        found = exposed or [p.grad for p in CG.parameters(graph.nodes[-1])]
         for ours, theirs in zip(found, expected, strict=True):
             np.testing.assert_allclose(ours, theirs, 1e-12, 1e-12)
 
 
 def test_sums_that_are_looked_at_while_a_call_reads_arrays_stay_0_if_it_is_stopped():
-    """The look comes from a handler of a signal, say; the call is stopped in the same place."""
+    """A signal handler reads the gradient sums, and the call is stopped at that same moment."""
     x = CG.Leaf2(4, 4)
     maps = [CG.Convolution2d([x], np.ones((1, 2, 2)), 0.0) for _ in range(3)]
     graph = CG.Graph(CG.Norm2(CG.Concatenation(maps)), threads=1)

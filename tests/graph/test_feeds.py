@@ -1,11 +1,11 @@
-"""What a Graph may be fed, what it returns, and which gradients it computes."""
+"""The feeds that a Graph accepts, the arrays that it returns, and the gradients that it computes."""
 
 import itertools
 import types
 
 import numpy as np
 import pytest
-from batch_ways import every_way
+from batch_settings import every_setting
 from graph_networks import nodes_of, strides_of_two
 from graph_twins import Twins
 from small_graphs import affine_graph
@@ -49,23 +49,23 @@ def test_compiled_code_reads_arrays_that_are_contiguous_and_aligned(form):
     (array,) = as_feeds("feed", {x: fed}, graph._feed_specs, graph._arena.holds).arrays
     assert (array.dtype, array.flags.c_contiguous, array.flags.aligned) == (x.dtype, True, True)
     plain = type(fed) is np.ndarray and fed.dtype == x.dtype and fed.flags.carray
-    assert np.may_share_memory(array, np.asarray(fed)) >= plain  # what fits is not copied
+    assert np.may_share_memory(array, np.asarray(fed)) >= plain  # arrays that fit are not copied
 
 
 class Live:
-    """Two leaves of 3 × 3 that a group of two kernels and a matrix read, and their arrays."""
+    """Two leaves of 3 × 3, read by a group of two convolutions and by an Affine, and their arrays."""
 
-    def __init__(self, way):
+    def __init__(self, setting):
         rng = np.random.default_rng(3)
         a, b = self.leaves = [CG.Leaf2(3, 3), CG.Leaf2(3, 3)]
         self.maps = [CG.Convolution2d([a], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(2)]
         self.matrix = CG.Affine(b, rng.normal(size=(10, 1)))
         read = CG.Concatenation([*self.leaves, *self.maps, self.matrix])
         self.ends = CG.Dots(read, read)
-        self.graph = CG.Graph(self.ends, **way._asdict())
+        self.graph = CG.Graph(self.ends, **setting._asdict())
         for leaf in self.leaves:
             leaf.data = rng.normal(size=9)
-        # Views of what calls write to, each of 9 elements.
+        # Views of arrays to which calls write, each of 9 elements.
         self.arrays = {
             "a": a.data,
             "b": b.data,
@@ -82,11 +82,11 @@ class Live:
 LIVE = ("a", "b", "gradient", "kernel", "weight", "buffer", "reversed")
 
 
-@every_way
+@every_setting
 @pytest.mark.parametrize("pair", [*itertools.permutations(LIVE, 2), ("a", "a")], ids="-".join)
-def test_live_arrays_are_fed_as_they_are_when_a_call_begins(pair, way, eager_threads):
-    """The same numbers as of copies, in every layout and with threads; one sample, or several of the same memory."""
-    ours, theirs = Live(way), Live(way)
+def test_live_arrays_are_fed_as_they_are_when_a_call_begins(pair, setting, eager_threads):
+    """Feeds that share memory with the nodes give the results of copies; one sample, or several in the same memory."""
+    ours, theirs = Live(setting), Live(setting)
     for count in (1, 20):
         for name in ("predict", "accumulate", "step", "train"):
             options = {} if name in ("predict", "accumulate") else {"eta": 1e-3}
@@ -109,10 +109,10 @@ def test_live_arrays_are_fed_as_they_are_when_a_call_begins(pair, way, eager_thr
                 np.testing.assert_array_equal(mine.data, his.data)
 
 
-@every_way
+@every_setting
 @pytest.mark.parametrize("name", [*LIVE[:-1], "sum of kernel", "sum of weight"])
-def test_predictions_may_go_into_a_live_array(name, way, eager_threads):
-    ours, theirs = Live(way), Live(way)
+def test_predictions_may_go_into_a_live_array(name, setting, eager_threads):
+    ours, theirs = Live(setting), Live(setting)
     feed = np.random.default_rng(0).normal(size=(9, 3, 3))
     expected = theirs.graph.predict(dict.fromkeys(theirs.leaves, feed)).ravel()
     out = ours.arrays[name].reshape(9, 1)
@@ -167,7 +167,7 @@ def test_a_huge_rate_gives_inf_and_nan_and_nothing_worse():
     assert graph.step({x: np.ones((1, 3)), t: np.zeros((1, 2))}, 0.0).tolist() == [16]
 
 
-# Which gradients
+# The gradients that are computed
 
 
 def test_a_gradient_that_was_not_computed_cannot_be_read():

@@ -1,4 +1,4 @@
-"""The rule by which samples go one at a time, or many side by side."""
+"""The rule that chooses between one sample at a time and samples in lanes."""
 
 import numpy as np
 import pytest
@@ -58,7 +58,7 @@ def test_blocks_of_samples_are_wide_where_matrices_outweigh_all_else(layout):
     ("channels", "columns", "found"), [(16, 600, "lanes"), (32, 10, "samples")]
 )
 def test_a_large_matrix_behind_convolutions_decides(channels, columns, found, capsys):
-    """`summary` prints one layout for all steps."""
+    """A large matrix decides the layout of all steps, and `summary` prints one layout."""
     x = CG.Leaf2(32, 32, dtype="float32")
     h = [x]
     for _ in range(2):

@@ -1,6 +1,6 @@
-"""Steps over lanes learn while they go backward with the last samples of a batch: as sums and an update would.
+"""Fused SGD: steps over lanes update parameters in the last backward pass of a batch, with the result of an update.
 
-All numbers are small integers and the rates are powers of 2, so that what is learnt is exact in whatever order.
+All numbers are small integers and the rates are powers of 2, so that updates are exact in any order.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.testing import assert_array_equal
 import cgraph as CG
 
 ETA = 0.5
-# Rows in strips of six and fewer; columns of whole vectors, of parts, and of both; at last a matrix with wide blocks.
+# Row panels of six rows and fewer; columns of whole vectors, of parts, and of both; last a matrix with wide blocks.
 SIZES = [(1, 1), (5, 8), (6, 16), (13, 13), (7, 20), (70, 33), (3, 120), (100, 100)]
 
 both_dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -24,7 +24,7 @@ def integers(rng, *shape):
 
 
 class Bench:
-    """A graph whose loss is (W x) · t, and W as it should be."""
+    """A graph whose loss is (W x) · t, and the expected W."""
 
     def __init__(self, m, n, dtype, layout="lanes"):
         self.rng = np.random.default_rng(m + n)
@@ -34,7 +34,7 @@ class Bench:
         self.graph = CG.Graph(CG.Dots(self.y, self.t), threads=1, layout=layout)
 
     def feed(self, count):
-        """So many samples, which W is to learn from."""
+        """Returns a feed of `count` samples, and updates the expected W by it."""
         x, t = integers(self.rng, count, self.x.size), integers(self.rng, count, self.t.size)
         self.weight = self.weight - ETA * (np.column_stack([x, np.full(count, 2)]).T @ t)
         return {self.x: x, self.t: t}
@@ -47,7 +47,7 @@ class Bench:
 
 
 def counts(dtype):
-    """Samples: parts of a block, whole ones, and more than one."""
+    """Returns numbers of samples: parts of a block of lanes, whole blocks, and more than one block."""
     lanes = 64 // np.dtype(dtype).itemsize
     return [1, 3, lanes - 1, lanes, lanes + 1, 4 * lanes, 4 * lanes + 5, 9 * lanes]
 
@@ -96,11 +96,11 @@ def test_sums_that_were_handed_out_are_0_after_a_step(dtype):
 @pytest.mark.parametrize(("dtype", "line"), [("float32", 16), ("float64", 8)])
 def test_wide_blocks_are_no_wider_than_a_batch(dtype, line):
     bench = Bench(100, 100, dtype)
-    lanes = bench.graph._batches._lanes
+    executors = bench.graph._batches._lane_executors
     for count, expected in ((1, 1), (line, 1), (line + 1, 2), (3 * line, 4), (100, 4)):
-        lanes.clear()
+        executors.clear()
         bench.step(count)
-        assert list(lanes) == [expected * line]
+        assert list(executors) == [expected * line]
     bench.check()
 
 
@@ -110,7 +110,7 @@ NETWORKS = [strides_of_two, convolution_of_several_groups, sparse_lenet]
 @both_dtypes
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
 def test_convolutions_learn_in_a_step_as_from_sums(network, dtype):
-    """Here nothing is exact, but the sums are the same."""
+    """Results are not exact here, but the gradient sums have the same order of summation."""
     rng = np.random.default_rng(0)
     update_steps = []
     for _ in "12":

@@ -1,4 +1,4 @@
-"""What is written into the nodes of a Graph counts, and what is read from them is live."""
+"""Arrays of a Graph's nodes: calls use the numbers written into them, and arrays that were read are kept up to date."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,7 @@ def test_parameters_and_sums_written_between_calls_count(network, write, dtype):
 
 @every_network
 def test_arrays_fetched_from_a_graph_stay_live(network):
-    """Both ways: training shows in them, and what is written into them is seen, at any later time."""
+    """Exposed arrays show the training, and numbers that are written into them are used at any later time."""
     rng = np.random.default_rng(1)
     twins = twins_of(network)
     held, theirs = parameters_of(twins.ours), parameters_of(twins.theirs)
@@ -105,7 +105,7 @@ def test_graph_parameters_are_the_nodes_in_order_and_live():
 
 @every_network
 def test_data_written_by_hand_between_the_passes_are_what_the_backward_pass_sees(network):
-    """As in the nodes' own backward pass."""
+    """A Graph's backward pass uses data that was written between the passes, as the nodes' own pass does."""
     rng = np.random.default_rng(2)
     twins = twins_of(network)
     twins.write(twins.draw(rng))
@@ -164,7 +164,7 @@ def test_a_leaf_that_is_not_fed_keeps_its_data():
 
 
 def test_a_step_learns_from_what_stands_in_the_sums():
-    """Of an accumulate, of passes over one sample, of the nodes' own passes."""
+    """A step also applies gradient sums of an accumulate, of passes over one sample, or of the nodes' own passes."""
     rng = np.random.default_rng(5)
     for before in ("accumulate", "backward", "nodes"):
         twins = twins_of(kernels_of_one)
@@ -190,7 +190,7 @@ def test_a_step_learns_from_what_stands_in_the_sums():
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_an_update_after_a_step_changes_nothing(batch):
-    """The step has left the sums 0, whatever stands in memory."""
+    """After a step the gradient sums are 0, whatever their memory holds."""
     twins = twins_of(convolution_of_several_groups)
     train(twins, np.random.default_rng(8), batch=batch)
     twins.graph.update(0.5)
@@ -315,7 +315,7 @@ def test_what_was_written_survives_a_call_that_is_refused(call):
 
 
 def outside():
-    """A body that a Graph has, and two losses on it outside of that."""
+    """Builds a body that is compiled in a Graph, and two losses on it outside the Graph."""
     x, t = CG.Leaf1(2), CG.Leaf1(1)
     y = CG.Affine(CG.Tanh(x), [[1.0], [2.0], [0.5]])
     losses = [CG.MSE(y, t), CG.Dots(y, y)]

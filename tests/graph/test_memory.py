@@ -7,7 +7,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from batch_ways import every_way
+from batch_settings import every_setting
 from graph_networks import nodes_of, sparse_lenet
 from threaded_graphs import small_problem
 
@@ -20,7 +20,7 @@ pytestmark = [
 
 
 def resident():
-    """In bytes; 0 where the system does not tell."""
+    """Returns the resident memory in bytes; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -28,15 +28,15 @@ def resident():
         return 0
 
 
-@every_way
-def test_memory_does_not_grow_with_the_number_of_samples(way):
-    """Of Python and NumPy, and of the process: blocks of samples are as many as threads, however many samples."""
+@every_setting
+def test_memory_does_not_grow_with_the_number_of_samples(setting):
+    """Memory of Python, of NumPy and of the process: each thread has one block of lanes for any number of samples."""
     nodes = nodes_of(sparse_lenet, "float32")
-    graph = CG.Graph(nodes[-1], **way._asdict())
+    graph = CG.Graph(nodes[-1], **setting._asdict())
     most = 5000
     rng = np.random.default_rng(0)
     feed = {x: rng.uniform(-1, 1, (most, x.size)).astype("float32") for x in graph.leaves}
-    few = {leaf: rows[:1000] for leaf, rows in feed.items()}  # as many are left over
+    few = {leaf: rows[:1000] for leaf, rows in feed.items()}  # the same number of samples remains
     out = np.empty((most, 1), "float32")
     graph.predict(few, out=out[:1000])
     before, graph_bytes = resident(), graph._arena.nbytes
@@ -63,7 +63,7 @@ def test_batches_leave_nothing_behind():
         gc.collect()
         return sys.getallocatedblocks(), resident()
 
-    work(500)  # until Python's own stores of freed objects are full
+    work(500)  # until Python's free lists are full
     blocks, before = work(10)
     blocks_after, after = work(200)
     assert blocks_after - blocks < 100
@@ -95,7 +95,7 @@ def test_the_tables_of_steps_are_counted_and_small():
     finally:
         tracemalloc.stop()
     tables = sum(graph._batches.table_bytes)
-    assert 40 * 16 * 20 < tables < 1_000_000  # a place for each connection, at least
+    assert 40 * 16 * 20 < tables < 1_000_000  # at least an entry for each connection
     assert peak < graph._batches.nbytes + 2_000_000
 
 

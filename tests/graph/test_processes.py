@@ -1,4 +1,4 @@
-"""Threads of processes: of forked ones, at their end, where none can be started, and how many there are."""
+"""Threads after a fork, at the end of a process, and where none can be started; and their number."""
 
 import ctypes.util
 import os
@@ -22,12 +22,12 @@ sys.path.insert(0, {support!r})
 import cgraph as CG
 from threaded_graphs import long_problem, small_problem, trained
 from cgraph._execution import batches
-batches.SHARE = 1e-9
+batches.THREAD_NANOSECONDS = 1e-9
 """
 
 
 def run(script, **environment):
-    """A process that runs this; what it printed, when it has ended well."""
+    """Runs a script in a process of its own, which must succeed; returns its output."""
     done = finished(script, **environment)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     return done.stdout
@@ -47,7 +47,7 @@ def finished(script, **environment):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_forked_process_has_threads_of_its_own():
-    """Also a child of the child, one that is forked in another thread, and the parent afterwards."""
+    """Threads work in a child, in its child, in a child that another thread forks, and in the parent afterwards."""
     out = run("""
         graph, feed = small_problem()
         expected = graph.predict(feed)
@@ -73,7 +73,7 @@ def test_a_forked_process_has_threads_of_its_own():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_process_forked_in_the_middle_of_a_batch_can_build_a_graph_of_its_own():
-    """The graph that another thread was running is lost to it; a new one is not."""
+    """In the child, a graph that another thread was running cannot be used; a new graph can."""
     out = run("""
         graph, feed = long_problem()
         small, few = small_problem()
@@ -84,8 +84,8 @@ def test_a_process_forked_in_the_middle_of_a_batch_can_build_a_graph_of_its_own(
         child = os.fork()
         if child == 0:
             signal.alarm(20)
-            fresh, rows = small_problem()
-            same = (fresh.predict(rows) == expected).all() and (small.predict(few) == expected).all()
+            new, rows = small_problem()
+            same = (new.predict(rows) == expected).all() and (small.predict(few) == expected).all()
             os._exit(0 if same else 1)
         print(os.waitpid(child, 0)[1])
         thread.join()
@@ -96,7 +96,7 @@ def test_a_process_forked_in_the_middle_of_a_batch_can_build_a_graph_of_its_own(
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork")
 def test_a_process_forked_by_a_signal_within_a_call_does_not_wait_for_its_parents_workers():
-    """What these had begun is lost to it, and the call says so."""
+    """The shares that the parent's workers had begun are lost in the child, and the call raises."""
     out = run("""
         children = []
 
@@ -135,7 +135,7 @@ needs_no_thread = pytest.mark.skipif(
 @needs_no_thread
 @needs_tasks
 def test_the_caller_does_the_shares_of_threads_that_cannot_be_started():
-    """Results are the same, and the next call that can start a thread has one."""
+    """The results are those of all threads, and the next call starts a thread if it can."""
     out = run(f"""
         def tasks():
             return len(os.listdir({TASKS!r}))
@@ -154,7 +154,7 @@ def test_the_caller_does_the_shares_of_threads_that_cannot_be_started():
 
 @needs_tasks
 def test_the_caller_does_the_shares_that_nobody_begins():
-    """Where all threads have one core, results are the same."""
+    """With all threads on one core, the results are those of several cores."""
     out = run("""
         expected = trained(*small_problem())
         cores = list(os.sched_getaffinity(0))[:1]
@@ -169,7 +169,7 @@ def test_the_caller_does_the_shares_that_nobody_begins():
 @needs_no_thread
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_every_share_is_rounded_as_the_callers(dtype):
-    """Whoever does it: a worker that was started by one who rounds otherwise, too."""
+    """A share is rounded like the caller's also by a worker that was started by a thread with another rounding mode."""
     libm = ctypes.util.find_library("m")
     if libm is None or platform.machine() not in FE_UPWARD:
         pytest.skip("fesetround cannot be called")
@@ -230,7 +230,7 @@ def test_a_process_ends_within_seconds_whatever_its_threads_do(name):
     assert time.monotonic() - start < 20
 
 
-# How many threads
+# The number of threads
 
 COUNT_TASKS = """
 graph, feed = long_problem(2000)
@@ -242,7 +242,7 @@ print(1 + len(os.listdir("/proc/self/task")) - before)
 
 
 def threads_of(options, **environment):
-    """How many threads a Graph with these options uses; they stay, and wait for more."""
+    """Returns the number of threads that a Graph with these options uses."""
     return int(run(f"OPTIONS = {options}\n{COUNT_TASKS}", OPENBLAS_NUM_THREADS="1", **environment))
 
 

@@ -1,4 +1,4 @@
-"""Nodes of a user's own within a Graph: their methods are called, and what they raise leaves a usable state."""
+"""Own nodes within a Graph: their methods are called, and their exceptions leave a usable state."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_each_method_is_called_once_for_a_sample_and_once_for_an_update():
 
 
 class Decay(CG.Node):
-    """0.5 Σ K² of other nodes' kernels: reads what they learn and adds to their gradient sums."""
+    """0.5 Σ K² of other nodes' kernels, a node that reads their parameters and adds to their gradient sums."""
 
     def __init__(self, node, nodes):
         super().__init__(node.size, 1, 1, [node])
@@ -66,7 +66,7 @@ class Decay(CG.Node):
 
 
 def test_an_own_node_may_read_and_write_what_others_learn():
-    """Weight decay: within one call of train it sees each update, and what it adds is learnt from."""
+    """Weight decay: in a call of train the node reads the parameters after each update, and its gradients are used."""
 
     def make():
         x, nodes = group()
@@ -96,7 +96,7 @@ def test_sums_written_into_an_own_node_are_learnt_from():
 
 
 def failing():
-    """A compiled part above and below a node that may fail."""
+    """Builds a graph with compiled nodes above and below an own node that may raise."""
     x, nodes = group()
     own = Failing(nodes[1])
     joined = CG.Concatenation([CG.ReLU(nodes[0]), own, nodes[2]])
@@ -199,7 +199,7 @@ def test_parameters_that_were_handed_out_show_what_was_learnt_before_an_exceptio
 
 @pytest.mark.parametrize("call", ["backward", "accumulate", "step", "train"])
 def test_a_call_that_failed_leaves_the_sums_as_they_were(call):
-    """Also those of an own node, and also where they were not 0."""
+    """The gradient sums of an own node are restored, too, also where they were not 0."""
     twins = Twins(failing, [7])
     samples = {twins.ours[0]: np.ones((1, 20))}
     twins.graph.accumulate(samples)
@@ -232,7 +232,7 @@ def test_an_update_that_failed_keeps_what_it_has_learnt():
 
 
 class Vector(CG.Leaf1):
-    """A leaf of the user's, with a second way to be filled."""
+    """A leaf of the user's own, with a second method that sets its data."""
 
     def fill(self, value):
         self.data[...] = value
@@ -271,7 +271,7 @@ def test_a_node_without_inputs_that_computes_is_no_leaf():
 
 
 def test_a_leaf_with_inputs_takes_no_part_in_the_gradients():
-    """Somebody appended to its list of inputs; it computes nothing all the same."""
+    """A leaf to whose list of inputs a node was appended still computes nothing."""
     x, y = CG.Leaf1(2), CG.Leaf1(2)
     y.backward.append(x)
     x.forward.append(y)
@@ -290,17 +290,17 @@ def test_a_subclass_of_an_operation_runs_through_its_own_methods():
             super().calcData()
             self.data *= 2
 
-    class ParameterSlot(CG.Affine):
+    class Counting(CG.Affine):
         def updateParameters(self, eta):
             self.weight += 1
             self.gradWeight[...] = 0
 
     x = CG.Leaf1(2)
-    learner = ParameterSlot(x, np.zeros((3, 2)))
-    graph = CG.Graph(CG.Concatenation([Doubled(x), learner]))
+    counting = Counting(x, np.zeros((3, 2)))
+    graph = CG.Graph(CG.Concatenation([Doubled(x), counting]))
     assert graph.predict({x: [[1, -1]]}).tolist() == [[2, 0, 0, 0]]
     graph.update(0.1)
-    assert learner.weight.tolist() == [[1, 1]] * 3
+    assert counting.weight.tolist() == [[1, 1]] * 3
 
 
 def test_predict_calls_what_a_node_needs_alone():
@@ -333,7 +333,7 @@ def test_the_gradient_of_what_an_own_node_reads_is_always_computed():
 
 
 def test_sums_that_were_handed_out_add_up_around_own_nodes():
-    """They are 0 when the call begins, and must not count as 0 once the first steps have added to them."""
+    """The gradient sums are 0 when the call begins, and must not count as 0 once the first steps have added to them."""
     twins = Twins(failing, [7])
     assert not any(parameter.grad.any() for parameter in twins.graph.parameters)
     samples = twins.draw(np.random.default_rng(4))
@@ -366,7 +366,7 @@ class Weighted(CG.Node):
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1)])
 def test_parameters_of_own_nodes_are_fed_and_written_as_they_are_when_a_call_begins(shape):
-    """As a view, or as the array itself."""
+    """A parameter that is fed as a view or as the array itself has the values at the beginning of the call."""
     found = []
     for live in (True, False):
         x = CG.Leaf1(1)

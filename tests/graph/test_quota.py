@@ -1,4 +1,4 @@
-"""How many threads work by default: affinity, CPU quotas of control groups, OMP_NUM_THREADS."""
+"""The default number of threads: affinity, CPU quotas of control groups, OMP_NUM_THREADS."""
 
 import math
 

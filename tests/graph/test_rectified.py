@@ -1,22 +1,22 @@
-"""ReLUs that are computed with the max pooling behind them, where the samples of a batch lie side by side."""
+"""ReLUs that are fused with the max pooling that reads them, over lanes."""
 
 import numpy as np
 import pytest
+from batch_settings import Setting
 from batch_twins import BatchTwins
-from batch_ways import Setting
 
 import cgraph as CG
 from cgraph._lowering.cost import lane_cost, multiply_adds
-from cgraph._lowering.fusion import fuse, rectifiers
+from cgraph._lowering.fusion import foldable_relus, fuse
 from cgraph._lowering.layout import choose_layout
 from cgraph.traversal import topological_order
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
-COUNT = 19  # a whole block, and some
+COUNT = 19  # a whole block of lanes and a part of one
 
 
 def convolutions(count, dtype, size=6):
-    """A leaf and siblings that read it; quarters, whose sums are exact: many are equal, many are 0."""
+    """Returns a leaf and sibling convolutions; all numbers are quarters, with exact sums, many ties and zeros."""
     rng = np.random.default_rng(count)
     x = CG.Leaf2(size, size, dtype=dtype)
     kernels = rng.integers(-2, 3, (count, 1, 3, 3)) / 4
@@ -32,7 +32,7 @@ def loss_of(nodes):
 
 
 def siblings(dtype):
-    """Channels of a group."""
+    """Builds ReLUs on the channels of a group."""
     x, channels = convolutions(5, dtype)
     relus = [CG.ReLU(c) for c in channels]
     return x, relus, loss_of(pooled(relus))
@@ -45,7 +45,7 @@ def single(dtype):
 
 
 def of_a_leaf(dtype):
-    """With an Affine, so that there is something to learn."""
+    """Builds a ReLU of a leaf, with an Affine that has parameters."""
     x = CG.Leaf2(6, 6, dtype=dtype)
     relus = [CG.ReLU(x)]
     weight = np.linspace(-1, 1, 40).reshape(10, 4)
@@ -53,7 +53,7 @@ def of_a_leaf(dtype):
 
 
 def overlapping(dtype):
-    """With padding, which is the maximum of some windows and may be greater than all that is not negative."""
+    """Builds overlapping windows with padding, which is the maximum of some windows."""
     x, channels = convolutions(3, dtype)
     relus = [CG.ReLU(c) for c in channels]
     return x, relus, loss_of(pooled(relus, (3, 3, 1, 1, 1, 6, 6), 0.25))
@@ -78,14 +78,14 @@ def pooled_twice(dtype):
 
 
 def read_above(dtype):
-    """What the ReLUs read goes elsewhere, too."""
+    """Builds ReLUs whose inputs are read by other nodes, too."""
     x, channels = convolutions(4, dtype)
     relus = [CG.ReLU(c) for c in channels]
     return x, relus, loss_of([*pooled(relus), *(CG.Tanh(c) for c in channels)])
 
 
 def in_part(dtype):
-    """Some channels of a group alone are pooled."""
+    """Builds a group of which only some channels are pooled."""
     x, channels = convolutions(4, dtype)
     relus = [CG.ReLU(c) for c in channels]
     return x, relus, loss_of([*pooled(relus[:3]), relus[3]])
@@ -103,31 +103,31 @@ every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: 
 
 
 @every_case
-def test_a_relu_goes_with_its_pooling_where_nobody_else_needs_it(case):
+def test_a_relu_goes_with_its_pooling_where_no_other_node_needs_it(case):
     program = fuse([case("float64")[-1]])
-    found = rectifiers(program, program.groups)
+    found = foldable_relus(program, program.groups)
     assert len(found) == (case in TOGETHER)
     for pool, relu in found.items():
         assert type(pool.nodes[0]) is CG.MaxPooling2d
         assert [node.backward[0] for node in pool.nodes] == list(relu.nodes)
 
 
-def test_a_relu_that_is_an_output_or_in_front_of_a_cut_is_computed_for_itself():
+def test_a_relu_that_is_an_output_or_in_another_executor_is_computed_for_itself():
     _, relus, end = siblings("float64")
-    assert not rectifiers(*whole(fuse([end, *relus])))
-    assert not rectifiers(*whole(fuse([end, relus[2]])))
+    assert not foldable_relus(*whole(fuse([end, *relus])))
+    assert not foldable_relus(*whole(fuse([end, relus[2]])))
     program = fuse([end])
-    behind = [unit for unit in program.groups if type(unit.nodes[0]) is not CG.ReLU]
-    assert not rectifiers(program, behind)
+    behind = [group for group in program.groups if type(group.nodes[0]) is not CG.ReLU]
+    assert not foldable_relus(program, behind)
 
 
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
-    (relu,) = rectifiers(program, program.groups).values()
+    (relu,) = foldable_relus(program, program.groups).values()
     costs = [
-        lane_cost(unit, multiply_adds(unit), 8, far=False)
-        for unit in program.groups
-        if unit is not relu
+        lane_cost(group, multiply_adds(group), 8, uncached=False)
+        for group in program.groups
+        if group is not relu
     ]
     assert choose_layout(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
 
@@ -139,7 +139,7 @@ def whole(program):
 @every_case
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_samples_side_by_side_give_what_the_nodes_give(case, dtype):
-    """Small integers and zeros of both signs: with many ties, of zeros too."""
+    """Samples of small integers and of zeros of both signs have many ties, of zeros, too."""
 
     def make():
         return topological_order([case(dtype)[-1]])
@@ -148,18 +148,18 @@ def test_samples_side_by_side_give_what_the_nodes_give(case, dtype):
         values = rng.integers(-2, 3, 36) * rng.choice([0, 1], 36)
         return {0: np.where(values == 0, rng.choice([-0.0, 0.0], 36), values).astype(dtype)}
 
-    nodes, way = make(), Setting("lanes", 1)
+    nodes, setting = make(), Setting("lanes", 1)
     twins = BatchTwins(make, len(nodes) - 1, draw, COUNT)
-    twins.check_sums(way, COUNT, 3)
-    twins.check_step(way, COUNT)
-    twins.check_predictions(way, COUNT, range(len(nodes)))
-    twins.check_samples(way, COUNT, (0, COUNT - 1))
+    twins.check_sums(setting, COUNT, 3)
+    twins.check_step(setting, COUNT)
+    twins.check_predictions(setting, COUNT, range(len(nodes)))
+    twins.check_samples(setting, COUNT, (0, COUNT - 1))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("case", [siblings, overlapping], ids=lambda case: case.__name__)
 def test_what_is_not_finite_stays_with_its_sample(case, bad):
-    """Predictions of the poolings and gradient sums, sample by sample and side by side."""
+    """NaN and inf in one sample reach only its predictions and gradients, one sample at a time and in lanes."""
     rows = np.random.default_rng(1).uniform(-1, 1, (COUNT, 36))
     rows[7, 14] = bad
     found = []

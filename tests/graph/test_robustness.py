@@ -1,4 +1,4 @@
-"""What a user may do with a Graph and its nodes: it is taken as meant, or refused in words, and never crashes."""
+"""Unusual uses of a Graph and its nodes either have the intended effect or are refused with a message; none crashes."""
 
 import copy
 import gc
@@ -192,10 +192,10 @@ def test_after_ctrl_c_parameters_that_were_handed_out_are_those_that_were_learnt
     with pytest.raises(KeyboardInterrupt):
         train_for_ever(graph, feed, 1, eta=1e-9)
     arena = graph._arena
-    np.testing.assert_array_equal(arena.node_parameters, arena.parameters[arena.places])
+    np.testing.assert_array_equal(arena.node_parameters, arena.parameters[arena.packed_offsets])
 
 
-# Lists of neighbours that somebody edited
+# Lists of neighbours that were edited by hand
 
 
 def chain(op, *args, inputs=1):
@@ -243,7 +243,7 @@ def test_nodes_in_a_circle_are_refused():
 
 
 class Waiting(CG.Node):
-    """Says that it has begun to work, and works on when it may."""
+    """An own node that signals that it is computing, and waits for permission to go on."""
 
     def __init__(self, x):
         super().__init__(x.size, x.height, x.width, [x])

@@ -1,11 +1,11 @@
-"""What a batch leaves behind, how one of its samples is looked at, where predictions go, and what is refused."""
+"""The state after a batch, `Graph.sample`, `predict(out=)`, and the options and calls that are refused."""
 
 import pickle
 
 import numpy as np
 import pytest
+from batch_settings import Setting, every_setting
 from batch_twins import BatchTwins, uniform
-from batch_ways import Setting, every_way
 from graph_networks import (
     convolution_of_several_groups,
     different_poolings,
@@ -29,19 +29,19 @@ def twins_of(network, dtype="float32", count=20):
     return BatchTwins(lambda: nodes_of(network, dtype), len(nodes) - 1, uniform(nodes), count)
 
 
-def learnt(nodes):
-    """Parameters and gradient sums, as bytes; this hands them out."""
+def parameter_bytes(nodes):
+    """Returns parameters and gradient sums as bytes, and thereby exposes them."""
     return [array.tobytes() for pair in parameters_of(nodes) for array in pair]
 
 
 # One sample of the last batch
 
 
-@every_way
+@every_setting
 @every_network
-def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, way):
+def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, setting):
     twins = twins_of(network)
-    graph = twins.compile(way)
+    graph = twins.compile(setting)
     feed = twins.feed(twins.reference.samples, 20)
     calls = [
         lambda: graph.accumulate(feed),
@@ -57,11 +57,11 @@ def test_a_sample_of_the_last_batch_is_as_the_nodes_have_it(network, way):
             twins.assert_sample(i)
 
 
-@every_way
-def test_looking_at_a_sample_changes_nothing_that_is_learnt(way):
-    """Whether sums are overwritten or added to by what follows."""
+@every_setting
+def test_looking_at_a_sample_changes_nothing_that_is_learnt(setting):
+    """`sample` changes no parameter or gradient sum, whether the next call overwrites the sums or adds to them."""
     twins = twins_of(strides_of_two)
-    graph = twins.compile(way)
+    graph = twins.compile(setting)
     twins.accumulate(20)
     graph.sample(7)
     graph.update(0.0)
@@ -71,10 +71,10 @@ def test_looking_at_a_sample_changes_nothing_that_is_learnt(way):
     twins.accumulate(20)
     graph.sample(19)
     twins.assert_sums(7, 20)
-    before = learnt(twins.ours)
+    before = parameter_bytes(twins.ours)
     for i in range(20):
         graph.sample(i)
-        assert learnt(twins.ours) == before
+        assert parameter_bytes(twins.ours) == before
     twins.accumulate(1)
     twins.assert_sums(7, 20, 1)
 
@@ -165,10 +165,10 @@ def test_samples_of_a_graph_without_a_loss_have_their_data():
         np.testing.assert_allclose(b.data, np.tanh(x.data), rtol=1e-14)
 
 
-@every_way
-def test_samples_of_a_graph_with_nodes_of_the_users_own(way):
+@every_setting
+def test_samples_of_a_graph_with_nodes_of_the_users_own(setting):
     twins = BatchTwins(lambda: mixed("float64"), 9, uniform(mixed("float64")[:1]), 20)
-    twins.check_samples(way, 20, range(0, 20, 3))
+    twins.check_samples(setting, 20, range(0, 20, 3))
 
 
 def test_gradients_of_a_sample_without_a_loss_read_0():
@@ -218,7 +218,7 @@ def test_after_a_batch_side_by_side_the_nodes_own_passes_begin_with_gradients_of
 @pytest.mark.parametrize("layout", ["lanes", "auto"])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_from_a_number_on_samples_go_side_by_side(layout, threads):
-    """Fewer pass through the nodes' own arrays, one after the other."""
+    """Batches of fewer samples pass through the nodes' own arrays, one sample after the other."""
     twins = twins_of(sparse_lenet)
     graph = twins.compile(Setting(layout, threads))
     feed, least = twins.reference.samples, graph._layout_plan.min_samples
@@ -241,11 +241,11 @@ def test_leaves_that_were_not_fed_keep_their_data_in_samples():
         assert (x.data.tolist(), t.data.tolist()) == ([1, 1, 1], [3, 4])
 
 
-@every_way
-def test_after_a_batch_gradients_are_those_of_its_last_sample_or_none(way):
-    """None where samples do not pass through the nodes' own arrays; a sample and a pass bring them back."""
+@every_setting
+def test_after_a_batch_gradients_are_those_of_its_last_sample_or_none(setting):
+    """Samples in lanes leave no gradients in the nodes' own arrays; `sample` and a backward pass restore them."""
     twins = twins_of(strides_of_two)
-    graph = twins.compile(way)
+    graph = twins.compile(setting)
     after = [lambda: graph.sample(3), lambda: (graph.forward(), graph.backward())]
     for look in after:
         twins.accumulate(20)
@@ -256,7 +256,7 @@ def test_after_a_batch_gradients_are_those_of_its_last_sample_or_none(way):
                 with pytest.raises(RuntimeError, match=f"{type(node).__name__}: grad is not kept"):
                     node.grad  # noqa: B018
         else:
-            assert way.layout != "lanes"
+            assert setting.layout != "lanes"
             twins.assert_sample(19)
         look()
         assert twins.ours[-1].grad.tolist() == [1]
@@ -270,7 +270,7 @@ def test_samples_that_are_none_are_refused():
         graph.sample(0)
     assert str(refused.value) == "Graph.sample: needs samples that were fed before"
     graph.accumulate({x: np.ones((3, 3)), t: np.ones((3, 2))})
-    before = learnt(graph.nodes)
+    before = parameter_bytes(graph.nodes)
     for index in (3, -1, 10**30):
         with pytest.raises(IndexError) as refused:
             graph.sample(index)
@@ -278,7 +278,7 @@ def test_samples_that_are_none_are_refused():
     for index in (1.0, "1", None, [1]):
         with pytest.raises(TypeError, match=r"Graph\.sample: index"):
             graph.sample(index)
-    assert learnt(graph.nodes) == before
+    assert parameter_bytes(graph.nodes) == before
     graph.sample(np.int64(2))
 
 
@@ -309,10 +309,10 @@ def test_what_is_refused_leaves_the_samples_of_the_last_batch():
     assert x.data.tolist() == [4, 5, 6]
 
 
-@every_way
+@every_setting
 @pytest.mark.parametrize("count", [1, 2, 16, 17, 33])
-def test_leaves_hold_the_last_sample_after_a_call(way, count):
-    graph, x, t, _y = affine_graph(**way._asdict())
+def test_leaves_hold_the_last_sample_after_a_call(setting, count):
+    graph, x, t, _y = affine_graph(**setting._asdict())
     rows = np.arange(3.0 * count).reshape(count, 3)
     t.data[...] = [7, 8]
     for call in (
@@ -334,14 +334,14 @@ def test_an_empty_feed_is_the_last_one():
         graph.sample(0)
 
 
-# Where predictions go
+# The array of predictions
 
 
-@every_way
+@every_setting
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_predictions_may_go_into_an_array_of_the_users(way, dtype):
+def test_predictions_may_go_into_an_array_of_the_users(setting, dtype):
     twins = twins_of(convolution_of_several_groups, dtype)
-    graph = twins.compile(way)
+    graph = twins.compile(setting)
     feed = twins.feed(twins.reference.samples, 17)
     for node in twins.ours:
         rows = graph.predict(feed, node)
@@ -360,7 +360,7 @@ def test_no_samples_need_no_rows():
 
 
 def test_out_may_have_been_pickled():
-    """NumPy then makes it a dtype of its own."""
+    """An unpickled array has a dtype object of its own."""
     graph, x, _t, y = affine_graph()
     out = pickle.loads(pickle.dumps(np.zeros((3, 2))))
     expected = graph.predict({x: np.ones((3, 3))}, y)
@@ -379,17 +379,17 @@ def test_out_may_have_been_pickled():
 def test_arrays_that_do_not_fit_are_refused_and_stay_as_they_are(out):
     graph, x, _t, y = affine_graph()
     graph.forward()
-    before, content = learnt(graph.nodes), np.array(out)
+    before, content = parameter_bytes(graph.nodes), np.array(out)
     with pytest.raises((TypeError, ValueError), match=r"Graph\.predict: out must "):
         graph.predict({x: np.ones((3, 3))}, y, out=out)
     np.testing.assert_array_equal(np.array(out), content)
-    assert learnt(graph.nodes) == before
+    assert parameter_bytes(graph.nodes) == before
     np.testing.assert_allclose(graph.predict({x: np.ones((1, 3))}, y)[0], y.weight.sum(axis=0))
 
 
-@every_way
-def test_predictions_may_overwrite_what_they_are_made_of(way):
-    graph, x, _t, _y = affine_graph(**way._asdict())
+@every_setting
+def test_predictions_may_overwrite_what_they_are_made_of(setting):
+    graph, x, _t, _y = affine_graph(**setting._asdict())
     rows = np.random.default_rng(0).normal(size=(101, 3))
     expected = graph.predict({x: rows[:100]}, x)
     assert graph.predict({x: rows[:100]}, x, out=rows[1:]) is not None

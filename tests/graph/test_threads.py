@@ -1,4 +1,4 @@
-"""Batches in several threads: the library's, the user's, under Ctrl-C."""
+"""Batches in threads of the library and of the user, also under Ctrl-C."""
 
 import os
 import signal
@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 import pytest
+from batch_settings import Setting
 from batch_twins import BatchTwins, uniform
-from batch_ways import Setting
 from graph_networks import nodes_of, wide
 from own_nodes import Square
 from tasks import SECONDS, TASKS, needs_tasks
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def in_threads(*works):
-    """Runs all at once; what each returned."""
+    """Runs all calls at once, each in a thread; returns their results."""
     results = [None] * len(works)
 
     def run(k):
@@ -42,7 +42,7 @@ def in_threads(*works):
 
 
 def test_what_numpy_is_told_about_errors_does_not_end_a_call_of_several_threads():
-    """A sum of the shares may be inf - inf: the gradients are in, so that the update must follow."""
+    """The sum of the shares may be inf - inf; the gradients have been added by then, so the update must follow."""
     x = CG.Leaf1(64)
     y = CG.Affine(x, np.full((65, 1), 0.01))
     graph = CG.Graph(CG.Dots(y, y), threads=2, layout="lanes")
@@ -67,7 +67,7 @@ def test_graphs_that_run_at_once_give_what_they_give_alone():
 
 
 def test_a_graph_that_is_running_is_refused_to_another_thread_and_goes_on():
-    """A call that is not refused is complete, however close the other one came."""
+    """A call that is not refused completes, however soon the other call comes."""
     graph, feed = long_problem(5000)
     expected, refused, results = graph.predict(feed), [], []
     together = threading.Barrier(2)
@@ -98,7 +98,7 @@ def test_a_graph_may_be_used_in_one_thread_after_the_other():
 
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 def test_there_may_be_more_threads_than_samples(layout):
-    """Or than blocks of samples: who has nothing to do adds nothing."""
+    """A thread without samples, or without a block of lanes, adds nothing."""
     nodes = nodes_of(wide, "float64")
     twins = BatchTwins(lambda: nodes_of(wide, "float64"), len(nodes) - 1, uniform(nodes), 40)
     for count in (1, 2, 3, 9, 17, 40):
@@ -108,7 +108,7 @@ def test_there_may_be_more_threads_than_samples(layout):
 
 
 class Where(Square):
-    """Notes the thread in which it is computed."""
+    """An own node that notes the thread in which it is computed."""
 
     def __init__(self, node):
         super().__init__(node)
@@ -132,10 +132,10 @@ def test_a_node_of_the_users_own_is_computed_in_the_callers_thread(layout):
 
     nodes = make()
     twins = BatchTwins(make, 3, uniform(nodes), COUNT)
-    for way in (Setting(layout, 2), Setting(layout, 1)):
-        twins.check_added_sums(way, COUNT)
-        twins.check_step(way, COUNT)
-        twins.check_predictions(way, COUNT, range(4))
+    for setting in (Setting(layout, 2), Setting(layout, 1)):
+        twins.check_added_sums(setting, COUNT)
+        twins.check_step(setting, COUNT)
+        twins.check_predictions(setting, COUNT, range(4))
     assert len(twins.ours[2].threads) > 8 * COUNT
     assert set(twins.ours[2].threads) == {threading.get_ident()}
 
@@ -152,7 +152,7 @@ def test_threads_share_what_is_worth_it_alone(worth, expected, monkeypatch):
         shares.append(len(runs))
         run_together(runs)
 
-    monkeypatch.setattr(batches, "SHARE", worth)
+    monkeypatch.setattr(batches, "THREAD_NANOSECONDS", worth)
     monkeypatch.setattr(batches, "run_together", noted)
     graph.predict(feed)
     assert shares == expected
@@ -182,7 +182,7 @@ def test_while_threads_share_a_batch_everything_else_is_refused(layout, monkeypa
 
 @needs_tasks
 def test_workers_are_reused():
-    """By calls that follow at once, when they look for work, and by one after a pause, when they sleep."""
+    """Workers are reused by calls that follow at once, while they spin, and by a call after a pause, in their sleep."""
     graph, feed = small_problem()
     graph = CG.Graph(graph.nodes[-1], threads=3)
     expected = graph.predict(feed)
@@ -209,11 +209,11 @@ def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
     graph = CG.Graph(graph.nodes[-1], threads=3)
     expected, shares = graph.predict(feed), []
 
-    def prepare(*task):
-        shares.append(task)
+    def prepare(*arguments, **options):
+        shares.append(arguments)
         if len(shares) == failing + 1:
             raise ZeroDivisionError
-        return plan_prepare(*task)
+        return plan_prepare(*arguments, **options)
 
     plan_prepare = plan.prepare
     with monkeypatch.context() as patch:
@@ -224,7 +224,7 @@ def test_a_share_that_cannot_begin_leaves_a_usable_graph(failing, monkeypatch):
 
 
 def test_graphs_of_many_threads_do_not_wait_for_each_other():
-    """Each call has workers of its own, or does the shares itself."""
+    """Each call acquires workers of its own, or does the shares itself."""
     graph, feed = small_problem()
     expected = graph.predict(feed)
 

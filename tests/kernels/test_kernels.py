@@ -67,7 +67,7 @@ def test_a_selected_build_serves_the_nodes_that_are_made_from_then_on(build_name
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_node_keeps_the_build_it_was_made_with(dtype):
-    """And nodes of different builds work in one graph."""
+    """Nodes of different builds also work together in one graph."""
     x = CG.Leaf1(3, dtype=dtype)
     x.getInput([1, 2, 3])
     nodes = []

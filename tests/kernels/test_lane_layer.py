@@ -1,6 +1,6 @@
 """The step of Affine and Convolution2d over samples side by side, against plain NumPy loops.
 
-All numbers are small integers, so that every sum is exact in whatever order; what must not be read, or
+All numbers are small integers, so that every sum is exact in any order; memory that must not be read, or
 must be overwritten, is NaN.
 """
 
@@ -18,7 +18,7 @@ from cgraph._kernels.runtime.plan import Memory, Steps, backward, forward
 
 
 class Layer(NamedTuple):
-    """channels: the number of the block that each input channel is; a number may occur twice."""
+    """A layer; `channels` has the number of the buffer of each input channel, and a number may occur twice."""
 
     window: reference_filters.FilterGeometry
     channels: tuple[int, ...]
@@ -87,7 +87,7 @@ LAYERS = {
 
 
 class Bench:
-    """A layer in an arena of its own, and what its step must compute, sample by sample."""
+    """A layer in an arena of its own, and the results that its step must have, sample by sample."""
 
     def __init__(self, layer, dtype, add=False, unwanted=()):
         o = layer.window
@@ -95,10 +95,10 @@ class Bench:
         self.lanes = 64 // self.dtype.itemsize * layer.columns
         self.size, self.area = o.m_h * o.m_w, o.n_h * o.n_w
         self.buffers = max(layer.channels) + 1
-        self.d_at = (self.buffers + 1) * self.size  # a block that is nobody's lies between
+        self.d_offset = (self.buffers + 1) * self.size  # an unused buffer lies between
         self.lay_out()
         self.data, self.grad = (
-            self.array((self.d_at + layer.c_out * self.area) * self.lanes) for _ in "12"
+            self.array((self.d_offset + layer.c_out * self.area) * self.lanes) for _ in "12"
         )
         self.values, self.sums = (self.array(self.length) for _ in "12")
         kernels = build(self.dtype).lanes_layer
@@ -116,7 +116,7 @@ class Bench:
             window,
             self.lanes,
             np.array(inputs, np.intp),
-            (self.d_at * self.lanes, self.lanes, False, True, True),
+            (self.d_offset * self.lanes, self.lanes, False, True, True),
             layer.c_out,
             4,
             8,
@@ -129,32 +129,32 @@ class Bench:
         self.memory = Memory(*(a.ctypes.data for a in arrays))
 
     def lay_out(self):
-        """Where the weights lie: [tap, c, o], and the biases."""
+        """Computes the positions of the weights, [tap, c, o], and of the biases."""
         k, c_in, c_out = self.o.k_h * self.o.k_w, len(self.layer.channels), self.layer.c_out
-        unit = 32 // self.dtype.itemsize
-        pitch = -(-c_out // unit) * unit if self.layer.layout == "group" else c_out
+        vector = 32 // self.dtype.itemsize
+        pitch = -(-c_out // vector) * vector if self.layer.layout == "group" else c_out
         self.steps = (c_in * pitch, pitch, pitch) if self.layer.layout != "lone" else (1, k, 1)
         tap, c, o = np.ogrid[:k, :c_in, :c_out]
-        self.places = 4 + tap * self.steps[0] + c * self.steps[1] + o
-        self.bias_places = 4 + k * c_in * pitch + np.arange(c_out)
+        self.weight_positions = 4 + tap * self.steps[0] + c * self.steps[1] + o
+        self.bias_positions = 4 + k * c_in * pitch + np.arange(c_out)
         self.length = 4 + (k * c_in + 1) * pitch
 
     def array(self, size):
-        """NaN, beginning at a cache line."""
+        """Returns an array of NaN that begins at a cache line."""
         memory = np.full(size + 16, np.nan, self.dtype)
         start = -memory.ctypes.data % 64 // self.dtype.itemsize
         return memory[start : start + size]
 
     def fill(self, valid, seed=0):
-        """Small integers, for all that is read of the valid samples."""
+        """Fills all memory of the valid samples that is read with small integers."""
         rng, c_out = np.random.default_rng(seed), self.layer.c_out
         self.valid = valid
-        self.w = rng.integers(-3, 4, self.places.shape).astype(float)
+        self.w = rng.integers(-3, 4, self.weight_positions.shape).astype(float)
         if self.layer.connected is not None:
             self.w *= self.layer.connected
         self.b = rng.integers(-3, 4, c_out).astype(float)
         self.values[:] = 0
-        self.values[self.places], self.values[self.bias_places] = self.w, self.b
+        self.values[self.weight_positions], self.values[self.bias_positions] = self.w, self.b
         self.x = rng.integers(-3, 4, (self.buffers, self.size, valid)).astype(float)
         self.g = rng.integers(-3, 4, (c_out, self.area, valid)).astype(float)
         self.inputs(self.data)[:, :, :valid] = self.x
@@ -166,19 +166,19 @@ class Bench:
         )
 
     def outputs(self, arena):
-        return arena[self.d_at * self.lanes :].reshape(self.layer.c_out, self.area, self.lanes)
+        return arena[self.d_offset * self.lanes :].reshape(self.layer.c_out, self.area, self.lanes)
 
     def forward(self):
         forward(self.steps, self.memory, self.valid)
         return self.outputs(self.data)[:, :, : self.valid]
 
-    def backward(self, fresh):
-        self.memory.grads_are_zero = fresh
+    def backward(self, grads_are_zero):
+        self.memory.grads_are_zero = grads_are_zero
         backward(self.steps, self.memory, self.valid)
         return self.inputs(self.grad)[:, :, : self.valid]
 
     def pairs(self):
-        """(c, block, o, tap, rows of the output, rows of the input) for each product."""
+        """Yields (c, buffer, o, tap, rows of the output, rows of the input) for each product."""
         for i, j, out, domain in self.o.taps():
             tap = i * self.o.k_w + j
             positions = np.arange(self.area).reshape(self.o.n_h, self.o.n_w)[out].ravel()
@@ -189,7 +189,7 @@ class Bench:
                         yield tap, c, block, k, positions, under
 
     def framed(self):
-        """Output and gradients of the weights, of inputs in a frame of zeros."""
+        """Returns the output and the weight gradients, computed from inputs padded with zeros."""
         o, c_out = self.o, self.layer.c_out
         shape = (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
         x = np.zeros((self.buffers, *shape, self.lanes))
@@ -198,7 +198,7 @@ class Bench:
         g = self.outputs(self.grad).reshape(c_out, o.n_h, o.n_w, self.lanes)
         d, dw = np.zeros(g.shape), np.zeros(self.w.shape)
         d += self.layer.bias * self.b[:, None, None, None]
-        w = self.values[self.places]
+        w = self.values[self.weight_positions]
         for tap, c, k in np.ndindex(w.shape):
             if self.layer.connected is None or self.layer.connected[c, k]:
                 i, j = divmod(tap, o.k_w)
@@ -209,7 +209,7 @@ class Bench:
         return d.reshape(c_out, self.area, self.lanes), dw
 
     def reference(self):
-        """Output, gradients of the inputs, of the weights and of the biases."""
+        """Returns the output, and the gradients of inputs, weights and biases."""
         d = np.empty(self.g.shape)
         d[:] = self.layer.bias * self.b[:, None, None]
         dx, dw = np.zeros(self.x.shape), np.zeros(self.w.shape)
@@ -242,11 +242,11 @@ def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid
     found = bench.backward(True)
     read = sorted(set(layer.channels))
     assert_array_equal(found[read], dx[read])
-    assert_array_equal(bench.sums[bench.places], dw)
-    assert_array_equal(bench.sums[bench.bias_places], db)
-    before = bench.sums[bench.places], bench.sums[bench.bias_places], np.array(found)
+    assert_array_equal(bench.sums[bench.weight_positions], dw)
+    assert_array_equal(bench.sums[bench.bias_positions], db)
+    before = bench.sums[bench.weight_positions], bench.sums[bench.bias_positions], np.array(found)
     bench.backward(True)
-    after = bench.sums[bench.places], bench.sums[bench.bias_places], found
+    after = bench.sums[bench.weight_positions], bench.sums[bench.bias_positions], found
     for once, again in zip(before, after, strict=True):
         assert once.tobytes() == np.array(again).tobytes()
 
@@ -258,12 +258,12 @@ SPARSE = [case for case in CASES if case.values[0].connected is not None]
 def test_terms_that_are_made_when_they_are_summed_are_those_that_are_kept(
     layer, dtype, valid, monkeypatch
 ):
-    """As a layer of many groups has it."""
-    monkeypatch.setattr(offsets, "KEPT", 0)
+    """A layer of many groups makes its terms while they are summed."""
+    monkeypatch.setattr(offsets, "MAX_STORED_TERMS", 0)
     test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid)
 
 
-# Every dtype and count in turn, and every layer.
+# Each layer, with the dtypes and counts in turn.
 @pytest.mark.parametrize(("layer", "dtype", "valid"), CASES[::5])
 def test_a_layer_adds_to_gradients(layer, dtype, valid):
     bench = Bench(layer, dtype, add=True)
@@ -275,8 +275,8 @@ def test_a_layer_adds_to_gradients(layer, dtype, valid):
     found = bench.backward(False)
     read = sorted(set(layer.channels))
     assert_array_equal(found[read], 5 + dx[read])
-    assert_array_equal(bench.sums[bench.places], 3 + dw)
-    assert_array_equal(bench.sums[bench.bias_places], 3 + db)
+    assert_array_equal(bench.sums[bench.weight_positions], 3 + dw)
+    assert_array_equal(bench.sums[bench.bias_positions], 3 + db)
 
 
 @pytest.mark.parametrize("name", ["affine-70-33", "padded", "scattered", "sparse", "lone"])
@@ -291,7 +291,7 @@ def test_a_gradient_that_is_not_wanted_is_left_alone(name):
     bench.forward()
     read = list(layer.channels)
     assert_array_equal(bench.backward(True)[read], dx[read])
-    assert_array_equal(bench.sums[bench.places], dw)
+    assert_array_equal(bench.sums[bench.weight_positions], dw)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -301,7 +301,7 @@ def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, v
     bench = Bench(layer, "float64")
     bench.fill(bench.lanes)
     linked = np.ones(bench.w.shape[1:]) if layer.connected is None else layer.connected
-    bench.values[bench.places[:, linked > 0]] = (
+    bench.values[bench.weight_positions[:, linked > 0]] = (
         1  # no weight is 0 but where a connection is missing
     )
     bench.inputs(bench.data)[0, :, 2] = value
@@ -312,7 +312,7 @@ def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, v
     reached = ~np.isfinite(bench.backward(True))
     assert reached.any((0, 1)).tolist() == [lane == 3 for lane in range(bench.lanes)]
     assert reached[:, :, 3].any(1).tolist() == (linked[:, 1] > 0).tolist()
-    slopes = bench.sums[bench.places]
+    slopes = bench.sums[bench.weight_positions]
     spoilt = np.zeros(linked.shape, bool)
     spoilt[0], spoilt[:, 1] = True, True
     assert np.array_equal(~np.isfinite(slopes).all(0), spoilt & (linked > 0))
@@ -325,9 +325,9 @@ def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, v
 def test_padding_is_multiplied_by_what_is_not_finite(name, value):
     bench = Bench(LAYERS[name], "float64")
     bench.fill(bench.lanes)
-    bench.values[bench.places[1, 0, 0]] = value
+    bench.values[bench.weight_positions[1, 0, 0]] = value
     bench.outputs(bench.grad)[0, 0, 3] = value
     d, dw = bench.framed()
     assert_array_equal(bench.forward(), d)
     bench.backward(True)
-    assert_array_equal(bench.sums[bench.places], dw)
+    assert_array_equal(bench.sums[bench.weight_positions], dw)

@@ -1,4 +1,4 @@
-"""Ports: samples, one behind the other, become lanes and come back; nothing else is written."""
+"""Ports copy consecutive samples into lanes and back, and write nothing else."""
 
 import numpy as np
 import pytest
@@ -11,10 +11,10 @@ pytestmark = [
     pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
 ]
 
-NOBODY, OUTSIDE = -7, -8  # what an arena holds, and what lies around samples
+NOBODY, OUTSIDE = -7, -8  # the content of an arena, and of the memory around samples
 NOTHING = plan.Steps([])
 SIZES = [*range(1, 41), 84]
-AT = 64  # where the node lies
+AT = 64  # the node's offset
 
 
 def arena(size, lanes, dtype):
@@ -22,7 +22,7 @@ def arena(size, lanes, dtype):
 
 
 def rows_of(count, size, dtype):
-    """Samples whose elements all differ, and the array in which nobody else's numbers surround them."""
+    """Returns samples whose elements all differ, and the larger array that surrounds them."""
     around = np.full(count * size + 128, OUTSIDE, dtype)
     rows = around[64:-64].reshape(count, size)
     rows[:] = np.arange(1, rows.size + 1).reshape(rows.shape)
@@ -30,7 +30,7 @@ def rows_of(count, size, dtype):
 
 
 def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origin=None):
-    """A pass without steps."""
+    """Runs a pass without steps, which only copies samples."""
     origin = origin or arena
     route = plan.Binding(
         NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
@@ -40,7 +40,7 @@ def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origi
 
 
 def node_lanes(arena, size, lanes):
-    """The node's lanes; what lies around them must be nobody's still."""
+    """Returns the node's lanes, and asserts that the memory around them is unchanged."""
     assert (arena.data[:AT] == NOBODY).all()
     assert (arena.data[AT + size * lanes :] == NOBODY).all()
     return arena.data[AT : AT + size * lanes].reshape(size, lanes)

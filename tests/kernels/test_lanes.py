@@ -1,4 +1,4 @@
-"""Steps over samples side by side compute for each sample what the steps for one sample do."""
+"""Steps over lanes compute for each sample the results of the steps for one sample."""
 
 import itertools
 
@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
 ]
 
-REDUCTIONS = {"Dots": 2, "MSE": 2, "CEE": 2, "Norm2": 1, "Softmax": 1}  # how many inputs
+REDUCTIONS = {"Dots": 2, "MSE": 2, "CEE": 2, "Norm2": 1, "Softmax": 1}  # the number of inputs
 WINDOWS = {
     "pairs": FilterGeometry(6, 4, 2, 2, 3, 2, 2, 0, 0),
     "pairs, a column left over": FilterGeometry(4, 5, 2, 2, 2, 2, 2, 0, 0),
@@ -33,7 +33,7 @@ def valid_counts(lanes):
 
 
 def samples(m, lanes, dtype, rng):
-    """Rows of lanes, two operands; what is special about a lane stands in its row of the table."""
+    """Returns rows of lanes for two operands; a row of the table describes the special numbers of a lane."""
     x, y = rng.uniform(-2, 2, (2, m, lanes)).astype(dtype)
     limits = np.finfo(dtype)
     x[:, 1] = np.abs(x[:, 1])
@@ -48,7 +48,7 @@ def samples(m, lanes, dtype, rng):
 
 
 def one_sample(op, x, y, grads, places):
-    """Output, gradients of both inputs: of the step for one sample, its operands behind each other."""
+    """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous."""
     m, size = len(x), len(grads[2])
     step = kernels(x.dtype).reduction.ReductionStep(
         op, m, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
@@ -59,7 +59,7 @@ def one_sample(op, x, y, grads, places):
 
 
 def all_lanes(op, x, y, grads, places, valid):
-    """The same of the step for all lanes."""
+    """Returns output and gradients of both inputs by the step over all lanes."""
     (m, lanes), size = x.shape, len(grads[2])
     inputs = [(0, lanes, *places[0]), (m * lanes, lanes, *places[1])][: REDUCTIONS[op]]
     output = (2 * m * lanes, lanes, 0, 1, 1)
@@ -109,7 +109,7 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
 
 
 def pooled(make, x, g, grad, window, lanes, add, images):
-    """Output and input gradient of images of rows of lanes."""
+    """Returns output and input gradient of a pooling of images over lanes."""
     m, n = window.m_h * window.m_w * images, window.n_h * window.n_w * images
     step = make((0, lanes, add, 1, 1), (m * lanes, lanes, 0, 1, 1), images)
     data = np.concatenate([x.ravel(), np.zeros(n * lanes, x.dtype)])

@@ -1,11 +1,11 @@
-"""Steps of one sample among steps over lanes: every stretch of a graph gives the numbers of its nodes."""
+"""Steps for one sample among steps over lanes: every stretch of a graph gives the results of its nodes."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from batch_settings import Setting
 from batch_twins import BatchTwins, uniform
-from batch_ways import Setting
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, strides_of_two
 from guard_pages import EDGES, Guard, needs_guard_pages
 from lane_arena import Arena, lanes_of
@@ -18,13 +18,13 @@ from cgraph._lowering.fusion import fuse
 from cgraph._lowering.program import Kind
 
 pytestmark = pytest.mark.thread_unsafe(reason="replaces what makes the steps of Graphs")
-LENGTHS = (1, 2, 4)  # units
+LENGTHS = (1, 2, 4)  # fused groups
 
 
 def stretches(network):
-    """Where units that are no leaves follow each other: in front, between others, at the end."""
-    units = fuse([nodes_of(network, "float64")[-1]]).groups
-    inner = [i for i, unit in enumerate(units) if unit.kind is not Kind.LEAF]
+    """Returns the stretches of consecutive fused groups without leaves: at the beginning, in the middle, at the end."""
+    groups = fuse([nodes_of(network, "float64")[-1]]).groups
+    inner = [i for i, group in enumerate(groups) if group.kind is not Kind.LEAF]
     found = [(i, j + 1) for i in inner for j in inner if j + 1 - i in (*LENGTHS, len(inner))]
     return found[::5] if network is dense_lenet else found
 
@@ -38,7 +38,7 @@ def stretches(network):
 def test_a_stretch_of_samples_among_lanes_gives_the_sums_of_the_nodes(
     network, dtype, edge, monkeypatch
 ):
-    """Of whole blocks and a part of one, added to sums that there are."""
+    """Gradient sums of whole blocks of lanes and of a part of one are right, also where they add to earlier sums."""
     nodes = nodes_of(network, dtype)
     count = lanes_of(dtype) + 3
     twins = BatchTwins(lambda: nodes_of(network, dtype), len(nodes) - 1, uniform(nodes), count)
@@ -48,17 +48,19 @@ def test_a_stretch_of_samples_among_lanes_gives_the_sums_of_the_nodes(
         twins.check_sums(Setting("lanes", 1), count, 3)
 
 
-# Steps of Python
+# Python steps
 
 LANES, ITEM = 8, 8  # samples side by side in float64
-OWN = LANES * ITEM  # bytes of a sample: its data, and gradients from the middle on
+OWN = LANES * ITEM  # bytes of a sample: data in the first half, gradients in the second
 
 
 class Counting:
-    """What a CallStep needs of a node. For each sample its method is called once; the call of that number raises."""
+    """The interface of a node that a PythonStep uses; call number `raises` raises, and each sample is one call."""
 
     def __init__(self, raises=-1):
-        self._graph = SimpleNamespace(_hand_over=lambda: None, _take_back=lambda: None)
+        self._graph = SimpleNamespace(
+            _before_python_node=lambda: None, _after_python_node=lambda: None
+        )
         self.calls, self.raises = 0, raises
 
     def calcData(self):
@@ -70,7 +72,7 @@ class Counting:
 
 
 def arena_and_step(node):
-    """One element enters, another one leaves."""
+    """Returns an arena and a step that reads one element and writes another."""
     step = PythonStep(node)
     data = np.arange(2.0 * LANES)
     arena = Arena(data, -1 - data)
@@ -87,7 +89,7 @@ def test_samples_that_exist_enter_and_leave_and_no_others(valid):
     node = Counting()
     arena, memory, _, many, own = arena_and_step(node)
     data, grad = arena.data.copy(), arena.grad.copy()
-    own[:, 1] = np.arange(100, 100 + LANES)  # what the steps would compute
+    own[:, 1] = np.arange(100, 100 + LANES)  # the results of the steps
     plan.forward(plan.Steps([many]), memory, valid)
     np.testing.assert_array_equal(own[:, 0], np.where(np.arange(LANES) < valid, data[:LANES], 0))
     data[LANES : LANES + valid] = own[:valid, 1]
@@ -102,7 +104,7 @@ def test_samples_that_exist_enter_and_leave_and_no_others(valid):
 
 @pytest.mark.parametrize("run", [plan.forward, plan.backward])
 def test_an_error_in_one_sample_ends_the_pass(run):
-    """The steps that would follow are not run: here in both orders."""
+    """The steps behind the one that raises are not run, in either order."""
     node = Counting(raises=3)
     _, memory, step, many, _ = arena_and_step(node)
     before, behind = Counting(), Counting()

@@ -11,7 +11,7 @@ from cgraph._kernels.runtime.step import Port, Step
 
 
 def functions(holder):
-    """The parameter names of each public function; of a protocol's methods without self."""
+    """Returns the parameter names of each public function or method, without self."""
     found = {
         name: list(inspect.signature(value).parameters)
         for name, value in vars(holder).items()
@@ -23,7 +23,7 @@ def functions(holder):
 
 
 def own_types(module):
-    """The names of the steps and ports that a module defines."""
+    """Returns the names of the steps and ports that a module defines."""
     return {
         name
         for name, value in vars(module).items()
@@ -40,6 +40,6 @@ def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_
     assert module.__name__ == f"cgraph._kernels.builds.{family}_{dtype}_{build_name}"
     protocol = functions(get_type_hints(_kernels.Build)[family])
     types = {name for name in protocol if name.endswith(("Step", "Port"))}
-    # What an extension type's constructor is called with, Python cannot tell.
+    # Python cannot introspect the constructor of an extension type.
     assert functions(module) == {name: protocol[name] for name in protocol.keys() - types}
     assert own_types(module) == types

@@ -1,4 +1,4 @@
-"""The command line: what it prints, what it writes, and how it fails."""
+"""The command line: its output, its files and its errors."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def idx(tmp_path):
 
 @pytest.fixture
 def cgraph(capsys):
-    """Run a command line; exit code, stdout and stderr."""
+    """Runs a command line; returns exit code, stdout and stderr."""
 
     def run(*argv):
         try:
@@ -50,7 +50,7 @@ def no_extras(monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained_once(tmp_path_factory):
-    """A folder with data and what two epochs on them have left."""
+    """Returns a folder with data, and with the files of two epochs of training on them."""
     folder = tmp_path_factory.mktemp("trained")
     data = write_idx_folder(folder / "idx")
     options = ("--data", data, "--epochs", 2, "--output", folder)
@@ -61,7 +61,7 @@ def trained_once(tmp_path_factory):
 
 @pytest.fixture
 def trained(trained_once, tmp_path):
-    """A model file of one's own."""
+    """Returns a copy of a trained model's file."""
     return shutil.copy(trained_once[0] / "model.npz", tmp_path / "trained.npz")
 
 
@@ -70,12 +70,12 @@ both_engines = pytest.mark.parametrize("engine", ENGINES)
 
 @pytest.fixture(autouse=True)
 def no_time_to_measure(monkeypatch):
-    """What the comparison of the engines says is made up, but for the tests in processes of their own."""
+    """Replaces the measured speeds of the engines by constants, but not in tests that start processes."""
     monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
 
 
 def stop_after(monkeypatch, engine, calls):
-    """Ctrl-C in the middle of a mini-batch."""
+    """Raises KeyboardInterrupt in the middle of a mini-batch."""
     kind, left = ENGINES[engine], iter(range(calls))
     step = kind.train
 

@@ -1,4 +1,4 @@
-"""What the command says about data that are not numbered from 0, and where it finds them."""
+"""Messages of the command about labels that do not begin at 0, and the folders in which it finds data."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from cgraph.training.engines import ENGINES
 
 @pytest.fixture
 def lines_of(capsys, monkeypatch):
-    """Run the command without an error and return the lines of its output; speeds are not measured."""
+    """Returns a function that runs the command and returns the lines of its output; speeds are not measured."""
     monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 2.0, "node": 1.0})
 
     def run(*argv):

@@ -1,4 +1,4 @@
-"""The command in broken surroundings: the result counts, and what cannot be shown costs no more than itself."""
+"""The command with broken streams and packages: the result is saved, and only the failing output is missing."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.thread_unsafe(reason="starts processes, exchanges strea
 
 @pytest.fixture(autouse=True)
 def no_time_to_measure(monkeypatch):
-    """What the comparison of the engines says is made up, but for the tests in processes of their own."""
+    """Replaces the measured speeds of the engines by constants, but not in tests that start processes."""
     monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
 
 
@@ -31,7 +31,7 @@ def no_extras(monkeypatch):
 
 
 def train(data, output, *options):
-    """The exit code of a short training."""
+    """Runs a short training; returns its exit code."""
     words = ("train", "digits", "--epochs", 1, "--data", data, "--output", output, *options)
     return cli.main([str(word) for word in words])
 
@@ -89,7 +89,7 @@ def test_training_survives_closed_descriptors(tmp_path, closing):
 
 
 class Gone(StringIO):
-    """A stream whose reader has left."""
+    """A stream whose reader has closed it."""
 
     def write(self, text):
         raise BrokenPipeError(32, "Broken pipe")
@@ -113,7 +113,7 @@ def written(file):
 
 
 def shows_everything():
-    """Everything that the library prints."""
+    """Returns a function that prints all texts of the library."""
     x = CG.Leaf2(8, 8)
     images = [CG.Convolution2d([x], np.full((1, 3, 3), value), 0.0) for value in (0.1, 0.2)]
     graph = CG.Graph(CG.Norm2(CG.Concatenation(images)))
@@ -208,7 +208,7 @@ def test_a_broken_matplotlib_costs_the_curve_alone(tmp_path, monkeypatch, capsys
 
 
 class Failing:
-    """A bar of tqdm whose terminal goes away."""
+    """A bar of tqdm whose terminal has been closed."""
 
     def __init__(self, **_):
         self.update = self.close = refusing(OSError, "Input/output error")
@@ -259,7 +259,7 @@ def test_the_backend_of_a_notebook_does_not_matter(tmp_path, backend):
 def test_a_learning_rate_that_is_far_too_large_ends_without_a_model(
     eta, says, tmp_path, capsys, no_extras
 ):
-    """Also where the loss stays finite, since CEE keeps it so."""
+    """The training fails also where the loss stays finite because CEE clamps it."""
     words = ["train", "digits", "--epochs", 2, "--eta", eta, "--output", tmp_path]
     assert cli.main([str(word) for word in words]) == 1
     assert says in capsys.readouterr().err

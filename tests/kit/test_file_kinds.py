@@ -1,4 +1,4 @@
-"""What a file is stays when it is saved: a link, private, mounted, a device; and what cannot be written is named."""
+"""Saving keeps the kind of a file: a link, private, mounted, a device; errors name the file that cannot be written."""
 
 import errno
 import os
@@ -36,7 +36,7 @@ def mounted(tmp_path):
 
 @pytest.fixture
 def folder_of_a_user():
-    """A folder, used without the rights of root, for whom no file is read-only."""
+    """Returns a folder, and drops the rights of root, for whom no file is read-only."""
     folder = Path(tempfile.mkdtemp())
     save(folder / "warm.npz", 0)  # imports what saving needs, from where others may not read
     saved_value(folder / "warm.npz")
@@ -55,7 +55,7 @@ def folder_of_a_user():
 @pytest.mark.parametrize("code", [errno.EBUSY, errno.EXDEV, errno.EPERM, errno.EACCES])
 def test_what_cannot_be_replaced_is_written_in_place(tmp_path, monkeypatch, code):
     path = tmp_path / "model.npz"
-    path.write_bytes(bytes(10_000))  # longer than what comes
+    path.write_bytes(bytes(10_000))  # longer than the new content
 
     def refuse(*_):
         raise OSError(code, os.strerror(code))
@@ -98,7 +98,7 @@ def test_a_mounted_file_is_written(mounted):
 
 @pytest.mark.thread_unsafe(reason="mounts")
 def test_saves_onto_a_mounted_file_do_not_mix(mounted):
-    # Of different lengths, so that one that mixes with the other has a wrong end.
+    # The contents differ in length, so that a mixture of both has a wrong end.
     long = {"value": 1, "text": "x" * 500_000}
     for _ in range(10):
         in_threads(
@@ -277,7 +277,7 @@ def test_a_path_that_cannot_be_written_is_named_as_it_was_given(tmp_path, monkey
 
 
 def device(folder, name, minor):
-    """A device; for root one of the test's own, since a save that went wrong could replace that of the machine."""
+    """Returns a device; for root a new one, since a faulty save could replace that of the machine."""
     if os.geteuid() != 0:
         return Path("/dev", name)
     try:

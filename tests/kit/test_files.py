@@ -1,4 +1,4 @@
-"""A file that is saved is whole for whoever reads it, whoever else saves it, and whenever it is interrupted."""
+"""A saved file is complete for every reader, beside other saves, and after an interruption at any moment."""
 
 import itertools
 import os

@@ -25,12 +25,12 @@ def small_graph(seed, *, dtype="float64", outputs=2):
     return CG.Norm2(CG.Add(affine, affine))
 
 
-def values(node):
+def parameter_arrays(node):
     return [item.value.copy() for item in CG.parameters(node)]
 
 
 def assert_same(node, expected):
-    for found, value in zip(values(node), expected, strict=True):
+    for found, value in zip(parameter_arrays(node), expected, strict=True):
         np.testing.assert_array_equal(found, value, strict=True)
 
 
@@ -38,7 +38,7 @@ def assert_same(node, expected):
 def test_a_round_trip_gives_back_every_bit_and_the_metadata(tmp_path, dtype):
     path = tmp_path / "model.npz"
     saved, loaded = small_graph(1, dtype=dtype), small_graph(2, dtype=dtype)
-    expected = values(saved)
+    expected = parameter_arrays(saved)
     expected[0][...] = CG.parameters(saved)[0].value[...] = [[np.nan, -0.0, np.inf]] * 3
     save_parameters(path, saved, METADATA)
     assert load_parameters(path, loaded) == METADATA == read_metadata(path)
@@ -97,7 +97,7 @@ def test_a_graph_without_parameters_round_trips(tmp_path):
 def test_a_file_of_another_graph_is_refused_and_changes_nothing(tmp_path, graph, message):
     path = tmp_path / "model.npz"
     save_parameters(path, small_graph(1))
-    before = values(graph)
+    before = parameter_arrays(graph)
     with pytest.raises(ModelFileError, match=f"^{re.escape(str(path))}: .*{message}"):
         load_parameters(path, graph)
     assert_same(graph, before)
@@ -155,7 +155,7 @@ def test_damage_anywhere_gives_the_same_values_or_a_model_file_error(tmp_path):
     graph = small_graph(1)
     save_parameters(path, graph, METADATA)
     content = path.read_bytes()
-    expected = values(graph)
+    expected = parameter_arrays(graph)
     rng = np.random.default_rng(5)
     refused = 0
     for place in rng.choice(len(content), 300, replace=False):

@@ -1,4 +1,4 @@
-"""What the command line shows: the progress, the curves, images as text."""
+"""The output of the command line: progress, curves, images as text."""
 
 import sys
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ from cgraph.training import Epoch
 
 
 class Bar:
-    """What Progress asks of tqdm."""
+    """The interface of tqdm that Progress uses."""
 
     made = ()
 

@@ -1,4 +1,4 @@
-"""Parameter files that somebody else made, or that something damaged: a ModelFileError, and no memory."""
+"""Damaged and foreign parameter files raise a ModelFileError without taking much memory."""
 
 import io
 import json
@@ -30,7 +30,7 @@ def npy(array, **options):
 
 
 def npy_header(descr="<f8", shape="(3, 2)", order="False", version=1, length=None):
-    """The header alone, as it is written down here."""
+    """Returns a header alone, with these fields."""
     text = f"{{'descr': {descr!r}, 'fortran_order': {order}, 'shape': {shape}, }}\n".encode()
     form = "<H" if version == 1 else "<I"
     return b"\x93NUMPY" + bytes([version, 0]) + struct.pack(form, length or len(text)) + text
@@ -41,11 +41,11 @@ GOOD = npy(np.arange(6.0).reshape(3, 2))
 
 
 def archive(*members, method=zipfile.ZIP_STORED):
-    """A zip file of names and contents."""
+    """Returns a zip file with these names and contents."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name, content in members:
-            # Not the header: that is looked at before.
+            # An array behind the header, which is checked first.
             archive.writestr(name, content, None if name == "cgraph.npy" else method)
     return file.getvalue()
 
@@ -55,7 +55,7 @@ def with_weight(content, **options):
 
 
 def changed(content, *changes):
-    """A file with some bytes of its zip headers changed: (signature, which of them, offset, bytes)."""
+    """Returns a file with changed bytes in its zip headers: (signature, which of them, offset, bytes)."""
     content = bytearray(content)
     for signature, number, offset, new in changes:
         place = -1
@@ -185,7 +185,7 @@ def test_a_header_that_is_none_is_refused(tmp_path, content, message):
 
 
 def bomb(header, size):
-    """A member that unpacks to a header and so many bytes, packed a thousand times smaller."""
+    """Returns a member that unpacks to a header and `size` bytes, and is a thousand times smaller."""
     return header + bytes(size)
 
 
@@ -197,7 +197,7 @@ LONG_HEADER = with_weight(
 LONG_TEXT = archive(
     ("cgraph.npx", bomb(npy_header(f"<U{SIZE // 4}", "()"), SIZE)), method=zipfile.ZIP_DEFLATED
 ).replace(b"cgraph.npx", b"cgraph.npy")
-# It says that it has six numbers, and unpacks to more.
+# The header states six numbers, and the member unpacks to more.
 LIAR = changed(
     with_weight(bomb(SIX_NUMBERS, SIZE), method=zipfile.ZIP_DEFLATED),
     *[(kind, 1, at, struct.pack("<I", len(SIX_NUMBERS))) for kind, at in ((LOCAL, 22), (CENTRAL, 24))],
@@ -241,7 +241,7 @@ def test_metadata_are_as_long_as_one_likes(tmp_path):
 def test_loading_takes_the_memory_of_the_parameters_once(tmp_path):
     path, node = tmp_path / "model.npz", CG.Affine(CG.Leaf1(999), np.ones((1000, 1000)))
     CG.save_parameters(path, node)
-    load_parameters(path, node)  # once, for what is imported then
+    load_parameters(path, node)  # once, since the first call imports modules
     tracemalloc.start()
     try:
         load_parameters(path, node)

@@ -54,7 +54,7 @@ def test_the_split_divides_the_digits():
 
 
 def test_the_split_is_fixed_by_the_seed_for_good():
-    # Saved models rely on these numbers: a change would test them on digits they have learnt.
+    # Saved models rely on these numbers: a change would test them on digits of their training.
     assert digits_dataset(0).test_labels[:12].tolist() == [0, 6, 3, 8, 1, 8, 4, 1, 5, 8, 9, 7]
     assert digits_dataset(7).test_labels[:12].tolist() == [2, 1, 9, 3, 9, 3, 8, 6, 0, 6, 9, 0]
 
@@ -70,7 +70,7 @@ def test_idx_files_are_a_dataset(tmp_path):
 def test_classes_without_images_to_train_on_are_known(tmp_path):
     folder = write_idx_folder(tmp_path)
     assert idx_dataset(folder).unseen == []
-    # As EMNIST's letters, which are 1 to 26.
+    # Labels from 1, like EMNIST's letters.
     for name, count in ((NAMES[1], 80), (NAMES[3], 30)):
         (folder / name).write_bytes(idx_bytes((np.arange(count) % 26 + 1).astype(np.uint8)))
     data = idx_dataset(folder)
@@ -129,7 +129,7 @@ def test_a_batch_is_one_step_on_the_mean_of_the_losses(engine):
 
 @pytest.mark.parametrize("count", [1, 5, 12, 13, 15])
 def test_what_is_left_over_is_a_smaller_batch(count):
-    """The graph learns from many batches in one call; the nodes from one at a time."""
+    """The remaining images of a call are a smaller batch, by a Graph in one call and by the nodes batch by batch."""
     data = few_digits()
     images, labels = data.scaled(data.train_images[:count]), data.train_labels[:count]
     models = [classifier(data) for _ in range(3)]
@@ -209,7 +209,7 @@ def test_the_same_seed_gives_the_same_training(engine):
 
 
 class Spy(NodeEngine):
-    """Does not learn, but takes down what it gets."""
+    """An engine that trains nothing and records its arguments."""
 
     def __init__(self, model, images_at_once=1, losses=()):
         super().__init__(model)

@@ -26,7 +26,7 @@ REFUSALS = (TypeError, ValueError)
 
 
 def state(nodes):
-    """Everything that a refused call must leave alone."""
+    """Returns all state that a refused call must not change."""
     return [
         (list(node.forward), list(node.backward), node.data.tobytes(), node.grad.tobytes())
         for node in nodes
@@ -34,7 +34,7 @@ def state(nodes):
 
 
 def assert_says_who(refusal, *owners):
-    """The message begins with the class, or is Python's own about the number of arguments."""
+    """Asserts that the message begins with the class, or is Python's own about the number of arguments."""
     names = "|".join(re.escape(cls.__name__) for owner in owners for cls in owner.__mro__)
     assert re.match(rf"(?:{names})(?:: |\.__init__\(\) )", str(refusal)), refusal
 
@@ -44,7 +44,7 @@ def assert_begins(refusal, words):
 
 
 def assert_works(node):
-    """Attached as it should be, and one whole pass goes through it."""
+    """Asserts that a node is attached, and that a forward and a backward pass run through it."""
     for x in node.backward:
         assert x.forward == [node] * node.backward.count(x)
     end = CG.Norm2(node)
@@ -73,7 +73,7 @@ def test_a_constructor_refuses_or_makes_a_node_that_works(op, data):
 
 
 def learning(dtype):
-    """An affine node and a convolution, all of whose arrays hold something."""
+    """Returns an affine node and a convolution whose arrays all hold numbers other than 0."""
     nodes = [
         CG.Affine(CG.Leaf1(1, dtype=dtype), np.full((2, 3), 4)),
         CG.Convolution2d([CG.Leaf2(4, 3, dtype=dtype)], np.full((1, 2, 2), 4), 4),

@@ -1,7 +1,8 @@
-"""A batch == as many passes of the nodes, whatever the number of samples, the threads and the layout.
+"""A batch == one pass of the nodes for each sample, with any number of samples and threads, in any layout.
 
-By default each graph goes some ways with a few numbers of samples. `pytest -m full` takes all numbers, on 300 random
-graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on one core.
+By default each graph runs with some of the settings, on a few numbers of samples. `pytest -m full` takes all numbers,
+on 300 random graphs, in both dtypes; ops and networks in every build of the kernels, too. That takes half an hour on
+one core.
 """
 
 import itertools
@@ -9,8 +10,8 @@ import os
 
 import numpy as np
 import pytest
+from batch_settings import COUNTS, EVERY, MOST, SETTINGS, Setting, some_batches
 from batch_twins import ETA, BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import COUNTS, EVERY, MOST, WAYS, Setting, some_batches
 from graph_networks import NETWORKS, nodes_of, residual, sparse_lenet, wide
 from graph_twins import parameters_of
 from op_row import network_of
@@ -32,7 +33,7 @@ def in_kind(name, row, kind):
 
 
 def in_turn(rows):
-    """Each row (id, ...) with one dtype and one build."""
+    """Returns each row (id, ...) with one dtype and one build, in turn."""
     return [in_kind(name, row, KINDS[k % len(KINDS)]) for k, (name, *row) in enumerate(rows)]
 
 
@@ -42,7 +43,7 @@ def usual_in_turn(cases):
 
 
 def in_both_dtypes(rows):
-    """Each with one build."""
+    """Returns each row in both dtypes, with one build."""
     return [
         in_kind(name, row, (dtype, BUILDS[k % len(BUILDS)]))
         for k, (name, *row) in enumerate(rows)
@@ -69,7 +70,7 @@ all_seeds = over(SEED_ROWS, ["seed"], in_both_dtypes)
 
 
 def twins_of_case(row, case, dtype, count=MOST):
-    """The row's node under a loss; the leaf with the slopes is never fed."""
+    """Returns twins of the row's node under a loss, whose leaf of slopes is never fed."""
     nodes = network_of(row, case, dtype)
 
     def draw(rng):
@@ -88,7 +89,7 @@ def twins_of_network(network, dtype, count=MOST):
 
 
 def recipe_of(seed):
-    """Every fifth has nodes of a user's own in it, perhaps."""
+    """Returns a random recipe; every fifth may contain own nodes."""
     return CompiledRecipe(seed) if seed % 5 else Recipe(seed)
 
 
@@ -100,21 +101,21 @@ def twins_of_seed(seed, dtype, count=MOST):
 
 
 def check(twins, batches, seed=0):
-    """Everything that can be asked of a batch; `batches`: ways with numbers of samples."""
+    """Checks all results of a batch; `batches` has settings with numbers of samples."""
     rng = np.random.default_rng(seed)
     most = len(twins.reference.losses)
-    for way, count in batches:
-        twins.check_sums(way, count, int(rng.choice([n for n in COUNTS if n <= most])))
-        twins.check_step(way, count)
-        twins.check_predictions(way, count, rng.choice(some_nodes(twins.ours), 2))
-        twins.check_samples(way, count, {0, count - 1, int(rng.integers(count))})
+    for setting, count in batches:
+        twins.check_sums(setting, count, int(rng.choice([n for n in COUNTS if n <= most])))
+        twins.check_step(setting, count)
+        twins.check_predictions(setting, count, rng.choice(some_nodes(twins.ours), 2))
+        twins.check_samples(setting, count, {0, count - 1, int(rng.integers(count))})
 
 
-def check_updates(twins, ways):
-    """An update after 3 and after 16 samples, and after those that are left over."""
-    for way in ways:
-        twins.check_train(way, 17, 3)
-        twins.check_train(way, 40, 16)
+def check_updates(twins, settings):
+    """Checks training with updates after 3 and after 16 samples, and after the remainder."""
+    for setting in settings:
+        twins.check_train(setting, 17, 3)
+        twins.check_train(setting, 40, 16)
 
 
 @some_cases
@@ -129,7 +130,7 @@ def test_batches_of_an_op_equal_its_nodes(row, case, dtype, build_name):
 def test_all_batches_of_an_op_equal_its_nodes(row, case, dtype, build_name):
     twins = twins_of_case(row, case, dtype)
     check(twins, EVERY)
-    check_updates(twins, WAYS)
+    check_updates(twins, SETTINGS)
 
 
 @some_networks
@@ -138,7 +139,7 @@ def test_batches_of_a_network_equal_its_nodes(network, dtype, build_name):
     large = "lenet" in network.__name__
     twins = twins_of_network(network, dtype, 17 if large else MOST)
     check(twins, some_batches(seed, 17 if large else MOST)[seed % 3 :: 3])
-    check_updates(twins, WAYS[seed % 6 :][:1])
+    check_updates(twins, SETTINGS[seed % 6 :][:1])
 
 
 @pytest.mark.full
@@ -146,14 +147,14 @@ def test_batches_of_a_network_equal_its_nodes(network, dtype, build_name):
 def test_all_batches_of_a_network_equal_its_nodes(network, dtype, build_name):
     twins = twins_of_network(network, dtype)
     check(twins, EVERY)
-    check_updates(twins, WAYS)
+    check_updates(twins, SETTINGS)
 
 
 @some_seeds
 def test_batches_of_a_random_graph_equal_its_nodes(seed, dtype, build_name):
     twins = twins_of_seed(seed, dtype)
     check(twins, some_batches(seed)[seed % 2 :: 2], seed)
-    check_updates(twins, WAYS[seed % 6 :][:1])
+    check_updates(twins, SETTINGS[seed % 6 :][:1])
 
 
 @pytest.mark.full
@@ -161,11 +162,11 @@ def test_batches_of_a_random_graph_equal_its_nodes(seed, dtype, build_name):
 def test_all_batches_of_a_random_graph_equal_its_nodes(seed, dtype, build_name):
     twins = twins_of_seed(seed, dtype)
     check(twins, EVERY, seed)
-    check_updates(twins, WAYS)
+    check_updates(twins, SETTINGS)
 
 
 def holding(make, numbers, seed):
-    """As `make`, but these leaves hold drawn values."""
+    """Returns a function like `make`, whose nodes have drawn values in these leaves."""
 
     def filled():
         nodes = make()
@@ -196,13 +197,13 @@ def test_a_graph_of_several_outputs_predicts_any_node_for_a_batch(seed, dtype, b
     inner = [k for k, node in enumerate(nodes) if node.backward][len(nodes) // 2 :]
     make = lambda: nodes_above(recipe, recipe.ends[:1], dtype)[0]  # noqa: E731
     twins = BatchTwins(make, end, uniform(nodes), 17)
-    for way, count in some_batches(seed, most=17)[seed % 2 :: 2]:
-        twins.check_predictions(way, count, some_nodes(nodes), [*inner, end])
+    for setting, count in some_batches(seed, most=17)[seed % 2 :: 2]:
+        twins.check_predictions(setting, count, some_nodes(nodes), [*inner, end])
 
 
-def results(twins, way):
-    """All numbers that come of a batch, from parameters as they were at first."""
-    graph, feed = twins.compile(way), twins.feed(twins.reference.samples, MOST)
+def results(twins, setting):
+    """Returns all results of a batch that begins with the initial parameters."""
+    graph, feed = twins.compile(setting), twins.feed(twins.reference.samples, MOST)
     found = [graph.accumulate(feed), *(total.copy() for _, total in parameters_of(twins.ours))]
     found += [graph.predict(feed), graph.train(feed, ETA, batch=32), graph.step(feed, ETA)]
     found += [value.copy() for value, _ in parameters_of(twins.ours)]
@@ -223,8 +224,8 @@ REPEATED = [
     ("network", "layout", "dtype"), REPEATED, ids=[f"{n.__name__}-{x}-{d}" for n, x, d in REPEATED]
 )
 def test_the_same_call_gives_the_same_bits(network, layout, dtype):
-    """Whichever thread is first."""
-    twins, way = twins_of_network(network, dtype), Setting(layout, 2)
-    first = results(twins, way)
+    """Results are equal bit for bit, in whatever order the threads finish."""
+    twins, setting = twins_of_network(network, dtype), Setting(layout, 2)
+    first = results(twins, setting)
     for _ in range(8):
-        assert results(twins, way) == first
+        assert results(twins, setting) == first

@@ -1,12 +1,12 @@
-"""What is special in one sample of a batch, NaN, inf, ties or saturation, is this sample's alone."""
+"""NaN, inf, ties or saturation in one sample of a batch affect this sample alone."""
 
 import itertools
 
 import numpy as np
 import pytest
 from amounts import full
+from batch_settings import SETTINGS, Setting
 from batch_twins import BatchTwins, leaves_of, some_nodes, uniform
-from batch_ways import WAYS, Setting
 from edge_table import EDGES
 from graph_networks import SOME_NETWORKS, nodes_of
 from graph_twins import parameters_of
@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::RuntimeWarning"),
     pytest.mark.usefixtures("guard_pages", "eager_threads"),
 ]
-COUNT = 19  # more than a block of float32, and neither of its parts is whole
+COUNT = 19  # more than a block of lanes of float32, and no multiple of any block
 AT = (3, 17)
 DTYPES = ("float64", "float32")
 both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
@@ -29,7 +29,7 @@ every_network = pytest.mark.parametrize(
 
 
 def in_turn(names, *columns, usual=lambda *_: True):
-    """Every combination of the columns, each with one dtype; `usual` is told its place in each column."""
+    """Returns every combination of the columns, each with one dtype; `usual` gets its place in each column."""
     rows = []
     for row in itertools.product(*map(enumerate, columns)):
         at, values = zip(*row, strict=True)
@@ -67,7 +67,7 @@ def large(sample, first, rng):
     sample[first][...] *= 1e4
 
 
-# What may stand in a sample; constant images have ties in all windows, large ones saturate Softmax
+# The special contents of a sample; constant images have ties in all windows, large ones saturate Softmax
 SPECIAL = {
     "nan": with_value(np.nan),
     "inf": with_value(np.inf),
@@ -80,23 +80,23 @@ every_special = pytest.mark.parametrize("special", SPECIAL)
 
 
 def twins_of(make, end, special, seed=0):
-    """Two samples of the batch are special."""
+    """Returns twins with a batch of which two samples are special."""
     nodes, rng = make(), np.random.default_rng(seed + 1)
     specials = {i: uniform(nodes)(rng) for i in AT}
     for sample in specials.values():
         SPECIAL[special](sample, leaves_of(nodes)[0], rng)
     twins = BatchTwins(make, end, uniform(nodes), COUNT, specials=specials, seed=seed)
-    if special == "large":  # what cancels in it keeps the rounding of what it was computed from
+    if special == "large":  # where terms cancel, the rounding of the terms remains
         twins.tolerance *= 100
     return twins
 
 
-def check(twins, ways):
-    for way in ways:
+def check(twins, settings):
+    for setting in settings:
         for count in (4, COUNT):
-            twins.check_added_sums(way, count)
-        twins.check_predictions(way, COUNT, some_nodes(twins.ours))
-        twins.check_samples(way, COUNT, {i + k for i in AT for k in (0, 1)})
+            twins.check_added_sums(setting, count)
+        twins.check_predictions(setting, COUNT, some_nodes(twins.ours))
+        twins.check_samples(setting, COUNT, {i + k for i in AT for k in (0, 1)})
 
 
 def of_network(network, dtype):
@@ -113,7 +113,7 @@ def of_seed(seed, dtype):
 def test_a_special_sample_is_as_the_nodes_have_it_and_its_neighbours_too(network, special, dtype):
     twins = twins_of(of_network(network, dtype), -1, special)
     number = SOME_NETWORKS.index(network) + list(SPECIAL).index(special)
-    check(twins, [(*WAYS[:2], *WAYS)[number % 8]])
+    check(twins, [(*SETTINGS[:2], *SETTINGS)[number % 8]])
 
 
 @pytest.mark.full
@@ -121,22 +121,22 @@ def test_a_special_sample_is_as_the_nodes_have_it_and_its_neighbours_too(network
 @every_special
 @every_network
 def test_a_special_sample_in_every_way(network, special, dtype):
-    check(twins_of(of_network(network, dtype), -1, special), WAYS)
+    check(twins_of(of_network(network, dtype), -1, special), SETTINGS)
 
 
 @in_turn(["seed", "special"], range(0, 75, 15), SPECIAL)
 def test_a_special_sample_of_a_random_graph(seed, special, dtype):
-    check(twins_of(*of_seed(seed, dtype), special, seed), WAYS[seed % 2 :: 3])
+    check(twins_of(*of_seed(seed, dtype), special, seed), SETTINGS[seed % 2 :: 3])
 
 
 @pytest.mark.full
 @in_turn(["seed", "special"], range(300), SPECIAL)
 def test_a_special_sample_of_every_random_graph(seed, special, dtype):
-    check(twins_of(*of_seed(seed, dtype), special, seed), WAYS)
+    check(twins_of(*of_seed(seed, dtype), special, seed), SETTINGS)
 
 
 def of_edge(edge, dtype):
-    """Twice the edge's node, each on convolutions that pass their leaf on and whose sums show what comes back."""
+    """Builds the edge's node twice, on convolutions that are identities and whose sums show the gradients."""
 
     def make():
         leaves = [CG.Leaf2(*np.shape(x), dtype=dtype) for x in edge.xs]
@@ -152,7 +152,7 @@ def of_edge(edge, dtype):
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 @in_turn(["edge"], EDGES)
 def test_an_edge_within_a_batch_is_as_the_nodes_have_it(edge, layout, dtype):
-    """Ties, zeros and saturation of test_ties.py, in two samples among others, and in all of them."""
+    """The ties, zeros and saturation of test_ties.py stand in two samples among others, and in all samples."""
     edge = EDGES[edge]
     make = of_edge(edge, dtype)
     nodes = make()
@@ -183,19 +183,19 @@ def test_a_parameter_that_is_not_finite_reaches_in_a_batch_what_it_reaches_in_th
 
     nodes = make()
     twins = BatchTwins(make, -1, uniform(nodes), COUNT)
-    for way in (WAYS[0], WAYS[number % len(WAYS)]):
-        twins.check_added_sums(way, COUNT)
-        twins.check_predictions(way, COUNT, some_nodes(nodes))
+    for setting in (SETTINGS[0], SETTINGS[number % len(SETTINGS)]):
+        twins.check_added_sums(setting, COUNT)
+        twins.check_predictions(setting, COUNT, some_nodes(nodes))
 
 
 @in_turn(["network", "value"], SOME_NETWORKS, [np.nan, np.inf])
 def test_what_former_samples_left_reaches_nothing(network, value, dtype):
-    """Where a batch is no whole number of blocks, and in the second one, where it is smaller than the first."""
+    """Lanes without a sample, in a partial block and in a second, smaller batch, affect no result."""
     nodes = nodes_of(network, dtype)
     twins = BatchTwins(of_network(network, dtype), len(nodes) - 1, uniform(nodes), COUNT)
     wrong = {node: np.full((64, node.size), value) for node in twins.ours if not node.backward}
-    for way in (WAYS[0], WAYS[SOME_NETWORKS.index(network) % len(WAYS)]):
-        graph = twins.compile(way)
+    for setting in (SETTINGS[0], SETTINGS[SOME_NETWORKS.index(network) % len(SETTINGS)]):
+        graph = twins.compile(setting)
         graph.predict(wrong)
         twins.accumulate(3)
         twins.assert_sums(3)

@@ -1,4 +1,4 @@
-"""Calls of a Graph, passes of its nodes and writes by hand in random order, beside nodes that know no Graph.
+"""Calls of a Graph, passes of its nodes and writes by hand in random order, compared with nodes without a Graph.
 
 `pytest tests/laws/test_graph_fuzz.py --hypothesis-profile=thorough` draws other sequences in every run, and many.
 """
@@ -17,13 +17,14 @@ counts = st.integers(1, 3)
 
 
 class Turns(RuleBasedStateMachine):
-    """Whatever comes after whatever: losses, data and parameters are those of the twin."""
+    """Runs calls in any order; losses, data and parameters must be those of the twin."""
 
     @initialize(seed=st.integers(0, 999), dtype=st.sampled_from(["float64", "float32"]))
     def begin(self, seed, dtype):
         self.twins = random_twins(seed, dtype)
-        self.twins.tolerance *= 100  # one rounding follows another
-        self.gradients = "none"  # or "zero", "computed", "lean": what the twin can be compared with
+        self.twins.tolerance *= 100  # rounding accumulates
+        # The gradients that can be compared with the twin's: "none", "zero", "computed" or "parameters".
+        self.gradients = "none"
         self.by_graph = (
             False  # whether the last forward pass was the Graph's, with no backward since
         )
@@ -34,21 +35,21 @@ class Turns(RuleBasedStateMachine):
 
     @rule(seed=seeds, count=counts, batch=st.integers(0, 3))
     def train(self, seed, count, batch):
-        """batch 0: accumulate."""
+        """Trains; a batch of 0 stands for accumulate."""
         twins, samples = self.twins, self.samples(seed, count)
         feed = twins.feed(samples)
         losses = (
             twins.graph.train(feed, ETA, batch=batch) if batch else twins.graph.accumulate(feed)
         )
         assert_same(losses, twins.nodes_train(samples, ETA, batch), twins.tolerance, 1.0)
-        self.gradients, self.by_graph = "lean" if batch else "computed", False
+        self.gradients, self.by_graph = "parameters" if batch else "computed", False
 
     @rule(seed=seeds, count=counts)
     def step(self, seed, count):
         twins, samples = self.twins, self.samples(seed, count)
         losses = twins.graph.step(twins.feed(samples), ETA)
         assert_same(losses, twins.nodes_train(samples, ETA, count), twins.tolerance, 1.0)
-        self.gradients, self.by_graph = "lean", False
+        self.gradients, self.by_graph = "parameters", False
 
     @rule(seed=seeds, count=counts)
     def predict_the_output(self, seed, count):
@@ -96,7 +97,7 @@ class Turns(RuleBasedStateMachine):
 
     @rule(leaf_grads=st.sampled_from([None, True]))
     def compile_anew(self, leaf_grads):
-        if self.gradients == "lean":
+        if self.gradients == "parameters":
             self.gradients = "none"
         self.twins.graph = self.twins.compiled(leaf_grads=leaf_grads)
         self.by_graph = False
@@ -116,7 +117,7 @@ class Turns(RuleBasedStateMachine):
 
     @rule()
     def look(self):
-        """Reprs and lists change nothing."""
+        """Checks that reprs and lists change nothing."""
         assert repr(self.twins.graph).endswith(f" steps for {len(self.twins.graph.nodes)} nodes)")
         assert set(self.twins.graph.nodes) == set(self.twins.ours)
         assert all(map(repr, self.twins.ours))
@@ -133,7 +134,7 @@ TestTurns = Turns.TestCase
 
 
 def test_a_graph_of_a_graphs_nodes_needs_no_gap():
-    """Compiled ten times in a row, without a call between."""
+    """Graphs of the nodes of a Graph can be built ten times in a row, without a call between."""
     twins = random_twins(3, "float64")
     for _ in range(10):
         twins.graph = CG.Graph(twins.ours[twins.ends[0]])

@@ -1,4 +1,4 @@
-"""What becomes one step, as `summary` tells; and that the fused network computes what its nodes do."""
+"""The nodes that are fused into one step, as `summary` prints them; fused networks have the results of their nodes."""
 
 import re
 
@@ -15,7 +15,7 @@ STEP = re.compile(r" *\d+  (?:(\d+) × )?(\w+) ")
 
 
 def steps_of(text):
-    """(number of nodes, class) of each line of a summary."""
+    """Returns (number of nodes, class) of each line of a summary."""
     found = [STEP.match(line) for line in text.splitlines()]
     return [(int(match[1] or 1), match[2]) for match in found if match]
 
@@ -35,7 +35,7 @@ def test_a_network_has_the_steps_that_it_should_have(network, capsys):
 
 
 def test_the_summary_of_lenet_counts_what_it_says(capsys):
-    """400·120 + 120·84 + 84·10 products and the biases, and each map's positions times its taps."""
+    """The summary counts 400·120 + 120·84 + 84·10 products and the biases, and each map's positions times its taps."""
     nodes = nodes_of(next(n for n in NETWORKS if n.__name__ == "sparse_lenet"), "float32")
     CG.Graph(nodes[-1]).summary()
     lines = capsys.readouterr().out.splitlines()
@@ -85,7 +85,7 @@ def test_a_network_equals_its_nodes(network, dtype, build_name):
 
 
 def test_a_channel_can_be_an_output_too():
-    """It then has no consumer, one, or several; its data are read in one piece all the same."""
+    """A channel that is an output has no consumer, one or several, and its data are a contiguous array in any case."""
 
     def make():
         image = CG.Leaf2(5, 5)
@@ -118,7 +118,7 @@ def test_a_long_chain_is_built_and_run_without_recursion():
 @pytest.mark.parametrize("count", [2, 4, 7, 9])
 @pytest.mark.parametrize("size", range(3, 11))
 def test_equal_windows_have_equal_outputs(size, count, dtype, build_name):
-    """Else the maxima of a constant area would have no ties, or other ones than the nodes' own passes find."""
+    """Equal windows have equal outputs, so that the maxima of a constant area have the ties of the nodes."""
     rng = np.random.default_rng(size)
     image = CG.Leaf2(size, size, dtype=dtype)
     first = [CG.Convolution2d([image], rng.normal(size=(1, 3, 3)), 0.1) for _ in range(count)]
@@ -134,7 +134,7 @@ def convolved(image, shape, count=4, *args):
     return [CG.Convolution2d([image], rng.uniform(-1, 1, (1, *shape)), *args) for _ in range(count)]
 
 
-# What looks like one step and is not, or is in another order: from an image to nodes, whose data a loss reads
+# Networks that resemble one step and are not, or are in another order: from an image to nodes that a loss reads
 ALMOST = {
     "two classes": lambda a, _b: [op(x) for op, x in zip([CG.ReLU, CG.Tanh] * 2, a, strict=True)],
     "strides": lambda a, _b: [CG.AveragePooling2d(x, 2, 2, 1 + i % 2) for i, x in enumerate(a)],

@@ -1,4 +1,4 @@
-"""NaN and inf reach exactly what they reach in the nodes' own passes, and nothing that lies beside it."""
+"""NaN and inf reach exactly the elements that they reach in the nodes' own passes, and no neighbours in memory."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def test_in_one_element_of_the_input(network, value, dtype):
     twins.write(twins.draw(rng))
     for node in (*twins.ours, *twins.theirs):
         node.zero_grad()
-    run(twins)  # nothing of it is left
+    run(twins)  # no trace of it remains
 
 
 @every_value_and_dtype
@@ -79,7 +79,7 @@ def test_in_one_parameter_of_each_node(network, value, dtype):
 @both_dtypes
 @every_value
 def test_in_the_gradient_that_reaches_one_channel_of_a_group(value, dtype):
-    """Through a weight that is not finite, so that the other channels' gradients are."""
+    """The gradient comes through a weight that is not finite, and the gradients of the other channels stay finite."""
 
     def make():
         nodes = nodes_of(sparse_lenet, dtype)

@@ -19,7 +19,7 @@ def twins_of(row, case, dtype, **options):
 
 
 def samples_of(row, case, dtype, twins, count):
-    """Drawn as the row's inputs are."""
+    """Draws samples like the row's inputs."""
     rng = np.random.default_rng(count)
     drawn = [row.draw(case, rng) for _ in range(count)]
     return {
@@ -29,7 +29,7 @@ def samples_of(row, case, dtype, twins, count):
 
 @every_kind
 def test_passes_over_one_sample_equal_the_nodes(row, case, dtype, build_name):
-    """Two samples are summed and updated, then a third follows: each time everything is equal."""
+    """Two samples are accumulated, an update follows, then a third sample; all arrays are equal each time."""
     twins = twins_of(row, case, dtype)
     samples = samples_of(row, case, dtype, twins, 3)
     for i in range(3):

@@ -19,7 +19,7 @@ every_seed = pytest.mark.parametrize("seed", SEEDS)
 
 
 def check_passes(twins, rng):
-    """Two samples, summed; an update; and one more of each."""
+    """Checks two accumulated samples, an update, and one more of each."""
     for samples in (2, 1):
         for _ in range(samples):
             twins.write(twins.draw(rng))
@@ -37,7 +37,7 @@ def check_passes(twins, rng):
 
 
 def check_samples(twins, rng):
-    """train, step and accumulate; the sums are looked at last, since that changes how they are computed."""
+    """Checks train, step and accumulate; the sums are compared last, since exposed sums are computed differently."""
     for count, batch in ((2, 1), (3, 2)):
         samples = twins.draw(rng, count)
         losses = twins.graph.train(twins.feed(samples), ETA, batch=batch)

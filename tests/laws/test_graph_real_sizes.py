@@ -1,4 +1,4 @@
-"""Layers of convolutions of sizes that are used, between inaccessible pages, against plain NumPy.
+"""Convolution layers of sizes that occur in practice, between inaccessible pages, against plain NumPy.
 
 By default 40 drawn geometries, in turn in each dtype, layout, build and with either end of all memory at such a page.
 `pytest -m full` takes 60 more, a grid of ordinary layers in all of these, and 300 drawn ones, each in eight of them.
@@ -26,7 +26,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
 class Kind(NamedTuple):
-    """How a geometry is computed, and which end of all memory lies at an inaccessible page."""
+    """The settings with which a geometry is computed, and the end of all memory that lies at an inaccessible page."""
 
     edge: str
     layout: str
@@ -51,7 +51,7 @@ FULL = [
 
 
 def over(rows):
-    """Runs a test for these geometries, each in a kind."""
+    """Runs a test for these geometries, each with one Kind."""
     return pytest.mark.parametrize(("geometry", "kind"), list(rows))
 
 
@@ -60,7 +60,7 @@ def named(geometry, kind):
 
 
 def close(actual, wanted, dtype):
-    """Relative to the largest element."""
+    """Asserts equality up to rounding, relative to the largest element."""
     wanted = np.asarray(wanted)
     bound = TOLERANCE[dtype] * max(np.abs(wanted).max(), 1)
     np.testing.assert_allclose(actual, wanted, rtol=0, atol=bound)
@@ -79,7 +79,7 @@ class Network:
         close(actual, wanted, self.kind.dtype)
 
     def check_parameters(self, names, wanted):
-        """names: of kernels, biases and weights, or of their gradients; wanted: as Numbers.parameters."""
+        """Compares parameters or their gradients, by their names, with `wanted`, which is like Numbers.parameters."""
         kernel, bias, weight = names
         gain, offset, kernels, biases, weights = wanted
         if self.front:
@@ -91,7 +91,7 @@ class Network:
         self.close(getattr(self.total, weight)[:-1], weights.reshape(-1, 1))
 
     def check_pass(self, wanted):
-        """All data and gradients of the first sample."""
+        """Checks all data and gradients of the first sample."""
         for image, pixels in zip(self.images, self.numbers.images[0], strict=True):
             image.data[...] = pixels.ravel()
         self.factor.data[...] = self.numbers.factors[0]
@@ -104,7 +104,7 @@ class Network:
         self.check_parameters(("gradKernel", "gradBias", "gradWeight"), wanted.parameters)
 
     def feed(self):
-        """The two samples in turn, in arrays that lie between inaccessible pages, too."""
+        """Returns a feed of the two samples in turn, in arrays between inaccessible pages."""
         found = {}
         images = zip(self.images, self.numbers.images.swapaxes(0, 1), strict=True)
         for leaf, rows in (*images, (self.factor, self.numbers.factors)):
@@ -121,7 +121,7 @@ class Network:
         self.close(out, np.resize(rows, out.shape))
 
     def check_training(self, wanted):
-        """One update by the gradients of all samples."""
+        """Checks one update by the gradients of all samples."""
         self.graph.train(self.feed(), ETA, batch=COUNT)
         before = self.numbers.parameters
         steps = [

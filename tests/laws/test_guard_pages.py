@@ -1,7 +1,7 @@
-"""The inaccessible pages around the memory of kernels: what they catch, and that they lie where they should.
+"""The inaccessible pages around the memory of kernels: the accesses that they catch, and their addresses.
 
 The laws of Graphs run between them, in half of the tests before all memory and in the other half behind it; with
-`pytest -m full`, all of them both ways.
+`pytest -m full`, all of them in both positions.
 """
 
 import os
@@ -61,7 +61,7 @@ def run_astray(edge, astray):
 
 @every_edge
 def test_one_element_beside_a_region_ends_the_process(edge):
-    """And none does not."""
+    """An access to an element outside an allocation ends the process, and one inside does not."""
     within, beside = run_astray(edge, 0), run_astray(edge, 1)
     assert (within.returncode, within.stdout.strip()) == (0, "survived"), within.stderr
     died = beside.returncode == -signal.SIGSEGV or "ERROR: AddressSanitizer" in beside.stderr
@@ -69,7 +69,7 @@ def test_one_element_beside_a_region_ends_the_process(edge):
 
 
 class Noted(Guard):
-    """Remembers what it gave out."""
+    """A guard that keeps a list of the arrays that it has returned."""
 
     def __init__(self, edge):
         super().__init__(edge)
@@ -82,7 +82,7 @@ class Noted(Guard):
 
 
 def closed():
-    """The inaccessible ranges of addresses of this process."""
+    """Returns the inaccessible ranges of addresses of this process."""
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     fields = [line.split()[:2] for line in lines]
     return [
@@ -95,7 +95,7 @@ def closed():
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's heap has no pages of this kind")
 @every_edge
 def test_all_memory_of_a_graph_lies_between_inaccessible_pages(edge, monkeypatch):
-    """Of the arena, of samples side by side, and of those that go one at a time among them."""
+    """Inaccessible pages surround the arena, the lanes, and the memory of single samples among them."""
     guard = Noted(edge).install(monkeypatch)
     stretch(monkeypatch, guard, 3, 5)
     nodes = nodes_of(residual, "float64")
@@ -125,7 +125,7 @@ def test_the_laws_of_graphs_run_between_inaccessible_pages():
 @every_edge
 @pytest.mark.parametrize("law", LAWS)
 def test_a_law_holds_at_either_end_of_all_memory(law, edge):
-    """In a process of its own, which an access outside would end."""
+    """Each law runs in a process of its own, which an access outside would end."""
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/{law}"],
         cwd=ROOT, env=os.environ | {"CGRAPH_GUARD_PAGES": edge}, capture_output=True, text=True,

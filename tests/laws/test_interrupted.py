@@ -1,6 +1,6 @@
-"""Law: a promise holds under a signal at any moment. All is as before, or the call has done the whole of its work.
+"""A law: under a signal at any moment, a call has changed nothing, or has done all of its work.
 
-Each row is a call on things that are made anew for each interruption, and what has to hold afterwards.
+Each row is a call on objects that are built anew for each interruption, and the condition that must hold afterwards.
 """
 
 import signal
@@ -20,7 +20,7 @@ pytestmark = [
 
 @pytest.fixture
 def prepared(request, tmp_path):
-    """Makes the call of a row and its question, anew each time."""
+    """Returns a function that builds the call of a row and its condition anew."""
     call, make = request.param
     make = COMPILED[make]
     if call in OF_FILES:

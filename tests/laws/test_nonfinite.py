@@ -1,8 +1,8 @@
-"""NaN and inf in one element reach exactly what reads that element, in every row of the table."""
+"""NaN and inf in one element reach exactly the results that depend on it, in every row of the table."""
 
 import numpy as np
 from amounts import over_kinds
-from op_row import assert_close, build, some_indices, sums, values
+from op_row import assert_close, build, gradient_sums, parameter_arrays, some_indices
 from op_table import cases
 
 every_kind = over_kinds(cases())
@@ -11,26 +11,26 @@ POISONS = (np.nan, np.inf)
 
 
 def gradients(built):
-    """Run the node's backward step on cleared gradients: (of the inputs, of the parameters)."""
-    targets = [leaf.grad for leaf in built.leaves], sums(built.node)
-    for array in targets[0] + targets[1]:
+    """Runs the node's backward step on cleared gradients; returns those of the inputs and of the parameters."""
+    grads = [leaf.grad for leaf in built.leaves], gradient_sums(built.node)
+    for array in grads[0] + grads[1]:
         array[...] = 0
     built.node.calcPartialDerivative()
-    return [[array.copy() for array in group] for group in targets]
+    return [[array.copy() for array in arrays] for arrays in grads]
 
 
 def reference(built, case):
-    """Data and gradients by the formulas, at the values that the graph holds now."""
+    """Returns data and gradients by the formulas, at the current values of the graph."""
     node = built.node
     xs = [leaf.data.reshape(leaf.height, leaf.width) for leaf in built.leaves]
-    params = values(node)
+    params = parameter_arrays(node)
     with np.errstate(all="ignore"):
         g = node.grad.reshape(node.height, node.width).astype(np.float64)
         return case.reference.forward(xs, params), *case.reference.backward(xs, params, g)
 
 
 def poison(built, array, i, value):
-    """Put the value in, run forward, and give what to call to take it out again."""
+    """Puts the value in and runs forward; returns a function that restores the element."""
     kept = array.flat[i]
     array.flat[i] = value
     built.node.calcData()
@@ -86,7 +86,7 @@ def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case,
 def test_a_poisoned_parameter_reaches_the_data_it_multiplies_and_spares_other_gradients(
     row, case, dtype, build_name
 ):
-    """Of the inputs' gradients it reaches those of the channel it weighs.
+    """A parameter that is not finite reaches the gradients of the channel that it multiplies, and no others.
 
     Terms with an index outside the output are 0, whatever the parameter is.
     """
@@ -100,13 +100,13 @@ def test_a_poisoned_parameter_reaches_the_data_it_multiplies_and_spares_other_gr
 
 
 def with_a_poisoned_parameter(row, case, dtype):
-    """(node, its gradients, the reference, clean parameter gradients), a NaN or inf in one place each."""
+    """Yields (node, gradients, reference, clean parameter gradients) with NaN or inf in one element at a time."""
     built = build(row, case, dtype)
     rng = np.random.default_rng(13)
     built.node.calcData()
     built.node.grad[...] = rng.uniform(0.5, 1.0, built.node.size)
     _, clean = gradients(built)
-    for array in values(built.node):
+    for array in parameter_arrays(built.node):
         for i in some_indices(array.size, 3, rng):
             for value in POISONS:
                 heal = poison(built, array, i, value)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from amounts import over, over_kinds, over_slopes
 from arrays import assert_equal
-from op_row import assert_close, build, leaf_of, sums, values
+from op_row import assert_close, build, gradient_sums, leaf_of, parameter_arrays
 from op_table import DTYPES, ROWS, cases
 
 import cgraph as CG
@@ -17,20 +17,20 @@ both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 
 
 def seed_gradients(built, rng):
-    """Arbitrary values in all gradients around the node; returns copies of those it adds into."""
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array in [built.node.grad, *targets]:
+    """Fills all gradients around the node with arbitrary values; returns copies of those to which the node adds."""
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array in [built.node.grad, *grads]:
         array[...] = rng.standard_normal(array.shape)
-    return [array.copy() for array in targets]
+    return [array.copy() for array in grads]
 
 
 def shares(built):
-    """What one calcPartialDerivative adds: inputs first, then parameters."""
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array in targets:
+    """Returns the gradients that one calcPartialDerivative adds: of the inputs first, then of the parameters."""
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array in grads:
         array[...] = 0
     built.node.calcPartialDerivative()
-    return [array.copy() for array in targets]
+    return [array.copy() for array in grads]
 
 
 def expected_shares(built, case):
@@ -77,7 +77,7 @@ def test_gradients_are_the_slopes_of_the_data(row, case, mode, gradcheck):
 
 
 def leave_nan_in_scratch(dtype):
-    """Run a convolution of nothing but NaN, larger than those of the table."""
+    """Runs a convolution of NaN, which is larger than those of the table."""
     x = CG.Leaf2(70, 70, dtype=dtype)
     node = CG.Convolution2d([x], np.full((1, 2, 2), np.nan), np.nan)
     x.data[...] = node.grad[...] = np.nan
@@ -87,27 +87,27 @@ def leave_nan_in_scratch(dtype):
 
 @every_kind
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
-    """Neither NaN in the data or in scratch nor an earlier sample: all of it is overwritten."""
-    fresh, used = build(row, case, dtype), build(row, case, dtype, seed=9)
-    fresh.node.grad[...] = used.node.grad[...] = 0.5
-    fresh.node.calcData()
-    expected = shares(fresh)
+    """NaN in the data or in scratch, and an earlier sample, are overwritten entirely."""
+    unused, used = build(row, case, dtype), build(row, case, dtype, seed=9)
+    unused.node.grad[...] = used.node.grad[...] = 0.5
+    unused.node.calcData()
+    expected = shares(unused)
     used.node.calcData()
-    for leaf, x in zip(used.leaves, fresh.xs, strict=True):
+    for leaf, x in zip(used.leaves, unused.xs, strict=True):
         leaf.getInput(x.ravel())
-    for array, value in zip(values(used.node), fresh.params, strict=True):
+    for array, value in zip(parameter_arrays(used.node), unused.params, strict=True):
         array[...] = value
     used.node.data[...] = np.nan
     leave_nan_in_scratch(dtype)
     used.node.calcData()
-    assert_equal(used.node.data, fresh.node.data)
+    assert_equal(used.node.data, unused.node.data)
     leave_nan_in_scratch(dtype)
     for ours, theirs in zip(shares(used), expected, strict=True):
         assert_equal(ours, theirs)
 
 
 def spread(array):
-    """A view of every third element of an array of NaN, with the same content."""
+    """Returns a copy as a view of every third element of an array of NaN."""
     view = np.full(3 * array.size, np.nan, array.dtype)[1::3]
     view[...] = array
     return view
@@ -115,7 +115,7 @@ def spread(array):
 
 @every_kind
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
-    """Not those of nodes as they are made, but kernels may be handed such views."""
+    """Nodes are built with contiguous arrays, but kernels accept strided views, too."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)
     for node in {strided.node, *strided.leaves}:
         node._data, node._grad = spread(node.data), spread(node.grad)
@@ -140,9 +140,9 @@ def test_calcData_only_reads_everything_but_its_data(row, case):
         built.node.calcData()
         for leaf, x in zip(built.leaves, built.xs, strict=True):
             assert_equal(leaf.data, x.ravel())
-        for value, param in zip(values(built.node), built.params, strict=True):
+        for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
             assert_equal(value, param)
-        targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
+        targets = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
         for array, before in zip(targets, seeded, strict=True):
             assert_equal(array, before)
         assert_equal(built.node.grad, own)
@@ -158,8 +158,8 @@ def test_calcPartialDerivative_adds_its_share_each_time(row, case, dtype, build_
     built.node.grad[...] = own
     built.node.calcPartialDerivative()
     built.node.calcPartialDerivative()
-    targets = [leaf.grad for leaf in built.leaves] + sums(built.node)
-    for array, start, share in zip(targets, before, once, strict=True):
+    grads = [leaf.grad for leaf in built.leaves] + gradient_sums(built.node)
+    for array, start, share in zip(grads, before, once, strict=True):
         assert_close(array, start.astype(np.float64) + 2.0 * share, 2 * row.tolerance[dtype])
 
 
@@ -175,7 +175,7 @@ def test_calcPartialDerivative_only_reads_data_parameters_and_its_own_gradient(r
         assert_equal(built.node.grad, own)
         for leaf, x in zip(built.leaves, built.xs, strict=True):
             assert_equal(leaf.data, x.ravel())
-        for value, param in zip(values(built.node), built.params, strict=True):
+        for value, param in zip(parameter_arrays(built.node), built.params, strict=True):
             assert_equal(value, param)
 
 
@@ -185,7 +185,12 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case):
         built = build(row, case, dtype)
         built.node.calcData()
         assert built.node.dtype == np.dtype(dtype)
-        for array in [built.node.data, built.node.grad, *values(built.node), *sums(built.node)]:
+        for array in [
+            built.node.data,
+            built.node.grad,
+            *parameter_arrays(built.node),
+            *gradient_sums(built.node),
+        ]:
             assert array.dtype == np.dtype(dtype)
         assert built.node.data.shape == built.node.grad.shape == (built.node.size,)
         assert built.node.size == built.node.height * built.node.width
@@ -193,7 +198,7 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case):
 
 @every_case
 def test_domsize_counts_the_inputs_elements(row, case):
-    """A filter counts one channel, a node of two vectors one of them, Concatenation all."""
+    """`domsize` counts one channel of a filter, one vector of a node of two, and all inputs of Concatenation."""
     sizes = [h * w for h, w in case.shapes]
     expected = sum(sizes) if row.op is CG.Concatenation else sizes[0]
     for dtype in DTYPES:

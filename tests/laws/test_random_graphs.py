@@ -23,7 +23,7 @@ def assert_all_close(actual, expected, dtype):
 
 
 class Run:
-    """A recipe's Nodes beside its reference, fed with the same samples."""
+    """A recipe's Nodes and its reference, which are fed with the same samples."""
 
     def __init__(self, seed, dtype):
         self.recipe, self.dtype = Recipe(seed), dtype
@@ -36,7 +36,7 @@ class Run:
         return [array for group in arrays for array in group]
 
     def live(self, name):
-        """The nodes' parameter arrays ("value") or gradient sums ("grad"), step by step."""
+        """Returns the nodes' parameter arrays ("value") or gradient sums ("grad"), step by step."""
         found = {}
         for end in self.recipe.ends:
             for p in CG.parameters(self.nodes[end]):
@@ -47,7 +47,7 @@ class Run:
         return {(node.b_count, node.f_count) for node in self.nodes}
 
     def sample(self):
-        """Forward and backward of one sample, every value compared."""
+        """Runs one sample forward and backward, and compares every value."""
         fed = {}
         for k in self.recipe.leaves:
             fed[k] = self.rng.uniform(-1, 1, self.recipe.steps[k].shape).astype(self.dtype)
@@ -67,7 +67,7 @@ class Run:
         assert self.counters() == {(0, 0)}
 
     def update(self, eta):
-        """One step on the sum of the losses so far, in Nodes and in the reference."""
+        """Makes a step on the sum of the losses so far, in the nodes and in the reference."""
         for end in self.recipe.ends:
             self.nodes[end].update(eta)
         for p, total in zip(self.flat(self.params), self.flat(self.sums), strict=True):
@@ -89,7 +89,7 @@ def test_a_random_graph_equals_its_reference(seed, dtype):
 
 
 def test_the_graphs_are_as_varied_as_they_should_be():
-    """What the recipes are for, counted: sizes, shared and repeated inputs, sparse tables."""
+    """The recipes vary in sizes, shared and repeated inputs and sparse tables, each of which is counted here."""
     recipes = [Recipe(seed) for seed in range(COUNT)]
     sizes = [len(recipe.steps) for recipe in recipes]
     assert 5 <= min(sizes) <= 10
@@ -114,5 +114,5 @@ def test_gradcheck_finds_nothing_wrong_in_random_graphs(seed, dtype, gradcheck):
         others = [node for other in ends if other is not end for node in CG.ancestors(other)]
         if set(CG.ancestors(end)).isdisjoint(
             others
-        ):  # else a pass from one end waits for the other
+        ):  # with several ends, a pass from one waits for the other
             gradcheck(end, mode="projection")

@@ -1,4 +1,4 @@
-"""The scratch of kernels: they stay within what they asked for, and whatever stood in it, nothing comes of it."""
+"""The scratch of kernels: accesses stay within the requested size, and earlier contents have no effect."""
 
 import threading
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from amounts import over_kinds
 from arrays import assert_equal
-from op_row import build, sums
+from op_row import build, gradient_sums
 from op_table import DTYPES, cases
 
 import cgraph as CG
@@ -19,7 +19,7 @@ MARGIN = 1000
 
 
 class Fenced:
-    """Gives out scratch of exactly the asked size, full of NaN, with a margin of 7 on both sides."""
+    """An allocator of scratch of exactly the requested size, full of NaN, with margins of 7 elements."""
 
     def __init__(self):
         self.given = []
@@ -36,12 +36,12 @@ class Fenced:
 
 
 def results(row, case, dtype):
-    """Data and all gradients of one pass."""
+    """Returns data and all gradients of one pass."""
     built = build(row, case, dtype)
     built.node.calcData()
     built.node.grad[...] = np.linspace(-1, 1, built.node.size)
     built.node.calcPartialDerivative()
-    return [built.node.data, *(leaf.grad for leaf in built.leaves), *sums(built.node)]
+    return [built.node.data, *(leaf.grad for leaf in built.leaves), *gradient_sums(built.node)]
 
 
 @every_user
@@ -70,7 +70,7 @@ def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
         node._taps,
         node._geometry,
         Fenced()(node.dtype, node._scratch_size),
-        node._sums,
+        node._flat_grads,
     )
     assert_equal(node.gradKernel, kernel)
     assert node.gradBias == bias

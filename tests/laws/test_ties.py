@@ -1,4 +1,4 @@
-"""Ties and edges, pinned to exact values."""
+"""Ties and edges have exact data and gradients."""
 
 import math
 
@@ -75,7 +75,7 @@ def test_a_node_may_be_both_inputs(op, dtype):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("x", [0.0, -0.0, -3.0, -math.inf])
 def test_cee_clamps_at_the_smallest_normal_number(x, dtype):
-    """Every value below counts as `tiny`, so that loss and gradients stay finite."""
+    """CEE treats every smaller value as `tiny`, so that loss and gradients stay finite."""
     tiny = TINY[dtype]
     prediction, truth = leaf_of((2, 1), dtype), leaf_of((2, 1), dtype)
     prediction.getInput([x, tiny])
@@ -108,7 +108,7 @@ def test_cee_is_finite_where_the_product_of_target_and_gradient_is_at_most_one(y
 
 @pytest.mark.parametrize("scale", [1e200, 1e-160, 1e-200, 1e-320])
 def test_norm2_neither_overflows_nor_vanishes(scale):
-    """Squares of these numbers are not representable; their norm is."""
+    """Norm2 is exact for numbers whose squares are not representable."""
     check_norm2(scale, "float64")
 
 

@@ -1,4 +1,4 @@
-"""What connected nodes share: notes of half passes concern them alone, and warnings come once for all of them."""
+"""Components of connected nodes: notes of half passes concern one component alone, and each warns once."""
 
 import gc
 
@@ -35,7 +35,7 @@ def call_of_nodes(nodes):
 @pytest.mark.thread_unsafe(reason="traces")
 @pytest.mark.parametrize("make", [call_of_a_graph, call_of_nodes])
 def test_nodes_that_wait_elsewhere_take_no_time(make):
-    """Counted in lines."""
+    """Nodes that wait in other graphs cost no lines of Python."""
     call = make(line())
     call()
     alone = events(call)
@@ -138,7 +138,7 @@ def test_a_node_that_is_gone_is_no_longer_noted():
 
 
 def path(component):
-    """The components from one to its root."""
+    """Returns the components from one to its root."""
     found = []
     while component is not None:
         found.append(component)
@@ -148,7 +148,7 @@ def path(component):
 
 @pytest.mark.parametrize("flip", [False, True])
 def test_the_path_to_what_all_share_is_short(flip):
-    """However many graphs are joined, and in whatever order, so that freeing it needs no deep recursion."""
+    """The path is short for any number and order of joined graphs, so that freeing it needs no deep recursion."""
     leaves = [CG.Leaf1(1) for _ in range(1025)]
     first = leaves[0]._component
     end = leaves[0]

@@ -1,4 +1,4 @@
-"""What every constructor refuses, with which error, and that nothing is left half-attached."""
+"""The arguments that each constructor refuses, its errors, and that no node is left half-attached."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Where a backward pass may start, and what keeps it waiting on its way."""
+"""The nodes at which a backward pass may start, and the consumers for which it waits."""
 
 import pytest
 from small_graphs import counters, vector
@@ -83,7 +83,7 @@ def test_detach_refuses_a_node_that_has_consumers():
 
 
 def test_a_forward_pass_ends_a_backward_pass_that_was_kept_waiting():
-    """Else arrivals of the old pass would count in the new one, and gradients would go up incomplete."""
+    """Arrivals of the old pass must not count in the new one, or incomplete gradients would be passed on."""
     x = vector(3.0)
     h = CG.ReLU(x)
     loss, other = CG.Dots(CG.Add(h, h), h), CG.Norm2(h)

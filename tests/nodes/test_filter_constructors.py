@@ -1,4 +1,4 @@
-"""Filters: the padding rule, the constructors by position and by keyword, and what they refuse."""
+"""Filters: the padding rule, the constructors by position and by keyword, and the arguments that they refuse."""
 
 import inspect
 import math

@@ -14,7 +14,7 @@ from cgraph._propagation.passes import observing
 
 
 def state(nodes):
-    """Counters, and everything that passes change."""
+    """Returns the counters, and all that passes change."""
     counters = [(node.b_count, node.f_count, node._has_run) for node in nodes]
     arrays = [array for node in nodes for array in (node.data, node.grad)]
     for node in nodes:
@@ -80,7 +80,7 @@ def test_predicting_alone_is_not_warned_of():
 
 
 class Clock:
-    """When each node was last computed: what a backward pass should have been warned of is seen without counters."""
+    """A clock that notes when each node was computed, from which missing warnings are found without counters."""
 
     def __init__(self):
         self.times, self.now = {}, 0
@@ -101,7 +101,7 @@ class Clock:
 
 @pytest.mark.parametrize("seed", one_in(2, range(60)))
 def test_whatever_leaves_are_called_a_node_that_is_older_than_its_input_is_warned_of(seed):
-    """So is a node that waits though its data are not older, by chance; nothing else is."""
+    """A node that waits is warned of also if its data happen not to be older; no other node is."""
     recipe, rng, clock = Recipe(seed), np.random.default_rng([seed, 2]), Clock()
     nodes = recipe.nodes("float64")
     leaves = [nodes[k] for k in recipe.leaves]
@@ -131,7 +131,7 @@ def test_what_an_earlier_pass_of_the_same_leaf_has_left_still_counts():
         end.backwardPropagation()
 
 
-# What is right is not warned of
+# Correct passes give no warning
 
 
 @pytest.mark.parametrize("seed", one_in(2, range(60)))
@@ -176,7 +176,7 @@ def test_two_losses_on_one_body_are_updated_one_after_the_other():
 
 
 def test_nets_that_share_a_leaf_learn_one_by_one():
-    """The leaf waits, but nothing above it learns."""
+    """The shared leaf waits, but no node above it has parameters."""
     x, t, y, loss = line()
     other = CG.MSE(CG.Affine(x, [[1.0], [0.0]]), t)
     for _ in range(2):
@@ -221,7 +221,7 @@ def test_a_loss_that_is_made_again_keeps_the_first_from_being_learnt_and_is_name
     with pytest.warns(RuntimeWarning, match=STUCK) as caught:
         loss.update(0.1)
     assert caught[0].filename == __file__
-    for end in (loss, CG.MSE(y, t)):  # a newer one, too, is of the same graph
+    for end in (loss, CG.MSE(y, t)):  # a newer node belongs to the graph as well
         show((x, t), (1.0, 3.0))
         end.backwardPropagation()
         assert y.f_count
@@ -270,7 +270,7 @@ def test_an_update_is_warned_of_exactly_where_a_backward_pass_keeps_something_fr
         for end in order[: rng.integers(1, len(order) + 1)]:
             end.backwardPropagation()
         left = {node for node in nodes if node.f_count and CG.parameters(node)}
-        for end in rng.permutation(ends):  # what an update leaves waiting is right
+        for end in rng.permutation(ends):  # nodes that wait after an update are correct
             stuck = any(node.f_count for node in left.intersection(CG.ancestors(end)))
             before = state(nodes)
             found = warned_of(end.update, 0.01)

@@ -1,4 +1,4 @@
-"""The one gate for what comes from outside: what it takes, and what it refuses, and how."""
+"""The validation of arrays from users: the arrays that are accepted, and the errors for others."""
 
 from decimal import Decimal
 from fractions import Fraction

@@ -75,7 +75,7 @@ def chain(n):
 
 
 def pooled_chain(n):
-    """A rectifier and a pooling in turn, which may become one step."""
+    """Builds a chain of rectifiers and poolings in turn, which may be fused."""
     end = CG.Leaf2(1, 1)
     for _ in range(n // 2):
         end = CG.MaxPooling2d(CG.ReLU(end), 1, 1, 1)
@@ -108,7 +108,7 @@ def many_outputs(n):
 
 
 def channels(n):
-    """Nodes of one group."""
+    """Builds the channels of one group."""
     x = CG.Leaf2(1, 1)
     return [filtered([x]) for _ in range(n)]
 
@@ -133,7 +133,7 @@ def one_channel_read_by_all(n):
 
 
 def channels_and_single_nodes(n):
-    """Each sum reads a pair of blocks of its own."""
+    """Builds sums that each read a pair of buffers of their own."""
     return CG.Concatenation([CG.Add(y, CG.Leaf2(1, 1)) for y in channels(n // 3)])
 
 
@@ -157,7 +157,7 @@ SHAPES = (
 
 
 class Operations:
-    """Counts the lines of Python that run, the elements that built-in reductions go through, and comparisons.
+    """Counts the lines of Python that run, the elements that built-in reductions visit, and comparisons.
 
     A test of membership in a list or in the values of a dict compares element by element.
     """
@@ -229,7 +229,7 @@ DROPS = {
 
 @pytest.mark.parametrize("drop", DROPS.values(), ids=DROPS)
 def test_dropping_a_long_chain_does_not_overflow_the_stack(drop):
-    """In a process of its own: an overflow would take the test run with it. A thread's stack can be small."""
+    """The chain is dropped in a process of its own, which an overflow would end, and in a thread with a small stack."""
     code = f"""
 import gc, threading
 import cgraph as CG

@@ -1,4 +1,4 @@
-"""Graphs come and go: nothing leaks, nothing is left waiting, whatever interrupts a pass."""
+"""The lifetime of graphs: no memory leaks, and no node is left waiting by an interrupted pass."""
 
 import gc
 import os
@@ -74,7 +74,7 @@ def break_off():
 
 
 def resident_memory():
-    """In bytes; 0 where the system does not tell."""
+    """Returns the resident memory in bytes; 0 where the system does not report it."""
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
@@ -83,7 +83,7 @@ def resident_memory():
 
 
 def memory_after(work, rounds):
-    """Blocks that Python has given out and bytes that the process holds, when the work has been done that often."""
+    """Returns Python's allocated blocks and the bytes of the process after this number of rounds of the work."""
     for _ in range(rounds):
         work()
     gc.collect()
@@ -114,7 +114,7 @@ def test_memory_is_flat_however_many_passes_go_through_a_graph():
 
 @pytest.mark.parametrize("work", [drop_to_the_collector, cut_apart, refuse, break_off])
 def test_not_a_byte_of_a_graph_is_left(work):
-    """By tracemalloc, which sees NumPy's buffers too, and is too slow for more rounds."""
+    """The measurement is that of tracemalloc, which sees NumPy's buffers, too, and is too slow for more rounds."""
     tracemalloc.start()
     try:
         memory_after(work, 50)
@@ -160,7 +160,7 @@ def test_cut_frees_a_graph_by_the_count_of_references_alone(collector_off):
 
 
 def compiled(case):
-    """(nodes, Graph or None): nodes of which a Graph was built, which has learnt and has gradient sums."""
+    """Returns (nodes, Graph or None): nodes of a Graph that has been trained and has gradient sums."""
     x = CG.Leaf2(6, 6)
     siblings = [CG.ReLU(CG.Convolution2d([x], np.full((1, 6, 6), k), 0.5)) for k in (1.0, 2.0)]
     scores = CG.Affine(CG.Concatenation(siblings), np.full((3, 2), 0.1))
@@ -274,7 +274,7 @@ def test_a_forked_process_goes_on_with_its_own_copy_of_a_graph():
 
 
 class Interrupted(Failing):
-    """Ctrl-C comes in the method that `fails_in` names."""
+    """An own node with a KeyboardInterrupt in the method that `fails_in` names."""
 
     def check(self, method):
         if self.fails_in == method:
@@ -327,7 +327,7 @@ class CtrlC:
 
 
 def interrupted(work, count):
-    """Whether the work was still going on when so many lines had run."""
+    """Whether the work was interrupted before line number `count`."""
     tracer = sys.gettrace()
     sys.settrace(CtrlC(count))
     try:
@@ -341,7 +341,7 @@ def interrupted(work, count):
 
 @pytest.mark.parametrize("kind", ["forward", "backward", "update"])
 def test_ctrl_c_before_any_line_of_a_pass_leaves_nothing_waiting(kind):
-    """Or, before its first node, everything as it was."""
+    """An interrupt before the first node of a pass leaves everything unchanged; a later one leaves no node waiting."""
     count = 0
     while True:
         (x, y), _, loss = around_an_interrupt()

@@ -1,4 +1,4 @@
-"""What users do that the specification does not foresee: each has a result that one can rely on."""
+"""Uses that the specification does not foresee, each with a defined result."""
 
 import copy
 import pickle

@@ -106,7 +106,7 @@ def test_an_end_starts_with_the_gradient_one():
 
 
 def test_backward_adds_to_what_the_gradients_hold():
-    """Only forward clears: a second backward without it adds its share again."""
+    """Only a forward pass clears gradients: a second backward pass without it adds to them again."""
     x = vector(2.0)
     h = CG.ReLU(x)
     end = CG.ReLU(h)
@@ -164,7 +164,7 @@ def test_every_node_works_once_a_pass_after_the_nodes_it_depends_on():
 
 
 def test_the_order_is_that_of_calls_that_call_their_neighbours_one_after_the_other():
-    """First neighbours first, and all that follows from one before the next."""
+    """Neighbours are called in order, each with all nodes that follow from it before the next."""
     log = []
     x = vector(1.0)
     a, b = Recorder([x], log, "a"), Recorder([x], log, "b")

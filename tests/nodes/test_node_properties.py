@@ -1,4 +1,4 @@
-"""What can be read from a node, what can be assigned, what is copied, and what is refused."""
+"""Attributes of nodes: those that can be read or assigned, values that are copied, and values that are refused."""
 
 import re
 
@@ -11,7 +11,7 @@ import cgraph as CG
 
 
 def nodes():
-    """One node of every class, by name."""
+    """Returns one node of every class, by name."""
     return {row.op.__name__: build(row, next(iter(row.cases.values())), "float64") for row in ROWS}
 
 
@@ -195,7 +195,7 @@ def test_ancestors_lists_each_node_once_inputs_first():
 
 
 def test_ancestors_come_in_the_order_in_which_they_are_read():
-    """That of the arrays in a file of parameters."""
+    """The order of ancestors is that of the arrays in a file of parameters."""
     a, b, c = CG.Leaf1(1), CG.Leaf1(1), CG.Leaf1(1)
     h = CG.ReLU(b)
     joined = CG.Concatenation([a, h, c, a])

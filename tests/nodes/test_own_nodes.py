@@ -1,4 +1,4 @@
-"""Nodes of a user's own: every way to write one, and what happens when one raises."""
+"""User-defined nodes: the forms in which they can be written, and the state after one raises."""
 
 from dataclasses import dataclass
 
@@ -343,7 +343,7 @@ def test_a_dataclass_without_a_comparison_is_a_node_like_others():
     assert CG.Graph(loss).predict({x: [[3, 4]]}).tolist() == [[15]]
 
 
-# Steps of one's own
+# User-defined optimisation steps
 
 
 def test_a_step_may_be_written_in_place():

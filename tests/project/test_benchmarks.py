@@ -1,4 +1,4 @@
-"""The commands in benchmarks/ start without any peer library, and what they drive of cgraph's inside is there."""
+"""The commands in benchmarks/ start without any peer library, and the private parts of cgraph that they use exist."""
 
 import subprocess
 import sys
@@ -56,7 +56,7 @@ def test_a_fault_of_the_benchmarks_themselves_is_raised():
 
 
 def small_graph():
-    """A Graph with convolutions and an affine layer, and a feed of 16 samples."""
+    """Returns a Graph with convolutions and an affine layer, and a feed of 16 samples."""
     x, t = CG.Leaf2(4, 4, dtype="float32"), CG.Leaf1(1, dtype="float32")
     channels = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(8)]
     y = CG.Affine(CG.Concatenation(channels), [[0.01]] * 129)

@@ -1,4 +1,4 @@
-"""Laws of the source: what an exception leaves half done is put right also if a signal comes at an unlucky moment."""
+"""Laws of the source that keep handlers of exceptions effective when a signal comes at any moment."""
 
 import ast
 import dis
@@ -14,7 +14,7 @@ FILES = sorted(Path(CG.__file__).parent.rglob("*.py"))
 
 
 def code_objects(code):
-    """A code object and all within it."""
+    """Yields a code object and all code objects within it."""
     yield code
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
@@ -22,7 +22,7 @@ def code_objects(code):
 
 
 def stray_jumps(code):
-    """The lines of the backward jumps at which a signal would leave the `try` around them.
+    """Returns the lines of the backward jumps at which a signal would leave the `try` around them.
 
     CPython 3.11 hears signals at such a jump, and then looks for a handler at the instruction in front of its target.
     """
@@ -44,7 +44,7 @@ def law_of_jumps(text):
 
 
 def law_of_handlers(text):
-    """The lines of the handlers that call `complete`, but make something first, behind which a signal is heard."""
+    """Returns the lines of handlers that call `complete` after another statement, behind which a signal may come."""
     handlers = [h for h in ast.walk(ast.parse(text)) if isinstance(h, ast.ExceptHandler)]
     return [
         handler.lineno

@@ -1,4 +1,4 @@
-"""What `import cgraph` brings with it, and what it says where a part is missing."""
+"""The modules that `import cgraph` imports, and its messages where a module is missing."""
 
 import runpy
 import shutil
@@ -39,7 +39,7 @@ EXPENSIVE = {
 
 
 def printed(code):
-    """What a process of its own prints."""
+    """Runs code in a process of its own, and returns its output."""
     run = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
@@ -60,7 +60,7 @@ def test_importing_cgraph_does_not_switch_the_gil_on():
     assert printed(code) == ["False"]
 
 
-# What is missing
+# Missing modules
 
 REFUSED = """
 import sys
@@ -97,7 +97,7 @@ def test_an_import_that_fails_names_the_module(name):
     assert name.rpartition(".")[2] in " ".join(words)
 
 
-# What Python code names, and so any tool finds: step, say, but not affine_float64_avx2.
+# Modules that Python code names, so that any tool finds them: step, but not affine_float64_avx2.
 NAMED = [path for path in PACKAGE.glob("_kernels/**/*.*") if path.suffix in (".so", ".pyd")]
 NAMED = [path for path in NAMED if "_float" not in path.name]
 

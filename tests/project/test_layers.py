@@ -1,4 +1,4 @@
-"""The import rule: who may import whom, downwards only; and where no op is named."""
+"""The import rule, by which modules import only from lower ranks; and the modules that name no operation."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ PACKAGE = Path(cgraph.__file__).parent
 SOURCES = (".py", ".pyi", ".pyx", ".pxd")
 
 # From the bottom up, one rank for each folder and for each module beside them. A module may import what lies in its own
-# folder, as long as no circle arises, and in rooms of lower rank.
+# folder, as long as no circle arises, and folders and modules of lower rank.
 RANKS = {
     "_kernels": 0,
     "_validation": 0,
@@ -36,7 +36,7 @@ RANKS = {
     "__main__": 10,
     "__pyinstaller": 10,
 }
-# The same inside `_kernels`: who may import and cimport whom.
+# The ranks inside `_kernels`, for imports and cimports.
 KERNEL_RANKS = {
     "runtime": 0,
     "cpu": 0,
@@ -49,7 +49,7 @@ KERNEL_RANKS = {
     "builds": 3,
     "_kernels": 3,
 }
-LONGEST = 10  # imports from one room to the next, on any way down
+LONGEST = 10  # imports in the longest chain from folder to folder
 MOST_MODULES = 10  # directly in cgraph/
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KERNELS = sorted(path for path in (PACKAGE / "_kernels").rglob("*.p*") if path.suffix in SOURCES)
@@ -61,7 +61,7 @@ def module_name(path):
 
 
 def room(module):
-    """The folder or module of the package that a dotted name belongs to: cgraph.nodes.affine -> nodes."""
+    """Returns the folder or module of the package to which a dotted name belongs: cgraph.nodes.affine -> nodes."""
     parts = module.split(".")
     return parts[1] if len(parts) > 1 else parts[0]
 
@@ -70,7 +70,7 @@ KNOWN = {module_name(path) for path in MODULES}
 
 
 def imports(path):
-    """Dotted names of everything of cgraph that a module imports, wherever in the file."""
+    """Yields the dotted names of all modules that a module imports, anywhere in the file."""
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
@@ -113,7 +113,7 @@ def test_modules_import_downwards_only(path):
 
 
 def test_the_way_down_is_short():
-    """The longest chain of imports from room to room."""
+    """The longest chain of imports from folder to folder is short."""
     below = {name: set() for name in RANKS}
     for path in MODULES:
         here = room(module_name(path))
@@ -126,7 +126,7 @@ def test_the_way_down_is_short():
 
 def test_imports_make_no_circle():
     graph = {module_name(path): set(own_imports(path)) for path in MODULES}
-    # A package's own names come from its modules; who imports one of them imports the package, too, but needs it not.
+    # A package gets its names from its modules; a module that imports one of them does not depend on the package.
     graph = {name: needed & graph.keys() - {name} for name, needed in graph.items()}
     while graph:
         free = [name for name, needed in graph.items() if not needed & graph.keys()]
@@ -167,7 +167,7 @@ def test_kernels_import_downwards_only_and_nothing_of_the_python_above_them(path
 
 
 def code_words(path):
-    """Names and string constants of a module, without its docstrings and comments."""
+    """Returns the names and string constants of a module, without its docstrings and comments."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for node in ast.walk(tree):

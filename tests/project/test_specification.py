@@ -1,4 +1,4 @@
-"""docs/look_up/specification.md is complete and true: every member of the document, where it is, which test pins it."""
+"""docs/look_up/specification.md lists every member of the document, where it is, and the test that pins it."""
 
 import ast
 import inspect
@@ -24,7 +24,7 @@ PINNED = re.findall(r"`(test_\w+\.py)::(test_\w+)(?:\[(\w+)\])?`", PAGE)
 
 SIZES = "kernelHeight, kernelWidth, stride"
 PADDED = "stride, topPadding, leftPadding, height, width"
-# What the tables of the document name, in its order: a constructor form stands in parentheses.
+# The members in the tables of the document, in its order; constructor forms stand in parentheses.
 DOCUMENT = {
     "Node": [
         *("domsize", "height", "width", "data", "grad", "forward", "backward"),
@@ -99,7 +99,7 @@ def test_the_classes_have_the_bases_of_the_document():
 
 
 def parameters(function):
-    """The names of the arguments of each form of a function, `self` excepted."""
+    """Returns the names of the arguments of each form of a function, without `self`."""
     forms = typing.get_overloads(function) or [function]
     return [
         [p for p in inspect.signature(form).parameters.values() if p.name != "self"]

@@ -1,9 +1,13 @@
-"""What the scripts in tools/ read out of other programs' output."""
+"""The scripts in tools/ parse the output of other programs correctly."""
 
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import cgraph as CG
 
 ROOT = Path(__file__).parents[2]
 if not (ROOT / "tools/check_instructions.py").exists():
@@ -73,3 +77,11 @@ def test_an_instruction_is_known_by_its_first_byte_and_its_name(line, encoding, 
 )
 def test_bytes_of_the_instruction_in_the_line_before_and_headings_are_none(line):
     assert not counted(f"{line}\n")
+
+
+def test_the_private_attributes_that_sanitize_uses_exist():
+    names = re.findall(r"\bnode\.(_\w+)", (ROOT / "tools/sanitize.sh").read_text(encoding="utf-8"))
+    node = CG.Convolution2d([CG.Leaf2(5, 5)], np.ones((1, 3, 3)), 0.0)
+    assert (
+        {"_taps", "_scratch_size"} <= {name for name in names if hasattr(node, name)} == set(names)
+    )

@@ -1,4 +1,4 @@
-"""How much of a long table runs by default: the rest runs under `pytest -m full`."""
+"""The share of long tables that runs by default; the remaining rows run under `pytest -m full`."""
 
 import math
 
@@ -11,7 +11,7 @@ BEST = _kernels.available()[-1]
 
 
 def full(row):
-    """The same row of a table, run by `pytest -m full` alone."""
+    """Marks a row of a table, so that `pytest -m full` alone runs it."""
     if hasattr(row, "marks"):
         return pytest.param(*row.values, id=row.id, marks=[*row.marks, pytest.mark.full])
     values = row if isinstance(row, tuple) else (row,)
@@ -19,7 +19,7 @@ def full(row):
 
 
 def one_in(count, rows):
-    """The rows of a table: one in `count` runs by default."""
+    """Returns the rows of a table, of which one in `count` runs by default."""
     return [row if k % count == 0 else full(row) for k, row in enumerate(rows)]
 
 

@@ -1,4 +1,4 @@
-"""What the nodes' own passes say about each sample of a batch: computed once, summed for any number of samples."""
+"""A reference for batches: the results of the nodes' own passes for each sample, and sums over any number of them."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,11 @@ from graph_twins import TOLERANCE, largest, parameters_of
 
 import cgraph as CG
 
-TRIES = 50  # for a sample that is steady
+TRIES = 50  # for a steady sample
 
 
 class Pass(NamedTuple):
-    """A run with updates: samples by number of leaf, losses, the largest magnitude of data; parameters at the end."""
+    """A run with updates: samples by number of leaf, losses, the largest magnitude of data, final parameters."""
 
     samples: dict
     losses: np.ndarray
@@ -22,7 +22,7 @@ class Pass(NamedTuple):
 def is_steady(nodes):
     """Whether rounding cannot move an element across a kink: neither ReLUs nor maxima are close to a decision.
 
-    What is exactly at the kink is there for a reason, and stays.
+    An element exactly at a kink has been put there by a test, and counts as steady.
     """
     return not any(
         ((gap > 0) & (gap < TOLERANCE[node.dtype.name] * scale)).any()
@@ -32,7 +32,7 @@ def is_steady(nodes):
 
 
 def gaps(node):
-    """How far each element of a node is from a decision, and the scale of its input."""
+    """Returns the distance of each element of a node from a decision, and the scale of its input."""
     if type(node) not in (CG.ReLU, CG.MaxPooling2d):
         return
     x = node.backward[0].data
@@ -45,7 +45,7 @@ def gaps(node):
 
 
 def windows_of(node):
-    """The elements of each window, padding included; shape (n_h, n_w, k_h, k_w)."""
+    """Returns the elements of each window, padding included; shape (n_h, n_w, k_h, k_w)."""
     w = node._geometry
     x = node.backward[0].data.reshape(w.m_h, w.m_w)
     after = [
@@ -86,7 +86,7 @@ class Reference:
         self.run(count, specials or {})
 
     def run(self, count, specials):
-        """Each sample alone; those of `specials`, by their index, are given."""
+        """Runs each sample alone; those in `specials`, by index, are given instead of drawn."""
         samples, data, grads, maxima, shares = [], [], [], [], []
         for i in range(count):
             samples.append(self.forward(specials.get(i)))
@@ -106,7 +106,7 @@ class Reference:
         self.sum_up(count, [np.array(rows, np.float64) for rows in zip(*shares, strict=True)])
 
     def sum_up(self, count, shares):
-        """Sums over the first samples, for every number of them."""
+        """Computes the gradient sums over the first samples, for every number of samples."""
         self.totals, self.spreads = [], np.ones(count + 1)
         for rows in shares:
             total, magnitude = np.zeros((2, count + 1, *rows.shape[1:]))
@@ -131,12 +131,12 @@ class Reference:
         return {k: self.nodes[k].data.copy() for k in sample}
 
     def clear(self):
-        """All gradient sums are 0."""
+        """Sets all gradient sums to 0."""
         for node in self.nodes:
             node.zero_grad()
 
     def train(self, count, batch, eta):
-        """A Pass with updates, from the parameters that the nodes had at first and have afterwards."""
+        """Returns the Pass of a run with updates; the nodes then have their initial parameters again."""
         if (count, batch) not in self.updated:
             self.updated[count, batch] = self.run_updated(count, batch, eta)
             for (value, _), first in zip(parameters_of(self.nodes), self.values, strict=True):
@@ -157,5 +157,5 @@ class Reference:
 
 
 def by_number(rows):
-    """One array for each number, of a list of dicts."""
+    """Turns a list of dicts into a dict of arrays."""
     return {k: np.array([row[k] for row in rows]) for k in rows[0]}

@@ -1,4 +1,4 @@
-"""A Graph's batches beside what the nodes' own passes said about the same samples (batch_reference.py)."""
+"""A Graph's batches, compared with the nodes' own passes over the same samples (batch_reference.py)."""
 
 import numpy as np
 from arrays import assert_equal
@@ -11,7 +11,7 @@ ETA = 0.002  # small, so that rounding does not grow from update to update
 
 
 class BatchTwins:
-    """`ours`: the nodes of Graphs; `reference`: what the same nodes gave for each of `count` samples.
+    """The nodes of Graphs, `ours`, and the results of equal nodes for each of `count` samples, `reference`.
 
     `make()` gives a list of nodes, always the same; `end` is the number of the loss in it; `draw(rng)` gives arrays
     by number of leaf.
@@ -24,32 +24,32 @@ class BatchTwins:
         self.tolerance = TOLERANCE[dtype] if tolerance is None else tolerance
         self.graph = None
 
-    def compile(self, way, ends=None):
-        """A new Graph, to which the gradient sums count as 0."""
+    def compile(self, setting, ends=None):
+        """Builds a new Graph, for which the gradient sums count as 0."""
         for node in self.ours:
             node.zero_grad()
         ends = [self.end] if ends is None else ends
-        self.graph = CG.Graph([self.ours[end] for end in ends], **way._asdict())
+        self.graph = CG.Graph([self.ours[end] for end in ends], **setting._asdict())
         return self.graph
 
     def feed(self, samples, count):
         return {self.ours[k]: rows[:count] for k, rows in samples.items()}
 
     def same(self, actual, expected, scales=None):
-        """One row for a sample, each to the rounding of its own data."""
+        """Compares one row for each sample, up to the rounding of the sample's own data."""
         scales = self.reference.scales[: len(expected)] if scales is None else scales
         assert_rows_same(actual, expected, self.tolerance, scales)
 
     def disturb_sums(self):
-        """Where sums count as 0, anything may stand."""
+        """Fills gradient sums that count as 0 with numbers that must not be read."""
         if self.graph._arena.grads_are_zero:
             self.graph._arena.parameter_grads[...] = 7
 
-    # Each of these begins with a new Graph
+    # Each of these methods begins with a new Graph
 
-    def check_sums(self, way, count, more):
-        """Overwritten, overwritten after an update, added to; then with sums that the user holds."""
-        self.compile(way)
+    def check_sums(self, setting, count, more):
+        """Checks gradient sums: overwritten, overwritten after an update, added to; then exposed ones."""
+        self.compile(setting)
         self.disturb_sums()
         self.accumulate(count)
         self.graph.update(0.0)
@@ -60,15 +60,15 @@ class BatchTwins:
         self.accumulate(more)
         self.assert_sums(more, count, more)
 
-    def check_added_sums(self, way, count):
-        """As check_sums, where an update by 0 times NaN would not be none."""
-        self.compile(way)
+    def check_added_sums(self, setting, count):
+        """Checks gradient sums without an update, which would be NaN where sums are not finite."""
+        self.compile(setting)
         self.accumulate(count)
         self.assert_sums(count)
 
-    def check_step(self, way, count):
-        """One update, by the sum of the gradients."""
-        graph, reference = self.compile(way), self.reference
+    def check_step(self, setting, count):
+        """Checks that a step is one update by the sum of the gradients."""
+        graph, reference = self.compile(setting), self.reference
         self.disturb_sums()
         losses = graph.step(self.feed(reference.samples, count), ETA)
         self.same(losses, reference.losses[:count])
@@ -77,17 +77,17 @@ class BatchTwins:
         self.assert_values(expected)
         self.restore()
 
-    def check_train(self, way, count, batch):
-        graph, course = self.compile(way), self.reference.train(count, batch, ETA)
+    def check_train(self, setting, count, batch):
+        graph, record = self.compile(setting), self.reference.train(count, batch, ETA)
         self.disturb_sums()
-        losses = graph.train(self.feed(course.samples, count), ETA, batch=batch)
-        self.same(losses, course.losses, np.full(count, course.scale))
-        self.assert_values(course.values)
+        losses = graph.train(self.feed(record.samples, count), ETA, batch=batch)
+        self.same(losses, record.losses, np.full(count, record.scale))
+        self.assert_values(record.values)
         self.restore()
 
-    def check_predictions(self, way, count, numbers, ends=None):
-        """Each of these nodes, into a new array and into one that is given."""
-        graph, feed = self.compile(way, ends), self.feed(self.reference.samples, count)
+    def check_predictions(self, setting, count, numbers, ends=None):
+        """Checks predictions of these nodes, returned in a new array and written into a given one."""
+        graph, feed = self.compile(setting, ends), self.feed(self.reference.samples, count)
         for k in numbers:
             rows = graph.predict(feed, self.ours[k])
             self.same(rows, self.reference.data[k][:count])
@@ -95,9 +95,9 @@ class BatchTwins:
             assert graph.predict(feed, self.ours[k], out=out) is out
             assert_equal(out, rows)
 
-    def check_samples(self, way, count, numbers):
-        """Every node, for some samples of the last batch; nothing that was learnt changes."""
-        self.compile(way)
+    def check_samples(self, setting, count, numbers):
+        """Checks every node for some samples of the last batch, and that no parameter or gradient sum changes."""
+        self.compile(setting)
         self.accumulate(count)
         before = [(value.copy(), total.copy()) for value, total in parameters_of(self.ours)]
         for i in numbers:
@@ -107,7 +107,7 @@ class BatchTwins:
             for ours, theirs in zip(pair, expected, strict=True):
                 assert_equal(ours, theirs)
 
-    # What must be equal
+    # Comparisons
 
     def accumulate(self, count):
         losses = self.graph.accumulate(self.feed(self.reference.samples, count))
@@ -123,7 +123,7 @@ class BatchTwins:
             assert_equal(self.ours[k].maxCount, counts[i])
 
     def assert_sums(self, *counts):
-        """Those of the first samples, added for each of these numbers."""
+        """Compares the gradient sums with the total of those over the first samples, for each of these counts."""
         scale = sum(self.reference.spreads[count] for count in counts)
         pairs = zip(parameters_of(self.ours), self.reference.totals, strict=True)
         for (_, ours), totals in pairs:
@@ -137,13 +137,13 @@ class BatchTwins:
             assert_all_same(values, expected, self.tolerance)
 
     def restore(self):
-        """The parameters as they were at first."""
+        """Gives the nodes their initial parameters again."""
         for (value, _), first in zip(parameters_of(self.ours), self.reference.values, strict=True):
             value[...] = first
 
 
 def assert_rows_same(actual, expected, tolerance, scales):
-    """Equal up to rounding, relative to one scale for each row, with NaN and inf in the same places."""
+    """Asserts equality up to rounding, relative to one scale for each row; NaN and inf must be equal."""
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape
     finite = np.isfinite(expected)
@@ -156,12 +156,12 @@ def assert_rows_same(actual, expected, tolerance, scales):
 
 
 def leaves_of(nodes):
-    """The numbers of the leaves."""
+    """Returns the numbers of the leaves."""
     return [k for k, node in enumerate(nodes) if not node.backward]
 
 
 def uniform(nodes, numbers=None):
-    """Draws values between -1 and 1 for these leaves, all by default."""
+    """Returns a function that draws values between -1 and 1 for these leaves, all by default."""
     numbers = leaves_of(nodes) if numbers is None else numbers
     dtype = nodes[0].dtype
     sizes = {k: nodes[k].size for k in numbers}
@@ -169,7 +169,7 @@ def uniform(nodes, numbers=None):
 
 
 def some_nodes(nodes):
-    """The numbers of the first and the last node of each class, and of one between them: channels of groups, too."""
+    """Returns the numbers of the first, the last and a middle node of each class; channels of groups are among them."""
     found = {}
     for k, node in enumerate(nodes):
         found.setdefault(type(node), []).append(k)

@@ -1,4 +1,4 @@
-"""Arguments of any kind, for the fuzz tests: what users hand in by mistake, between what fits."""
+"""Arguments for the fuzz tests: valid ones, and among them those that users pass by mistake."""
 
 from decimal import Decimal
 from fractions import Fraction
@@ -11,7 +11,7 @@ import cgraph as CG
 
 
 class Stand:
-    """Stands in for an argument until it is handed over; its own words are short and harmless."""
+    """A placeholder for an argument until the call; its repr is short and harmless."""
 
     def __init__(self, name, make):
         self.name, self.make = name, make
@@ -21,7 +21,7 @@ class Stand:
 
 
 def resolved(value, nodes):
-    """The value with what its stand-ins stand for; they are given the nodes of the graph."""
+    """Returns the value with its placeholders replaced; they are given the nodes of the graph."""
     if isinstance(value, Stand):
         return value.make(nodes)
     if type(value) in (list, tuple):
@@ -32,14 +32,14 @@ def resolved(value, nodes):
 
 
 class Unspeakable:
-    """An error message cannot say what it is."""
+    """An object whose repr raises, so that no error message can show it."""
 
     def __repr__(self):
         raise ZeroDivisionError("repr")
 
 
 def ref(k):
-    """Node number k of the graph that a call is made in."""
+    """Returns a placeholder for node number k of the graph."""
     return Stand(f"node {k}", lambda nodes: nodes[k])
 
 
@@ -85,5 +85,5 @@ junk = st.one_of(
 
 
 def usually(strategy):
-    """What fits more often than not, so that whole calls fit often enough, too."""
+    """Draws valid values more often than others, so that whole calls are valid often enough."""
     return st.integers(0, 14).flatmap(lambda k: junk if k == 14 else strategy)

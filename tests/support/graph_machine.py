@@ -1,4 +1,4 @@
-"""A graph in random hands: grown, fed, run, broken in the middle of a pass, cut, and run again.
+"""A graph under random operations: grown, fed, run, interrupted in the middle of a pass, cut, and run again.
 
 A hypothesis state machine. Beside the Nodes stands their recipe (random_graphs.py), whose NumPy reading
 (random_reference.py) says after every complete pass what data, gradients, sums and parameters must be.
@@ -24,7 +24,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 class Identity:
-    """The reference of Failing, when it does not fail."""
+    """The reference of Failing where it does not raise."""
 
     def forward(self, xs, params):
         return xs[0]
@@ -75,7 +75,7 @@ def assert_all_close(actual, expected):
 
 
 class GraphMachine(RuleBasedStateMachine):
-    """Rules are what users do; invariants are what they may rely on at any time."""
+    """A state machine whose rules are the actions of users, and whose invariants hold at any time."""
 
     @initialize(seed=seeds)
     def begin(self, seed):
@@ -98,7 +98,7 @@ class GraphMachine(RuleBasedStateMachine):
             self.fed.append(np.zeros(step.shape))
 
     def forget(self, gone):
-        """Drops these nodes, which nothing else hangs on; begins with a new leaf if none is left."""
+        """Drops these nodes, on which no others depend; begins with a new leaf if no node remains."""
         kept = [k for k in range(len(self.nodes)) if k not in gone]
         number = {k: n for n, k in enumerate(kept)}
         for name in ("nodes", "sums", "fed"):
@@ -110,7 +110,7 @@ class GraphMachine(RuleBasedStateMachine):
             self.build()
 
     def connected(self, k):
-        """Everything that hangs together with step k."""
+        """Returns all steps that are connected with step k."""
         found, before = {k}, set()
         while found != before:
             before = set(found)
@@ -133,7 +133,7 @@ class GraphMachine(RuleBasedStateMachine):
             self.build()
 
     def live(self, name):
-        """The parameters ("value") or their sums ("grad") as the nodes hold them."""
+        """Returns the parameters ("value") or gradient sums ("grad") of the nodes."""
         held = [{p.name: p for p in CG.parameters(node) if p.node is node} for node in self.nodes]
         return [getattr(p, name) for own in held for p in own.values()]
 
@@ -179,7 +179,7 @@ class GraphMachine(RuleBasedStateMachine):
         self.run_update(0.05)
 
     def resume(self):
-        """After a pass that was broken off: takes over what it left in sums and parameters."""
+        """Takes over the gradient sums and parameters that an interrupted pass has left."""
         params = [p for step in self.recipe.steps for p in step.params]
         for p, held in zip(params, self.live("value"), strict=True):
             p[...] = np.reshape(held, p.shape)
@@ -234,7 +234,7 @@ class GraphMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(isinstance(node, Failing) for node in self.nodes))
     @rule(data=st.data(), seed=seeds, method=st.sampled_from(METHODS))
     def break_off(self, data, seed, method):
-        """An own node raises in the middle of a pass: everything that hangs together with it starts anew."""
+        """Lets an own node raise in the middle of a pass, after which all nodes connected with it start anew."""
         failing = [k for k, node in enumerate(self.nodes) if isinstance(node, Failing)]
         k = data.draw(st.sampled_from(failing))
         if method != METHODS[0]:
@@ -248,7 +248,7 @@ class GraphMachine(RuleBasedStateMachine):
         self.resume()
 
     def go_on_elsewhere(self, broken, method):
-        """Ends the pass for the nodes that have nothing to do with what raised."""
+        """Completes the pass for the nodes that are not connected with the node that raised."""
         for k in self.waiting:
             if k not in broken:
                 self.nodes[k].forwardPropagation()

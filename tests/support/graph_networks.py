@@ -1,4 +1,4 @@
-"""Networks with the steps that they must become: (number of nodes in a step, class) in order, leaves left out."""
+"""Networks, and the steps that each must become: (number of nodes, class) in order, without the leaves."""
 
 import numpy as np
 
@@ -116,7 +116,7 @@ def residual(make):
 
 
 def crossed_residual(make):
-    """Each Add takes channels of different numbers: no group."""
+    """Builds an Add of channels of different numbers, which is not a group."""
     first = make.bank([make.image(5, 5)], 3, 2)
     second = make.bank([make.image(5, 5)], 3, 2)
     sums = [make.add(CG.Add(first[k], second[(k + 1) % 3])) for k in range(3)]
@@ -148,7 +148,7 @@ def one_image_with_two_kernels(make):
 
 
 def some_channels_activated(make):
-    """Where not all channels have a ReLU, each is a step."""
+    """Builds ReLUs on some channels of a group, each of which is a step of its own."""
     first = make.bank([make.image(6, 5)], 4, 3)
     make.classified([*make.each(CG.ReLU, first[:3]), first[3]])
 
@@ -194,7 +194,7 @@ def leaves_as_channels(make):
 
 
 def convolution_of_several_groups(make):
-    """Reads channels of two groups, so its inputs are taken one by one."""
+    """Builds a convolution of channels of two groups, whose inputs are therefore read one by one."""
     image = make.image(6, 6)
     first, second = make.bank([image], 3, 3), make.bank([image], 2, 5, 4, 4)
     make.classified(make.bank([*first, *second], 4, 3))
@@ -217,7 +217,7 @@ def siblings_of_other_geometry(make):
 
 
 def poolings_that_pad_differently(make):
-    """One to each channel, but not alike."""
+    """Builds one pooling for each channel, of different geometries."""
     first = make.bank([make.image(5, 5)], 4, 2)
     pooled = make.each(CG.MaxPooling2d, first[:2], 2, 2, 3, 1, 1, 2, 2)
     for node in first[2:]:
@@ -226,7 +226,7 @@ def poolings_that_pad_differently(make):
 
 
 def activations_in_another_order(make):
-    """They are found in an order that is not that of their channels."""
+    """Builds ReLUs that are found in another order than their channels."""
     a, b, c = make.bank([make.image(4, 4)], 3, 2)
     make.squared([a, b, c, *make.each(CG.Tanh, [c, a, b])])
 
@@ -245,7 +245,7 @@ def one_group_with_two_kernels(make):
 
 
 def depthwise(make):
-    """One connection of eight for each channel: no reason to multiply with the other seven."""
+    """Builds siblings with one connection of eight for each channel, so that the other seven need no multiplication."""
     first = make.bank([make.image(6, 6)], 8, 3)
     make.squared([make.convolution([x], 3) for x in first])
 
@@ -258,13 +258,13 @@ def few_connections(make):
 
 
 def wide(make):
-    """More channels than any vector has elements, one more than whole vectors, and one less."""
+    """Builds more channels than any vector has elements, one more than whole vectors, and one less."""
     first = make.bank([make.image(4, 4)], 17, 3, 4, 4)
     make.classified(make.bank(make.each(CG.ReLU, first), 15, 3))
 
 
 def matrices(make):
-    """Of so many more elements than there are in nodes that blocks of samples are wide."""
+    """Builds matrices with so many more elements than the nodes that blocks of lanes are wide."""
     h = make.add(CG.Tanh(make.affine(make.vector(96), 96)))
     make.add(CG.CEE(make.add(CG.Softmax(make.affine(h, 96))), make.vector(96)))
 
@@ -323,7 +323,7 @@ NETWORKS = {
 
 
 def nodes_of(network, dtype):
-    """Its nodes, the loss last."""
+    """Returns the nodes of a network, the loss last."""
     make = Maker(dtype)
     network(make)
     return make.nodes

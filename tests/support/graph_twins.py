@@ -1,4 +1,4 @@
-"""A Graph beside a second set of the same nodes, which knows nothing of Graphs: the two must hold the same numbers."""
+"""A Graph and a second, equal set of nodes without a Graph, whose arrays must be equal at all times."""
 
 import numpy as np
 from arrays import assert_equal, assert_within
@@ -11,7 +11,7 @@ TOLERANCE = {"float64": 1e-12, "float32": 1e-5}
 
 
 def assert_same(actual, expected, tolerance, scale=None):
-    """Equal up to rounding, with NaN and inf in the same places."""
+    """Asserts equality up to rounding; NaN and inf must be equal."""
     actual, expected = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
     assert actual.shape == expected.shape
     finite = np.isfinite(expected)
@@ -23,7 +23,7 @@ def assert_same(actual, expected, tolerance, scale=None):
 
 
 def parameters_of(nodes):
-    """What learns in these nodes themselves: (values, sums) of each."""
+    """Returns (parameters, gradient sums) of each of these nodes that has parameters."""
     return [
         (np.asarray(getattr(node, name)), np.asarray(getattr(node, gradient)))
         for node in nodes
@@ -32,7 +32,7 @@ def parameters_of(nodes):
 
 
 def largest(arrays):
-    """The largest finite magnitude among them, at least 1."""
+    """Returns the largest finite magnitude in these arrays, at least 1."""
     found = 1.0
     for array in arrays:
         magnitudes = np.abs(np.asarray(array, np.float64))
@@ -50,7 +50,7 @@ def assert_all_same(actual, expected, tolerance):
 
 
 class Twins:
-    """`ours`: the nodes of a Graph; `theirs`: the same ones, run by their own passes.
+    """The nodes of a Graph, `ours`, and equal nodes that are run by their own passes, `theirs`.
 
     `make()` gives a list of nodes, always the same; `ends` are the numbers of the outputs in it.
     """
@@ -65,7 +65,7 @@ class Twins:
         self.graph = self.compiled()
 
     def compiled(self, **options):
-        """A new Graph of the same outputs."""
+        """Returns a new Graph of the same outputs."""
         return CG.Graph([self.ours[end] for end in self.ends], **(self.options | options))
 
     @property
@@ -73,10 +73,10 @@ class Twins:
         """The numbers of the leaves."""
         return [k for k, node in enumerate(self.theirs) if not node.backward]
 
-    # The same done to both
+    # Actions on both
 
     def write(self, values):
-        """values: arrays by number of leaf, copied into its data."""
+        """Copies values, arrays by number of leaf, into the data of the leaves."""
         for nodes in (self.ours, self.theirs):
             for k, value in values.items():
                 nodes[k].data[...] = np.ravel(value)
@@ -108,7 +108,7 @@ class Twins:
             (nodes or self.theirs)[end].update(eta)
 
     def nodes_train(self, samples, eta, batch):
-        """The losses; an update after each `batch` samples and after the last, none for 0."""
+        """Trains and returns the losses; an update follows each `batch` samples and the last one, or none for 0."""
         count = len(next(iter(samples.values())))
         losses = []
         for i in range(count):
@@ -131,7 +131,7 @@ class Twins:
             rows.append(self.theirs[k].data.copy())
         return np.array(rows)
 
-    # What must be equal
+    # Comparisons
 
     def assert_data_are_equal(self):
         assert_all_same([n.data for n in self.ours], [n.data for n in self.theirs], self.tolerance)
@@ -151,7 +151,7 @@ class Twins:
             assert_all_same(*zip(*values, strict=True), self.tolerance)
 
     def assert_sums_are_equal(self):
-        """This hands the sums out; from then on the Graph takes slower ways."""
+        """Compares the gradient sums, which exposes them, so that the Graph no longer fuses updates."""
         pairs = zip(parameters_of(self.ours), parameters_of(self.theirs), strict=True)
         sums = [(ours[1], theirs[1]) for ours, theirs in pairs]
         if sums:

@@ -26,12 +26,12 @@ EDGES = ("begin", "end")
 
 
 def pages(nbytes):
-    """As many bytes in whole pages."""
+    """Returns the number of bytes rounded up to whole pages."""
     return -(-nbytes // PAGE) * PAGE
 
 
 def close(block, at, nbytes):
-    """Nobody may touch these bytes of a block any more."""
+    """Makes these bytes of a block inaccessible."""
     address = ctypes.c_void_p(block.__array_interface__["data"][0] + at)
     if SANITIZED:
         LIBC.__asan_poison_memory_region(address, ctypes.c_size_t(nbytes))
@@ -61,15 +61,15 @@ def guarded(count, dtype, edge, holes=()):
 
 
 class Guard:
-    """Replaces what allocates the memory that kernels work on: each piece lies alone between inaccessible pages.
+    """An allocator of the memory that kernels work on, which puts each array between inaccessible pages.
 
-    These are the regions of arenas, of nodes and of samples side by side, and the scratch of the nodes' own passes. The
-    memory of each single sample in a region can be kept `apart`.
+    These arrays are the allocations of arenas and of lanes, and the scratch of the nodes' own passes. The memory of
+    each single sample in an allocation can be kept `apart`.
 
     Parameters
     ----------
     edge : {"begin", "end"}
-        Which end of each piece lies at an inaccessible page, to the byte. Behind the other end are up to a page of
+        The end of each array that lies at an inaccessible page, to the byte. Behind the other end are up to a page of
         accessible bytes.
     """
 
@@ -79,8 +79,8 @@ class Guard:
         self._local = threading.local()
 
     def install(self, monkeypatch):
-        """Until the test ends."""
-        monkeypatch.setattr(Allocator, "zeros", lambda region: self.allocate(region))
+        """Replaces the library's allocations until the test ends."""
+        monkeypatch.setattr(Allocator, "zeros", lambda allocator: self.allocate(allocator))
         monkeypatch.setattr(_kernels, "scratch", self.scratch)
         return self
 
@@ -88,30 +88,30 @@ class Guard:
         self.pieces += 1
         return guarded(count, dtype, self.edge, holes)
 
-    def allocate(self, region):
-        """All that has been given away of a region, and nothing behind it."""
-        return self.array(region.size, region.dtype, getattr(region, "holes", ()))
+    def allocate(self, allocator):
+        """Returns an array of exactly the size that an allocator has given away."""
+        return self.array(allocator.size, allocator.dtype, getattr(allocator, "holes", ()))
 
     def scratch(self, dtype, size):
-        """For a node's pass, of exactly this size."""
+        """Returns scratch of exactly this size for a pass of nodes."""
         buffers = self._local.__dict__.setdefault("buffers", {})
         key = np.dtype(dtype).char, size
         if key not in buffers:
             buffers[key] = self.array(size, dtype)
         return buffers[key]
 
-    def apart(self, region, parts, lanes):
-        """Offsets in bytes, in a region, of these parts for each of so many samples, and from one sample to the next.
+    def apart(self, allocator, parts, lanes):
+        """Returns the offsets in bytes of these parts in memory for `lanes` samples, and the stride between samples.
 
-        parts: regions of the sizes that one sample needs. Inaccessible pages lie between all of them.
+        parts: allocators of the sizes that one sample needs. Inaccessible pages lie between all parts.
         """
-        item = region.dtype.itemsize
+        item = allocator.dtype.itemsize
         sizes = [part.size * item for part in parts]
         rooms = [pages(size) + BETWEEN for size in sizes]
         stride = sum(rooms)
-        begin = region.allocate((stride * lanes + BETWEEN) // item, PAGE) * item
+        begin = allocator.allocate((stride * lanes + BETWEEN) // item, PAGE) * item
         starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
-        region.holes = [begin] + [
+        allocator.holes = [begin] + [
             int(start + lane * stride + room - BETWEEN)
             for lane in range(lanes)
             for start, room in zip(starts, rooms, strict=True)

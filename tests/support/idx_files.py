@@ -18,7 +18,7 @@ TYPES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 
 def idx_bytes(array):
-    """The file that holds an array of one of the format's six types."""
+    """Returns the content of a file that holds an array of one of the format's six types."""
     kind = TYPES[array.dtype.str[1:]]
     header = struct.pack(f">HBB{array.ndim}I", 0, kind, array.ndim, *array.shape)
     return header + array.astype(array.dtype.newbyteorder(">")).tobytes()

@@ -1,4 +1,4 @@
-"""Calls that promise something of what an exception leaves, each on things made anew; and what has to hold then."""
+"""Calls that promise a state after an exception, on newly built objects, and the conditions of that state."""
 
 import gc
 import os
@@ -32,7 +32,7 @@ class Scaled(CG.Node):
         self.dw = self.dw + x.data @ self.grad
 
     def updateParameters(self, eta):
-        """Learns nothing: an update that an own node's method ends is the one thing that cannot be put back."""
+        """Does nothing, since an update that an own node's method interrupts cannot be undone."""
 
 
 class Network:
@@ -54,12 +54,12 @@ class Network:
         self.graph = CG.Graph(self.loss, **compiled) if compiled else None
 
     def filled(self):
-        """With gradient sums that are not 0."""
+        """Fills the gradient sums with numbers that are not 0."""
         self.graph.accumulate(self.few)
         return self
 
     def looked_at(self):
-        """With arrays that were handed out."""
+        """Reads all arrays, so that they are exposed."""
         self.handed_out = CG.parameters(self.loss)
         return self
 
@@ -70,7 +70,7 @@ class Network:
         return [p.grad.copy() for p in CG.parameters(self.loss)]
 
     def state(self):
-        """What the nodes hold."""
+        """Returns copies of all arrays of the nodes."""
         return [
             *self.parameters(),
             *self.sums(),
@@ -96,7 +96,7 @@ def close(found, expected):
     return all(np.allclose(a, b, 1e-12, 1e-12) for a, b in zip(found, expected, strict=True))
 
 
-# Each returns the call, and what is to be asked afterwards: whether all is right.
+# Each function returns the call, and a function that tells afterwards whether its promise was kept.
 
 COMPILED = {
     "samples": partial(Network, layout="samples", threads=1),
@@ -153,7 +153,7 @@ def gradcheck_of_nodes(make):
 
 @cache
 def ends_of_learning(make, prepare, call):
-    """(parameters, sums) after each number of whole batches."""
+    """Returns (parameters, gradient sums) after each number of whole batches."""
     ends = []
     whole = 8 if call == "train" else 24
     for batches in range(24 // whole + 1):
@@ -184,13 +184,15 @@ def learning(make, prepare, call):
 
 
 def learning_from(state, call):
-    prepare = {"zero": lambda net: None, "lent": Network.looked_at, "filled": Network.filled}[state]
+    prepare = {"zero": lambda net: None, "exposed": Network.looked_at, "filled": Network.filled}[
+        state
+    ]
     return partial(learning, prepare=prepare, call=call)
 
 
 @cache
 def ends_of_pass(make, call):
-    """(parameters, sums) before a pass over the sample that the leaves hold, and after it."""
+    """Returns (parameters, gradient sums) before a pass over the sample that the leaves hold, and after it."""
     ends = []
     for done in (False, True):
         net = make().filled()
@@ -221,7 +223,7 @@ def look_at_sums(make):
 
 
 def written_before(make):
-    """What was written into a parameter counts, also if the call after it is interrupted, or refused."""
+    """Checks that a value written into a parameter is kept if the call after it is interrupted or refused."""
     net = make()
     net.deep.kernel[...] = 3
 
@@ -232,7 +234,7 @@ def written_before(make):
 
 
 def pass_of_nodes(make, call):
-    """The next pass begins anew, unless the call was stopped before it did anything or after it did all."""
+    """Checks that the next pass begins anew, unless the call was stopped before its first change or after its last."""
     net, twin = make(), make()
     for leaf, rows in net.few.items():
         leaf.getInput(rows[0])
@@ -362,7 +364,7 @@ CALLS = {
     **{
         f"{call}, sums {state}": learning_from(state, call)
         for call in ("accumulate", "step", "train")
-        for state in ("zero", "lent", "filled")
+        for state in ("zero", "exposed", "filled")
     },
     "backward": partial(one_pass, call="backward"),
     "update": partial(one_pass, call="update"),

@@ -1,4 +1,4 @@
-"""Calls that an exception ends at any moment: at an event of their Python, or by a real signal."""
+"""Exceptions at any moment of a call: at a trace event of its Python code, or by a real signal."""
 
 import random
 import signal
@@ -10,11 +10,11 @@ HOOKS = ("_pytest", "pluggy", "hypothesis")
 
 
 class Stopped(BaseException):
-    """As KeyboardInterrupt is."""
+    """The exception that interrupts a call; like KeyboardInterrupt, it is not an Exception."""
 
 
 def stopped(call, event, opcodes=False):
-    """Runs a call up to that event within cgraph's Python; returns whether it came to its end before.
+    """Runs a call up to event number `event` within cgraph's Python; returns whether the call was stopped.
 
     An event is a call, a line or a return; or, with `opcodes`, each bytecode as well.
     """
@@ -78,7 +78,7 @@ class Alarm:
         signal.signal(signal.SIGALRM, self.previous)
 
     def ring(self, _, frame):
-        """Raises, and rings once more a little later if it is to, or if nobody would have heard."""
+        """Raises, and sets the timer again if a second signal is due, or if Python would swallow the exception."""
         if not (self.armed and self.left):
             return
         heard = not self.is_swallowed(frame)
@@ -116,7 +116,7 @@ class Alarm:
 
 
 def seconds(call):
-    """How long a call takes, about."""
+    """Returns the approximate duration of a call in seconds."""
     start = time.perf_counter()
     call()
     return time.perf_counter() - start

@@ -9,12 +9,12 @@ LINE_BYTES = 64
 
 
 def lanes_of(dtype):
-    """The least number of samples that lie side by side."""
+    """Returns the smallest number of lanes: the elements in a cache line."""
     return LINE_BYTES // np.dtype(dtype).itemsize
 
 
 def aligned(values):
-    """A copy that begins at a cache line."""
+    """Returns a copy that begins at a cache line."""
     size = values.nbytes
     memory = np.zeros(size + LINE_BYTES, np.uint8)
     start = -memory.__array_interface__["data"][0] % LINE_BYTES
@@ -24,7 +24,7 @@ def aligned(values):
 
 
 class Arena:
-    """Data and gradients; there are no parameters."""
+    """The memory of data and gradients for steps without parameters."""
 
     def __init__(self, data, grad):
         self.data, self.grad = aligned(data), aligned(grad)
@@ -32,7 +32,7 @@ class Arena:
         self.memory = plan.Memory(*addresses, *addresses, addresses[0])
 
     def run(self, step, valid=1):
-        """Forward and backward; returns data and gradients."""
+        """Runs a step forward and backward; returns data and gradients."""
         steps = plan.Steps([step])
         plan.forward(steps, self.memory, valid)
         plan.backward(steps, self.memory, valid)
@@ -44,7 +44,7 @@ def kernels(dtype):
 
 
 def poisoned(rows, valid):
-    """Rows of lanes, those behind the valid ones being anything."""
+    """Returns rows of lanes whose invalid lanes hold NaN, inf and other special numbers."""
     rows = rows.copy()
     anything = [np.nan, np.inf, -np.inf, 0, np.finfo(rows.dtype).max, np.finfo(rows.dtype).tiny]
     rows[:, valid:] = np.resize(anything, rows[:, valid:].shape)

@@ -1,4 +1,4 @@
-"""Layers of convolutions of sizes that are used, and what they compute, in plain NumPy."""
+"""Convolution layers of sizes that occur in practice, and their results in plain NumPy."""
 
 import itertools
 from typing import NamedTuple
@@ -12,7 +12,7 @@ POOL = 3
 
 
 class Geometry(NamedTuple):
-    """A layer over c_in channels of height × width; kernels of k_h × k_w, padding of p and q on either side.
+    """A convolution layer over c_in channels of height × width, with kernels k_h × k_w and padding p, q on either side.
 
     front: whether its inputs are themselves computed, by convolutions of 1 × 1 on one image; or else leaves. links: how
     many of all connections between inputs and outputs there are.
@@ -40,12 +40,12 @@ class Geometry(NamedTuple):
 
     @property
     def framed(self):
-        """The input with its padding, as far as windows reach."""
+        """Returns the input with its padding, as far as windows reach."""
         return (self.n_h - 1) * self.s + self.k_h, (self.n_w - 1) * self.s + self.k_w
 
     @property
     def is_possible(self):
-        """The last window ends behind the input, or with it: else a constructor refuses it."""
+        """Whether the last window ends at the end of the input or beyond it; a constructor refuses other geometries."""
         height, width = self.framed
         ends = self.height + self.p, self.width + self.q
         return min(self.n_h, self.n_w) > 0 and height >= ends[0] and width >= ends[1]
@@ -63,7 +63,7 @@ class Geometry(NamedTuple):
 
 
 def square(height, width, c_in, c_out, k):
-    """Outputs of the input's size."""
+    """Returns a geometry whose outputs have the input's size."""
     return Geometry(height, width, c_in, c_out, k, k, 1, k // 2, k // 2, c_in > 1)
 
 
@@ -114,7 +114,7 @@ class Numbers:
         rng = np.random.default_rng(seed)
 
         def uniform(*shape):
-            """Numbers that the dtype has."""
+            """Draws numbers that are exact in the dtype."""
             return rng.uniform(-1, 1, shape).astype(dtype).astype(np.float64)
 
         self.gain, self.offset = uniform(2, g.c_in * g.front)
@@ -165,7 +165,7 @@ class Expected(NamedTuple):
 
 
 def expected(numbers, sample):
-    """In float64: the formulas of the specification, as products with the matrix of all windows."""
+    """Computes the formulas of the specification in float64, as products with the matrix of all windows."""
     g, images, factor = numbers.g, numbers.images[sample], numbers.factors[sample]
     frame = np.zeros((g.c_in, *g.framed))
     inside = np.s_[:, g.p : g.p + g.height, g.q : g.q + g.width]

@@ -1,4 +1,4 @@
-"""Parameter files of small graphs all of whose numbers are the same: one that is half written shows."""
+"""Parameter files whose numbers are all equal, so that a half-written file can be recognised."""
 
 import threading
 
@@ -18,7 +18,7 @@ def save(path, value):
 
 
 def saved_value(path):
-    """The value of a file, which must be whole."""
+    """Returns the value in a file, which must be complete."""
     graph = graph_of(-1)
     value = CG.load_parameters(path, graph)["value"]
     for item in CG.parameters(graph):
@@ -32,7 +32,7 @@ def save_often(path, *values, count=40):
 
 
 def in_threads(*calls):
-    """Call all at the same time; what one raises is raised here."""
+    """Runs all calls at once; the exception of any of them is raised here."""
     raised = []
 
     def run(call):

@@ -1,4 +1,4 @@
-"""What a row of the op table is, and how a node is built from one."""
+"""The rows of the op table, and the functions that build nodes from them."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ def normal(rng, shape):
 
 
 def positive(rng, shape):
-    """Away from 0, where the logarithm of CEE is steep."""
+    """Draws positive numbers away from 0, where the logarithm of CEE is steep."""
     return rng.uniform(0.2, 2.0, shape)
 
 
 def target(rng, shape):
-    """Weights of a distribution, with exact zeros among them."""
+    """Draws the weights of a distribution, with exact zeros among them."""
     return rng.uniform(0.1, 1.0, shape) * (rng.random(shape) < 0.7)
 
 
 def apart(rng, shape):
-    """Distinct values of both signs, well apart from each other and from 0: no ties, no kinks."""
+    """Draws distinct values of both signs, well apart from each other and from 0: no ties, no kinks."""
     size = int(np.prod(shape))
     steps = np.arange(size) - size // 2 + 0.5
     return rng.permutation(steps * (4.0 / size)).reshape(shape)
@@ -76,7 +76,7 @@ class Built(NamedTuple):
 
 
 def leaf_of(shape, dtype):
-    """A leaf of that shape: Leaf1 for a column, else Leaf2."""
+    """Returns a leaf of this shape: Leaf1 for a column, else Leaf2."""
     height, width = shape
     if width == 1:
         return CG.Leaf1(height, dtype=dtype)
@@ -103,18 +103,18 @@ def network_of(row, case, dtype):
     return [*built.leaves, built.node, weights, CG.Dots(built.node, weights)]
 
 
-def values(node):
-    """The live parameter arrays of this node alone."""
+def parameter_arrays(node):
+    """Returns the parameter arrays of this node alone."""
     return [p.value for p in CG.parameters(node) if p.node is node]
 
 
-def sums(node):
-    """The live gradient sums of this node alone."""
+def gradient_sums(node):
+    """Returns the gradient sums of this node alone."""
     return [p.grad for p in CG.parameters(node) if p.node is node]
 
 
 def assert_close(actual, expected, tolerance):
-    """Equal up to rounding: relative to the element and to the largest element of the array."""
+    """Asserts equality up to rounding, relative to the element and to the largest element of the array."""
     expected = np.asarray(expected, dtype=np.float64)
     finite = np.abs(expected[np.isfinite(expected)])
     scale = max(1.0, finite.max(initial=0.0))
@@ -123,7 +123,7 @@ def assert_close(actual, expected, tolerance):
 
 
 def some_indices(size, most, rng):
-    """All indices of an array, or the first, the last and `most` drawn ones where it is large."""
+    """Returns all indices of a small array; of a large one the first, the last and `most` drawn ones."""
     if size <= most:
         return np.arange(size)
     return np.unique([0, size - 1, *rng.integers(0, size, most)])

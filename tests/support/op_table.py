@@ -49,7 +49,7 @@ USUAL_WIDTHS = {*range(1, 10), 12, *range(15, 18), *range(23, 26), *range(31, 34
 
 
 def affine_case(m, n, expected, *args, usual=True, **kwargs):
-    """Affine from m = (height, width) to n; `args`, `kwargs` pass the bias `expected`."""
+    """Returns a case of Affine from m = (height, width) to n; `args`, `kwargs` pass the bias `expected`."""
 
     def make(inputs, params, dtype):
         return CG.Affine(inputs[0], params[0], *args, **kwargs)
@@ -97,7 +97,7 @@ def leaves():
 
 
 def idle(op, shapes, output, make):
-    """A row for a class that only has a shape."""
+    """Returns a row for a class that only has a shape."""
     case = Case(shapes, lambda inputs, params, dtype: make(inputs), ref.Constant(np.zeros(output)))
     return Row(op, {"idle": case}, computes=False)
 

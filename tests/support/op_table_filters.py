@@ -1,4 +1,4 @@
-"""The filters' rows: domain, kernel and the arguments after them, for every way to pad."""
+"""The filters' rows of the op table: domain, kernel and further arguments, with every kind of padding."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ WINDOW_NAMES = {"topPadding": "top", "leftPadding": "left"}
 
 
 def window(m, k, args):
-    """The reference geometry of a constructor call with these arguments."""
+    """Returns the reference geometry of a constructor call with these arguments."""
     named = dict(zip(NAMES[len(args)], args, strict=True))
     return FilterGeometry.of(m, k, **{WINDOW_NAMES.get(name, name): n for name, n in named.items()})
 
@@ -97,7 +97,7 @@ def has_padding(m, k, args):
 
 
 def has_empty_window(m, k, args):
-    """Does a window lie wholly in the padding?"""
+    """Whether a window lies entirely in the padding."""
     area = k[0] * k[1]
     return any(padding == area for *_, padding in window(m, k, args).windows())
 

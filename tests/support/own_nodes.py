@@ -1,4 +1,4 @@
-"""Nodes of a user's own, as the tests need them: recording, counting, failing, learning."""
+"""User-defined nodes for tests, which record, fail, or have parameters."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import cgraph as CG
 
 
 class Recorder(CG.Node):
-    """The identity (or the sum of its inputs), and a note of every method call in `log`."""
+    """The identity (or the sum of the inputs), which notes every call of a method in `log`."""
 
     def __init__(self, inputs, log, name=""):
         first = inputs[0]
@@ -27,7 +27,7 @@ class Recorder(CG.Node):
 
 
 class Failing(CG.Node):
-    """The identity; raises in the method that `fails_in` names."""
+    """The identity, which raises in the method that `fails_in` names."""
 
     def __init__(self, node, fails_in=None):
         super().__init__(node.size, node.height, node.width, [node])
@@ -50,7 +50,7 @@ class Failing(CG.Node):
 
 
 class Scale(CG.Node):
-    """d_i = w_i x_i with learning w: takes part in everything by its declaration alone."""
+    """d_i = w_i x_i with parameters w, which are supported everywhere by their declaration alone."""
 
     _parameters = (("weight", "gradWeight"),)
 
@@ -84,14 +84,14 @@ class Square(CG.Node):
 
 
 def group(dtype="float64"):
-    """A leaf and three sibling convolutions, for an own node to sit on."""
+    """Returns a leaf and three sibling convolutions, the inputs of an own node."""
     rng = np.random.default_rng(0)
     x = CG.Leaf2(4, 5, dtype=dtype)
     return x, [CG.Convolution2d([x], rng.uniform(-1, 1, (1, 2, 2)), 0.1) for _ in range(3)]
 
 
 def mixed(dtype):
-    """Own nodes between compiled ones: on one channel of a group, on all, below and above, one node twice."""
+    """Builds own nodes between compiled ones: on one channel of a group, on all channels, and on one node twice."""
     x, (a, b, c) = group(dtype)
     square, scale = Square(a), Scale(b, np.linspace(0.5, 1, 12))
     both = Recorder([c, square, c], [])

@@ -1,4 +1,4 @@
-"""Graphs some of whose steps over lanes run the steps of one sample, for each of the samples side by side."""
+"""Graphs in which a stretch of fused groups runs one lane at a time, by the steps for one sample."""
 
 from cgraph._execution import executable, executors
 from cgraph._kernels.lanes.per_sample import PerSampleStep
@@ -6,38 +6,40 @@ from cgraph._kernels.runtime import plan
 from cgraph._lowering.program import Kind
 
 
-def rows_of(blocks, builder):
-    """The fields of LayoutCopy."""
+def rows_of(buffers, builder):
+    """Returns the fields of LayoutCopy for each buffer."""
     return [
         (builder.offsets[b], b.offset, len(b.nodes), b.nodes[0].size, b.pitch)
-        for b in sorted(blocks, key=lambda block: block.offset)
+        for b in sorted(buffers, key=lambda buffer: buffer.offset)
     ]
 
 
-def per_sample_step(samples, builder, units, guard):
-    """The steps of these units for one sample, and what they read and leave."""
+def per_sample_step(samples, builder, groups, guard):
+    """Returns a step that runs these fused groups one lane at a time, with copies of the buffers at both ends."""
     program, arena = samples.program, samples.arena
-    reads = {unit: {program.where[x][0] for x in unit.inputs} for unit in program.groups}
-    made = {unit.buffer for unit in units}
-    above = set().union(*(reads[unit] for unit in units)) - made
-    others = [reads[unit] for unit in program.groups if unit not in units]
-    read = made & set().union(*others, {program.where[x][0] for x in program.outputs})
-    steps = [samples.steps[unit] for unit in units] + [arena.seed_step(made - read)]
+    reads = {group: {program.channel_of[x][0] for x in group.inputs} for group in program.groups}
+    made = {group.buffer for group in groups}
+    above = set().union(*(reads[group] for group in groups)) - made
+    others = [reads[group] for group in program.groups if group not in groups]
+    read = made & set().union(*others, {program.channel_of[x][0] for x in program.outputs})
+    steps = [samples.steps[group] for group in groups] + [arena.seed_step(made - read)]
     (data, grad, scratch), stride = guard.apart(builder.scratch, samples.allocators, builder.lanes)
-    places = data, stride, grad - data, scratch - data
+    offsets = data, stride, grad - data, scratch - data
     copies = rows_of(above, builder), rows_of(read, builder)
-    return PerSampleStep(plan.Steps(steps), builder.lanes, builder.dtype.itemsize, *places, *copies)
+    return PerSampleStep(
+        plan.Steps(steps), builder.lanes, builder.dtype.itemsize, *offsets, *copies
+    )
 
 
 def stretch(monkeypatch, guard, first, last):
-    """Graphs built from now on run these units one sample at a time in each block of samples."""
+    """Graphs that are built from now on run these fused groups one lane at a time in each block of lanes."""
 
     class Stretched(executors.LaneExecutor):
         def __init__(self, samples, kernels, layout, lanes):
             super().__init__(samples, kernels, layout, lanes)
-            units = [u for u in self.program.groups[first:last] if u.kind is not Kind.LEAF]
-            step = per_sample_step(samples, self._builder, units, guard)
-            self.steps.update(dict.fromkeys(units, step))
+            groups = [g for g in self.program.groups[first:last] if g.kind is not Kind.LEAF]
+            step = per_sample_step(samples, self._builder, groups, guard)
+            self.steps.update(dict.fromkeys(groups, step))
 
-    monkeypatch.setattr(executors, "rectifiers", lambda *_: {})
+    monkeypatch.setattr(executors, "foldable_relus", lambda *_: {})
     monkeypatch.setattr(executable, "LaneExecutor", Stretched)

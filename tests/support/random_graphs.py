@@ -49,12 +49,12 @@ class Step:
 
 
 def least_size(m, k, s, before):
-    """The smallest output size whose windows reach the end of the domain, along one axis."""
+    """Returns the smallest output size whose windows reach the end of the domain, along one axis."""
     return max(ceil_div(m + before - k, s), 0) + 1
 
 
 def plain(op, **options):
-    """A maker for an op that takes its inputs one by one."""
+    """Returns a maker for an op that takes its inputs one by one."""
     return lambda inputs, params: op(*inputs, **options)
 
 
@@ -75,7 +75,7 @@ class Recipe:
         self.ends = self.close()
 
     def nodes(self, dtype):
-        """The graph: one Node a step."""
+        """Builds the graph, one Node for each step."""
         built = []
         for step in self.steps:
             if step.make is None:
@@ -99,7 +99,7 @@ class Recipe:
         return len(self.steps) - 1
 
     def source(self, limit=20.0):
-        """Any node, later ones more often; squashed first where its values may be large."""
+        """Draws any node, later ones more often; a sigmoid limits it first where its values may be large."""
         k = int(len(self.steps) * math.sqrt(self.rng.random()))
         return k if self.steps[k].bound <= limit else self.squash(k)
 
@@ -108,13 +108,13 @@ class Recipe:
         return self.append(Step(plain(op), reference, [k], self.steps[k].shape, 1.0))
 
     def sources_like(self, k, most):
-        """Up to `most` nodes of the shape of node k, repetitions welcome."""
+        """Draws up to `most` nodes of the shape of node k, with repetition."""
         alike = [i for i, s in enumerate(self.steps) if s.shape == self.steps[k].shape]
         alike = [i for i in alike if self.steps[i].bound <= 20.0] or [k]
         return [self.pick(alike) for _ in range(int(self.rng.integers(1, most + 1)))]
 
     def weights(self, shape):
-        """Random parameters that keep values of order 1 at order 1."""
+        """Draws parameters that keep values of order 1 at order 1."""
         return self.rng.uniform(-1, 1, shape) / math.sqrt(math.prod(shape[:-1]) or 1)
 
     # Moves: each appends one node, or a few
@@ -247,7 +247,7 @@ class Recipe:
 
 
 class CompiledRecipe(Recipe):
-    """Without nodes of a user's own, for which a Graph takes samples one by one."""
+    """A recipe without own nodes, with which a Graph would take samples one by one."""
 
     def unary_ops(self, bound):
         return super().unary_ops(bound)[:-1]

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def forward(recipe, leaf_values, params):
-    """The data of every step, (height, width) each, from the values of the leaves."""
+    """Returns the data of every step, of shape (height, width), from the values of the leaves."""
     data = []
     for k, step in enumerate(recipe.steps):
         if step.reference is None:
@@ -15,7 +15,7 @@ def forward(recipe, leaf_values, params):
 
 
 def backward(recipe, data, params):
-    """The gradients of every step's data and parameters, at these data.
+    """Returns the gradients of every step's data and parameters, at these data.
 
     The data are those that the graph under test holds: ties and kinks are decided by them, while
     `forward` has checked them on its own.

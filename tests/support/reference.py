@@ -95,7 +95,7 @@ class MSE:
 
 @dataclass(frozen=True)
 class CEE:
-    """Cross entropy with the clamp at the smallest positive normal number of x's dtype."""
+    """Cross-entropy with the clamp at the smallest positive normal number of x's dtype."""
 
     def clamped(self, x):
         tiny = float(np.finfo(x.dtype).tiny)

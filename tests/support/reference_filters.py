@@ -1,6 +1,6 @@
 """The filters of the specification in plain NumPy: the padding rule, convolution, pooling.
 
-Same interface as in reference.py. Indices are 0-based: output (a, b) reads the domain at
+The interface is that of reference.py. Indices are 0-based: output (a, b) reads the domain at
 (a*s + i - p, b*s + j - q), and what lies outside the domain is never touched.
 """
 

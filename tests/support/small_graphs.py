@@ -1,4 +1,4 @@
-"""The small graphs that many tests begin with, and what these tests look at."""
+"""Small graphs with which many tests begin, and functions that these tests share."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ STUCK = "still waiting in a backward pass"
 
 
 def vector(*values, dtype=None):
-    """A Leaf1 that holds these values."""
+    """Returns a Leaf1 that holds these values."""
     node = CG.Leaf1(len(values), dtype=dtype)
     node.getInput(values)
     return node
@@ -20,14 +20,14 @@ def counters(*nodes):
 
 
 def affine_graph(dtype=None, **options):
-    """A Graph of MSE over Affine, its input, its target and its prediction."""
+    """Returns a Graph of MSE over Affine, and its input, target and prediction."""
     x, t = CG.Leaf1(3, dtype=dtype), CG.Leaf1(2, dtype=dtype)
     y = CG.Affine(x, np.linspace(-1, 1, 8).reshape(4, 2))
     return CG.Graph(CG.MSE(y, t), **options), x, t, y
 
 
 def line(weight=1.0):
-    """Input, target, prediction and loss of a straight line."""
+    """Returns input, target, prediction and loss of a straight line."""
     x, t = CG.Leaf1(1), CG.Leaf1(1)
     y = CG.Affine(x, [[weight], [0.0]])
     return x, t, y, CG.MSE(y, t)
@@ -40,7 +40,7 @@ def show(leaves, values):
 
 
 def warned_of(call, *args):
-    """Which of the two mistakes a call warns of as an error; that changes nothing."""
+    """Returns the mistake of which a call warns; the warning is made an error, so that the call changes nothing."""
     try:
         call(*args)
     except RuntimeWarning as warning:

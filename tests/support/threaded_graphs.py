@@ -9,7 +9,7 @@ COUNT = 100
 
 
 def trained(graph, feed, rounds=5):
-    """All numbers that come of some batches."""
+    """Trains on some batches; returns losses, parameters and gradient sums."""
     found = []
     for _ in range(rounds):
         found += [graph.accumulate(feed), graph.train(feed, 1e-3, batch=32), graph.predict(feed)]
@@ -17,13 +17,13 @@ def trained(graph, feed, rounds=5):
 
 
 def small_problem(dtype="float32"):
-    """A graph with two threads, and a batch for it."""
+    """Returns a graph with two threads, and a batch for it."""
     nodes = nodes_of(strides_of_two, dtype)
     graph, rng = CG.Graph(nodes[-1], threads=2), np.random.default_rng(0)
     return graph, {x: rng.uniform(-1, 1, (COUNT, x.size)).astype(dtype) for x in graph.leaves}
 
 
 def long_problem(count=20_000):
-    """The same, for half a second or so."""
+    """Returns a graph with two threads and a batch that takes about half a second."""
     graph, feed = small_problem()
     return graph, {leaf: np.resize(rows, (count, leaf.size)) for leaf, rows in feed.items()}

@@ -1,1 +1,1 @@
-"""Convolutions whose channels lie side by side (channels last, NHWC): all siblings of a group in one step."""
+"""Convolutions whose channels lie side by side (channels last, NHWC): the siblings of a fused group in one step."""

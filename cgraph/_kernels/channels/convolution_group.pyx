@@ -1,13 +1,19 @@
-"""The step of a group of Convolution2d nodes of one geometry: C input channels, one ordered list for all of them.
+"""The step of a fused group of sibling Convolution2d nodes: one geometry, one ordered list of C input channels for all.
 
 D[o][a, b] = bias_o + Σ_c Σ_i Σ_j K[o][c, i, j] X_c[a s + i - p, b s + j - q]
 
-x, dx: the input and its gradient, a position's channels side by side, in the arena or in a *frame*, a copy with the
-padding's zeros; d, g: the output and its gradient, [a][b][o], `pitch` elements a position; w, dw: the kernels,
-[i][j][c][o], and behind them the biases, in rows of `pitch`. What lies in d, g and w behind channel c_out is computed
-with the rest and never read into a channel. The output and both gradients are products as in product.pxd, which read
-and write through tables of offsets: `taps`, from a window's first element to the others; `windows`, of the first
-elements; `lines`, of the rows of d and of dw; `senders` and `receivers`, of outputs and of the inputs under them.
+x, dx: the input and its gradient, channels last, either in the arena or in a *padded copy*, which has the zeros of the
+padding around it; d, g: the output and its gradient, [a][b][o], `pitch` elements a position; w, dw: the kernels,
+[i][j][c][o], and behind them the biases, in rows of `pitch`. The elements of d, g and w behind channel c_out are
+computed with the others and never read into a channel.
+
+Design: the output, the kernels' gradient and the input's gradient are all indirect GEMMs (indirect_gemm.pxd) over one
+layout: with channels last, a vector holds neighbouring channels and a GEMM's row needs an offset alone, so that no
+matrix of windows is ever written. The tables of offsets are made once (offsets.py): `kernel_offsets`, from a window's
+first element to its others; `window_offsets`, of the windows' first elements; `result_offsets`, of the rows of d and of
+dw; `grad_offsets` and `input_offsets`, of outputs' gradients and of the input elements that they contribute to;
+`grad_term_offsets`, from such a gradient to those that contribute to the same elements. The input's gradient is split
+into *subconvolutions*, input rows whose terms come from one set of kernel rows, for each to be a GEMM without gaps.
 """
 from libc.string cimport memset
 
@@ -15,108 +21,111 @@ from cgraph._kernels.channels import offsets
 from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport descend
-from cgraph._kernels.common.rows cimport add_channels, add_row_sums, all_finite, copy_channels, transpose
+from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
 from cgraph._kernels.common.simd cimport V_LANES, real
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, Table, bytes_of, operand
 
 
-cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
-    """n elements as whole 32 bytes."""
-    cdef Py_ssize_t unit = 32 // <Py_ssize_t>sizeof(real)
-    return (n + unit - 1) // unit * unit
+cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
+    """Returns n, rounded up to a multiple of 32 bytes."""
+    cdef Py_ssize_t vector = 32 // <Py_ssize_t>sizeof(real)
+    return (n + vector - 1) // vector * vector
 
 
-# The windows of a Filter2d reach the end of its input: so far goes the frame, too.
+# The padded copy ends where the last window does.
 
-cdef inline Py_ssize_t frame_height(FilterGeometry o) noexcept:
+cdef inline Py_ssize_t padded_height(FilterGeometry o) noexcept:
     return (o.n_h - 1) * o.s + o.k_h
 
 
-cdef inline Py_ssize_t frame_width(FilterGeometry o) noexcept:
+cdef inline Py_ssize_t padded_width(FilterGeometry o) noexcept:
     return (o.n_w - 1) * o.s + o.k_w
 
 
-cdef Py_ssize_t frame_size(FilterGeometry o, Py_ssize_t c_in) noexcept:
-    """A frame, and a vector behind it that tiles may touch."""
-    return padded(frame_height(o) * frame_width(o) * padded(c_in)) + padded(V_LANES)
+cdef Py_ssize_t padded_size(FilterGeometry o, Py_ssize_t c_in) noexcept:
+    """The size of a padded copy and of the vector behind it, which tiles may touch."""
+    return round_up(padded_height(o) * padded_width(o) * round_up(c_in)) + round_up(V_LANES)
 
 
 def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
-    """The number of elements of scratch that ConvolutionGroupStep needs."""
-    return 2 * frame_size(geometry, c_in) + (1 + geometry.k_h * c_out + padded(1)) * padded(geometry.k_w * c_in)
+    """Returns the number of elements of scratch that a ConvolutionGroupStep needs."""
+    return 2 * padded_size(geometry, c_in) + (1 + geometry.k_h * c_out + round_up(1)) * round_up(geometry.k_w * c_in)
 
 
-# Where an input channel's elements lie, and what is wanted of their gradient.
-cdef struct Channel:
+# The operand of one input channel.
+cdef struct InputChannel:
     Py_ssize_t offset, stride, accumulate
     Py_ssize_t requires_grad[2]
 
-# Input rows that get something from the same rows of the kernel: `rows` rows of `senders`, from `first` on; `depth`
-# rows of the transposed kernels, from `kernel` on.
-cdef struct Band:
+# Input rows whose gradients come from one set of kernel rows: `rows` elements of `grad_offsets` and `input_offsets`,
+# from `first` on; `depth` rows of the transposed kernels, from `kernel` on.
+cdef struct Subconvolution:
     Py_ssize_t first, rows, kernel, depth
 
 
-cdef void product(const IndirectGemm *p) noexcept nogil:
-    """multiply, compiled once for all who call it."""
+cdef void gemm(const IndirectGemm *p) noexcept nogil:
+    """Computes a GEMM; `multiply` is inlined here alone, and not into each of the callers."""
     multiply(p)
 
 
 cdef class ConvolutionGroupStep(Step):
-    """c_in channels to c_out channels. Gradients of the kernels may be applied at once, if the sums are fresh."""
+    """Convolves c_in channels to c_out channels; with fused SGD, its backward pass updates the kernels, too."""
     cdef FilterGeometry o
     cdef Table inputs
-    cdef Table connected        # whether each (c_in, c_out) is, if some are not
-    cdef Table missing          # of each missing connection: its place in the rows of one tap
-    cdef Table taps, windows, lines, sent, senders, receivers, bands
-    cdef Operand x, d             # of the first channels
+    cdef Table connected        # whether each (c_in, c_out) is connected; empty if all are
+    cdef Table missing          # the offset of each missing connection's weight within the weights of one tap
+    cdef Table kernel_offsets, window_offsets, result_offsets
+    cdef Table grad_term_offsets, grad_offsets, input_offsets, subconvolutions
+    cdef Operand x, d           # the operands of the first channels
     cdef Py_ssize_t c_in, c_out
-    cdef Py_ssize_t runs        # 1 if the input's channels lie side by side, else c_in
-    cdef Py_ssize_t terms       # of an output: k_h k_w c_in
-    cdef Py_ssize_t area        # n_h n_w
-    cdef Py_ssize_t width       # c_out in whole vectors
-    cdef Py_ssize_t frame_h, frame_w, frame_stride
-    cdef Py_ssize_t parameters_offset, frame_at, gradient_at, zeros_at, transposed_at, transposed_pitch
-    cdef bint in_place          # the arena's input is a frame
-    cdef bint direct            # and its gradient one that tiles may write to: of whole vectors
-    cdef bint one_to_one        # each element of the gradient has terms of one output alone
+    cdef Py_ssize_t channel_runs    # 1 if the input's channels lie side by side, else c_in
+    cdef Py_ssize_t terms       # the terms of an output, k_h k_w c_in
+    cdef Py_ssize_t positions   # the positions of the output, n_h n_w
+    cdef Py_ssize_t width       # c_out, rounded up to whole vectors
+    cdef Py_ssize_t padded_h, padded_w, padded_stride
+    cdef Py_ssize_t parameters_offset, padded_input_offset, padded_grad_offset
+    cdef Py_ssize_t zeros_offset, transposed_offset, transposed_pitch
+    cdef bint in_place          # the arena's input needs no padding, and is read where it lies
+    cdef bint direct            # tiles write the input's gradient into the arena, since its rows are whole vectors
+    cdef bint one_to_one        # each element of the input's gradient has terms of one output position alone
 
     def __init__(
-        self, FilterGeometry geometry, inputs, d, Py_ssize_t c_out, Py_ssize_t parameters_offset, Py_ssize_t scratch_offset, connected
+        self, FilterGeometry geometry, inputs, d, Py_ssize_t c_out, Py_ssize_t parameters_offset,
+        Py_ssize_t scratch_offset, connected
     ):
-        """inputs, d: the fields of `_lowering.buffers.Operand`. connected: None, or which (c_in, c_out) are."""
+        """inputs, d: the fields of `_lowering.buffers.Operand`; connected: whether each (c_in, c_out) is, or None."""
         cdef FilterGeometry o = geometry
         self.o, self.x, self.d = o, operand(inputs[0]), operand(d)
         self.c_in, self.c_out, self.parameters_offset = len(inputs), c_out, parameters_offset
-        self.terms, self.area = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
+        self.terms, self.positions = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
-        self.runs = 1 if offsets.lie_side_by_side(inputs) else self.c_in
-        self.frame_h, self.frame_w = frame_height(o), frame_width(o)
-        self.in_place = self.runs == 1 and self.frame_h == o.m_h and self.frame_w == o.m_w
-        self.frame_stride = self.c_in
-        if self.in_place or self.runs == 1 and self.x.stride == padded(self.c_in):
-            self.frame_stride = self.x.stride   # whole rows are copied at once
-        self.frame_at = scratch_offset
-        self.gradient_at = self.frame_at + frame_size(o, self.c_in)
-        self.zeros_at = self.gradient_at + frame_size(o, self.c_in)
-        self.transposed_pitch = padded(o.k_w * self.c_in)
-        self.transposed_at = self.zeros_at + self.transposed_pitch
+        self.channel_runs = 1 if offsets.lie_side_by_side(inputs) else self.c_in
+        self.padded_h, self.padded_w = padded_height(o), padded_width(o)
+        self.in_place = self.channel_runs == 1 and self.padded_h == o.m_h and self.padded_w == o.m_w
+        self.padded_stride = self.c_in
+        if self.in_place or self.channel_runs == 1 and self.x.stride == round_up(self.c_in):
+            self.padded_stride = self.x.stride      # whole rows are copied at once
+        self.padded_input_offset = scratch_offset
+        self.padded_grad_offset = self.padded_input_offset + padded_size(o, self.c_in)
+        self.zeros_offset = self.padded_grad_offset + padded_size(o, self.c_in)
+        self.transposed_pitch = round_up(o.k_w * self.c_in)
+        self.transposed_offset = self.zeros_offset + self.transposed_pitch
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.stride == self.c_in
         self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
         (
-            self.inputs, self.connected, self.missing, self.taps, self.windows, self.lines, self.sent, self.senders,
-            self.receivers, self.bands
+            self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
+            self.grad_term_offsets, self.grad_offsets, self.input_offsets, self.subconvolutions
         ) = map(Table, offsets.tables(
-            o, inputs, c_out, self.d.stride, self.frame_stride, self.frame_w, V_LANES, connected
+            o, inputs, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
         ))
         self.table_bytes = bytes_of([
-            self.inputs, self.connected, self.missing, self.taps, self.windows, self.lines, self.sent, self.senders,
-            self.receivers, self.bands
+            self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
+            self.grad_term_offsets, self.grad_offsets, self.input_offsets, self.subconvolutions
         ])
 
     cdef bint requires_grad(self, Context *context) noexcept nogil:
-        cdef const Channel *inputs = <const Channel *>self.inputs.data
+        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
         cdef Py_ssize_t c
         for c in range(self.c_in):
             if inputs[c].requires_grad[context.parameters_only]:
@@ -126,8 +135,8 @@ cdef class ConvolutionGroupStep(Step):
     cdef void forward(self, Context *context) noexcept nogil:
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *d = <real *>context.data + self.d.offset
-        cdef const real *x = self.fill_frame(context)
-        if self.missing.size and not all_finite(x, self.frame_stride, self.frame_h * self.frame_w, self.c_in):
+        cdef const real *x = self.copy_input(context)
+        if self.missing.size and not rows_are_finite(x, self.padded_stride, self.padded_h * self.padded_w, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
             self.outputs(x, w, d)
@@ -136,57 +145,61 @@ cdef class ConvolutionGroupStep(Step):
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
         cdef const real *g = <const real *>context.grad + self.d.offset
+        cdef const real *x
         if self.requires_grad(context):
             self.input_gradient(g, w, context)
-        self.kernel_gradient(self.fill_frame(context) if context.apart else self.frame(context), g, dw, context.grads_are_zero)
+        x = self.copy_input(context) if context.apart else self.padded_input(context)
+        self.kernel_gradient(x, g, dw, context.grads_are_zero)
         if context.fused_sgd:
             descend(w, dw, <real>context.eta, (self.terms + 1) * self.d.stride)
 
-    # The frame
+    # The padded copy of the input
 
-    cdef const real *frame(self, Context *context) noexcept nogil:
+    cdef const real *padded_input(self, Context *context) noexcept nogil:
         if self.in_place:
             return <real *>context.data + self.x.offset
-        return <real *>context.scratch + self.frame_at
+        return <real *>context.scratch + self.padded_input_offset
 
-    cdef const real *fill_frame(self, Context *context) noexcept nogil:
-        """Copies the input between the zeros of the frame, unless it needs none."""
-        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
-        cdef Py_ssize_t row = self.frame_w * self.frame_stride
-        cdef real *frame = <real *>context.scratch + self.frame_at
-        cdef real *at = frame + (self.o.p * self.frame_w + self.o.q) * self.frame_stride
-        cdef const Channel *inputs = <const Channel *>self.inputs.data
+    cdef const real *copy_input(self, Context *context) noexcept nogil:
+        """Copies the input between the zeros of the padded copy, unless it is read in place."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
+        cdef Py_ssize_t row = self.padded_w * self.padded_stride
+        cdef real *padded = <real *>context.scratch + self.padded_input_offset
+        cdef real *inner = padded + (self.o.p * self.padded_w + self.o.q) * self.padded_stride
+        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
         cdef const real *x
         if self.in_place:
-            return self.frame(context)
-        for c in range(self.runs):
+            return self.padded_input(context)
+        for c in range(self.channel_runs):
             x = <real *>context.data + inputs[c].offset
             for y in range(self.o.m_h):
                 copy_channels(
-                    x + y * self.o.m_w * inputs[c].stride, inputs[c].stride, at + y * row + c, self.frame_stride,
+                    x + y * self.o.m_w * inputs[c].stride, inputs[c].stride, inner + y * row + c, self.padded_stride,
                     self.o.m_w, channels
                 )
-        return frame
+        return padded
 
     # D[a, b] = bias + Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q]
 
     cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
         cdef IndirectGemm p
-        p.a, p.row_offsets, p.along = x, self.windows.data, self.taps.data
-        p.b, p.pitch, p.origin = w, self.d.stride, w + self.terms * self.d.stride
-        p.c, p.to = d, self.lines.data
-        p.rows, p.width, p.depth = self.area, self.width, self.terms
-        product(&p)
+        p.a, p.row_offsets, p.term_offsets = x, self.window_offsets.data, self.kernel_offsets.data
+        p.b, p.pitch, p.start = w, self.d.stride, w + self.terms * self.d.stride
+        p.c, p.c_offsets = d, self.result_offsets.data
+        p.rows, p.width, p.depth = self.positions, self.width, self.terms
+        gemm(&p)
 
     cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
-        """The same, without the products with missing kernels' zeros, which are NaN where x is not finite."""
+        """Computes the output, missing connections left out: zeros times an x that is not finite would be NaN."""
         cdef Py_ssize_t pitch = self.d.stride, i, t, o
-        for i in range(self.area):
+        cdef const real *window
+        for i in range(self.positions):
+            window = x + self.window_offsets.data[i]
             for o in range(self.c_out):
                 d[i * pitch + o] = w[self.terms * pitch + o]
                 for t in range(self.terms):
                     if self.connected.data[t % self.c_in * self.c_out + o]:
-                        d[i * pitch + o] += w[t * pitch + o] * x[self.windows.data[i] + self.taps.data[t]]
+                        d[i * pitch + o] += w[t * pitch + o] * window[self.kernel_offsets.data[t]]
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
@@ -195,42 +208,45 @@ cdef class ConvolutionGroupStep(Step):
         cdef IndirectGemm p
         if grads_are_zero:
             memset(dw, 0, (self.terms + 1) * self.d.stride * sizeof(real))
-        p.a, p.row_offsets, p.along = x, self.taps.data, self.windows.data
-        p.b, p.pitch, p.origin = g, self.d.stride, NULL
-        p.c, p.to = dw, self.lines.data
-        p.rows, p.width, p.depth = self.terms, self.width, self.area
-        product(&p)
-        add_row_sums(g, self.d.stride, self.area, self.width, dw + self.terms * self.d.stride)
+        p.a, p.row_offsets, p.term_offsets = x, self.kernel_offsets.data, self.window_offsets.data
+        p.b, p.pitch, p.start = g, self.d.stride, NULL
+        p.c, p.c_offsets = dw, self.result_offsets.data
+        p.rows, p.width, p.depth = self.terms, self.width, self.positions
+        gemm(&p)
+        add_row_sums(g, self.d.stride, self.positions, self.width, dw + self.terms * self.d.stride)
         for t in range(self.o.k_h * self.o.k_w):
             for i in range(self.missing.size):
                 dw[t * self.c_in * self.d.stride + self.missing.data[i]] = 0
 
-    # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each output sends to whole rows of its window
+    # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b], in whole rows of a window, [j][c]
 
     cdef void input_gradient(self, const real *g, const real *w, Context *context) noexcept nogil:
-        cdef real *frame = <real *>context.scratch + self.gradient_at
-        cdef const real *zeros = <real *>context.scratch + self.zeros_at
-        cdef bint by_terms = self.missing.size and not all_finite(g, self.d.stride, self.area, self.c_out)
+        cdef real *padded = <real *>context.scratch + self.padded_grad_offset
+        cdef const real *zeros = <real *>context.scratch + self.zeros_offset
+        cdef bint by_terms = self.missing.size and not rows_are_finite(g, self.d.stride, self.positions, self.c_out)
         if self.direct:
-            frame = <real *>context.grad + self.x.offset
+            padded = <real *>context.grad + self.x.offset
         if self.direct and self.x.accumulate or by_terms or not self.one_to_one:
             zeros = NULL
         if zeros == NULL and not (self.direct and self.x.accumulate):
-            memset(frame, 0, self.frame_h * self.frame_w * self.c_in * sizeof(real))
+            memset(padded, 0, self.padded_h * self.padded_w * self.c_in * sizeof(real))
         if by_terms:
-            self.frame_gradient_by_terms(g, w, frame)
+            self.padded_gradient_by_terms(g, w, padded)
         else:
-            self.frame_gradient(g, w, <real *>context.scratch + self.transposed_at, zeros, frame)
+            self.padded_gradient(g, w, <real *>context.scratch + self.transposed_offset, zeros, padded)
         if not self.direct:
-            self.deliver(frame, context)
+            self.copy_gradient(padded, context)
 
-    cdef void frame_gradient(
-        self, const real *g, const real *w, real *transposed, const real *origin, real *frame
+    cdef void padded_gradient(
+        self, const real *g, const real *w, real *transposed, const real *start, real *padded
     ) noexcept nogil:
-        """Adds to a frame of c_in elements a position; `transposed` takes the kernels as [i][o][j][c]."""
+        """Computes a padded gradient of c_in elements a position, `start` as in IndirectGemm.
+
+        `transposed` receives the kernels as [i][o][j][c].
+        """
         cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i
-        cdef const Band *band = <const Band *>self.bands.data
-        cdef const Band *end = band + self.bands.size // 4
+        cdef const Subconvolution *part = <const Subconvolution *>self.subconvolutions.data
+        cdef const Subconvolution *end = part + self.subconvolutions.size // 4
         cdef real *t = transposed
         cdef IndirectGemm p
         for phase in range(self.o.s):
@@ -239,44 +255,44 @@ cdef class ConvolutionGroupStep(Step):
                 transpose(w + i * row * self.d.stride, self.d.stride, t, self.transposed_pitch, row, self.c_out)
                 t += self.c_out * self.transposed_pitch
                 i += self.o.s
-        p.a, p.along, p.pitch, p.origin = g, self.sent.data, self.transposed_pitch, origin
-        p.c, p.width = frame, row
-        while band < end:
-            p.row_offsets, p.to = self.senders.data + band.first, self.receivers.data + band.first
-            p.rows, p.depth = band.rows, band.depth
-            p.b = transposed + band.kernel * self.transposed_pitch
-            product(&p)
-            band += 1
+        p.a, p.term_offsets, p.pitch, p.start = g, self.grad_term_offsets.data, self.transposed_pitch, start
+        p.c, p.width = padded, row
+        while part < end:
+            p.row_offsets, p.c_offsets = self.grad_offsets.data + part.first, self.input_offsets.data + part.first
+            p.rows, p.depth = part.rows, part.depth
+            p.b = transposed + part.kernel * self.transposed_pitch
+            gemm(&p)
+            part += 1
 
-    cdef void frame_gradient_by_terms(self, const real *g, const real *w, real *frame) noexcept nogil:
-        """The same, without the products with missing kernels' zeros, which are NaN where g is not finite."""
-        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in
+    cdef void padded_gradient_by_terms(self, const real *g, const real *w, real *padded) noexcept nogil:
+        """Adds to a padded gradient, missing connections left out: zeros times a g that is not finite would be NaN."""
+        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in, pitch = self.d.stride
         cdef real *dx
         for a in range(self.o.n_h):
             for b in range(self.o.n_w):
                 for i in range(self.o.k_h):
-                    dx = frame + ((a * self.o.s + i) * self.frame_w + b * self.o.s) * self.c_in
+                    dx = padded + ((a * self.o.s + i) * self.padded_w + b * self.o.s) * self.c_in
                     for t in range(row):
                         for k in range(self.c_out):
                             if self.connected.data[t % self.c_in * self.c_out + k]:
-                                dx[t] += w[(i * row + t) * self.d.stride + k] * g[(a * self.o.n_w + b) * self.d.stride + k]
+                                dx[t] += w[(i * row + t) * pitch + k] * g[(a * self.o.n_w + b) * pitch + k]
 
-    cdef void deliver(self, const real *frame, Context *context) noexcept nogil:
-        """From the frame to the channels that want their gradient."""
-        cdef Py_ssize_t c, y, channels = self.c_in // self.runs
-        cdef const real *x = frame + (self.o.p * self.frame_w + self.o.q) * self.c_in
-        cdef const Channel *inputs = <const Channel *>self.inputs.data
+    cdef void copy_gradient(self, const real *padded, Context *context) noexcept nogil:
+        """Copies the padded gradient, without its padding, to the channels that require their gradients."""
+        cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
+        cdef const real *x = padded + (self.o.p * self.padded_w + self.o.q) * self.c_in
+        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
         cdef real *dx
-        for c in range(self.runs):
+        for c in range(self.channel_runs):
             if not inputs[c].requires_grad[context.parameters_only]:
                 continue
             for y in range(self.o.m_h):
                 dx = <real *>context.grad + inputs[c].offset + y * self.o.m_w * inputs[c].stride
                 if inputs[c].accumulate:
                     add_channels(
-                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
+                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
                     )
                 else:
                     copy_channels(
-                        x + y * self.frame_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
+                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
                     )

@@ -1,1 +1,1 @@
-"""What the families of kernels share: vectors, operands, geometry, pieces of formulas."""
+"""Code that families of kernels share: vectors, operands, geometry, parts of formulas."""

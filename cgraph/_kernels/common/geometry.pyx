@@ -1,13 +1,15 @@
 """The geometry of a two-dimensional filter, which the kernels of convolution and pooling share.
 
-The padded input of a filter with stride s is laid out as a *frame* of planes: row y and column u of the padded input
-lie in plane (y mod s, u mod s) at row y // s, column u // s. Seen there, every filter has stride 1: element (i, j) of
-the window of output (a, b) lies in plane (i mod s, j mod s) at (a + i // s, b + j // s). Planes that no window reads,
-where the stride is larger than the kernel, are left out.
+A *frame* is the polyphase copy of the padded input of a filter with stride s (space to depth), made of planes: row y
+and column u of the padded input lie in plane (y mod s, u mod s) at row y // s, column u // s. Over the planes, every
+filter has stride 1: element (i, j) of the window of output (a, b) lies in plane (i mod s, j mod s) at
+(a + i // s, b + j // s). Planes that no window reads, where the stride is larger than the kernel, are left out.
 """
 
 
 cdef class FilterGeometry:
+    """The sizes, stride and padding of a filter, and the layout of its frame."""
+
     def __init__(
         self, Py_ssize_t m_h, Py_ssize_t m_w, Py_ssize_t k_h, Py_ssize_t k_w,
         Py_ssize_t n_h, Py_ssize_t n_w, Py_ssize_t s, Py_ssize_t p, Py_ssize_t q,

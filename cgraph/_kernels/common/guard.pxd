@@ -1,7 +1,8 @@
-# What stands at the top of every kernel. Constructors check what users hand in; but lists of neighbours and arrays are
-# open to everybody, and whoever exchanges one for another of a different size must get an error, not a crash.
+# The check at the top of every kernel of the Node path. Constructors check their arguments; but a user may exchange the
+# lists of neighbours and the arrays of a node for others of a different size, and must get an error, not a crash.
 
 cdef inline int require(bint fits) except -1:
+    """Raises ValueError unless the sizes fit."""
     if not fits:
         raise ValueError(
             "the arrays of a node and of its inputs do not fit together: "

@@ -1,4 +1,4 @@
-# Operands of the kernels that both paths share: the view of a node's array, or a place in a Graph's arena.
+# Operands of the kernels, which both paths share: views of the arrays of nodes, or buffers in the arena of a Graph.
 
 from libc.string cimport memcpy
 
@@ -8,14 +8,14 @@ from cgraph._kernels.runtime.step cimport Context, Operand
 
 cdef struct Input:
     const real *start
-    Py_ssize_t stride   # from one element to the next
+    Py_ssize_t stride   # from one element to the next, in elements
 
 
-# What a kernel writes. A gradient that nobody wants has no address.
+# An output of a kernel. The address of a gradient that is not required is NULL.
 cdef struct Output:
     real *start
     Py_ssize_t stride
-    bint accumulate     # to what stands there, instead of overwriting it
+    bint accumulate     # the kernel adds to the elements, instead of overwriting them
 
 
 cdef inline Input input_of(const real[:] x) noexcept nogil:
@@ -31,14 +31,14 @@ cdef inline Output added_to(real[:] dx) noexcept nogil:
 
 
 cdef inline vec get(Input x, Py_ssize_t i, Py_ssize_t n) noexcept nogil:
-    """The vector of elements i, i + 1, …; zeros from element n on."""
+    """Returns the vector of elements i, i + 1, …, with zeros from element n on."""
     if x.stride == 1 and i + V_LANES <= n:
         return v_load(x.start + i)
     return v_gather(x.start + i * x.stride, x.stride, n - i)
 
 
 cdef inline void put(Output d, Py_ssize_t i, Py_ssize_t n, vec v) noexcept nogil:
-    """Writes, or adds, a vector to elements i, i + 1, … below n."""
+    """Writes a vector to elements i, i + 1, … below n, or adds it."""
     if d.stride == 1 and i + V_LANES <= n:
         v_store(d.start + i, v_add(v_load(d.start + i), v) if d.accumulate else v)
     else:
@@ -52,7 +52,7 @@ cdef inline real get1(Input x, Py_ssize_t i) noexcept nogil:
 
 
 cdef inline void put1(Output d, Py_ssize_t i, real value) noexcept nogil:
-    """Writes, or adds, one element."""
+    """Writes, or adds, element i."""
     if d.accumulate:
         d.start[i * d.stride] += value
     else:
@@ -60,12 +60,12 @@ cdef inline void put1(Output d, Py_ssize_t i, real value) noexcept nogil:
 
 
 cdef inline void move(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    """Writes, or adds, n elements."""
+    """Copies n elements from x to d, or adds them."""
     cdef Py_ssize_t i
     if x.stride != 1 or d.stride != 1:
         for i in range(n):
             put1(d, i, get1(x, i))
-    elif d.accumulate:     # the same loop, for the compiler to vectorise
+    elif d.accumulate:     # a loop with stride 1, for the compiler to vectorise
         for i in range(n):
             d.start[i] += x.start[i]
     else:
@@ -80,21 +80,21 @@ cdef inline void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexce
         w[i] -= eta * dw[i]
 
 
-# Samples or channels side by side: a vector of them at each element.
+# Lanes or channels side by side: each element of an operand is a row of them, read and written by vectors.
 
 cdef inline vec get_lanes(Input x, Py_ssize_t i) noexcept nogil:
-    """What lies at element i."""
+    """Returns the first vector of the row at element i."""
     return v_load(x.start + i * x.stride)
 
 
 cdef inline void put_lanes(Output d, Py_ssize_t i, vec v) noexcept nogil:
-    """Writes, or adds, what lies at element i."""
-    cdef real *at = d.start + i * d.stride
-    v_store(at, v_add(v_load(at), v) if d.accumulate else v)
+    """Writes the first vector of the row at element i, or adds to it."""
+    cdef real *row = d.start + i * d.stride
+    v_store(row, v_add(v_load(row), v) if d.accumulate else v)
 
 
 cdef inline Input input_lane(Input x, Py_ssize_t lane) noexcept nogil:
-    """The samples or channels from number `lane` on."""
+    """Returns x without the first `lane` lanes or channels of each row."""
     return Input(x.start + lane, x.stride)
 
 
@@ -103,7 +103,7 @@ cdef inline Output output_lane(Output d, Py_ssize_t lane) noexcept nogil:
 
 
 cdef inline Input input_from(Input x, Py_ssize_t i) noexcept nogil:
-    """x without its first i elements."""
+    """Returns x without its first i elements."""
     return Input(x.start + i * x.stride, x.stride)
 
 
@@ -111,10 +111,10 @@ cdef inline Output output_from(Output d, Py_ssize_t i) noexcept nogil:
     return Output(d.start + i * d.stride, d.stride, d.accumulate)
 
 
-# From the operands that a step was given, as offsets, to addresses in the memory of a pass.
+# Operands of a step, which are offsets, as addresses in the memory of a context.
 
 cdef inline Operand operand_of_row(const Py_ssize_t *fields) noexcept nogil:
-    """A Place of a row of an array."""
+    """Returns the Operand whose fields are a row of a table."""
     return Operand(fields[0], fields[1], <bint>fields[2], [<bint>fields[3], <bint>fields[4]])
 
 
@@ -131,7 +131,7 @@ cdef inline Output output(Context *context, Operand *p) noexcept nogil:
 
 
 cdef inline Output gradient(Context *context, Operand *p) noexcept nogil:
-    """Where a step puts the gradient of one of its inputs; nowhere, if nobody wants it."""
+    """Returns the gradient of an input of a step as an output; its address is NULL if it is not required."""
     if not p.requires_grad[context.parameters_only]:
         return Output(NULL, p.stride, False)
     return Output(<real *>context.grad + p.offset, p.stride, p.accumulate)

@@ -1,6 +1,6 @@
-# What reductions have in common, over one sample or over samples side by side.
+# Parts of the reductions that steps over one sample and steps over lanes share.
 #
-# Sums run over blocks, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
+# Sums are made block by block, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
 
 from cgraph._kernels.common.operands cimport Input, Output, get1, put1
 from cgraph._kernels.common.simd cimport (
@@ -9,11 +9,11 @@ from cgraph._kernels.common.simd cimport (
 )
 
 cdef enum:
-    BLOCK = 64      # whole vectors
+    BLOCK = 64      # elements of a block: whole vectors in every build
 
 
 cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
-    """How many blocks m elements fill."""
+    """Returns the number of blocks of m elements; the last block may be smaller."""
     return (m + BLOCK - 1) // BLOCK
 
 
@@ -21,10 +21,12 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
 # dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g.   (y g) / x̂ and not (y / x̂) g: finite where |y g| ≤ 1.
 
 cdef inline real clamp(real x) noexcept nogil:
+    """Returns max(x, tiny), or x if it is NaN."""
     return R_TINY if x < R_TINY else x
 
 
 cdef inline real cee(Input x, Input y, Py_ssize_t m) noexcept nogil:
+    """Returns d."""
     cdef Py_ssize_t block, i
     cdef real total = 0, part
     for block in range(blocks(m)):
@@ -37,13 +39,14 @@ cdef inline real cee(Input x, Input y, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline vec prediction_share(vec x, vec y, vec minus_g) noexcept nogil:
-    """What dx grows by."""
+    """Returns the terms -(y_i g) / x̂_i, which are added to dx; minus_g is -g."""
     cdef vec tiny = v_set1(R_TINY), zero = v_set1(0)
     x = v_select(v_less(x, tiny), tiny, x)
     return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), x))
 
 
 cdef inline void target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexcept nogil:
+    """Writes, or adds, the gradient of the target y."""
     cdef Py_ssize_t i
     for i in range(m):
         put1(dy, i, -(r_log(clamp(get1(x, i))) * g))
@@ -53,6 +56,7 @@ cdef inline void target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexc
 # dx_i += (x_i / d) g,  and nothing where d = 0
 
 cdef inline real largest(Input x, Py_ssize_t m) noexcept nogil:
+    """Returns max_i |x_i|, NaNs aside."""
     cdef Py_ssize_t i
     cdef real top = 0
     for i in range(m):
@@ -62,7 +66,7 @@ cdef inline real largest(Input x, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline real scaled_squares(Input x, real top, Py_ssize_t m) noexcept nogil:
-    """Σ (x_i / top)²"""
+    """Returns Σ (x_i / top)²."""
     cdef Py_ssize_t block, i
     cdef real total = 0, part, scaled
     for block in range(blocks(m)):
@@ -75,7 +79,7 @@ cdef inline real scaled_squares(Input x, real top, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline real norm_of(real total, Input x, Py_ssize_t m) noexcept nogil:
-    """From the sum of the squares of x."""
+    """Returns the norm of x, given the sum of the squares of x."""
     cdef real top
     if total > R_SQUARES_LOW and total < R_SQUARES_HIGH or total != total:
         return r_sqrt(total)
@@ -86,5 +90,5 @@ cdef inline real norm_of(real total, Input x, Py_ssize_t m) noexcept nogil:
 
 
 cdef inline vec norm_share(vec x, vec d, vec g) noexcept nogil:
-    """What dx grows by."""
+    """Returns the terms (x_i / d) g, which are added to dx."""
     return v_select(v_equal(d, v_set1(0)), v_set1(0), v_mul(v_div(x, d), g))

@@ -1,4 +1,4 @@
-# Rows of a few elements, `step` or `pitch` apart: the channels of a position, or the kernels of one tap.
+# Rows of a few elements, `stride` or `pitch` elements apart: the channels of a position, or the weights of one tap.
 
 from libc.string cimport memcpy
 
@@ -7,12 +7,12 @@ from cgraph._kernels.common.simd cimport (
 )
 
 cdef enum:
-    SUMS = 4    # running sums side by side
+    SUMS = 4    # partial sums side by side, since each addition waits for the one before it
 
 
-cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
-    """Whether all elements are finite, those between the rows aside."""
-    cdef vec nothing = v_set1(0), v     # NaN as soon as an element is not finite
+cdef inline bint rows_are_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """Whether all elements of the rows are finite; the elements between two rows do not count."""
+    cdef vec difference = v_set1(0), v      # x - x summed up: NaN as soon as an element is not finite, else 0
     cdef real rest = 0
     cdef Py_ssize_t i, j
     if pitch == columns:
@@ -22,18 +22,18 @@ cdef inline bint all_finite(const real *x, Py_ssize_t pitch, Py_ssize_t rows, Py
         j = 0
         while j < columns and (j + V_LANES <= columns or j + V_LANES <= pitch and i < rows - 1):
             v = v_first(v_load(x + j), columns - j)
-            nothing = v_add(nothing, v_sub(v, v))
+            difference = v_add(difference, v_sub(v, v))
             j += V_LANES
         for j in range(j, columns):
             rest += x[j] - x[j]
         x += pitch
-    return v_hsum(nothing) + rest == 0
+    return v_hsum(difference) + rest == 0
 
 
 cdef inline void copy_channels(
     const real *x, Py_ssize_t x_stride, real *y, Py_ssize_t y_stride, Py_ssize_t count, Py_ssize_t channels
 ) noexcept nogil:
-    """Copies the channels of `count` positions; of several channels, what lies behind them may be overwritten, too."""
+    """Copies the channels of `count` positions. Of several channels, gaps between positions of y may be overwritten."""
     cdef Py_ssize_t _i, c
     if x_stride == y_stride and (channels > 1 or x_stride == 1):
         memcpy(y, x, ((count - 1) * x_stride + channels) * sizeof(real))
@@ -63,7 +63,7 @@ cdef inline void add_channels(
 cdef inline void transpose(
     const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
 ) noexcept nogil:
-    """The rows of w become the columns of t; vectors beyond the last column may be written, too."""
+    """Copies the rows of w to the columns of t. Rows of t up to a multiple of V_LANES may be written, too."""
     cdef Py_ssize_t i = 0, j
     while i + V_LANES <= rows:
         j = 0

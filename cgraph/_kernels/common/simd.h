@@ -1,8 +1,8 @@
-/* One vector type and the few functions on it that the kernels need.
+/* A vector type, and the functions on vectors that the kernels need.
  *
- * `real` is float or double (CGRAPH_FLOAT32), `vec` as many of them as one register of the instruction set that this
- * file is compiled for. Compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) get vectors of one
- * element: the same code, one by one.
+ * `real` is float or double (CGRAPH_FLOAT32). A `vec` has as many elements as one register of the instruction set that
+ * this file is compiled for. For compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) a vec
+ * has one element, and kernels go element by element.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
 #ifndef CGRAPH_SIMD_H
@@ -70,12 +70,12 @@ typedef int64_t r_int;
 typedef real vec __attribute__((vector_size(V_BYTES)));
 /* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
 typedef r_int vmask __attribute__((vector_size(V_BYTES)));
-/* The same register read from or written to any address that a real may have. */
+/* A vec in memory, at any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
 
 static inline vec v_load(const real *p) { return *(const vec_unaligned *)p; }
 static inline void v_store(real *p, vec v) { *(vec_unaligned *)p = v; }
-/* s - 0, not s + 0: only the first is s for s = -0.0 too, so that only it is folded away. */
+/* s - 0, not s + 0: only s - 0 is s for s = -0.0 too, so that the compiler folds it away. */
 static inline vec v_set1(real s) { return s - (vec){0}; }
 static inline vec v_add(vec a, vec b) { return a + b; }
 static inline vec v_sub(vec a, vec b) { return a - b; }
@@ -88,7 +88,7 @@ static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
-/* v_larger: a where it is greater, else b; so b where one of them is NaN, or where they are zeros of either sign. */
+/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign. */
 #ifdef V_SELECT
 static inline vec v_select(vmask m, vec yes, vec no) { return V_SELECT(m, yes, no); }
 static inline vec v_larger(vec a, vec b) { return V_LARGER(a, b); }
@@ -105,7 +105,7 @@ static inline real v_lane0(vec v) { return v[0]; }
 #define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
 #endif
 
-/* a0 b0 a1 b1 …: of the lower, and of the upper halves of a and b. */
+/* v_zip_low: a0 b0 a1 b1 … of the lower halves of a and b; v_zip_high: of the upper halves. */
 #if V_BYTES == 32 && defined(CGRAPH_FLOAT32)
 static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
@@ -117,7 +117,7 @@ static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 2); }
 static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 1, 3); }
 #endif
 
-/* One of the log2(V_LANES) rounds of a transposition: each row of the first half with its partner in the second. */
+/* One of the log2(V_LANES) rounds of a transposition: zips row i of the first half with row i of the second half. */
 static inline void v_zip_rows(vec *row) {
     vec zipped[V_LANES];
     ptrdiff_t i;
@@ -128,7 +128,7 @@ static inline void v_zip_rows(vec *row) {
     for (i = 0; i < V_LANES; i++) row[i] = zipped[i];
 }
 
-/* V_LANES rows of as many elements, x_step apart, become columns: rows, t_step apart, of t. */
+/* Transposes a square of V_LANES rows: from rows x_stride apart to rows t_stride apart. */
 static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     vec row[V_LANES];
     ptrdiff_t i;
@@ -139,7 +139,7 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
     for (i = 0; i < V_LANES; i++) v_store(t + i * t_stride, row[i]);
 }
 
-/* Of V_LANES vectors, one behind the other, the sum of each; added in the order of v_hsum. */
+/* The sums of V_LANES vectors, which lie one behind the other; each is added in the order of v_hsum. */
 static inline vec v_row_sums(const real *x) {
     vec row[V_LANES];
     ptrdiff_t half, i;
@@ -150,7 +150,7 @@ static inline vec v_row_sums(const real *x) {
     return row[0];
 }
 
-/* Hides from the compiler where v came from: else gcc reads a vector from memory once for each use of it. */
+/* Hides the origin of v from the compiler: else gcc reads a vector from memory once for each of its uses. */
 static inline vec v_opaque(vec v) {
 #if defined(__x86_64__)
     __asm__("" : "+x"(v));
@@ -160,6 +160,7 @@ static inline vec v_opaque(vec v) {
     return v;
 }
 
+/* A mask of the first `count` lanes. */
 static inline vmask v_lanes_below(ptrdiff_t count) {
     static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
     vmask index;
@@ -167,7 +168,7 @@ static inline vmask v_lanes_below(ptrdiff_t count) {
     return index < (r_int)count - (vmask){0};
 }
 
-/* The first `count` lanes of v and zeros, whatever stood in the other lanes. */
+/* The first `count` lanes of v, and zeros in the other lanes, whatever v has there. */
 static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
 
 #else
@@ -183,7 +184,7 @@ static inline vec v_add(vec a, vec b) { return a + b; }
 static inline vec v_sub(vec a, vec b) { return a - b; }
 static inline vec v_mul(vec a, vec b) { return a * b; }
 static inline vec v_div(vec a, vec b) { return a / b; }
-/* Said explicitly where it is an instruction: else gcc uses it in one copy of a loop and not in another. */
+/* An explicit fma where the machine has the instruction: else gcc uses it in one copy of a loop and not in another. */
 #ifdef R_FAST_FMA
 static inline vec v_fma(vec a, vec b, vec c) { return r_fma(a, b, c); }
 #else
@@ -208,41 +209,41 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
 
 #endif
 
-/* The larger of the two, a if they are equal; NaN where one of them is. */
+/* The larger of a and b, a if they are equal; NaN where a or b is NaN. */
 static inline vec v_max(vec a, vec b) { return v_select(v_nan(b), b, v_larger(b, a)); }
-/* v where it is not negative, else 0; NaN stays. */
+/* v where v is not negative, else 0; a NaN stays a NaN. */
 static inline vec v_relu(vec v) { return v_larger(v_set1(0), v); }
 
-/* What is seldom needed is called, so that the loops around it stay small. */
+/* Functions that are seldom needed are not inlined, so that the loops around them stay small. */
 #ifdef __GNUC__
 #define SELDOM __attribute__((noinline, cold, unused))
 #else
 #define SELDOM
 #endif
 
-/* `count` elements, `step` apart, and zeros. */
-SELDOM static vec v_gather(const real *p, ptrdiff_t step, ptrdiff_t count) {
+/* A vector of `count` elements that lie `stride` apart, and zeros behind them. */
+SELDOM static vec v_gather(const real *p, ptrdiff_t stride, ptrdiff_t count) {
     real lane[V_LANES] = {0};
     ptrdiff_t i;
 #ifdef V_MASKED_LOAD
-    if (step == 1) return V_MASKED_LOAD(p, v_lanes_below(count));
+    if (stride == 1) return V_MASKED_LOAD(p, v_lanes_below(count));
 #endif
-    for (i = 0; i < count && i < V_LANES; i++) lane[i] = p[i * step];
+    for (i = 0; i < count && i < V_LANES; i++) lane[i] = p[i * stride];
     return v_load(lane);
 }
 
-/* The first `count` lanes of v to elements that lie `step` apart. */
-SELDOM static void v_scatter(real *p, ptrdiff_t step, ptrdiff_t count, vec v) {
+/* Writes the first `count` lanes of v to elements that lie `stride` apart. */
+SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) {
     real lane[V_LANES];
     ptrdiff_t i;
 #ifdef V_MASKED_STORE
-    if (step == 1) {
+    if (stride == 1) {
         V_MASKED_STORE(p, v_lanes_below(count), v);
         return;
     }
 #endif
     v_store(lane, v);
-    for (i = 0; i < count && i < V_LANES; i++) p[i * step] = lane[i];
+    for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
 }
 
 /* The sum of all lanes, pairwise. */

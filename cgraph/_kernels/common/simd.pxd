@@ -1,4 +1,4 @@
-# What simd.h offers to the kernels. `real` is float or double: Cython asks the C compiler for its size.
+# The declarations of simd.h. `real` is float or double: Cython leaves its size to the C compiler.
 
 cdef extern from "common/simd.h" nogil:
     ctypedef double real
@@ -31,8 +31,8 @@ cdef extern from "common/simd.h" nogil:
     vec v_relu(vec v) noexcept
     real v_lane0(vec v) noexcept
     vec v_opaque(vec v) noexcept
-    vec v_gather(const real *p, Py_ssize_t step, Py_ssize_t count) noexcept
-    void v_scatter(real *p, Py_ssize_t step, Py_ssize_t count, vec v) noexcept
+    vec v_gather(const real *p, Py_ssize_t stride, Py_ssize_t count) noexcept
+    void v_scatter(real *p, Py_ssize_t stride, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
     real v_hsum(vec v) noexcept
     vec v_row_sums(const real *x) noexcept

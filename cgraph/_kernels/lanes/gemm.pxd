@@ -1,161 +1,179 @@
-# Target channels over samples that lie side by side, each the sum of its source channels' taps: outputs of inputs, and
-# inputs' gradients of outputs' gradients.
+# A GEMM over samples that lie side by side: output channels, each the sum of taps of its source channels. The output of
+# a layer is a GEMM over its input; the gradient of the input is a GEMM over the output's gradient.
+#
+# Design: a term of a sum is a pair of offsets, of a weight and of a column of samples, so that one loop serves affine
+# nodes, convolutions and their gradients. Output channels that read the same source channels form a *channel set*, and
+# positions that read the same taps a *position set*: within both, all sums have one list of terms, without padding or
+# missing connections, and the microkernels need no condition. A *block* has as few terms as keep its weights in the
+# nearest cache; a *panel* has up to MAX_ROWS output channels, whose weights are packed where many positions read them.
 
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.lanes.microkernels cimport Row, Position, RowPanel, Term, all_sums, fetch_ahead
+from cgraph._kernels.lanes.microkernels cimport Position, Row, RowPanel, Term, gemm_tiles, prefetch_weights
 
 cdef enum:
-    PACKED = 8      # as in lane_tables
-    MOST = 6        # rows of a strip, or of a product; outputs of slopes
+    PACKED_STRIDE = 8   # the distance between terms in packed weights, as in offsets.py
+    MAX_ROWS = 6        # rows of a panel, or of a tile of a weight gradient; outputs of a gradient tile
 
 
-# Where a channel's elements lie, and what is wanted of it.
+# An output channel of the GEMM: the offsets of its weights and of its elements, and whether to compute it and to add.
 cdef struct OutputChannel:
-    Py_ssize_t w, to, accumulate
+    Py_ssize_t w, y, accumulate
     Py_ssize_t requires_grad[2]
 
-# Targets that read the same sources. `term`: their first term, in the first area, where terms are kept.
-cdef struct Group:
-    Py_ssize_t channel, channels, source, sources, term
+# Output channels that read the same source channels. `first_term`: the first one's number where terms are stored.
+cdef struct ChannelSet:
+    Py_ssize_t first_output, outputs, first_source, sources, first_term
 
-# Spots that read the same taps, in every column. `tap`: how many taps the areas before have.
-cdef struct Area:
-    Py_ssize_t position, positions, tap, taps
+# Positions, in all columns, that read the same taps. `first_tap`: the number of taps of the position sets before.
+cdef struct PositionSet:
+    Py_ssize_t first, count, first_tap, taps
 
-# A tap of an area: its number, and how far its source is shifted.
-cdef struct Shift:
+# A tap of a position set: its number, and the offset of its source from the position's.
+cdef struct ShiftedTap:
     Py_ssize_t tap, x
 
-# How weights are read, as in lane_tables: where they lie; the same, but fetched ahead; copied, to be read again.
+# How weights are read, as in offsets.py: where they lie, where they lie with prefetches, or from a packed copy.
 cdef enum Reading:
-    IN_PLACE, FAR, COPIED
+    IN_PLACE, PREFETCHED, PACKED
 
-cdef struct Sums:
+# The tables of a GEMM, which offsets.gemm_table makes.
+cdef struct Gemm:
     Reading reading
-    Py_ssize_t depth            # terms summed at a time
-    Py_ssize_t group_count, area_count, tap_count
-    Py_ssize_t kept             # the terms of all groups are; else they are made of sources and shifts
-    const OutputChannel *channels
+    Py_ssize_t depth            # the number of terms of a block
+    Py_ssize_t channel_set_count, position_set_count, tap_count
+    Py_ssize_t terms_stored     # whether all terms are; if not, each block's are made of sources and shifted taps
+    const OutputChannel *outputs
     const Term *sources
-    const Group *groups
-    const Area *areas
+    const ChannelSet *channel_sets
+    const PositionSet *position_sets
     const Position *positions
     const Term *terms
-    const Py_ssize_t *taps
-    const Shift *shifts         # of all areas
+    const Py_ssize_t *taps      # the offset of each tap's weight
+    const ShiftedTap *shifted_taps      # those of all position sets
 
-# What a pass reads and writes.
-cdef struct Pass:
+# The memory that a GEMM reads and writes, and its share of a pass.
+cdef struct GemmOperands:
     const real *x
     const real *w
-    const real *bias        # or NULL; each counts `factor` times
-    real factor
-    real *to
+    const real *bias        # NULL for none
+    real factor             # of each bias
+    real *y
     real *packed
-    Term *made              # where the terms of a block have room
+    Term *terms             # room for the terms of a block
     Py_ssize_t columns
     bint parameters_only
 
 
-cdef inline Sums sums_of(const Py_ssize_t *at) noexcept nogil:
-    """What lane_tables.sums has found."""
-    return Sums(
-        <Reading>at[0], at[1], at[2], at[3], at[4], at[5],
-        <const OutputChannel *>(at + at[6]), <const Term *>(at + at[7]), <const Group *>(at + at[8]),
-        <const Area *>(at + at[9]), <const Position *>(at + at[10]), <const Term *>(at + at[11]), at + at[12],
-        <const Shift *>(at + at[13])
+cdef inline Gemm gemm_of(const Py_ssize_t *table) noexcept nogil:
+    """Returns the fields and the addresses of the tables that offsets.gemm_table has joined."""
+    return Gemm(
+        <Reading>table[0], table[1], table[2], table[3], table[4], table[5],
+        <const OutputChannel *>(table + table[6]), <const Term *>(table + table[7]),
+        <const ChannelSet *>(table + table[8]), <const PositionSet *>(table + table[9]),
+        <const Position *>(table + table[10]), <const Term *>(table + table[11]), table + table[12],
+        <const ShiftedTap *>(table + table[13])
     )
 
 
-cdef inline void all_output_channels(const Sums *s, const Pass *p) noexcept nogil:
-    cdef const Group *group = s.groups
-    cdef Py_ssize_t most = max(s.depth // s.tap_count, 1), g, blocks, number
-    for g in range(s.group_count):
-        blocks = max((group[g].sources + most - 1) // most, 1)
+cdef inline void run_gemm(const Gemm *gemm, const GemmOperands *p) noexcept nogil:
+    """Computes all output channels, one channel set after the other, in blocks of source channels."""
+    cdef const ChannelSet *channels = gemm.channel_sets
+    cdef Py_ssize_t most = max(gemm.depth // gemm.tap_count, 1), i, blocks, number, first, last
+    for i in range(gemm.channel_set_count):
+        blocks = max((channels[i].sources + most - 1) // most, 1)
         for number in range(blocks):
-            sum_block(
-                s, p, &group[g], group[g].sources * number // blocks, group[g].sources * (number + 1) // blocks
-            )
+            first = channels[i].sources * number // blocks
+            last = channels[i].sources * (number + 1) // blocks
+            gemm_block(gemm, p, &channels[i], first, last)
 
 
-cdef inline void sum_block(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last
+cdef inline void gemm_block(
+    const Gemm *gemm, const GemmOperands *p, const ChannelSet *channels, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """All of a group's targets, for some of its sources; in strips of sizes as equal as can be."""
-    cdef const OutputChannel *channel = s.channels + group.channel
+    """Adds the terms of source channels first … last - 1 to all outputs of a set, in panels of nearly equal sizes."""
+    cdef const OutputChannel *output = gemm.outputs + channels.first_output
     cdef Py_ssize_t requires_grad = 0, done = 0, size, panels, i
     cdef RowPanel panel
     panel.x = p.x
-    for i in range(group.channels):
-        requires_grad += channel[i].requires_grad[p.parameters_only]
-    if requires_grad and not s.kept:
-        make_terms(s, p, group, first, last)
-    panels = (requires_grad + MOST - 1) // MOST
+    for i in range(channels.outputs):
+        requires_grad += output[i].requires_grad[p.parameters_only]
+    if requires_grad and not gemm.terms_stored:
+        make_terms(gemm, p, channels, first, last)
+    panels = (requires_grad + MAX_ROWS - 1) // MAX_ROWS
     while done < requires_grad:
         size = (requires_grad - done + panels - 1) // panels
         panels -= 1
         done += size
         panel.rows = 0
         while panel.rows < size:
-            if channel.requires_grad[p.parameters_only]:
-                panel.row[panel.rows] = row_of(p, channel, first)
+            if output.requires_grad[p.parameters_only]:
+                panel.row[panel.rows] = panel_row(p, output, first)
                 panel.rows += 1
-            channel += 1
-        sum_panel(s, p, group, first, last, &panel)
+            output += 1
+        gemm_panel(gemm, p, channels, first, last, &panel)
 
 
 cdef inline void make_terms(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last
+    const Gemm *gemm, const GemmOperands *p, const ChannelSet *channels, Py_ssize_t first, Py_ssize_t last
 ) noexcept nogil:
-    """Those of some sources of a group, area after area."""
-    cdef const Term *source = s.sources + group.source
-    cdef const Shift *shift = s.shifts
-    cdef Term *to = p.made
-    cdef Py_ssize_t copied = s.reading == COPIED, a, c, t
-    for a in range(s.area_count):
+    """Makes the terms of a block, one position set after the other."""
+    cdef const Term *source = gemm.sources + channels.first_source
+    cdef const ShiftedTap *shifted = gemm.shifted_taps
+    cdef Term *term = p.terms
+    cdef Py_ssize_t packed = gemm.reading == PACKED, i, c, t
+    for i in range(gemm.position_set_count):
         for c in range(first, last):
-            for t in range(s.areas[a].taps):
-                to.w = (c * s.tap_count + shift[t].tap) * PACKED if copied else source[c].w + s.taps[shift[t].tap]
-                to.x = source[c].x + shift[t].x
-                to += 1
-        shift += s.areas[a].taps
+            for t in range(gemm.position_sets[i].taps):
+                if packed:
+                    term.w = (c * gemm.tap_count + shifted[t].tap) * PACKED_STRIDE
+                else:
+                    term.w = source[c].w + gemm.taps[shifted[t].tap]
+                term.x = source[c].x + shifted[t].x
+                term += 1
+        shifted += gemm.position_sets[i].taps
 
 
-cdef inline Row row_of(const Pass *p, const OutputChannel *channel, Py_ssize_t first) noexcept nogil:
-    """A target's row, for the sources from the first on."""
-    cdef real start = p.factor * p.bias[channel.w] if p.bias != NULL else <real>0
-    return Row(p.w + channel.w, p.to + channel.to, start, channel.accumulate or first > 0)
+cdef inline Row panel_row(const GemmOperands *p, const OutputChannel *output, Py_ssize_t first) noexcept nogil:
+    """Returns the row of an output channel; only the block of the first source channels may overwrite it."""
+    cdef real start = p.factor * p.bias[output.w] if p.bias != NULL else <real>0
+    return Row(p.w + output.w, p.y + output.y, start, output.accumulate or first > 0)
 
 
-cdef inline void sum_panel(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, RowPanel *panel
+cdef inline void gemm_panel(
+    const Gemm *gemm, const GemmOperands *p, const ChannelSet *channels, Py_ssize_t first, Py_ssize_t last,
+    RowPanel *panel
 ) noexcept nogil:
-    cdef const Area *area = s.areas
+    """Adds the terms of a block to the rows of a panel, one position set after the other."""
+    cdef const PositionSet *positions = gemm.position_sets
     cdef const Term *term
-    cdef Py_ssize_t begin = first if s.kept else 0, end = begin + last - first, i
-    if s.reading == COPIED:
-        copy_weights(s, p, group, first, last, panel)
-    for i in range(s.area_count):
-        term = s.terms + group.term + area[i].tap * group.sources if s.kept else p.made + area[i].tap * end
-        panel.term, panel.end = term + begin * area[i].taps, term + end * area[i].taps
-        if s.reading == FAR:
-            fetch_ahead(panel)
+    cdef Py_ssize_t begin = first if gemm.terms_stored else 0, end = begin + last - first, i
+    if gemm.reading == PACKED:
+        pack_weights(gemm, p, channels, first, last, panel)
+    for i in range(gemm.position_set_count):
+        if gemm.terms_stored:
+            term = gemm.terms + channels.first_term + positions[i].first_tap * channels.sources
+        else:
+            term = p.terms + positions[i].first_tap * end
+        panel.term, panel.end = term + begin * positions[i].taps, term + end * positions[i].taps
+        if gemm.reading == PREFETCHED:
+            prefetch_weights(panel)
         if first == 0 or panel.term < panel.end:
-            all_sums(panel, s.positions + area[i].position, area[i].positions * p.columns)
+            gemm_tiles(panel, gemm.positions + positions[i].first, positions[i].count * p.columns)
 
 
-cdef inline void copy_weights(
-    const Sums *s, const Pass *p, const Group *group, Py_ssize_t first, Py_ssize_t last, RowPanel *panel
+cdef inline void pack_weights(
+    const Gemm *gemm, const GemmOperands *p, const ChannelSet *channels, Py_ssize_t first, Py_ssize_t last,
+    RowPanel *panel
 ) noexcept nogil:
-    """Those of a strip, term after term."""
-    cdef const Term *source = s.sources + group.source
-    cdef Py_ssize_t c, tap, i, at
-    cdef real *to = p.packed
+    """Copies the weights of a panel's rows, term after term, and lets the rows read the copy."""
+    cdef const Term *source = gemm.sources + channels.first_source
+    cdef Py_ssize_t c, tap, i, offset
+    cdef real *packed = p.packed
     for c in range(first, last):
-        for tap in range(s.tap_count):
-            at = source[c].w + s.taps[tap]
+        for tap in range(gemm.tap_count):
+            offset = source[c].w + gemm.taps[tap]
             for i in range(panel.rows):
-                to[i] = panel.row[i].w[at]
-            to += PACKED
+                packed[i] = panel.row[i].w[offset]
+            packed += PACKED_STRIDE
     for i in range(panel.rows):
-        panel.row[i].w = p.packed + i - first * s.tap_count * PACKED
+        panel.row[i].w = p.packed + i - first * gemm.tap_count * PACKED_STRIDE

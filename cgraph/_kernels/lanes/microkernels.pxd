@@ -1,4 +1,4 @@
-# What lane_tile.h and lane_product.h offer to the layers.
+# The tiles of microkernels.h and weight_gradient.h, as the steps over lanes call them.
 
 from cgraph._kernels.common.simd cimport real
 
@@ -6,11 +6,11 @@ cdef extern from "lanes/microkernels.h" nogil:
     ctypedef struct Term:
         Py_ssize_t w, x
     ctypedef struct Position:
-        Py_ssize_t x, to
+        Py_ssize_t x, y
 
     ctypedef struct Row:
         const real *w
-        real *to
+        real *y
         real start
         bint accumulate
     ctypedef struct RowPanel:
@@ -19,8 +19,8 @@ cdef extern from "lanes/microkernels.h" nogil:
         const real *x
         const Term *term
         const Term *end
-    void fetch_ahead(const RowPanel *panel) noexcept
-    void all_sums(const RowPanel *panel, const Position *position, Py_ssize_t positions) noexcept
+    void prefetch_weights(const RowPanel *panel) noexcept
+    void gemm_tiles(const RowPanel *panel, const Position *position, Py_ssize_t positions) noexcept
 
     ctypedef struct GradientTile:
         const real *x
@@ -32,7 +32,7 @@ cdef extern from "lanes/microkernels.h" nogil:
         Py_ssize_t vectors
         real *total
         Py_ssize_t pitch
-    Py_ssize_t some_weight_gradients(const GradientTile *p, Py_ssize_t taps, Py_ssize_t outs) noexcept
+    Py_ssize_t gradient_taps(const GradientTile *p, Py_ssize_t taps, Py_ssize_t outputs) noexcept
 
 cdef extern from "lanes/weight_gradient.h" nogil:
     ctypedef struct WeightGradient:

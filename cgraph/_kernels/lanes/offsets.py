@@ -1,6 +1,6 @@
-"""The tables of offsets that a LaneLayerStep reads, made here once for all builds.
+"""The tables of offsets that a LaneLayerStep reads, in elements: one set serves the kernels of all builds.
 
-Numbers and tables are one array, as the structs of lane_layer.pyx. Offsets are in elements.
+Numbers and tables are joined to one array, whose parts are the structs of layer.pyx and gemm.pxd.
 """
 
 from __future__ import annotations
@@ -18,74 +18,75 @@ Numbers = npt.NDArray[np.intp]
 Links = npt.NDArray[np.bool_]
 Pairs = list[tuple[int, int]]
 Rows = list[tuple[int, ...]]
-# Elements with equal taps, as (number, shift of the source); the elements, as (place in the source, place).
-Area = tuple[Pairs, Pairs]
-PACKED = 8  # from the weights of one term to those of the next, where they are packed
+# Taps, as (number, offset of the source), and the positions that read them, as (offset in the source, offset).
+PositionSet = tuple[Pairs, Pairs]
+PACKED_STRIDE = 8  # the distance between terms in packed weights
 LINE, WIDEST = 64, 32  # bytes of a cache line, and of the widest vector
-DEPTH = 384  # terms summed at a time, so that their weights stay in the nearest cache
-# Bytes of x that stay there, too, where there is but one spot and all strips read them.
-NEAR = 16384
-# Terms of all groups that are kept in one table; of more, a block's terms are made when it is summed.
-KEPT = 1 << 16
-NARROW = 128  # terms whose weights stay there, in rows that lie apart
-APART = 1024  # bytes from one term's weights to the next, from which on they are fetched ahead
+DEPTH = 384  # terms of a block whose weights are packed, so that these stay in the nearest cache
+# Of a single position: bytes of x in a block, which all panels read, and terms, whose weights lie in rows far apart.
+NEAR_BYTES, NARROW = 16384, 128
+# Terms of all channel sets that are stored in one table; of more, each block's terms are made when it is summed.
+MAX_STORED_TERMS = 1 << 16
+FAR_BYTES = 1024  # the distance between the weights of two terms from which on they are prefetched
 
-# How weights are read, as in lane_sums.pxd. COPIED: PACKED apart, to be read again.
-IN_PLACE, FAR, COPIED = range(3)
+# How weights are read: Reading of gemm.pxd.
+IN_PLACE, PREFETCHED, PACKED = range(3)
 
 
 class Scratch(NamedTuple):
-    """Where a step keeps what, and all of it."""
+    """The offsets of what a step keeps in its scratch, and the size of all of it."""
 
     packed: int
-    frame: int
+    padded: int
     totals: int
-    turned: int
+    transposed: int
     biases: int
     terms: int
     size: int
 
 
-def frame(o: FilterGeometry) -> tuple[int, int]:
-    """The windows of a Filter2d reach the end of its input: so far goes the frame, too."""
+def padded_shape(o: FilterGeometry) -> tuple[int, int]:
+    """Returns the shape of a channel's padded copy, which ends where the last window does."""
     return (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
 
 
 def scratch(
     o: FilterGeometry, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any
 ) -> Scratch:
-    """Returns where a step keeps what in its scratch, whatever the size of vectors.
+    """Returns the layout of a step's scratch, for vectors of any size.
 
-    A frame and a turned gradient share a place.
+    A padded input channel and the transposed gradient share their room: a step needs one of them.
     """
     line, vector, taps = LINE // itemsize, WIDEST // itemsize, o.k_h * o.k_w
-    height, width = frame(o)
-    begin = up(max(DEPTH, taps) * PACKED, line)
+    height, width = padded_shape(o)
+    begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
     totals = begin + height * width * lanes
-    biases = begin + up(c_out, 2 * vector) * lanes
-    terms = up(max(totals + up(up(taps * c_out, vector) * vector, line), biases + lanes), line)
+    biases = begin + round_up(c_out, 2 * vector) * lanes
+    end_of_totals = totals + round_up(round_up(taps * c_out, vector) * vector, line)
+    terms = round_up(max(end_of_totals, biases + lanes), line)
     size = terms
     if connected is not None:
         links = np.asarray(connected, bool)
         made = max(
-            block_terms(links.T, reading_areas(o, lanes), taps),
-            block_terms(links, sending_areas(o, lanes), taps),
+            block_terms(links.T, output_positions(o, lanes), taps),
+            block_terms(links, input_positions(o, lanes), taps),
         )
         size += made * 2 * np.dtype(np.intp).itemsize // itemsize
     return Scratch(0, begin, totals, begin, biases, terms, size)
 
 
-def block_terms(links: Links, areas: list[Area], taps: int) -> int:
-    """Terms of all areas that are made for some sources at a time; 0, where those of all groups are kept."""
+def block_terms(links: Links, position_sets: list[PositionSet], taps: int) -> int:
+    """Returns the number of terms that are made for a block, or 0 where the terms of all channel sets are stored."""
     read = [int(row.sum()) for row in {row.tobytes(): row for row in links}.values()]
-    of_source = sum(len(shifts) for shifts, _ in areas)
-    if len(read) == 1 or sum(read) * of_source <= KEPT:
+    of_source = sum(len(shifted) for shifted, _ in position_sets)
+    if len(read) == 1 or sum(read) * of_source <= MAX_STORED_TERMS:
         return 0
     return of_source * min(max(DEPTH // taps, 1), max(read))
 
 
-def up(n: int, unit: int) -> int:
-    return -(-n // unit) * unit
+def round_up(n: int, multiple: int) -> int:
+    """Returns the least multiple of a number that is not below n."""
+    return -(-n // multiple) * multiple
 
 
 def layer(
@@ -104,85 +105,86 @@ def layer(
     bias: float,
     connected: Any,
 ) -> tuple[Numbers, Numbers, Numbers, float]:
-    """The numbers of a LaneLayerStep, those of its two Sums, and the bias.
+    """Returns the tables of a LaneLayerStep, of its output's GEMM and of its input gradient's GEMM, and the bias.
 
-    inputs, d: the fields of _places.Place. Weight (tap, c, o) lies at `values_at` + tap `tap_step` +
-    c `channel_step` + o, the biases, which count `bias` times, behind k_h k_w c_in rows of `pitch`. connected:
-    None, or which (c_in, c_out) are.
+    inputs, d: the fields of `_lowering.buffers.Operand`. Weight (tap, c, o) has the offset `parameters_offset` +
+    tap `tap_stride` + c `channel_stride` + o; the biases, each multiplied by `bias`, lie behind k_h k_w c_in rows of
+    `pitch`. connected: whether each (c_in, c_out) is, or None for all.
     """
-    places, ins, outs = inputs.tolist(), range(len(inputs)), range(c_out)
+    operands = inputs.tolist()
     links = None if connected is None else np.asarray(connected, bool)
     taps = [t * tap_stride for t in range(o.k_h * o.k_w)]
-    area, size, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, frame(o)
+    n, m, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, padded_shape(o)
     columns = range(0, lanes, 2 * vector)
-    read = [(c * channel_stride, places[c][0]) for c in ins]
-    written = [(k, d[0] + k * area * lanes) for k in outs]
-    few = min(NEAR // (lanes * itemsize), NARROW)
-    place = FAR if channel_stride * itemsize >= APART else IN_PLACE
-    outputs = sums(
-        read,
-        [(*where, 0, 1, 1) for where in written],
+    ins = [(c * channel_stride, x[0]) for c, x in enumerate(operands)]
+    outs = [(k, d[0] + k * n * lanes) for k in range(c_out)]
+    few = min(NEAR_BYTES // (lanes * itemsize), NARROW)
+    unpacked = PREFETCHED if channel_stride * itemsize >= FAR_BYTES else IN_PLACE
+    outputs = gemm_table(
+        ins,
+        [(*out, 0, 1, 1) for out in outs],
         None if links is None else links.T,
         taps,
-        reading_areas(o, lanes),
+        output_positions(o, lanes),
         columns,
-        *((COPIED, DEPTH) if area > 1 else (place, few)),
+        *((PACKED, DEPTH) if n > 1 else (unpacked, few)),
     )
-    gradients = sums(
-        written,
-        [(*read[c], *places[c][2:]) for c in ins],
+    gradients = gemm_table(
+        outs,
+        [(*entry, *x[2:]) for entry, x in zip(ins, operands, strict=True)],
         links,
         taps,
-        sending_areas(o, lanes),
+        input_positions(o, lanes),
         columns,
-        *((COPIED, DEPTH) if size > 1 else (IN_PLACE, few)),
+        *((PACKED, DEPTH) if m > 1 else (IN_PLACE, few)),
     )
-    one_product = connected is None and area == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w)
+    one_gemm = connected is None and n == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w)
     numbers = [
-        *(lanes, c_out, area, len(taps), width),
+        *(lanes, c_out, n, len(taps), width),
         *(d[0], parameters_offset, len(taps) * len(ins), pitch),
         *(scratch_offset + x for x in scratch(o, lanes, len(ins), c_out, itemsize, connected)[:6]),
         (height, width) == (o.m_h, o.m_w),
         connected is not None or channel_stride == pitch > c_out,
-        one_product,
+        one_gemm,
     ]
-    under = [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]
-    windows = [
+    tap_offsets = [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]
+    window_positions = [
         ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes)
         for a in range(o.n_h)
         for b in range(o.n_w)
     ]
-    starts = np.array([*enumerate(taps)]) * (lanes, 1)
-    products = np.array(read)[:, None] + starts[:, ::-1] if one_product else ()
-    return joined(numbers, under, windows, products), outputs, gradients, bias
+    of_taps = np.array([*enumerate(taps)]) * (lanes, 1)
+    weight_rows = np.array(ins)[:, None] + of_taps[:, ::-1] if one_gemm else ()
+    table = joined(numbers, tap_offsets, window_positions, weight_rows)
+    return table, outputs, gradients, bias
 
 
 def joined(numbers: Sequence[int], *tables: Any) -> Numbers:
-    """The numbers, where each table begins, and the tables."""
+    """Joins the numbers, the offset of each table, and the tables to one array."""
     arrays = [np.asarray(table, np.intp).ravel() for table in tables]
     begin = len(numbers) + len(tables)
     begins = accumulate((array.size for array in arrays[:-1]), initial=begin)
     return np.concatenate([np.array([*numbers, *begins], np.intp), *arrays])
 
 
-def reading_areas(o: FilterGeometry, lanes: int) -> list[Area]:
-    """Of outputs. What lies in the padding is no tap."""
-    areas: dict[tuple[tuple[int, ...], ...], Pairs] = {}
+def output_positions(o: FilterGeometry, lanes: int) -> list[PositionSet]:
+    """Returns the positions of the output by their taps, those in the padding left out."""
+    found: dict[tuple[tuple[int, ...], ...], Pairs] = {}
     for a in range(o.n_h):
         rows = tuple(i for i in range(o.k_h) if 0 <= a * o.s + i - o.p < o.m_h)
         for b in range(o.n_w):
             columns = tuple(j for j in range(o.k_w) if 0 <= b * o.s + j - o.q < o.m_w)
             source = (a * o.s - o.p) * o.m_w + b * o.s - o.q
-            areas.setdefault((rows, columns), []).append((source * lanes, (a * o.n_w + b) * lanes))
+            found.setdefault((rows, columns), []).append((source * lanes, (a * o.n_w + b) * lanes))
     return [
-        ([(i * o.k_w + j, (i * o.m_w + j) * lanes) for i in rows for j in columns], spots)
-        for (rows, columns), spots in areas.items()
+        ([(i * o.k_w + j, (i * o.m_w + j) * lanes) for i in rows for j in columns], positions)
+        for (rows, columns), positions in found.items()
     ]
 
 
-def sending_areas(o: FilterGeometry, lanes: int) -> list[Area]:
-    """Of inputs, which get something from the outputs in whose windows they lie."""
-    areas: dict[tuple[tuple[int, ...], ...], Pairs] = {}
+def input_positions(o: FilterGeometry, lanes: int) -> list[PositionSet]:
+    """Returns the positions of the input by the taps with which windows read them."""
+    found: dict[tuple[tuple[int, ...], ...], Pairs] = {}
     for y in range(o.m_h):
         rows = tuple(
             i for i in range((y + o.p) % o.s, o.k_h, o.s) if 0 <= (y + o.p - i) // o.s < o.n_h
@@ -192,7 +194,7 @@ def sending_areas(o: FilterGeometry, lanes: int) -> list[Area]:
                 j for j in range((x + o.q) % o.s, o.k_w, o.s) if 0 <= (x + o.q - j) // o.s < o.n_w
             )
             source = (y + o.p) // o.s * o.n_w + (x + o.q) // o.s
-            areas.setdefault((rows, columns), []).append((source * lanes, (y * o.m_w + x) * lanes))
+            found.setdefault((rows, columns), []).append((source * lanes, (y * o.m_w + x) * lanes))
     return [
         (
             [
@@ -200,83 +202,83 @@ def sending_areas(o: FilterGeometry, lanes: int) -> list[Area]:
                 for i in rows
                 for j in columns
             ],
-            spots,
+            positions,
         )
-        for (rows, columns), spots in areas.items()
+        for (rows, columns), positions in found.items()
     ]
 
 
-def grouped(targets: Rows, links: Links | None, sources: int) -> list[tuple[Numbers, Rows]]:
-    """The numbers of linked sources and the targets that have them.
+def channel_sets(outputs: Rows, links: Links | None, sources: int) -> list[tuple[Numbers, Rows]]:
+    """Returns sets of output channels, each with the numbers of the source channels that all of the set read.
 
-    Where targets lie in one place, all but the first add.
+    Of outputs with one offset, which is that of a node read as several channels, all but the first accumulate.
     """
     every = np.arange(sources)
-    groups: dict[bytes, tuple[Numbers, Rows]] = {}
-    adds: dict[int, int] = {}
-    for i, target in enumerate(targets):
+    sets: dict[bytes, tuple[Numbers, Rows]] = {}
+    added: dict[int, int] = {}
+    for i, output in enumerate(outputs):
         key = b"" if links is None else links[i].tobytes()
-        if key not in groups:
-            groups[key] = every if links is None else np.flatnonzero(links[i]), []
-        groups[key][1].append(target)
-        adds[target[1]] = adds.get(target[1], 1) and target[2]
+        if key not in sets:
+            sets[key] = every if links is None else np.flatnonzero(links[i]), []
+        sets[key][1].append(output)
+        added[output[1]] = added.get(output[1], 1) and output[2]
     return [
-        (linked, [(w, to, adds.pop(to, 1), *requires_grad) for w, to, _, *requires_grad in members])
-        for linked, members in groups.values()
+        (linked, [(w, y, added.pop(y, 1), *requires_grad) for w, y, _, *requires_grad in members])
+        for linked, members in sets.values()
     ]
 
 
-def sums(
+def gemm_table(
     sources: Pairs,
-    targets: Rows,
+    outputs: Rows,
     links: Links | None,
     taps: list[int],
-    areas: list[Area],
+    position_sets: list[PositionSet],
     columns: range,
     reading: int,
     depth: int,
 ) -> Numbers:
-    """The numbers of Sums: target channels, each the sum of taps of its source channels.
+    """Returns the table of a GEMM: output channels, each the sum of taps of its source channels.
 
-    links: which (target, source) are linked, or None for all; columns: where they begin; reading: how weights are;
-    depth: how many terms are summed at a time.
+    links: whether each (output, source) is linked, or None for all; columns: the offsets of the columns of samples;
+    reading: how weights are read; depth: the number of terms of a block.
     """
-    places, kept = np.array(sources, np.intp).reshape(-1, 2), True
+    operands, stored = np.array(sources, np.intp).reshape(-1, 2), True
     if links is not None:
-        kept = block_terms(links, areas, len(taps)) == 0
-    begins = np.array(taps)
-    groups: Rows = []
+        stored = block_terms(links, position_sets, len(taps)) == 0
+    tap_weights = np.array(taps)
+    sets: Rows = []
     members: Rows = []
-    read: list[Numbers] = [places[:0]]
+    read: list[Numbers] = [operands[:0]]
     terms: list[Numbers] = []
-    count = at = 0
-    for linked, group in grouped(targets, links, len(places)):
-        rows = places[linked]
-        groups.append((len(members), len(group), at, len(linked), count))
-        members += group
+    source_count = term_count = 0
+    for linked, channels in channel_sets(outputs, links, len(operands)):
+        rows = operands[linked]
+        sets.append((len(members), len(channels), source_count, len(linked), term_count))
+        members += channels
         read.append(rows)
-        at += len(linked)
-        numbers = np.arange(len(linked)) * len(taps) * PACKED
-        for shifts, _ in areas if kept else ():
-            tap, shift = np.array(shifts, np.intp).reshape(-1, 2).T
+        source_count += len(linked)
+        packed = np.arange(len(linked)) * len(taps) * PACKED_STRIDE
+        for shifted, _ in position_sets if stored else ():
+            tap, shift = np.array(shifted, np.intp).reshape(-1, 2).T
             made = np.empty((len(linked), len(tap), 2), np.intp)
-            copied = reading == COPIED
-            made[..., 0] = np.add.outer(
-                *(numbers, tap * PACKED) if copied else (rows[:, 0], begins[tap])
-            )
+            if reading == PACKED:
+                made[..., 0] = np.add.outer(packed, tap * PACKED_STRIDE)
+            else:
+                made[..., 0] = np.add.outer(rows[:, 0], tap_weights[tap])
             made[..., 1] = np.add.outer(rows[:, 1], shift)
             terms.append(made.ravel())
-            count += made.size // 2
-    found: Rows = []
-    spots: Pairs = []
+            term_count += made.size // 2
+    position_rows: Rows = []
+    positions: Pairs = []
     tap_count = 0
-    for shifts, where in areas:
-        found.append((len(spots), len(where), tap_count, len(shifts)))
-        spots += [(x + v, to + v) for v in columns for x, to in where]
-        tap_count += len(shifts)
-    every = [shift for shifts, _ in areas for shift in shifts]
+    for shifted, alike in position_sets:
+        position_rows.append((len(positions), len(alike), tap_count, len(shifted)))
+        positions += [(x + v, y + v) for v in columns for x, y in alike]
+        tap_count += len(shifted)
+    shifted_taps = [tap for shifted, _ in position_sets for tap in shifted]
     return joined(
-        [reading, depth, len(groups), len(areas), len(taps), kept],
-        *(members, np.concatenate(read), groups, found, spots),
-        *(np.concatenate(terms) if terms else (), taps, () if kept else every),
+        [reading, depth, len(sets), len(position_sets), len(taps), stored],
+        *(members, np.concatenate(read), sets, position_rows, positions),
+        *(np.concatenate(terms) if terms else (), taps, () if stored else shifted_taps),
     )

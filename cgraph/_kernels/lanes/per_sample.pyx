@@ -1,6 +1,7 @@
-"""The step over lanes that runs steps of one sample for each of the samples side by side.
+"""The step over lanes that runs steps of one sample for each of the samples that lie side by side.
 
-It knows no dtype: elements are copied as bits.
+Design: steps of one sample know nothing of lanes, so that each sample is copied from its lane into memory of its own,
+run through all steps, and copied back. The step is compiled once for all dtypes, since it copies elements as bits.
 """
 from libc.stdint cimport int32_t, int64_t
 
@@ -13,16 +14,16 @@ ctypedef fused Bits:
     int64_t
 
 
-# A buffer that lies in both layouts: [channel][element][lane] over lanes, [element][channel] in the memory of a sample.
-# Offsets and distances in elements.
+# A buffer that lies in both layouts, [channel][element][lane] over lanes and [element][channel] in a sample's memory:
+# its offsets in both, in elements.
 cdef struct LayoutCopy:
     Py_ssize_t lanes_offset, offset
     Py_ssize_t channels, size
-    Py_ssize_t pitch            # from one element of a channel to the next, in the memory of a sample
+    Py_ssize_t pitch            # the distance between elements of a channel in a sample's memory
 
 
 cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
-    """One of `count` samples side by side: into its own memory, or out of it."""
+    """Copies one of `count` samples side by side from its lane into its own memory or, with `out`, back."""
     cdef Py_ssize_t c, i
     own += buffer.offset
     lanes += buffer.lanes_offset
@@ -35,15 +36,16 @@ cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize
 
 
 cdef class PerSampleStep(Step):
-    """Consecutive steps of a graph that take one sample at a time, anywhere among steps over lanes.
+    """Runs consecutive steps of a graph one sample at a time, anywhere among steps over lanes.
 
-    The scratch of the lanes holds data, gradients and scratch of each sample, which are kept between forward and
-    backward. All samples share the parameters and the sums, to which gradients are added sample by sample.
-    None of the steps learns while it goes backward: a plan that has this step must run with `overwrite=False`.
+    The scratch of the lanes holds the data, gradients and scratch of each sample, which last from the forward to the
+    backward pass. All samples share the parameters and the gradient sums, to which gradients are added sample by
+    sample. None of the steps may use fused SGD: a plan that has this step must run with `overwrite=False`.
 
-    inputs: the buffers that these steps read and others compute; outputs: the buffers that these steps compute and others
-    read. Forward, data of inputs enter the memory of a sample, and data of outputs leave it. Backward, gradients of
-    outputs enter, and so do those of inputs, to which the steps may have to add; then gradients of inputs leave.
+    inputs: the buffers that these steps read and others compute; outputs: the buffers that these steps compute and
+    others read. A forward pass copies the data of inputs into the memory of a sample, and the data of outputs out of
+    it. A backward pass copies the gradients of outputs in, and those of inputs, to which the steps may have to add;
+    then the gradients of inputs out.
     """
     cdef Steps steps
     cdef Py_ssize_t lanes, item, scratch_offset, stride, grad_offset, own_scratch_offset
@@ -53,8 +55,12 @@ cdef class PerSampleStep(Step):
         self, Steps steps, Py_ssize_t lanes, Py_ssize_t item, Py_ssize_t scratch_offset, Py_ssize_t stride,
         Py_ssize_t grad_offset, Py_ssize_t own_scratch_offset, list inputs, list outputs
     ):
-        """Offsets in bytes: of the first sample in the scratch; of its gradients and its scratch from its data on;
-        stride: from one sample to the next. item: of an element. inputs, outputs: the fields of LayoutCopy."""
+        """Offsets and sizes are in bytes.
+
+        item: the size of an element; scratch_offset: the offset of the first sample in the scratch of the lanes;
+        stride: the distance between samples; grad_offset, own_scratch_offset: the offsets of a sample's gradients and
+        scratch from its data; inputs, outputs: the fields of LayoutCopy.
+        """
         self.steps, self.lanes, self.item = steps, lanes, item
         self.scratch_offset, self.stride = scratch_offset, stride
         self.grad_offset, self.own_scratch_offset = grad_offset, own_scratch_offset
@@ -65,11 +71,11 @@ cdef class PerSampleStep(Step):
         cdef Context own
         for lane in range(context.valid):
             own = self.context_of(context, lane)
-            self.copy_all(self.inputs, own.data, context.data + lane * self.item, False)
+            self.copy_buffers(self.inputs, own.data, context.data + lane * self.item, False)
             self.steps.forward(&own)
             if has_failed(&own, context):
                 return
-            self.copy_all(self.outputs, own.data, context.data + lane * self.item, True)
+            self.copy_buffers(self.outputs, own.data, context.data + lane * self.item, True)
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
@@ -77,26 +83,26 @@ cdef class PerSampleStep(Step):
         for lane in range(context.valid):
             own = self.context_of(context, lane)
             own.grads_are_zero = context.grads_are_zero and lane == 0
-            self.copy_all(self.outputs, own.grad, context.grad + lane * self.item, False)
-            self.copy_all(self.inputs, own.grad, context.grad + lane * self.item, False)
+            self.copy_buffers(self.outputs, own.grad, context.grad + lane * self.item, False)
+            self.copy_buffers(self.inputs, own.grad, context.grad + lane * self.item, False)
             self.steps.backward(&own)
             if has_failed(&own, context):
                 return
-            self.copy_all(self.inputs, own.grad, context.grad + lane * self.item, True)
+            self.copy_buffers(self.inputs, own.grad, context.grad + lane * self.item, True)
 
     cdef Context context_of(self, const Context *context, Py_ssize_t lane) noexcept nogil:
-        """That of one sample."""
+        """Returns the context of one sample."""
         cdef Context own
         own.parameters, own.parameter_grads, own.eta = context.parameters, context.parameter_grads, context.eta
         own.parameters_only, own.grads_are_zero = context.parameters_only, context.grads_are_zero
         own.fused_sgd, own.apart = False, context.apart
-        own.valid, own.failed = 1, False    # not that of the lanes, which another thread may be writing
+        own.valid, own.failed = 1, False    # another thread may be writing the flag of the lanes
         own.data = context.scratch + self.scratch_offset + lane * self.stride
         own.grad, own.scratch = own.data + self.grad_offset, own.data + self.own_scratch_offset
         return own
 
-    cdef void copy_all(self, Table buffers, char *own, char *lanes, bint out) noexcept nogil:
-        """One sample's share of all these buffers. own, lanes: where data begin, or gradients."""
+    cdef void copy_buffers(self, Table buffers, char *own, char *lanes, bint out) noexcept nogil:
+        """Copies one sample of all buffers. own, lanes: the addresses of its data or gradients in both layouts."""
         cdef const LayoutCopy *buffer = <const LayoutCopy *>buffers.data
         cdef const LayoutCopy *end = <const LayoutCopy *>(buffers.data + buffers.size)
         while buffer < end:
@@ -108,12 +114,12 @@ cdef class PerSampleStep(Step):
 
 
 cdef Table table_of(list rows):
-    """The fields of LayoutCopy, row by row."""
+    """Returns a table of the fields of LayoutCopy, row by row."""
     return Table([number for row in rows for number in row])
 
 
 cdef bint has_failed(Context *own, Context *context) noexcept nogil:
-    """Whether the pass ends: a step of this sample has raised, or another thread wants it to end."""
+    """Whether the pass ends, since a step of this sample has raised or another thread has set the flag."""
     if s_load(&own.failed):
         s_exchange(&context.failed, True)
     return s_load(&context.failed)

@@ -1,14 +1,18 @@
-"""Ways into and out of samples that lie side by side: rows of samples are transposed into lanes, and back."""
+"""The ports of samples that lie side by side: feeds are transposed from rows of samples into lanes, fetches back.
+
+Design: a transposition reads and writes squares of one vector by one vector, so that both sides move whole vectors. At
+the edges squares overlap instead of reaching beyond the arrays, which are the user's own.
+"""
 from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose
 from cgraph._kernels.runtime.step cimport Context, Port
 
 
-# t = xᵀ, whose rows are t_step apart
+# t = xᵀ, whose rows are t_stride apart
 
-cdef void transpose(
+cdef void transpose_within(
     const real *x, Py_ssize_t x_stride, Py_ssize_t rows, Py_ssize_t columns, real *t, Py_ssize_t t_stride
 ) noexcept nogil:
-    """Touches nothing beside x and t: the last vectors of a row or column begin within those before them."""
+    """Transposes x, and touches nothing beside x and t: the last squares of a row or column overlap those before."""
     cdef Py_ssize_t i, j, row, column
     if rows < V_LANES or columns < V_LANES:
         for i in range(rows):
@@ -26,20 +30,20 @@ cdef void transpose(
 
 
 cdef class LanePort(Port):
-    """Of the samples that lie side by side."""
+    """The port of a node whose samples lie side by side."""
     cdef Py_ssize_t offset, size, lanes
 
     def __init__(self, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t lanes):
-        """The offset of element 0, and how many elements there are; in reals."""
+        """offset, size: the offset of element 0 and the number of elements, both in reals."""
         self.offset, self.size, self.lanes, self.nbytes = offset, size, lanes, size * <Py_ssize_t>sizeof(real)
 
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
         cdef real *lanes = <real *>context.data + self.offset
-        transpose(<const real *>rows, self.size, count, self.size, lanes, self.lanes)
+        transpose_within(<const real *>rows, self.size, count, self.size, lanes, self.lanes)
 
     cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
         cdef const real *lanes = <real *>context.data + self.offset
-        transpose(lanes, self.lanes, self.size, count, <real *>rows, self.size)
+        transpose_within(lanes, self.lanes, self.size, count, <real *>rows, self.size)
 
     cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
         cdef const real *x = <const real *>row

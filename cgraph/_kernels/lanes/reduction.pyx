@@ -1,8 +1,12 @@
 """Dots, MSE, CEE, Norm2 and Softmax over samples side by side.
 
-Each element of a node is a row of `lanes` reals, one for each sample: whole vectors, on which the kernels work. x, y:
-inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients, which may be one
-buffer. Lanes without a sample are computed with the others; nothing passes from one lane to another.
+Each element of a node is a row of `lanes` reals, one for each sample. x, y: the inputs, of m elements; d: the output;
+g: the gradient with respect to it; dx, dy: the inputs' gradients, which may be one buffer.
+
+Design: a kernel reduces one vector of lanes, so that each lane sums for its own sample and no sum crosses lanes; the
+step calls the kernel for one vector after the other. Sums are cut into blocks of BLOCK terms, which bounds the rounding
+error as in the kernels of one sample. CEE and Norm2 run lane by lane where logarithms or roots are scalar. Lanes
+without a sample are computed with the others and never read.
 """
 from cgraph._kernels.common.operands cimport (
     Input, Output, data_of, get_lanes, grad_of, gradient, output, put_lanes, input_lane, output_lane
@@ -16,7 +20,7 @@ from cgraph._kernels.common.simd cimport (
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 
-# Each kernel works on one vector of lanes. The formulas are those of reduction.pyx.
+# Each kernel works on one vector of lanes. The formulas are those of nodes/reduction.pyx.
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
@@ -32,7 +36,7 @@ cdef vec dots(Input x, Input y, Py_ssize_t m) noexcept nogil:
 
 
 cdef void dots_gradient(Input y, vec g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; and dy, of x."""
+    """Computes dx of y and, called with x for y, dy."""
     cdef Py_ssize_t i
     for i in range(m):
         put_lanes(dx, i, v_mul(get_lanes(y, i), g))
@@ -53,14 +57,14 @@ cdef vec mse(Input x, Input y, Py_ssize_t m) noexcept nogil:
 
 
 cdef void mse_gradient(Input x, Input y, vec g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; and dy, of y and x."""
+    """Computes dx of x and y and, called with y and x, dy."""
     cdef Py_ssize_t i
     cdef vec scale = v_div(v_add(g, g), v_set1(<real>m))
     for i in range(m):
         put_lanes(dx, i, v_mul(v_sub(get_lanes(x, i), get_lanes(y, i)), scale))
 
 
-# CEE:   see sums.pxd. Lane by lane, where there are logarithms: few, since most targets are 0.
+# CEE:   the formulas of common/reductions.pxd, lane by lane: most targets are 0, and need no logarithm
 
 cdef void cees(Input x, Input y, Output d, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t lane
@@ -81,7 +85,7 @@ cdef void target_gradients(Input x, Input g, Output dy, Py_ssize_t m) noexcept n
         target_gradient(input_lane(x, lane), g.start[lane], output_lane(dy, lane), m)
 
 
-# Norm2:   see sums.pxd
+# Norm2:   the formulas of common/reductions.pxd
 
 cdef void norms(Input x, Output d, Py_ssize_t m) noexcept nogil:
     cdef Py_ssize_t lane
@@ -98,12 +102,12 @@ cdef void norm_gradients(Input x, vec d, vec g, Output dx, Py_ssize_t m) noexcep
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef void powers(Input x, vec top, Output d, Py_ssize_t m) noexcept nogil:
-    """d_i = exp(x_i - top)"""
+cdef void powers(Input x, vec maximum, Output d, Py_ssize_t m) noexcept nogil:
+    """Computes d_i = exp(x_i - maximum)."""
     cdef Py_ssize_t i, lane
     cdef real *row = d.start
     for i in range(m):
-        v_store(row, v_sub(get_lanes(x, i), top))
+        v_store(row, v_sub(get_lanes(x, i), maximum))
         for lane in range(V_LANES):
             row[lane] = r_exp(row[lane])
         row += d.stride
@@ -112,10 +116,10 @@ cdef void powers(Input x, vec top, Output d, Py_ssize_t m) noexcept nogil:
 cdef void softmax(Input x, Output d, Py_ssize_t m) noexcept nogil:
     cdef Input power = Input(d.start, d.stride)
     cdef Py_ssize_t block, i
-    cdef vec top = get_lanes(x, 0), total = v_set1(0), part
+    cdef vec maximum = get_lanes(x, 0), total = v_set1(0), part
     for i in range(1, m):
-        top = v_max(top, get_lanes(x, i))
-    powers(x, top, d, m)
+        maximum = v_max(maximum, get_lanes(x, i))
+    powers(x, maximum, d, m)
     for block in range(blocks(m)):
         part = v_set1(0)
         for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
@@ -140,14 +144,14 @@ cdef enum Op:
 OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
 
 
-# The operands of a kernel: a vector of lanes of all inputs and outputs
+# The operands of a backward kernel: one vector of lanes of each input, of the output and of its gradient
 cdef struct Operands:
     Input x, y, d, g
     Py_ssize_t m
 
 
 cdef class LaneReductionStep(Step):
-    """Any of the above, over one node."""
+    """Runs one of the reductions above over one node."""
     cdef Op op
     cdef Py_ssize_t m, lanes
     cdef Operand x, y, d
@@ -208,7 +212,7 @@ cdef class LaneReductionStep(Step):
             norm_gradients(v.x, get_lanes(v.d, 0), get_lanes(v.g, 0), dx, v.m)
 
     cdef void second_gradient(self, Operands v, Output dy) noexcept nogil:
-        """Of the ops with two inputs."""
+        """Computes the gradient of the second input, of reductions that have one."""
         if self.op == DOTS:
             dots_gradient(v.x, get_lanes(v.g, 0), dy, v.m)
         elif self.op == MSE:

@@ -1,1 +1,1 @@
-"""One family of nodes a file, as in `cgraph/nodes`: the loops of one node, and its step."""
+"""Kernels of single nodes, one family a file, as in `cgraph/nodes`: the loops of a node, and the step of a Graph."""

@@ -2,21 +2,23 @@
 
 x: the input, m elements; d: the output, n elements; g: the gradient with respect to d; dx, dw: the gradients of
 x and W, which backward ADDS into on the Node path. x, d, g and dx may be strided. All loops take W row by row, so that
-it streams from memory; where d or g has gaps, and behind the last whole vector of a row, they go element by element.
+W streams from memory. Where the stride of d or g is not 1, and behind the last whole vector of a row, loops go element
+by element.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, get, grad_of, gradient, output, overwritten, put, put1, input_of
+    Input, Output, added_to, data_of, get, grad_of, gradient, input_of, output, overwritten, put, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 cdef enum:
-    ROWS = 8        # rows of W that share a pass over d or g
-    PAIR = 2        # the same, where they are written, too
+    ROWS = 8        # rows of W that are read in one pass over d or g
+    PAIR = 2        # rows of W that are read and written in one pass over g
 
 
 cdef void copy(Input x, Output d, Py_ssize_t n) noexcept nogil:
+    """Copies n elements, or adds them."""
     cdef Py_ssize_t i = 0
     while i < n:
         put(d, i, n, get(x, i, n))
@@ -28,7 +30,7 @@ cdef void copy(Input x, Output d, Py_ssize_t n) noexcept nogil:
 cdef inline void add_rows(
     const real *w, Py_ssize_t n, Input x, Py_ssize_t rows, Output d
 ) noexcept nogil:
-    """d_j += Σ_r W_rj x_r over some rows of W; in two sums, since each FMA waits for the one before it."""
+    """d_j += Σ_r W_rj x_r over `rows` rows of W, in two sums, since each FMA waits for the one before it."""
     cdef Py_ssize_t j = 0, r
     cdef vec even, odd
     cdef real total
@@ -77,7 +79,7 @@ def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] pack
 cdef inline void dot_rows(
     const real *w, Py_ssize_t n, Input g, Py_ssize_t rows, Output dx, Py_ssize_t i
 ) noexcept nogil:
-    """The gradients of some inputs from number i on; w: the row of the first of them."""
+    """Writes, or adds, the gradients of `rows` inputs, from input i on, whose rows of W begin at w."""
     cdef Py_ssize_t j = 0, r
     cdef vec total[ROWS]
     cdef real tail[ROWS]
@@ -118,6 +120,7 @@ def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packe
 # dW_ij += x_i g_j,  dW_mj += b g_j
 
 cdef inline void scale(real factor, Input g, Py_ssize_t n, real *row, bint accumulate) noexcept nogil:
+    """row_j = factor g_j, or row_j += factor g_j."""
     cdef Py_ssize_t j = 0
     while g.stride == 1 and j + V_LANES <= n:
         v_store(row + j, v_fma(v_set1(factor), v_load(g.start + j), v_load(row + j) if accumulate else v_set1(0)))
@@ -130,7 +133,7 @@ cdef inline void scale(real factor, Input g, Py_ssize_t n, real *row, bint accum
 cdef void weight_gradient(
     Input x, Py_ssize_t m, real b, Input g, Py_ssize_t n, real *dw, bint accumulate
 ) noexcept nogil:
-    """Row after row: stores to several rows at a time get into each other's way in the cache."""
+    """dW, row after row: stores to several rows at a time compete for lines of the cache."""
     cdef Py_ssize_t i
     for i in range(m):
         scale(x.start[i * x.stride], g, n, dw + i * n, accumulate)
@@ -146,14 +149,17 @@ def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] p
         weight_gradient(input_of(x), m, b, input_of(packed), n, &dw[0, 0], True)
 
 
-# Both at once, and descent:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j
+# Input gradient and fused SGD in one pass over W:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j
 
-cdef inline void learn_rows(
+cdef inline void fused_sgd_rows(
     real *w, Py_ssize_t n, Input x, Input g, real eta, Py_ssize_t rows, Output dx, Py_ssize_t i, bint requires_grad
 ) noexcept nogil:
-    """Of some rows of W, from w on: the gradients of their inputs, number i and so on, if wanted, and the step."""
+    """Updates `rows` rows of W, from w on, and before that computes the gradients of their inputs, from input i on.
+
+    requires_grad: whether these gradients are computed.
+    """
     cdef Py_ssize_t j = 0, r
-    cdef vec slope, row
+    cdef vec gradients, row
     cdef vec total[PAIR]
     cdef real factor[PAIR]
     cdef real tail[PAIR]
@@ -162,12 +168,12 @@ cdef inline void learn_rows(
         total[r] = v_set1(0)
         tail[r] = 0
     while g.stride == 1 and j + V_LANES <= n:
-        slope = v_load(g.start + j)
+        gradients = v_load(g.start + j)
         for r in range(rows):
             row = v_load(w + r * n + j)
             if requires_grad:
-                total[r] = v_fma(row, slope, total[r])
-            v_store(w + r * n + j, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), slope), row))
+                total[r] = v_fma(row, gradients, total[r])
+            v_store(w + r * n + j, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), gradients), row))
         j += V_LANES
     while j < n:
         for r in range(rows):
@@ -179,15 +185,16 @@ cdef inline void learn_rows(
             put1(dx, i + r, v_hsum(total[r]) + tail[r])
 
 
-cdef inline void learn(
+cdef inline void fused_sgd(
     real *w, Py_ssize_t m, Py_ssize_t n, Input x, real b, Input g, real eta, Output dx, bint requires_grad
 ) noexcept nogil:
+    """Updates W, and computes the gradients of all inputs if `requires_grad`."""
     cdef Py_ssize_t i = 0
     while i + PAIR <= m:
-        learn_rows(w + i * n, n, x, g, eta, PAIR, dx, i, requires_grad)
+        fused_sgd_rows(w + i * n, n, x, g, eta, PAIR, dx, i, requires_grad)
         i += PAIR
     while i < m:
-        learn_rows(w + i * n, n, x, g, eta, 1, dx, i, requires_grad)
+        fused_sgd_rows(w + i * n, n, x, g, eta, 1, dx, i, requires_grad)
         i += 1
     scale(-eta * b, g, n, w + m * n, True)
 
@@ -195,12 +202,13 @@ cdef inline void learn(
 # The step of a Graph
 
 cdef class AffineStep(Step):
+    """The step of one Affine, for one sample."""
     cdef Operand x, d
     cdef Py_ssize_t m, n, parameters_offset
     cdef real bias
 
     def __init__(self, x, d, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parameters_offset, double bias):
-        """x, d: the fields of `_lowering.buffers.Operand`; values_at: where W lies in `values`, and its gradient in `sums`."""
+        """x, d: the fields of a `_lowering.buffers.Operand`; parameters_offset: that of W, and of its gradient sums."""
         self.x, self.d = operand(x), operand(d)
         self.m, self.n, self.parameters_offset, self.bias = m, n, parameters_offset, <real>bias
 
@@ -212,12 +220,15 @@ cdef class AffineStep(Step):
         cdef Input x = data_of(context, &self.x), g = grad_of(context, &self.d)
         cdef Output dx = gradient(context, &self.x)
         cdef real *w = <real *>context.parameters + self.parameters_offset
-        if context.fused_sgd and dx.start == NULL:       # as in the first layer: a loop without the sums
-            learn(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
+        if context.fused_sgd and dx.start == NULL:       # as in the first layer: a loop without input gradients
+            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
             return
         if context.fused_sgd:
-            learn(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
+            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
             return
         if dx.start != NULL:
             input_gradient(w, self.m, self.n, g, dx)
-        weight_gradient(x, self.m, self.bias, g, self.n, <real *>context.parameter_grads + self.parameters_offset, not context.grads_are_zero)
+        weight_gradient(
+            x, self.m, self.bias, g, self.n, <real *>context.parameter_grads + self.parameters_offset,
+            not context.grads_are_zero,
+        )

@@ -1,9 +1,12 @@
-"""Kernels that join vectors: d = (x_1; x_2; …), and the gradient cut up again; on the Node path it is ADDED into each
-input's."""
+"""Kernels of Concatenation: d = (x_1; x_2; …);   dx_k += the part of g at the elements of x_k.
+
+xs: the inputs; d: the output; g: the gradient with respect to d; dxs: the gradients of the inputs, which backward ADDS
+into on the Node path. All of them may be strided.
+"""
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, grad_of, gradient, move, output, overwritten, operand_of_row, input_of, input_from,
-    output_from
+    Input, Output, added_to, data_of, grad_of, gradient, input_from, input_of, move, operand_of_row, output,
+    output_from, overwritten
 )
 from cgraph._kernels.common.simd cimport real
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
@@ -32,16 +35,16 @@ def concatenation_backward(const real[:] g, list dxs):
 # The step of a Graph
 
 cdef enum:
-    SIZE = 5    # the column behind those of a Place
+    SIZE = 5    # the column of the table of inputs behind the fields of an Operand
 
 
 cdef class ConcatenationStep(Step):
-    """One node; its inputs may be strided, and one of them may occur twice."""
+    """The step of one Concatenation, whose inputs may be strided, and may hold one node twice."""
     cdef const Py_ssize_t[:, ::1] inputs
     cdef Operand d
 
     def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
-        """inputs: a row for each, of the fields of `_lowering.buffers.Operand` and the size. d: the fields of `_lowering.buffers.Operand`."""
+        """inputs: for each input, the fields of a `_lowering.buffers.Operand` and the size; d: those fields."""
         self.inputs = inputs
         self.d = operand(d)
 

@@ -2,40 +2,43 @@
 
 xs: the C input channels, m_h × m_w each; w: the C k_h k_w elements of the kernel and behind them the bias; d: the
 output, n_h × n_w; g: the gradient with respect to d; dxs, dw: the gradients of xs and w, which backward ADDS into on
-the Node path. Nodes' data may be strided. What is read more than once is copied into `scratch`, of
-convolution2d_scratch elements: the channels as frames (window.pyx), in which a tap of the kernel, number t, lies
-taps[t] elements behind the output that it contributes to. So a convolution of any stride and padding is a sum of
-shifted copies of the frame. The positions between two rows of outputs are computed with the rest and dropped.
-Behind the frames of scratch lies room for one plane of outputs.
+the Node path. Nodes' data may be strided. Data that are read more than once are copied into `scratch`, an array of
+convolution2d_scratch elements. There each channel has a frame: the polyphase copy of its padded input (space to depth,
+geometry.pyx), in which element t of the kernel reads taps[t] elements behind the output position. So a convolution of
+any stride and padding is a sum of shifted copies of the frames. The positions between two rows of outputs are computed
+with the rest and dropped. Behind the frames, scratch has room for one plane of outputs or gradients: `wide`, in rows of
+the frame's pitch.
 """
 from libc.string cimport memset
 
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend, grad_of, gradient, move, output, overwritten, operand_of_row, put1, input_of,
-    input_from, output_from
+    Input, Output, added_to, data_of, descend, grad_of, gradient, input_from, input_of, move, operand_of_row, output,
+    output_from, overwritten, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 cdef enum:
-    TILE = 8        # vectors that are summed side by side
+    TILE = 8        # vectors of sums that a loop holds in registers
     SLACK = 128     # elements behind a buffer that a tile may touch: TILE vectors of 64 bytes
 
 
 def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
-    """The number of elements of scratch that the functions below need."""
+    """Returns the number of elements of scratch that the kernels of a convolution need."""
     return channels * geometry.frame + SLACK + geometry.reach + geometry.plane + SLACK
 
 
-# Between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column` on,
-# lie side by side in a row of the frame.
+# Copies between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column`
+# on, lie side by side in a row of the frame.
 
-cdef inline void exchange(real *x, Py_ssize_t step, FilterGeometry w, real *frame, bint fill, bint accumulate) noexcept nogil:
-    """Writes the channel x into its frame; or its frame to x, or adds it. `step` is that of x."""
+cdef inline void copy_phases(
+    real *x, Py_ssize_t stride, FilterGeometry w, real *frame, bint fill, bint accumulate
+) noexcept nogil:
+    """Copies the channel x into its frame if `fill`; else writes the frame to x, or adds it. `stride` is that of x."""
     cdef Py_ssize_t phase, column, count, i, y_phase, y
-    cdef real *run
+    cdef real *domain_row
     cdef real *row
     for phase in range(w.phases_w):
         column = (phase - w.q % w.s + w.s) % w.s
@@ -45,11 +48,11 @@ cdef inline void exchange(real *x, Py_ssize_t step, FilterGeometry w, real *fram
         for i in range(w.m_h):
             if y_phase < w.phases_h:
                 row = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
-                run = x + (i * w.m_w + column) * step
+                domain_row = x + (i * w.m_w + column) * stride
                 if fill:
-                    move(Input(run, w.s * step), Output(row, 1, False), count)
+                    move(Input(domain_row, w.s * stride), Output(row, 1, False), count)
                 else:
-                    move(Input(row, 1), Output(run, w.s * step, accumulate), count)
+                    move(Input(row, 1), Output(domain_row, w.s * stride, accumulate), count)
             y_phase += 1
             if y_phase == w.s:
                 y_phase = 0
@@ -57,21 +60,22 @@ cdef inline void exchange(real *x, Py_ssize_t step, FilterGeometry w, real *fram
 
 
 cdef void fill_frame(Input x, FilterGeometry w, real *frame) noexcept nogil:
-    """The frame of one channel: the padding's zeros, and x."""
+    """Writes the frame of one channel: zeros in the padding, and x."""
     memset(frame, 0, w.frame * sizeof(real))
-    exchange(<real *>x.start, x.stride, w, frame, True, False)
+    copy_phases(<real *>x.start, x.stride, w, frame, True, False)
 
 
-cdef void give_frame(real *frame, FilterGeometry w, Output dx) noexcept nogil:
-    """The gradient of one channel, given as a frame, to dx; what lies in the padding is dropped."""
+cdef void unpack_frame(real *frame, FilterGeometry w, Output dx) noexcept nogil:
+    """Writes, or adds, the gradient of one channel from its frame to dx; elements in the padding are dropped."""
     cdef Py_ssize_t i
-    if not dx.accumulate and (w.phases_h < w.s or w.phases_w < w.s):   # the frame has no place for some elements
+    if not dx.accumulate and (w.phases_h < w.s or w.phases_w < w.s):   # the frame lacks elements that no window reads
         for i in range(w.m_h * w.m_w):
             put1(dx, i, 0)
-    exchange(dx.start, dx.stride, w, frame, False, dx.accumulate)
+    copy_phases(dx.start, dx.stride, w, frame, False, dx.accumulate)
 
 
 cdef int fill_frames(list xs, FilterGeometry w, real *frame) except -1:
+    """Writes the frames of all channels, one behind the other."""
     cdef const real[:] x
     for x in xs:
         require(x.shape[0] == w.m_h * w.m_w)
@@ -84,6 +88,7 @@ cdef int fill_frames(list xs, FilterGeometry w, real *frame) except -1:
 cdef int require_sizes(
     Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, FilterGeometry w
 ) except -1:
+    """Raises unless the numbers of parameters, outputs and elements of scratch fit the geometry."""
     require(parameters == channels * w.k_h * w.k_w + 1 and outputs == w.n_h * w.n_w)
     return require(scratch >= convolution2d_scratch(w, channels))
 
@@ -93,7 +98,7 @@ cdef int require_sizes(
 cdef inline void output_tile(
     const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d
 ) noexcept nogil:
-    """The TILE vectors of outputs whose first taps lie at frame."""
+    """Computes TILE vectors of outputs; the kernel's first tap on the first of them lies at `frame`."""
     cdef Py_ssize_t t, v
     cdef vec total[TILE]
     cdef vec factor = v_set1(w[count])
@@ -112,7 +117,7 @@ cdef inline void output_tile(
 cdef void outputs(
     const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, FilterGeometry o, real *wide, Output d
 ) noexcept nogil:
-    """All outputs; `wide` takes them with the positions between two rows."""
+    """Computes all outputs, at first into `wide`, together with the positions between two rows."""
     cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a
     while start < last:
         output_tile(frame + start, taps, count, w, wide + start)
@@ -133,12 +138,12 @@ def convolution2d_forward(
         outputs(frame, &taps[0], taps.shape[0], &w[0], geometry, wide, overwritten(d))
 
 
-# dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers what its windows' outputs send
+# dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers the terms of all its windows
 
 cdef inline void input_tile(
     const real *g, const real *k, FilterGeometry w, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
 ) noexcept nogil:
-    """TILE vectors of one plane of a channel's frame; g: the output at the first element's position."""
+    """Computes TILE vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
     cdef Py_ssize_t i = row_phase, j, v
     cdef vec total[TILE]
     cdef vec factor
@@ -159,7 +164,7 @@ cdef inline void input_tile(
 
 
 cdef void channel_gradient(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
-    """The gradient of one channel as a frame."""
+    """Computes the gradient of one channel as a frame."""
     cdef Py_ssize_t i, j, start
     for i in range(w.phases_h):
         for j in range(w.phases_w):
@@ -171,8 +176,11 @@ cdef void channel_gradient(const real *g, const real *k, FilterGeometry w, real 
 
 
 cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
-    """The same, one term after the other. The tiles above multiply kernel elements with the zeros around G, too, which
-    would spread a kernel element that is NaN or infinite to inputs that it has no term with."""
+    """Computes the gradient of one channel as a frame, one term after the other, for a kernel that is not all finite.
+
+    `channel_gradient` also multiplies kernel elements by the zeros around G, and would so spread an element that is NaN
+    or infinite to inputs that have no term with that element.
+    """
     cdef Py_ssize_t i, j, a, b
     cdef real *dx
     memset(frame, 0, w.frame * sizeof(real))
@@ -185,6 +193,7 @@ cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry
 
 
 cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
+    """Whether no kernel element is NaN or infinite."""
     cdef Py_ssize_t t
     for t in range(count):
         if k[t] - k[t] != 0:
@@ -193,7 +202,7 @@ cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
 
 
 cdef void widen(Input g, FilterGeometry o, real *wide) noexcept nogil:
-    """G in the rows of the frame, with zeros before it, between its rows and behind it."""
+    """Copies G into the rows of a frame, with zeros before the first row, between the rows and behind the last."""
     cdef Py_ssize_t a
     memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
     for a in range(o.n_h):
@@ -201,15 +210,17 @@ cdef void widen(Input g, FilterGeometry o, real *wide) noexcept nogil:
 
 
 cdef void input_gradient(const real *wide, const real *k, FilterGeometry w, real *frame, Output dx) noexcept nogil:
-    """One channel, by way of `frame`."""
+    """Writes, or adds, the gradient of one channel; `frame` is scratch."""
     if all_finite(k, w.k_h * w.k_w):
         channel_gradient(wide, k, w, frame)
     else:
         channel_gradient_by_terms(wide, k, w, frame)
-    give_frame(frame, w, dx)
+    unpack_frame(frame, w, dx)
 
 
-def convolution2d_backward_input(const real[::1] w, const real[:] g, FilterGeometry geometry, real[::1] scratch, list dxs):
+def convolution2d_backward_input(
+    const real[::1] w, const real[:] g, FilterGeometry geometry, real[::1] scratch, list dxs
+):
     cdef Py_ssize_t start = 0
     cdef real *frame = &scratch[0]
     cdef real *wide = frame + len(dxs) * geometry.frame + SLACK + geometry.reach
@@ -229,7 +240,7 @@ def convolution2d_backward_input(const real[::1] w, const real[:] g, FilterGeome
 cdef inline void kernel_tile(
     const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, FilterGeometry w, Output dw
 ) noexcept nogil:
-    """The first TILE of `count` taps; where there are fewer, the last is computed again and dropped."""
+    """Computes the gradients of the first TILE of `count` taps. Of fewer, the last is repeated and dropped."""
     cdef Py_ssize_t rest = w.n_w % V_LANES, full = w.n_w - w.n_w % V_LANES, _a, b, v
     cdef vec total[TILE]
     cdef const real *x[TILE]
@@ -258,7 +269,7 @@ cdef inline void kernel_tile(
 cdef void kernel_gradient(
     const real *frame, Input g, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry o, real *packed, Output dw
 ) noexcept nogil:
-    """The gradients of all kernel elements and, last, of the bias: Σ_a Σ_b G[a, b]; `packed` takes G."""
+    """Computes the gradients of all kernel elements and of the bias, Σ_a Σ_b G[a, b]; `packed` is scratch for G."""
     cdef Py_ssize_t first = 0, a, i
     cdef real total = 0, row_sum
     move(g, Output(packed, 1, False), o.n_h * o.n_w)
@@ -288,7 +299,7 @@ def convolution2d_backward_kernel(
 # The step of a Graph
 
 cdef class ConvolutionStep(Step):
-    """One node; its scratch holds the frames of its inputs between forward and backward."""
+    """The step of one Convolution2d. Scratch keeps the frames of the inputs between forward and backward."""
     cdef FilterGeometry geometry
     cdef const Py_ssize_t[:, ::1] inputs
     cdef const Py_ssize_t[::1] taps
@@ -299,8 +310,10 @@ cdef class ConvolutionStep(Step):
         self, FilterGeometry geometry, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
         Py_ssize_t parameters_offset, Py_ssize_t scratch_offset,
     ):
-        """inputs: a row for each channel, of the fields of `_lowering.buffers.Operand`; d: those fields; the parameters and the
-        scratch begin at elements values_at and scratch_at of the arena's."""
+        """inputs: a row for each channel, with the fields of a `_lowering.buffers.Operand`; d: those fields.
+
+        parameters_offset, scratch_offset: of the node's parameters and scratch in those of the arena, in elements.
+        """
         self.geometry, self.inputs, self.taps = geometry, inputs, taps
         self.channels, self.count = inputs.shape[0], taps.shape[0]
         self.d = operand(d)
@@ -321,8 +334,11 @@ cdef class ConvolutionStep(Step):
         cdef Input g = grad_of(context, &self.d)
         if context.apart:
             self.fill_frames(context, frame)
-        # First what needs the frames of the inputs, which their gradients then overwrite; last what changes w.
-        kernel_gradient(frame, g, &self.taps[0], self.count, self.geometry, packed, Output(dw, 1, not context.grads_are_zero))
+        # The kernel gradient needs the frames of the inputs, which input gradients then overwrite; and these need the
+        # parameters before the update.
+        kernel_gradient(
+            frame, g, &self.taps[0], self.count, self.geometry, packed, Output(dw, 1, not context.grads_are_zero)
+        )
         self.input_gradients(context, g, w, frame)
         if context.fused_sgd:
             descend(w, dw, <real>context.eta, self.count + 1)

@@ -1,4 +1,4 @@
-"""Element-wise kernels: each output element depends on the input elements of the same index alone.
+"""Element-wise kernels, whose output elements depend on the input elements of their own index alone.
 
 x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients; n elements each. Operands may
 be strided, and dx and dy may be one buffer. On the Node path backward ADDS into dx and dy.
@@ -7,8 +7,8 @@ from libc.string cimport memset
 
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend as strided_descend, get, grad_of, gradient, move, output, overwritten,
-    put, input_of
+    Input, Output, added_to, data_of, descend as descend_n, get, grad_of, gradient, input_of, move, output, overwritten,
+    put
 )
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
@@ -18,7 +18,7 @@ from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
 
-cdef void accumulate(Input x, Input y, Output d, Py_ssize_t n) noexcept nogil:
+cdef void add(Input x, Input y, Output d, Py_ssize_t n) noexcept nogil:
     cdef Py_ssize_t i = 0
     while i < n:
         put(d, i, n, v_add(get(x, i, n), get(y, i, n)))
@@ -35,7 +35,7 @@ cdef void pass_on(Input g, Output dx, Py_ssize_t n) noexcept nogil:
 def add_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] == d.shape[0])
     with nogil:
-        accumulate(input_of(x), input_of(y), overwritten(d), d.shape[0])
+        add(input_of(x), input_of(y), overwritten(d), d.shape[0])
 
 
 def add_backward(const real[:] g, real[:] dx, real[:] dy):
@@ -174,14 +174,17 @@ def descend(real[::1] w, real[::1] dw, real eta):
     require(w.shape[0] == dw.shape[0])
     with nogil:
         if w.shape[0]:
-            strided_descend(&w[0], &dw[0], eta, w.shape[0])
+            descend_n(&w[0], &dw[0], eta, w.shape[0])
             memset(&dw[0], 0, w.shape[0] * sizeof(real))
 
 
 # Gradient sums of threads:   s_i += Σ_k x_k_i
 
 def add_up(real[::1] s, list others):
-    """In their order; nothing is added where one does not fit, and no signal is heard in between."""
+    """Adds all other sums to s, in the order of the list. If one has another size, none is added.
+
+    No signal is heard while the sums are added.
+    """
     cdef const real[::1] x
     for x in others:
         require(x.shape[0] == s.shape[0])
@@ -199,18 +202,18 @@ OPS = {"Add": ADD, "Sub": SUB, "ReLU": RELU, "Sigmoid": SIGMOID, "Tanh": TANH}
 
 
 cdef class ElementwiseStep(Step):
-    """Any of the above, over one node or over a group of nodes that lie together."""
+    """The step of an element-wise node, or of a fused group of them in one buffer."""
     cdef Op op
     cdef Py_ssize_t n
     cdef Operand x, y, d
 
     def __init__(self, str op, Py_ssize_t n, inputs, d):
-        """inputs, d: the fields of `_lowering.buffers.Operand`."""
+        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
         self.op = OPS[op]
         self.n = n
         self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
         if self.x.stride == self.y.stride == self.d.stride == 1:
-            # Whole vectors: what lies in the arena behind n elements is nobody's.
+            # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
             self.n = (n + V_LANES - 1) // V_LANES * V_LANES
 
     cdef void forward(self, Context *context) noexcept nogil:
@@ -219,7 +222,7 @@ cdef class ElementwiseStep(Step):
         if self.op == RELU:
             relu(x, d, self.n)
         elif self.op == ADD:
-            accumulate(x, data_of(context, &self.y), d, self.n)
+            add(x, data_of(context, &self.y), d, self.n)
         elif self.op == SUB:
             sub(x, data_of(context, &self.y), d, self.n)
         elif self.op == SIGMOID:
@@ -250,26 +253,29 @@ cdef class ElementwiseStep(Step):
 
 
 cdef class SGDStep(Step):
-    """All parameters that lie in the arena: w -= eta dw, then dw = 0."""
+    """The update of all parameters in the arena:   w -= eta dw,  then dw = 0, or dw counts as 0."""
     cdef Py_ssize_t n
 
     def __init__(self, Py_ssize_t n):
         self.n = n
 
     cdef void apply_update(self, Context *context) noexcept nogil:
-        strided_descend(<real *>context.parameters, <real *>context.parameter_grads, <real>context.eta, self.n)
+        descend_n(<real *>context.parameters, <real *>context.parameter_grads, <real>context.eta, self.n)
         if not context.grads_are_zero:
             memset(context.parameter_grads, 0, self.n * sizeof(real))
 
 
 cdef class SeedStep(Step):
-    """The loss, whose gradient is 1; and the gradients that begin at 0, since no step writes all of them first."""
+    """The step with which a backward pass begins: it sets the gradient of the loss to 1, and others to 0.
+
+    A gradient begins at 0 where no step overwrites all of its elements.
+    """
     cdef Py_ssize_t loss, lanes
     cdef const Py_ssize_t[:, ::1] cleared
 
     def __init__(self, Py_ssize_t loss, const Py_ssize_t[:, ::1] cleared, Py_ssize_t lanes=1):
-        """cleared: rows of an offset and a number of elements; lanes: how many samples, each with its loss, lie side
-        by side."""
+        """loss: the offset of the loss; cleared: an offset and a number of elements for each gradient that begins at 0;
+        lanes: the number of lanes, each of which has a loss."""
         self.loss, self.cleared, self.lanes = loss, cleared, lanes
 
     cdef void backward(self, Context *context) noexcept nogil:

@@ -1,13 +1,12 @@
 """Kernels that reduce over the elements of their inputs: Dots, MSE, CEE, Norm2, Softmax.
 
 x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients. Operands
-may be strided, and dx and dy may be one buffer. Scalars come and go as operands of one element. On the Node path
-backward ADDS into dx and dy.
-Within a block of a sum, products are summed lane by lane, so that the result is the same for every stride.
+may be strided, and dx and dy may be one buffer. Scalars are operands of one element. On the Node path backward ADDS
+into dx and dy. Within a block of a sum, products are summed lane by lane, so that results do not depend on strides.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, get, get1, grad_of, gradient, output, overwritten, put, put1, input_of
+    Input, Output, added_to, data_of, get, get1, grad_of, gradient, input_of, output, overwritten, put, put1
 )
 from cgraph._kernels.common.reductions cimport (
     BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
@@ -33,7 +32,7 @@ cdef real dots(Input x, Input y, Py_ssize_t m) noexcept nogil:
 
 
 cdef void dots_gradient(Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; and dy, of x."""
+    """dx; with x instead of y, the kernel computes dy."""
     cdef Py_ssize_t i = 0
     while i < m:
         put(dx, i, m, v_mul(get(y, i, m), v_set1(g)))
@@ -71,7 +70,7 @@ cdef real mse(Input x, Input y, Py_ssize_t m) noexcept nogil:
 
 
 cdef void mse_gradient(Input x, Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; and dy, of y and x."""
+    """dx; with x and y exchanged, the kernel computes dy."""
     cdef Py_ssize_t i = 0
     cdef vec scale = v_set1(2 * g / <real>m)
     while i < m:
@@ -187,13 +186,13 @@ OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
 
 
 cdef class ReductionStep(Step):
-    """Any of the above, over one node."""
+    """The step of one reducing node, for one sample."""
     cdef Op op
     cdef Py_ssize_t m
     cdef Operand x, y, d
 
     def __init__(self, str op, Py_ssize_t m, inputs, d):
-        """inputs, d: the fields of `_lowering.buffers.Operand`."""
+        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
         self.op = OPS[op]
         self.m = m
         self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
@@ -213,13 +212,14 @@ cdef class ReductionStep(Step):
             d.start[0] = norm2(x, self.m)
 
     cdef void backward(self, Context *context) noexcept nogil:
-        # All of dx before dy: they may be one buffer, which dx then overwrites and dy adds to.
+        # All of dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
         if self.x.requires_grad[context.parameters_only]:
             self.first_gradient(context, gradient(context, &self.x))
         if self.y.requires_grad[context.parameters_only]:
             self.second_gradient(context, gradient(context, &self.y))
 
     cdef void first_gradient(self, Context *context, Output dx) noexcept nogil:
+        """Computes the gradient of the first input."""
         cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
         cdef Input d = data_of(context, &self.d), g = grad_of(context, &self.d)
         if self.op == SOFTMAX:
@@ -234,7 +234,7 @@ cdef class ReductionStep(Step):
             norm2_gradient(x, d.start[0], g.start[0], dx, self.m)
 
     cdef void second_gradient(self, Context *context, Output dy) noexcept nogil:
-        """Of the ops with two inputs."""
+        """Computes the gradient of the second input; Norm2 and Softmax have none."""
         cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y), g = grad_of(context, &self.d)
         if self.op == DOTS:
             dots_gradient(x, g.start[0], dy, self.m)

@@ -1,1 +1,1 @@
-"""What runs the steps of a Graph: steps, plans, the thread pool. It knows no operation and no dtype."""
+"""The run time of a Graph: steps, the plan that runs them, the thread pool. No operation and no dtype is known here."""

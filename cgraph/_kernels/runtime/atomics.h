@@ -1,11 +1,11 @@
-/* What threads that hand work to each other need: numbers and pointers that all of them see at once, in one order; a
- * clock; a pause, with which one waits without sleep; and a way to another core.
+/* Atomic numbers and pointers, a clock, a pause for spinning, and a move to another core: the means by which threads
+ * hand work to each other.
  */
-#ifndef CGRAPH_SPIN_H
-#define CGRAPH_SPIN_H
+#ifndef CGRAPH_ATOMICS_H
+#define CGRAPH_ATOMICS_H
 
 #include <stdint.h>
-/* These names of sched.h need _GNU_SOURCE, which Python.h defines: it must come first, as in all that Cython writes. */
+/* sched_getcpu and the affinity calls need _GNU_SOURCE, which Python.h defines: Cython includes Python.h first. */
 #ifdef __linux__
 #include <sched.h>
 #endif
@@ -16,9 +16,9 @@ typedef long s_state;
 
 static inline s_state s_load(s_state *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 static inline void *s_load_pointer(void **p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
-/* Returns what stood there before. */
+/* Stores a value and returns the one before. */
 static inline s_state s_exchange(s_state *p, s_state new) { return __atomic_exchange_n(p, new, __ATOMIC_SEQ_CST); }
-/* Only if the old one stands there; whether it did. */
+/* Stores the new value if the present one is `old`; returns whether it was. */
 static inline int s_replace(s_state *p, s_state old, s_state new) {
     return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
@@ -29,7 +29,7 @@ static inline int s_replace_pointer(void **p, void *old, void *new) {
 #if defined(__x86_64__) || defined(__i386__)
 static inline void s_pause(void) { __builtin_ia32_pause(); }
 #elif defined(__aarch64__)
-static inline void s_pause(void) { __asm__ volatile("isb" ::: "memory"); } /* yield takes no time at all */
+static inline void s_pause(void) { __asm__ volatile("isb" ::: "memory"); } /* `yield` would take no time at all */
 #else
 static inline void s_pause(void) { __asm__ volatile("" ::: "memory"); }
 #endif
@@ -39,11 +39,11 @@ static inline void s_pause(void) { __asm__ volatile("" ::: "memory"); }
 #include <intrin.h>
 
 #if defined(_M_X64) || defined(_M_IX86)
-/* Volatile reads are ordered here. They leave the line to all who look at it. */
+/* MSVC orders volatile reads on x86. A read, unlike an exchange, leaves the cache line shared among its readers. */
 static inline s_state s_load(s_state *p) { return *(volatile s_state *)p; }
 static inline void *s_load_pointer(void **p) { return *(void *volatile *)p; }
 #else
-/* Not a plain read: that orders nothing on ARM. */
+/* An interlocked operation, since a plain read orders nothing on ARM. */
 static inline s_state s_load(s_state *p) { return _InterlockedOr(p, 0); }
 static inline void *s_load_pointer(void **p) { return _InterlockedCompareExchangePointer(p, 0, 0); }
 #endif
@@ -65,9 +65,9 @@ static inline void s_pause(void) { __yield(); }
 
 #ifdef __linux__
 
-/* The core that this thread is on. */
+/* Returns the core on which this thread runs. */
 static inline int s_core(void) { return sched_getcpu(); }
-/* Moves this thread to another core, if it may use one; from there it may be moved as before. */
+/* Moves this thread away from a core, if its affinity allows another one. The affinity is the same afterwards. */
 static inline void s_leave(int core) {
     cpu_set_t all, others;
     if (core < 0 || core >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all)) return;

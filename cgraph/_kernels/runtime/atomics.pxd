@@ -1,4 +1,4 @@
-# What spin.h offers to threads.
+# The declarations of atomics.h.
 from libc.stdint cimport int64_t
 
 cdef extern from "runtime/atomics.h" nogil:

@@ -13,10 +13,10 @@ cdef class Steps:
     cdef int check(self, Context *context) except -1
 
 
-# What the gradient sums are at every moment, also where an exception ends a call.
+# The state of the gradient sums, which is true at every moment, also where an exception ends a call.
 cdef struct GradsState:
-    bint grads_are_zero      # they count as 0, whatever they hold
-    bint updating   # an update has begun to use them, and has not come to its end
+    bint grads_are_zero     # the sums count as 0, whatever they hold
+    bint updating           # an update has begun to use the sums, and has not ended
 
 
 cdef class Memory:
@@ -25,7 +25,7 @@ cdef class Memory:
     cdef s_state held           # 0, or 1 + the generation that holds it
 
 
-# An array of samples, one after the other, and where they go, or come from, on each of two routes.
+# A fed array, or the array of results, whose rows are samples; and its port in each of two bindings.
 cdef struct Stream:
     Py_buffer array
     Py_ssize_t nbytes
@@ -43,26 +43,26 @@ cdef class Binding:
     cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1
 
 
-# Samples on two routes, and how far they have come. It names objects that its Run keeps alive.
+# The samples of a Run, the two bindings for them, and its progress. The Run keeps alive the objects pointed to.
 cdef struct RunState:
-    void *steps[2]          # Steps of each route
-    Context *context[2]
-    Py_ssize_t lanes[2]     # samples that a route takes at a time
-    void *update_steps          # Steps
-    Stream *streams         # of the results, and of so many feeds
-    Py_ssize_t feeds
-    Py_ssize_t min_samples        # fewer samples take the second route
-    Py_ssize_t samples      # how many
-    Py_ssize_t sample       # the next one
-    Py_ssize_t end          # where the next update comes
-    Py_ssize_t batch        # samples until the next update; none, if 0
-    Py_ssize_t patience     # samples until Ctrl-C is listened to again
+    void *steps[2]          # Steps of each binding
+    Context *context[2]     # of the memory of each binding
+    Py_ssize_t lanes[2]     # samples that each binding takes at a time
+    void *update_steps      # Steps
+    Stream *streams         # one for the results, and behind it one for each fed array
+    Py_ssize_t feeds        # number of fed arrays
+    Py_ssize_t min_samples  # where fewer are left until the next update, they go through the second binding
+    Py_ssize_t samples      # number of samples
+    Py_ssize_t sample       # number of the next sample
+    Py_ssize_t end          # number of the first sample after the next update
+    Py_ssize_t batch        # samples for each update; 0: no updates
+    Py_ssize_t patience     # samples between two checks for Ctrl-C
     bint backward           # whether gradients are computed
-    bint overwrite          # whether the sums may count as 0 after an update, instead of being 0
-    bint grads_are_zero              # whether the sums count as 0 now
-    bint may_fuse_sgd          # whether they did so when the batch began
-    bint can_fuse_sgd[2]          # whether the steps of each route can learn with the last samples of a batch
-    GradsState *grads_state        # of the memory of which the sums are
+    bint overwrite          # whether the gradient sums may count as 0 after an update, instead of being 0
+    bint grads_are_zero     # whether the gradient sums count as 0 now
+    bint may_fuse_sgd       # whether the gradient sums counted as 0 when the batch began
+    bint can_fuse_sgd[2]    # whether the steps of each binding may use fused SGD with the last samples of a batch
+    GradsState *grads_state     # the state of the gradient sums
     void *snapshot          # Snapshot, to be renewed after each update, or NULL
 
 
@@ -71,7 +71,7 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil
 
 cdef class Run:
     cdef RunState state
-    cdef Py_ssize_t opened  # streams whose arrays are held
+    cdef Py_ssize_t opened  # number of streams whose buffers are held
     cdef Binding main, rest
     cdef Steps update_steps
     cdef Snapshot snapshot

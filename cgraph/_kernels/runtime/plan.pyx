@@ -1,4 +1,4 @@
-"""Plan: runs steps, for one sample or for many. It knows no operation and no dtype: all that lies in bytes for it."""
+"""Plan: the loop that runs steps over samples. It knows no operation and no dtype: data are bytes here."""
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
@@ -10,7 +10,7 @@ from cgraph._kernels.runtime.uninterrupted cimport Snapshot, complete
 
 
 cdef class Steps:
-    """Steps in the order of a forward pass."""
+    """The steps of an executor, or of an update, in the order of a forward pass."""
 
     def __cinit__(self, list steps):
         self.order = <void **>calloc(max(len(steps), 1), sizeof(void *))
@@ -50,7 +50,7 @@ cdef class Steps:
                 return
 
     cdef int check(self, Context *context) except -1:
-        """Raises what one of these steps has raised."""
+        """Raises the exception that one of these steps has kept."""
         if context.failed:
             for step in self.steps:
                 if isinstance(step, PythonStep) and (<PythonStep>step).error is not None:
@@ -60,21 +60,22 @@ cdef class Steps:
         return 0
 
 
-cdef long generation = 0    # of processes: a child is not in the middle of what its parent was in
+cdef long generation = 0    # forks up to this process: a call that the parent was in does not run in the child
 
 
 def renew():
-    """In a child process, after a fork: nothing is running."""
+    """Frees all memories in a child process after a fork, since no call of the parent goes on there."""
     global generation
     generation += 1
 
 
 cdef class Memory:
-    """An arena: the addresses of arrays that its owner keeps alive."""
+    """An arena: the addresses of its arrays, which the owner of this object keeps alive, and the context of a pass."""
 
     def __init__(self, size_t data, size_t grad, size_t parameters, size_t parameter_grads, size_t scratch):
         self.context.data, self.context.grad = <char *>data, <char *>grad
-        self.context.parameters, self.context.parameter_grads, self.context.scratch = <char *>parameters, <char *>parameter_grads, <char *>scratch
+        self.context.parameters, self.context.parameter_grads = <char *>parameters, <char *>parameter_grads
+        self.context.scratch = <char *>scratch
 
     @property
     def grads_are_zero(self):
@@ -87,22 +88,23 @@ cdef class Memory:
 
     @property
     def updating(self):
-        """Whether an update has begun that has not come to its end."""
+        """Whether an update has begun and has not ended."""
         return self.grads_state.updating
 
     @property
     def busy(self):
-        """Whether `exclusively` is at work."""
+        """Whether a call of `exclusively` holds this memory."""
         return s_load(&self.held) == 1 + generation
 
 
 def exclusively(Memory memory, str owner, finish, function, *arguments, **named):
-    """Calls a function while nobody else may, and then `finish` in any case, again if a signal interrupts it.
+    """Calls a function with the memory held, so that a second such call is refused, and then `finish` in any case.
 
-    Compiled, since no signal is heard between two lines of it.
+    A signal that interrupts `finish` makes it be called again. This function is compiled, so no signal is heard
+    between two of its lines.
     """
     cdef s_state before = s_load(&memory.held), now = 1 + generation
-    # At once: without the GIL, two threads may be here. What another generation held is free.
+    # Test and set in one exchange: without the GIL, two threads may be here. A hold of another generation is void.
     if before == now or not s_replace(&memory.held, before, now):
         raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
     memory.context.failed = memory.grads_state.updating = False
@@ -116,7 +118,7 @@ def exclusively(Memory memory, str owner, finish, function, *arguments, **named)
 
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
-    """A forward pass over what the leaves hold: so many samples side by side."""
+    """Runs a forward pass over the data of the leaves, of which `valid` lanes hold a sample."""
     memory.context.valid = valid
     with nogil:
         steps.forward(&memory.context)
@@ -124,7 +126,7 @@ def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
 
 
 def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
-    """A backward pass, which computes all gradients. Sums that count as 0 do so until it has come to its end."""
+    """Runs a full backward pass. Gradient sums that count as 0 do so until the pass has ended."""
     memory.context.valid = valid
     memory.context.parameters_only, memory.context.fused_sgd, memory.context.apart = False, False, True
     memory.context.grads_are_zero = memory.grads_state.grads_are_zero
@@ -135,7 +137,10 @@ def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
 
 
 def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero):
-    """One update: values -= eta * sums, then the sums are 0; or count as 0 (fresh). No signal is heard in between."""
+    """Runs one update: parameters -= eta * gradient sums. Afterwards the sums are 0, or count as 0 if `grads_are_zero`.
+
+    No signal is heard between the update and that mark.
+    """
     memory.context.eta, memory.context.grads_are_zero = eta, grads_are_zero
     memory.grads_state.updating = True
     with nogil:
@@ -147,16 +152,16 @@ def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_z
 def is_zero(array):
     """Whether all bytes of an array are 0."""
     cdef Py_buffer view
-    cdef const char *at
+    cdef const char *data
     PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    at = <const char *>view.buf
-    cdef bint zero = view.len == 0 or at[0] == 0 and memcmp(at, at + 1, view.len - 1) == 0
+    data = <const char *>view.buf
+    cdef bint zero = view.len == 0 or data[0] == 0 and memcmp(data, data + 1, view.len - 1) == 0
     PyBuffer_Release(&view)
     return zero
 
 
 def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
-    """One sample of the arrays into the memory, where the inlets have it."""
+    """Copies sample `number` of each array into the memory, through the array's feed port."""
     cdef Py_buffer rows
     cdef Port port
     for port, array in zip(feed_ports, arrays):
@@ -169,10 +174,10 @@ def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
 
 
 cdef class Binding:
-    """A which for samples through steps, so many side by side.
+    """A request made ready for one thread: steps that take `lanes` samples at a time, the thread's memory, and ports.
 
-    inlets: the ports of the arrays of a call, in their order; outlet: the port of what it returns.
-    kept: of the leaves that are not fed, pairs of a port and of the offset of their data, in bytes, in `origin`.
+    feed_ports: one for each array of the call, in the order of the arrays; fetch_port: the port of the results.
+    kept: for each leaf that is not fed, its port and the offset of its data in the memory `origin`, in bytes.
     """
 
     def __init__(
@@ -182,18 +187,18 @@ cdef class Binding:
         self.feed_ports, self.fetch_port, self.kept, self.origin = feed_ports, fetch_port, kept, origin
 
     cdef int begin(self, bint parameters_only, double eta) except -1:
-        """Before the first sample: how gradients are computed, and what the leaves hold that are not fed."""
+        """Sets the flags of the context, and copies the data of leaves that are not fed, before the first sample."""
         cdef Context *context = &self.memory.context
         cdef Port port
-        cdef Py_ssize_t at
+        cdef Py_ssize_t offset
         context.parameters_only, context.eta = parameters_only, eta
         context.apart = context.failed = False
-        for port, at in self.kept:
-            port.broadcast(context, self.origin.context.data + at)
+        for port, offset in self.kept:
+            port.broadcast(context, self.origin.context.data + offset)
         return 0
 
     cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1:
-        """The array of that number with its port, that of the results being -1."""
+        """Joins the stream of array `number`, or of the results if that is -1, with its port in this binding."""
         cdef Port port = self.feed_ports[number] if number >= 0 else self.fetch_port
         stream.nbytes = port.nbytes
         stream.port[which] = <void *>port
@@ -201,7 +206,10 @@ cdef class Binding:
 
 
 cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
-    """The next samples, about so many, or fewer if a step raises. The last update may be for fewer than the others."""
+    """Runs the next samples: `most`, or some more in the last block of lanes, or fewer if a step raises.
+
+    A batch ends with an update; the last batch may have fewer samples than the others.
+    """
     cdef Py_ssize_t last = min(state.samples - state.sample, most) + state.sample, sample = state.sample, n, i
     cdef Stream *out = state.streams
     cdef Stream *feeds = out + 1
@@ -234,7 +242,7 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
 
 
 cdef void update(RunState *state, Context *context) noexcept nogil:
-    """The end of a batch: an update, unless the steps have learnt already. From then on the gradient sums are 0."""
+    """Ends a batch: an update, unless fused SGD has made it. From then on the gradient sums are 0, or count as 0."""
     if not context.fused_sgd:
         context.grads_are_zero = state.overwrite
         state.grads_state.updating = True
@@ -248,12 +256,12 @@ cdef void update(RunState *state, Context *context) noexcept nogil:
 
 
 cdef void keep(RunState *state) noexcept with gil:
-    """Renews the snapshot: the next batch begins with the gradient sums that there are now."""
+    """Renews the snapshot, so that it has the gradient sums with which the next batch begins."""
     (<Snapshot>state.snapshot).renew()
 
 
 cdef class Run:
-    """Samples about to be run, or running. Who runs them needs no GIL: the course has all that it takes."""
+    """Samples that are to be run, or are running. Its RunState has all that a thread without the GIL needs."""
 
     def __dealloc__(self):
         while self.opened > 0:
@@ -262,7 +270,7 @@ cdef class Run:
         free(self.state.streams)
 
     cdef int open(self, list arrays, out) except -1:
-        """Joins the arrays, of which `out` is the first here, with their ports on both routes."""
+        """Takes the buffers of `out` and of the arrays as streams, and joins each with its ports in both bindings."""
         cdef Py_ssize_t count = len(arrays)
         cdef Stream *stream
         self.state.streams = stream = <Stream *>calloc(count + 1, sizeof(Stream))
@@ -279,7 +287,7 @@ cdef class Run:
         return 0
 
     cdef int finish(self) except -1:
-        """Runs all samples in this thread. Ctrl-C may end it before."""
+        """Runs all samples in this thread. Ctrl-C raises before the end."""
         cdef RunState *state = &self.state
         while True:
             with nogil:
@@ -289,14 +297,14 @@ cdef class Run:
             PyErr_CheckSignals()
 
     cdef int check(self) except -1:
-        """Raises what a step has raised."""
+        """Raises the exception that a step of either binding, or of the update, has kept."""
         for which in range(2):
             (<Steps>self.state.steps[which]).check(self.state.context[which])
             (<Steps>self.state.update_steps).check(self.state.context[which])
         return 0
 
     cdef void stop(self) noexcept:
-        """Ends what another thread is running here, after the step that it is at."""
+        """Makes a thread that runs these samples stop after its present step."""
         for which in range(2):
             s_exchange(&self.state.context[which].failed, True)
 
@@ -306,12 +314,14 @@ def prepare(
     Py_ssize_t patience, bint backward, bint parameters_only, bint grads_are_zero, Py_ssize_t batch, double eta,
     bint overwrite=True, Snapshot snapshot=None
 ):
-    """Each sample of the arrays forward, and backward if asked for; `out` takes what each leaves at the outlets.
+    """Returns a Run that takes each sample of the arrays forward, and backward if `backward`. Results go to `out`.
 
-    least: where fewer samples are left until the next update, they go by `rest`; the two routes share parameters and
-    sums. arrays, out: contiguous; Ctrl-C is heard after `patience` samples. Where the sums count as 0 (fresh; after an
-    update, too, if `overwrite`), steps learn while they go backward with the last samples of a batch: with one that is
-    a batch, or several side by side. After an update without `overwrite`, the snapshot is renewed.
+    The binding `main` takes the samples, except where fewer than `min_samples` are left until the next update: those go
+    through the binding `rest`. Both have the same parameters and gradient sums. arrays and out are contiguous.
+    A thread that completes the run listens to Ctrl-C after each `patience` samples.
+    The gradient sums count as 0 at the beginning if `grads_are_zero`, and after each update if `overwrite`. Where they
+    do, and `overwrite` is set, the last samples of a batch use fused SGD: either several side by side, or a single one
+    that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
     """
     cdef Run run = Run.__new__(Run)
     cdef RunState *state = &run.state
@@ -322,8 +332,10 @@ def prepare(
         binding = rest if which else main
         binding.begin(parameters_only, eta)
         state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
-        state.context[which], state.steps[which], state.lanes[which] = &binding.memory.context, <void *>binding.steps, binding.lanes
-    state.update_steps, state.min_samples, state.samples, state.end = <void *>update_steps, min_samples, samples, samples
+        state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
+        state.lanes[which] = binding.lanes
+    state.update_steps, state.min_samples = <void *>update_steps, min_samples
+    state.samples = state.end = samples
     state.patience, state.backward, state.batch = patience, backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
     run.snapshot = snapshot
@@ -333,7 +345,7 @@ def prepare(
 
 
 def run(Run prepared):
-    """Runs all samples in this thread. Without updates, gradient sums that counted as 0 do so no longer."""
+    """Runs all samples in this thread. After a backward pass without updates, gradient sums do not count as 0."""
     prepared.finish()
     prepared.check()
     if prepared.state.backward and not prepared.state.batch:

@@ -1,15 +1,15 @@
-# What a Graph is made of. Compiled once, for all dtypes and instruction sets: addresses are those of bytes, whose
-# content the steps know.
+# Steps and ports, of which a Graph is made. This module is compiled once, for all dtypes and instruction sets:
+# addresses are those of bytes, and each step knows the dtype of its own.
 from cgraph._kernels.runtime.atomics cimport s_state
 
 
 # The context of a pass: addresses of the arrays that one thread works on, and flags of its backward pass.
 cdef struct Context:
     char *data              # the nodes' data
-    char *grad              # their gradients, at the same offsets
+    char *grad              # the gradients of the nodes' data, at the same offsets
     char *parameters
     char *parameter_grads   # the parameters' gradient sums, at the same offsets
-    char *scratch           # what steps keep between forward and backward
+    char *scratch           # scratch of the steps, some of it kept between forward and backward
     Py_ssize_t valid        # the number of lanes that hold a sample; the other lanes hold anything
     bint parameters_only    # gradients of leaves are computed only where `step` and `train` want them
     bint grads_are_zero     # gradient sums count as 0 whatever they hold, so that a backward pass overwrites them
@@ -19,10 +19,10 @@ cdef struct Context:
     double eta
 
 
-# An input or the output of a step: where its n elements lie in `data` and in `grad`.
+# An input or the output of a step: the position of its elements in `data` and, for the gradient, in `grad`.
 cdef struct Operand:
-    Py_ssize_t offset, stride   # of the first element, and from one element to the next; in elements
-    bint accumulate             # an earlier step of the backward pass has written the gradient: add to it
+    Py_ssize_t offset, stride   # of the first element, and from one element to the next, both counted in elements
+    bint accumulate             # add to the gradient, which an earlier step of the backward pass has written
     bint requires_grad[2]       # whether the gradient is computed; [1] in a pass for parameters only
 
 
@@ -45,7 +45,7 @@ cdef class Step:
 
 
 cdef class Port:
-    cdef readonly Py_ssize_t nbytes     # of one sample
+    cdef readonly Py_ssize_t nbytes     # bytes of one sample
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil
     cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil
     cdef void broadcast(self, Context *context, const char *row) noexcept nogil

@@ -1,5 +1,7 @@
-"""Step: the base class of what a Graph runs, one for a node or for a group of nodes; the step that calls Python; and
-ports, through which samples come in and results go out. And the tables that steps read."""
+"""Steps, which a Graph runs, one for each node or fused group: their base class, and the step that calls Python.
+
+Here are also ports, through which samples enter an arena and results leave it, and tables of offsets for kernels.
+"""
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -7,14 +9,14 @@ from cgraph._kernels.runtime.atomics cimport s_exchange
 
 
 cdef Operand operand(given) except *:
-    """An Operand of the fields of `_lowering.buffers.Operand`."""
+    """Returns the Operand with the fields of a `_lowering.buffers.Operand`."""
     cdef Operand p
     p.offset, p.stride, p.accumulate, p.requires_grad[0], p.requires_grad[1] = given
     return p
 
 
 cdef class Table:
-    """Numbers that kernels read: offsets, or structs of them."""
+    """An array of integers that kernels read: offsets, or structs of offsets."""
 
     def __cinit__(self, numbers):
         """numbers: a list or an array of intp."""
@@ -36,7 +38,7 @@ cdef class Table:
 
 
 cdef Py_ssize_t bytes_of(list tables) except -1:
-    """The memory of some Tables."""
+    """Returns the number of bytes that a list of Tables takes."""
     cdef Py_ssize_t total = 0
     cdef Table table
     for table in tables:
@@ -45,34 +47,36 @@ cdef Py_ssize_t bytes_of(list tables) except -1:
 
 
 cdef class Step:
+    """The computation of a node or fused group on the memory of a context."""
+
     cdef void forward(self, Context *context) noexcept nogil:
-        """Overwrites its outputs' data."""
+        """Overwrites the data of the outputs."""
 
     cdef void backward(self, Context *context) noexcept nogil:
-        """Adds to its inputs' gradients, or overwrites them; and to the gradient sums of what learns."""
+        """Adds to the gradients of the inputs, and to the gradient sums of parameters, or overwrites them."""
 
     cdef void apply_update(self, Context *context) noexcept nogil:
-        """values -= eta * sums, then the sums are 0, or count as 0."""
+        """Subtracts eta times the gradient sums from parameters. Then the sums are 0, or count as 0."""
 
 
 cdef class Port:
-    """Where a node's data lie in the arena, to those who have rows of samples: bytes, one sample behind the other."""
+    """Copies between a node's data in the arena and rows of samples: bytes, one sample behind the other."""
 
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
-        """`count` samples into the arena."""
+        """Copies `count` samples into the arena."""
 
     cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
-        """`count` samples out of it."""
+        """Copies `count` samples out of the arena."""
 
     cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
-        """One sample, for all that lie side by side."""
+        """Copies one sample into every lane of the arena."""
 
 
 cdef class RowPort(Port):
-    """The port of a node whose samples pass one at a time."""
+    """The port of a node in a graph that takes one sample at a time."""
 
     def __init__(self, Py_ssize_t offset, Py_ssize_t nbytes):
-        """offset, nbytes: where the node's data begin and their size, in bytes."""
+        """offset: of the node's data in the arena, in bytes; nbytes: their size."""
         self.offset, self.nbytes = offset, nbytes
 
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
@@ -86,7 +90,7 @@ cdef class RowPort(Port):
 
 
 cdef class PythonStep(Step):
-    """A node that is computed by its own methods. An exception is kept, and ends the pass."""
+    """A node of a user's own class, whose methods are called. An exception is kept in `error`, and ends the pass."""
 
     def __init__(self, node):
         self.node = node
@@ -106,11 +110,11 @@ cdef class PythonStep(Step):
     cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
             graph = self.node._graph
-            graph._hand_over()
+            graph._before_python_node()
             try:
                 getattr(self.node, method)(*args)
             finally:
-                graph._take_back()
+                graph._after_python_node()
         except BaseException as error:
             self.error = error
             s_exchange(&context.failed, True)

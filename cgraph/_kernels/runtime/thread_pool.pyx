@@ -1,7 +1,9 @@
-"""Crew: threads that run courses for others. None of them ever holds the GIL, or touches a Python object.
+"""Thread pool: worker threads that run shares of a batch. A worker never holds the GIL nor touches a Python object.
 
-Waking a thread that sleeps takes longer than a small batch. So who waits looks again and again for a while, and sleeps
-only then; and what nobody has begun when the calling thread has done its own share, that one does itself.
+To wake a sleeping thread takes longer than a small batch. A waiting thread therefore spins for a while before it
+sleeps. A share that no worker has begun when the calling thread has finished its own is cancelled, and the calling
+thread runs that share, too. The words are those of pthreadpool: a call acquires workers, submits a share to each,
+waits, and releases them.
 """
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.pythread cimport (
@@ -16,7 +18,7 @@ from cgraph._kernels.runtime.atomics cimport (
 )
 from cgraph._kernels.runtime.plan cimport RunState, Run, advance
 
-cdef extern from *:     # which Cython's own declarations lack, or have with other types
+cdef extern from *:     # functions that Cython's own declarations lack, or have with other types
     unsigned long PyThread_start_new_thread(void (*function)(void *) noexcept nogil, void *argument) noexcept
     int PyThread_acquire_lock_timed(PyThread_type_lock lock, long long microseconds, int interruptible) noexcept nogil
 
@@ -27,67 +29,70 @@ cdef extern from "<fenv.h>" nogil:
     int fesetenv(const fenv_t *environment) noexcept
 
 cdef enum:
-    SPIN = 500_000      # nanoseconds of looking before sleep: more than the Python between two calls takes
-    LOOKS = 32          # between two looks at the clock
-    RETRY = 16          # of so many waits in vain, one after the other,
-    TRUST = 2           # the first ones look, and the others sleep at once
-    SLICE = 50_000      # microseconds of sleep until Ctrl-C is listened to, where it does not wake who sleeps
+    SPIN = 500_000      # nanoseconds of spinning before sleep: more than the Python between two calls takes
+    CHECKS = 32         # loads of the state between two readings of the clock
+    MAX_FAILURES = 2    # after that many failed spins in a row, waits sleep at once,
+    RETRY = 16          # until that many waits have passed, and a wait spins again
+    SLICE = 50_000      # microseconds of sleep between two checks for Ctrl-C, on systems where signals wake no sleeper
 
 cdef enum State:
     IDLE
-    ASLEEP      # idle, and waits for the lock `wake`
-    SUBMITTED      # there is a course, which anybody may begin
-    BUSY        # the worker has begun it
-    AWAITED     # the same, and somebody waits for the lock `ended`
-    LOST        # it was begun in another process, from which this one was forked
+    ASLEEP      # idle, and the worker waits for the lock `wake`
+    SUBMITTED   # a share is there, which the worker may begin or the caller cancel
+    BUSY        # the worker has begun the share
+    AWAITED     # the worker has begun the share, and the caller waits for the lock `ended`
+    LOST        # the share was begun in the parent of this process, before the fork
 
 
-# A thread. It belongs to the process: it is never freed once the thread has been started.
+# A thread of the pool. A Worker belongs to the process: its memory is never freed once the thread has been started.
 cdef struct Worker:
     s_state state
-    s_state acquired               # by a call
-    RunState *run_state
-    s_state core                # on which it was posted
-    fenv_t environment          # how who has posted it rounds, and whether subnormal numbers are 0
-    PyThread_type_lock wake     # released once for each sleep
-    PyThread_type_lock ended
-    int vain_waits                  # so often it has waited for a course in vain, modulo RETRY
-    int vain_waits_of_owner                  # the same of who has hired it, who waits for the end
-    bint end_expected                   # to who has hired it: `ended` will be released, or has been
+    s_state acquired            # a call has acquired the worker
+    RunState *run_state         # the share
+    s_state core                # the core on which the caller ran when it submitted the share
+    fenv_t environment          # the caller's floating-point environment: rounding mode, flush-to-zero
+    PyThread_type_lock wake     # released once for each sleep of the worker
+    PyThread_type_lock ended    # released once for each share whose state was AWAITED
+    int failed_spins            # of the worker: waits in a row that saw no share, modulo RETRY
+    int caller_failed_spins     # of the caller: waits in a row that saw no end of a share, modulo RETRY
+    bint release_pending        # the lock `ended` will be released, or has been, and the caller has not taken it yet
     Worker *next
 
 
-cdef void *newest = NULL    # Worker, of all of this process
+cdef void *newest = NULL    # Worker: the head of the list of all workers of this process
 
 
-cdef bint changes_soon(s_state *state, s_state now, int *vain_waits) noexcept nogil:
-    """Whether it does, before it is time to sleep. Who looks in vain may be keeping the others from their core."""
+cdef bint spin(s_state *state, s_state now, int *failed_spins) noexcept nogil:
+    """Spins until the state differs from `now`, or SPIN has passed; returns whether the state differs.
+
+    A thread that spins in vain may keep the other threads from their core, so it spins less often afterwards.
+    """
     cdef int64_t start = s_nanoseconds()
-    cdef int _look
-    while vain_waits[0] < TRUST and s_nanoseconds() - start < SPIN:
-        for _look in range(LOOKS):
+    cdef int _check
+    while failed_spins[0] < MAX_FAILURES and s_nanoseconds() - start < SPIN:
+        for _check in range(CHECKS):
             if s_load(state) != now:
-                vain_waits[0] = 0
+                failed_spins[0] = 0
                 return True
             s_pause()
-    vain_waits[0] = (vain_waits[0] + 1) % RETRY
+    failed_spins[0] = (failed_spins[0] + 1) % RETRY
     return s_load(state) != now
 
 
-# What a worker does
+# The worker's side
 
 cdef void worker_loop(void *address) noexcept nogil:
-    """Runs what is posted to a worker, until the process ends."""
+    """Runs the shares that are submitted to a worker, until the process ends."""
     cdef Worker *worker = <Worker *>address
     cdef bint slept, begun
     cdef s_state core
     while True:
-        slept = not changes_soon(&worker.state, IDLE, &worker.vain_waits) and s_replace(&worker.state, IDLE, ASLEEP)
+        slept = not spin(&worker.state, IDLE, &worker.failed_spins) and s_replace(&worker.state, IDLE, ASLEEP)
         if slept:
             PyThread_acquire_lock(worker.wake, WAIT_LOCK)
         begun = s_replace(&worker.state, SUBMITTED, BUSY)
-        core = s_load(&worker.core)     # anew for each course, also while this thread wakes up too late for one
-        if slept and s_core() == core:  # where it would keep from work who has woken it
+        core = s_load(&worker.core)     # an atomic load: after a cancelled share the next one may be being submitted
+        if slept and s_core() == core:  # on that core, the worker would keep the caller from its own share
             s_leave(<int>core)
         if begun:
             fesetenv(&worker.environment)
@@ -96,10 +101,13 @@ cdef void worker_loop(void *address) noexcept nogil:
                 PyThread_release_lock(worker.ended)
 
 
-# What is done with it
+# The caller's side
 
 cdef Worker *acquire() except? NULL:
-    """One that nobody else has hired; NULL if no thread can be started, as at the end of the interpreter."""
+    """Returns a worker that no other call has acquired.
+
+    The result is NULL if no thread can be started, as at the end of the interpreter.
+    """
     cdef Worker *worker = <Worker *>s_load_pointer(&newest)
     while worker != NULL and not s_replace(&worker.acquired, False, True):
         worker = worker.next
@@ -107,7 +115,8 @@ cdef Worker *acquire() except? NULL:
 
 
 cdef Worker *start() except? NULL:
-    """A new thread; not of Python's own: it runs none, and nobody puts something else in its place, as gevent does."""
+    """Starts a thread, acquired. It is not a thread of the module `threading`, since it runs no Python, and gevent
+    replaces those threads by its own."""
     cdef Worker *worker = <Worker *>calloc(1, sizeof(Worker))
     if worker == NULL:
         raise MemoryError()
@@ -117,7 +126,7 @@ cdef Worker *start() except? NULL:
         raise MemoryError()
     PyThread_acquire_lock(worker.wake, WAIT_LOCK)
     PyThread_acquire_lock(worker.ended, WAIT_LOCK)
-    if PyThread_start_new_thread(worker_loop, worker) == <unsigned long>-1:  # its name is not in the stable ABI
+    if PyThread_start_new_thread(worker_loop, worker) == <unsigned long>-1:  # no name for -1 in the stable ABI
         discard(worker)
         return NULL
     while True:
@@ -127,7 +136,7 @@ cdef Worker *start() except? NULL:
 
 
 cdef void discard(Worker *worker) noexcept:
-    """One that no thread knows."""
+    """Frees a worker whose thread was not started."""
     if worker.wake != NULL:
         PyThread_free_lock(worker.wake)
     if worker.ended != NULL:
@@ -136,6 +145,7 @@ cdef void discard(Worker *worker) noexcept:
 
 
 cdef void submit(Worker *worker, RunState *run_state) noexcept nogil:
+    """Hands a share to an acquired worker, and wakes the worker if it sleeps."""
     worker.run_state = run_state
     s_exchange(&worker.core, s_core())
     fegetenv(&worker.environment)
@@ -144,21 +154,26 @@ cdef void submit(Worker *worker, RunState *run_state) noexcept nogil:
 
 
 cdef bint cancel(Worker *worker) noexcept nogil:
-    """Whether its course had not been begun, and now will not be."""
+    """Takes back a share that the worker has not begun; returns whether the share was taken back."""
     return s_replace(&worker.state, SUBMITTED, IDLE)
 
 
 cdef bint has_ended(Worker *worker) noexcept nogil:
-    """Whether its course ends soon; False, too, if a signal comes."""
-    if not worker.end_expected:
-        worker.end_expected = not changes_soon(&worker.state, BUSY, &worker.vain_waits_of_owner) and s_replace(&worker.state, BUSY, AWAITED)
-    if worker.end_expected:
-        worker.end_expected = PyThread_acquire_lock_timed(worker.ended, SLICE, True) != PY_LOCK_ACQUIRED
-    return not worker.end_expected
+    """Waits for the end of the worker's share, SLICE at most; returns whether the share has ended.
+
+    A signal may end the wait before; then the result is False.
+    """
+    if not worker.release_pending:
+        worker.release_pending = not spin(&worker.state, BUSY, &worker.caller_failed_spins) and s_replace(
+            &worker.state, BUSY, AWAITED
+        )
+    if worker.release_pending:
+        worker.release_pending = PyThread_acquire_lock_timed(worker.ended, SLICE, True) != PY_LOCK_ACQUIRED
+    return not worker.release_pending
 
 
 cdef int wait(Worker *worker) except -1:
-    """Returns when its course has ended. Ctrl-C may end the waiting before."""
+    """Returns when the worker's share has ended. Ctrl-C raises before that."""
     cdef bint ended = False
     while not ended:
         with nogil:
@@ -171,18 +186,19 @@ cdef int wait(Worker *worker) except -1:
 
 
 cdef void release(Worker *worker) noexcept:
-    """Hires it no longer. Nobody is at its course when this returns, whatever signals come."""
+    """Gives the worker back to the pool, once its share is cancelled or has ended, whatever signals come meanwhile."""
     with nogil:
         cancel(worker)
-        while s_load(&worker.state) in (BUSY, AWAITED) or worker.end_expected and s_load(&worker.state) != LOST:
+        while s_load(&worker.state) in (BUSY, AWAITED) or worker.release_pending and s_load(&worker.state) != LOST:
             has_ended(worker)
     s_exchange(&worker.acquired, False)
 
 
 def run_together(list runs):
-    """Completes the first run in this thread, and the others, at the same time, wherever there is time.
+    """Completes the first run in this thread, and each of the others in a worker, or here if no worker begins it.
 
-    Whatever ends it, nobody is at work on any of them afterwards. Compiled, since no signal is heard between its lines.
+    No thread works on any of the runs after the call, whether it returns or raises. The function is compiled, so no
+    signal is heard between two of its lines.
     """
     cdef Py_ssize_t count = len(runs), i
     cdef Worker **workers = <Worker **>calloc(count, sizeof(Worker *))
@@ -217,7 +233,7 @@ def run_together(list runs):
 
 
 def renew():
-    """In a child process, after a fork, which has none of its parent's threads."""
+    """Empties the pool in a child process after a fork, since none of the parent's threads run there."""
     global newest
     cdef Worker *worker = <Worker *>newest
     while worker != NULL:

@@ -1,7 +1,7 @@
 """Changes that no signal divides.
 
 Python calls a signal's handler between two bytecodes, and Ctrl-C raises KeyboardInterrupt there. Compiled code has no
-bytecodes: what a function of this module does after it was called is done whole, unless it says otherwise.
+bytecodes: a function of this module, once called, does all of its work, unless its docstring says otherwise.
 """
 cimport cython
 
@@ -9,13 +9,13 @@ cdef extern from "Python.h":
     int PyObject_GenericSetAttr(object holder, object name, object value) except -1
 
 cdef enum:
-    TRIES = 1000    # of a function that signals interrupt
+    TRIES = 1000    # calls of a function that signals interrupt
 
 cdef frozenset NOTHING = frozenset()
 
 
 cpdef int complete(function) except -1:
-    """Calls a function until it returns, again if an exception ends it, which is raised afterwards.
+    """Calls a function until it returns, again if an exception ends it. The last exception is raised afterwards.
 
     A function that may be interrupted anywhere must do no harm when it is called again.
     """
@@ -32,16 +32,16 @@ cpdef int complete(function) except -1:
     return 0
 
 
-cpdef int assign(list targets, list sources) except -1:
-    """Copies the content of arrays into others of the same shapes and dtypes, one by one."""
+cpdef int assign(list destinations, list sources) except -1:
+    """Copies the content of each source into the destination at its place in the list, of the same shape and dtype."""
     cdef Py_ssize_t i
-    for i in range(len(targets)):
-        targets[i][...] = sources[i]
+    for i in range(len(destinations)):
+        destinations[i][...] = sources[i]
     return 0
 
 
 def store(list changes):
-    """Sets attributes: each change has their names, and rows of an object and its values of these."""
+    """Sets attributes: each change is a tuple of names, and rows of an object and its values of these attributes."""
     cdef tuple names, row
     cdef list rows
     cdef Py_ssize_t i
@@ -53,22 +53,22 @@ def store(list changes):
 
 @cython.final
 cdef class Component:
-    """What nodes share that are or were connected: on which of them something is noted, and what was warned of.
+    """The state that nodes share which are or were connected: unfinished passes, and warnings that were given.
 
     The components of nodes that become connected are joined, and then the attributes of their common root count.
 
     Attributes
     ----------
     forward, backward : set or None
-        Weak references to the nodes at which a forward or backward pass has noted what it left waiting.
+        Weak references to the nodes at which an unfinished forward or backward pass has counted arrivals.
     warned : frozenset
-        The warnings that these nodes have had.
+        The warnings that were given for these nodes.
     compiled : bool
-        Whether a Graph has been built of some of them.
+        Whether a Graph has been built of some of these nodes.
     """
 
     cdef Component parent
-    cdef int rank    # more than that of each component whose parent this is, so that no path is long
+    cdef int rank    # higher than the rank of each component whose parent this is, so that paths stay short
     cdef public set forward, backward
     cdef public frozenset warned
     cdef public bint compiled
@@ -77,7 +77,7 @@ cdef class Component:
         self.warned = NOTHING
 
     cpdef Component root(self):
-        """The component that this one was joined into, or itself."""
+        """Returns the component that this one was joined into, or itself, and shortens the path to it."""
         cdef Component component = self
         while component.parent is not None:
             if component.parent.parent is not None:
@@ -86,15 +86,16 @@ cdef class Component:
         return component
 
     def drop(self, reference):
-        """Nothing is noted any longer at the node of a weak reference."""
+        """Forgets the unfinished passes at the node of a weak reference."""
         cdef Component root = self.root()
         if root.forward is not None:
             root.forward.discard(reference)
         if root.backward is not None:
             root.backward.discard(reference)
 
+
 cdef Component joined(Component one, Component other):
-    """The common root, from now on, of two components."""
+    """Joins two components and returns their common root."""
     one, other = one.root(), other.root()
     if one is other:
         return one
@@ -111,6 +112,7 @@ cdef Component joined(Component one, Component other):
 
 
 cdef set united(set one, set other):
+    """Returns the union of two sets, of which one may be changed, and either may be None."""
     if not other:
         return one
     if not one:
@@ -164,12 +166,12 @@ cdef class Snapshot:
         self.copies.append(copy)
 
     def add_held_array(self, holder, str name):
-        """Keeps which array an attribute is, and its content."""
+        """Keeps the array that an attribute is, and the content of that array."""
         array = getattr(holder, name)
         self.held.append((holder, name, array, array.copy()))
 
     cpdef int renew(self) except -1:
-        """Keeps the contents that arrays have now, and which arrays attributes are now."""
+        """Keeps the present contents of the arrays, and the arrays that attributes are at present."""
         cdef list held = self.held
         self.held = []
         for holder, name, _, _ in held:
@@ -177,7 +179,7 @@ cdef class Snapshot:
         return assign(self.copies, self.arrays)
 
     cpdef int restore(self) except -1:
-        """Puts everything back."""
+        """Restores all attributes and contents of arrays that are kept."""
         cdef dict live, saved
         for live, saved in self.attributes:
             live.update(saved)
@@ -192,7 +194,7 @@ cdef class Snapshot:
 
 
 def preserving(function):
-    """Calls a function with a new Snapshot, which it fills, and restores that in any case behind it."""
+    """Calls a function with a new Snapshot, which the function fills, and restores the snapshot in any case."""
     cdef Snapshot snapshot = Snapshot()
     try:
         return function(snapshot)
