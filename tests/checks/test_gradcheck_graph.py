@@ -51,7 +51,7 @@ def test_a_graph_has_the_same_rows_as_its_loss(mode, dtype):
             assert row.analytic == pytest.approx(other.analytic, rel=tolerance, abs=tolerance)
 
 
-@over_slopes()
+@over_slopes(large=50)
 def test_gradients_of_every_op_are_the_slopes_of_the_data(row, case, mode, gradcheck):
     node = build(row, case, "float64").node
     weights = leaf_of((node.height, node.width), "float64")

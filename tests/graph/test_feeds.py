@@ -5,7 +5,8 @@ import types
 
 import numpy as np
 import pytest
-from batch_settings import every_setting
+from amounts import full
+from batch_settings import SETTINGS, every_setting
 from graph_networks import nodes_of, strides_of_two
 from graph_twins import Twins
 from small_graphs import affine_graph
@@ -82,8 +83,22 @@ class Live:
 LIVE = ("a", "b", "gradient", "kernel", "weight", "buffer", "reversed")
 
 
-@every_setting
-@pytest.mark.parametrize("pair", [*itertools.permutations(LIVE, 2), ("a", "a")], ids="-".join)
+PAIRS = [*itertools.permutations(LIVE, 2), ("a", "a")]
+
+
+def in_turn(pairs):
+    """Every pair in every setting; by default in every other one, beginning with the first or with the second."""
+    return [
+        made if (i + j) % 2 == 0 else full(made)
+        for i, pair in enumerate(pairs)
+        for j, setting in enumerate(SETTINGS)
+        for made in [
+            pytest.param(pair, setting, id="-".join((*pair, setting.layout, str(setting.threads))))
+        ]
+    ]
+
+
+@pytest.mark.parametrize(("pair", "setting"), in_turn(PAIRS))
 def test_live_arrays_are_fed_as_they_are_when_a_call_begins(pair, setting, eager_threads):
     """Feeds that share memory with the nodes give the results of copies; one sample, or several in the same memory."""
     ours, theirs = Live(setting), Live(setting)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import reference_filters
+from amounts import full
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels import build
@@ -231,9 +232,11 @@ CASES = [
     for dtype in ("float32", "float64")
     for valid in valid_counts(dtype)
 ]
+# Each layer has six; by default every other one, beginning with the first or with the second.
+SOME_CASES = [case if (k + k // 6) % 2 == 0 else full(case) for k, case in enumerate(CASES)]
 
 
-@pytest.mark.parametrize(("layer", "dtype", "valid"), CASES)
+@pytest.mark.parametrize(("layer", "dtype", "valid"), SOME_CASES)
 def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid):
     bench = Bench(layer, dtype)
     bench.fill(bench.lanes - (64 // bench.dtype.itemsize - valid))

@@ -1,6 +1,6 @@
 """Convolution layers of sizes that occur in practice, between inaccessible pages, against plain NumPy.
 
-By default 40 drawn geometries, in turn in each dtype, layout, build and with either end of all memory at such a page.
+By default one drawn geometry for each dtype, layout, build and end of all memory that lies at such a page.
 `pytest -m full` takes 60 more, a grid of ordinary layers in all of these, and 300 drawn ones, each in eight of them.
 """
 
@@ -147,7 +147,7 @@ def check(geometry, kind, monkeypatch):
     assert guard.pieces >= 10
 
 
-@over(named(*row) if i < 40 else full(named(*row)) for i, row in enumerate(DRAWN))
+@over(named(*row) if i < len(KINDS) else full(named(*row)) for i, row in enumerate(DRAWN))
 def test_a_layer_of_real_size_stays_within_its_memory(geometry, kind, monkeypatch):
     check(geometry, kind, monkeypatch)
 

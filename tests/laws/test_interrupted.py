@@ -47,7 +47,7 @@ def test_an_exception_at_some_events(prepared):
     call, right = prepared()
     count = events(call)
     assert right()
-    check_events(prepared, [*range(1, count, max(1, count // 6)), count], opcodes=False)
+    check_events(prepared, [*range(1, count, max(1, count // 4)), count], opcodes=False)
 
 
 @pytest.mark.full
@@ -75,7 +75,7 @@ def check_signals(prepared, tries):
 @ROW
 @pytest.mark.usefixtures("eager_threads")
 def test_a_signal_at_some_moments(prepared):
-    check_signals(prepared, 8)
+    check_signals(prepared, 5)
 
 
 @pytest.mark.full

@@ -68,7 +68,7 @@ def test_affine_of_every_width_has_the_reference_values(dtype, build_name):
         check_reference_values(row, case, dtype)
 
 
-@over_slopes()
+@over_slopes(large=5000)
 def test_gradients_are_the_slopes_of_the_data(row, case, mode, gradcheck):
     built = build(row, case, "float64")
     weights = leaf_of((built.node.height, built.node.width), "float64")

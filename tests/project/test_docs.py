@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import cgraph
+from cgraph import _kernels
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.thread_unsafe(reason="redirects standard output")
@@ -30,6 +31,7 @@ def test_the_examples_of_docstrings_run(name):
 
 BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
 DECIMAL = re.compile(r"\d+\.\d+")
+TABLES = re.compile(r"[\d,]+(?= for all)")
 
 
 def blocks(page):
@@ -38,6 +40,13 @@ def blocks(page):
     for (kind, code), (following, text) in zip(found, [*found[1:], ("", "")], strict=True):
         if kind == "python":
             yield code, text if following == "text" else None
+
+
+def without_numbers(text):
+    """The text without decimals, and without the size of tables where other kernels than the pages' run."""
+    if _kernels._selected != "avx2":
+        text = TABLES.sub("#", text)
+    return DECIMAL.sub("#", text)
 
 
 # Rounding affects some digits of the training in the tutorial; this is their tolerance.
@@ -61,7 +70,7 @@ def test_the_examples_of_the_pages_print_what_they_say(page):
             exec(compile(code, page, "exec"), namespace)
         actual, expected = printed.getvalue(), text or ""
         tolerance = PAGES[page] if "epoch" in expected else 0.0
-        assert DECIMAL.sub("#", actual) == DECIMAL.sub("#", expected)
+        assert without_numbers(actual) == without_numbers(expected)
         numbers = [[float(n) for n in DECIMAL.findall(said)] for said in (actual, expected)]
         assert numbers[0] == pytest.approx(numbers[1], abs=tolerance, rel=0)
         shown += text is not None

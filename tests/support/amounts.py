@@ -33,32 +33,35 @@ def over(selection):
 def over_kinds(selection):
     """Runs a law for cases of the op table, in every dtype and build of the kernels.
 
-    Builds other than the best one differ from it in the header for vectors alone. By default they run a third of the
-    cases in float64, and another third in float32.
+    Builds other than the best one differ from it in the header for vectors alone. By default they run a sixth of the
+    cases in float64, and another sixth in float32.
     """
     rows = []
     for build in _kernels.available():
         for k, (name, row, case) in enumerate(selection):
             for turn, dtype in enumerate(DTYPES):
                 made = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
-                rows.append(made if case.usual and (build == BEST or k % 3 == turn) else full(made))
+                rows.append(
+                    made if case.usual and (build == BEST or k % 6 == 3 * turn) else full(made)
+                )
     return pytest.mark.parametrize(
         ("row", "case", "dtype", "build_name"), rows, indirect=["build_name"]
     )
 
 
-LARGE = 5000  # elements to move, two passes for each
+def over_slopes(large):
+    """Runs a law of float64 for all cases, with gradcheck's mode.
 
-
-def over_slopes():
-    """Runs a law of float64 for all cases, with gradcheck's mode: large ones along random directions by default."""
+    By default gradcheck moves inputs and parameters of at least `large` elements along random directions alone.
+    """
     rows = []
     for name, row, case in cases():
         elements = sum(h * w for h, w in case.shapes)
         elements += sum(math.prod(shape) for shape in case.params)
         whole = pytest.param(row, case, "full", id=name)
-        if elements < LARGE:
+        if elements < large:
             rows.append(whole if case.usual else full(whole))
         else:
-            rows += [pytest.param(row, case, "projection", id=f"{name}-projection"), full(whole)]
+            directions = pytest.param(row, case, "projection", id=f"{name}-projection")
+            rows += [directions if case.usual else full(directions), full(whole)]
     return pytest.mark.parametrize(("row", "case", "mode"), rows)
