@@ -31,9 +31,8 @@ def _encodes(text: str, encoding: str, errors: str) -> bool:
         text.encode(encoding, errors)
     except UnicodeEncodeError:
         return False
-    except (
-        LookupError
-    ):  # a stream of a user's own class may name an encoding that Python does not know
+    except LookupError:
+        # A stream of a user's own class may name an encoding that Python does not know.
         return True
     return True
 

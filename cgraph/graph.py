@@ -147,7 +147,7 @@ class Graph(Executable):
         plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
         self._backward_may_follow = True
-        self._has_run()
+        self._allow_node_backward()
 
     @exclusive
     def backward(self) -> None:
@@ -321,7 +321,7 @@ class Graph(Executable):
         self._run(Request(node, feeds, out))
         if self._gradients == "running":
             self._gradients = "zero"
-            self._has_run(node)
+            self._allow_node_backward(node)
         return out
 
     def _require_room(self, out: object, count: int, node: Node) -> None:

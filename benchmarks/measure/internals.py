@@ -19,7 +19,7 @@ from cgraph._kernels.runtime.step import RowPort, Step
 from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import NEVER, LayoutPlan
-from cgraph._lowering.sample_steps import Builder
+from cgraph._lowering.sample_steps import SampleBuilder
 
 
 def overwrite_sums(graph: CG.Graph) -> None:
@@ -40,7 +40,7 @@ class LayerStep:
         group = program.groups[-1]
         inputs, group.buffer.requires_grad = group.input_buffers[0], (True, True)
         inputs.requires_grad = (input_gradient, input_gradient)
-        builder = Builder(_kernels.build(dtype), dtype)
+        builder = SampleBuilder(_kernels.build(dtype), dtype)
         step = builder.step(group, [Use(inputs, 0, accumulate=False)])
         allocators = (data, data, builder.parameters, builder.parameters, builder.scratch)
         self.arrays = [allocator.zeros() for allocator in allocators]

@@ -13,7 +13,7 @@ from cgraph._kernels.runtime.step import PythonStep, Step
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._lowering.buffers import Allocator, Operand
 from cgraph._lowering.program import Buffer, Kind, Program
-from cgraph._lowering.sample_steps import Builder
+from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
 
 # Attributes to be set: their names, and rows of an object with its new values of these attributes.
@@ -40,7 +40,7 @@ class Arena:
         Whether the running call has read the exposed arrays, so that its results may overwrite them.
     """
 
-    def __init__(self, program: Program, builder: Builder, data: Allocator) -> None:
+    def __init__(self, program: Program, builder: SampleBuilder, data: Allocator) -> None:
         self.program = program
         self.parameter_slots = builder.slots
         self.kernels: Build = builder.kernels

@@ -19,7 +19,7 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.buffers import mark_requires_grad, place_buffers, uses
 from cgraph._lowering.layout import LayoutName, choose_layout
 from cgraph._lowering.program import Kind, Program
-from cgraph._lowering.sample_steps import Builder
+from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._propagation import passes
 from cgraph._validation import Array
 from cgraph.node import Node
@@ -73,7 +73,7 @@ class Executable:
         kernels = _kernels.build(dtype)
         mark_requires_grad(program, full, parameters_only)
         data = place_buffers(program, dtype)
-        builder = Builder(kernels, dtype)
+        builder = SampleBuilder(kernels, dtype)
         inputs = uses(program)
         steps = {g: builder.step(g, inputs[g]) for g in program.groups if g.kind is not Kind.LEAF}
         self._program = program
@@ -162,7 +162,7 @@ class Executable:
         self._run(request)
         if self._gradients == "running":
             self._gradients = "parameters_only" if parameters_only else "full"
-            self._has_run()
+            self._allow_node_backward()
         return losses
 
     def _run(self, request: Request) -> None:
@@ -233,7 +233,7 @@ class Executable:
         if is_node_array:
             self._arena.begin()
 
-    def _has_run(self, computed: Node | None = None) -> None:
+    def _allow_node_backward(self, computed: Node | None = None) -> None:
         """Allows a backward pass over the nodes, from all outputs, or from the only one that was computed."""
         last = None
         for node in self._program.outputs:
@@ -254,7 +254,7 @@ class Executable:
         self._feed_leaves(feeds, number)
         plan.forward(self._all_steps, self._arena.memory)
         self._gradients = "zero"
-        self._has_run()
+        self._allow_node_backward()
         if self._is_loss:
             self._gradients = "running"
             preserving(self._show_gradients)

@@ -16,7 +16,7 @@ from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.program import FusedGroup, Kind, Program
-from cgraph._lowering.sample_steps import Builder
+from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
 from cgraph.node import Node
 
@@ -134,7 +134,7 @@ class SampleExecutor(Executor):
         self,
         program: Program,
         arena: Arena,
-        builder: Builder,
+        builder: SampleBuilder,
         data: Allocator,
         steps: dict[FusedGroup, Step],
     ) -> None:

@@ -45,9 +45,9 @@ class Allocator:
     def zeros(self) -> Array:
         """Returns an array of zeros for the region, which begins at a cache line.
 
-        No kernel may touch memory before or behind the array. A tile that reads or writes beyond its rows stays within
-        it, where scratch and buffers have room. tests/support/guard_pages.py replaces this method, so that an access
-        outside ends the process.
+        No kernel may touch memory before or behind the array: where a tile reads or writes beyond its rows, the array
+        has room for that. tests/support/guard_pages.py replaces this method, so that an access outside ends the
+        process.
         """
         memory = np.zeros(self.size + LINE_BYTES // self.dtype.itemsize, self.dtype)
         address = memory.__array_interface__["data"][0]

@@ -24,7 +24,6 @@ from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 # input and output is connected, the zeros cost more than fusion gains.
 MIN_CONNECTED = 0.25
 
-
 # By exact class, since a subclass may override a method.
 KINDS: dict[type[Node], Kind] = {
     **dict.fromkeys((Leaf1, Leaf2), Kind.LEAF),
@@ -32,7 +31,6 @@ KINDS: dict[type[Node], Kind] = {
     Convolution2d: Kind.CONVOLUTION,
     **dict.fromkeys((Affine, Concatenation, Dots, MSE, CEE, Norm2, Softmax), Kind.ALONE),
 }
-
 
 # The number of inputs of a class, on which its steps rely; 0 stands for any number.
 ARITIES: dict[type[Node], int] = {
@@ -131,9 +129,7 @@ def fuse_channelwise(program: Program, nodes: Sequence[Node]) -> Iterator[FusedG
     count = len(buffers[0].nodes)
     equally_many = all(len(buffer.nodes) == count for buffer in buffers)
     sets: list[dict[int, Node]] = []  # by channel
-    last_set: dict[
-        int, int
-    ] = {}  # for each channel, the index of the last set that has a node on it
+    last_set: dict[int, int] = {}  # by channel, the index of the last set with a node on it
     single = []
     for node in nodes:
         channels = {program.channel_of[x][1] for x in node.backward}

@@ -12,9 +12,8 @@ from cgraph.nodes.affine import Affine
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-LINE_BYTES = (
-    64  # a cache line, which holds one line of samples: steps over lanes compute whole lines
-)
+# A cache line, which holds one line of samples: steps over lanes compute whole lines.
+LINE_BYTES = 64
 # Where matrices dominate, this many lines lie side by side, so that each weight that was fetched is used as often.
 MAX_LINES = 4
 # Matrices dominate where they have this many times as many elements as all nodes: wide buffers then fit the cache.

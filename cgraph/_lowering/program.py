@@ -17,12 +17,8 @@ class Kind(Enum):
     """How the nodes of a class become steps."""
 
     LEAF = "leaf"  # no step: the data are fed, or written by the user
-    CHANNEL = (
-        "channel"  # a function of single channels: one step computes all channels of a fused group
-    )
-    CONVOLUTION = (
-        "convolution"  # sibling convolutions, which read the same channels, become one step
-    )
+    CHANNEL = "channel"  # a function of single channels: one step for all channels of a fused group
+    CONVOLUTION = "convolution"  # sibling convolutions that read the same channels: one step
     ALONE = "alone"  # each node becomes a step
     PYTHON = "python"  # any other class: the step calls the methods of the node
 
@@ -37,9 +33,8 @@ class Buffer:
     # Whether the gradients are zeroed before a backward pass, because no step writes all of them first: some step reads
     # single channels, or a Python node adds to them.
     zeroed_first: bool = False
-    has_writer: bool = (
-        False  # used by `buffers.uses`: whether a step that writes the gradients has been found
-    )
+    # Used by `buffers.uses`: whether a step that writes the gradients has been found.
+    has_writer: bool = False
     # Whether the gradients are computed: in a full backward pass; in one for the parameters only.
     requires_grad: tuple[bool, bool] = (True, True)
 

@@ -39,7 +39,7 @@ class ParameterSlot(NamedTuple):
 
 
 @dataclass
-class Builder:
+class SampleBuilder:
     """Makes steps for one sample, and allocates their parameters and their scratch."""
 
     kernels: Build
@@ -72,11 +72,11 @@ class Builder:
         return offset
 
 
-Maker = Callable[[Builder, FusedGroup, list[Operand], Operand], Step]
+Maker = Callable[[SampleBuilder, FusedGroup, list[Operand], Operand], Step]
 
 
 def elementwise(
-    builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
     size = group.nodes[0].size
@@ -88,13 +88,17 @@ def elementwise(
     return builder.kernels.elementwise.ElementwiseStep(name, size, inputs, output)
 
 
-def reduction(builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+def reduction(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
     name, size = type(group.nodes[0]).__name__, group.inputs[0].size
     make = builder.kernels.reduction.ReductionStep
     return make(name, size, inputs, output)
 
 
-def pooling(builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+def pooling(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
     channels = 1 if len(group.nodes) == 1 else output.stride
     make = builder.kernels.pooling.PoolingStep
     return make(*pooling_of(group), channels, inputs[0], output)
@@ -108,14 +112,16 @@ def pooling_of(group: FusedGroup) -> tuple[FilterGeometry, bool, float]:
 
 
 def concatenation(
-    builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     rows = [(*operand, x.size) for operand, x in zip(inputs, group.inputs, strict=True)]
     make = builder.kernels.concatenation.ConcatenationStep
     return make(np.array(rows, np.intp), output)
 
 
-def affine(builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+def affine(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
     node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     offset = builder.allocate_in_order(group, node._weight.size)
@@ -124,7 +130,7 @@ def affine(builder: Builder, group: FusedGroup, inputs: list[Operand], output: O
 
 
 def convolution(
-    builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     if len(group.nodes) > 1:
         return convolution_group(builder, group, inputs, output)
@@ -137,7 +143,7 @@ def convolution(
 
 
 def convolution_group(
-    builder: Builder, group: FusedGroup, inputs: list[Operand], output: Operand
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes one step for sibling convolutions; a missing connection of input and output gets a kernel of zeros.
 

@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code.
+    """Runs the command line, and returns the exit code.
 
     0: success; 1: the training diverged, which a line on stderr reports, or the reader of stdout has closed it; 2: an
     error of the user, which a line on stderr reports; 130: interrupted by Ctrl-C.
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has closed the pipe. Python would report that again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _FAILED
     except OSError as error:
         known = error.filename is not None and error.strerror
         _print_error(f"{error.filename}: {error.strerror}" if known else str(error))

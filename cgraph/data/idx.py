@@ -51,7 +51,7 @@ class IdxFolder(NamedTuple):
 
 
 def read_idx(path: str | os.PathLike[str], ndim: int | None = None) -> Numbers:
-    """Read one IDX file, plain or gzip (recognised by the content, not by the name).
+    """Reads one IDX file, plain or gzip (recognised by the content, not by the name).
 
     Parameters
     ----------
@@ -137,7 +137,7 @@ def _read_at_most(stream: IO[bytes], size: int) -> bytearray:
 
 
 def load_idx_folder(folder: str | os.PathLike[str]) -> IdxFolder:
-    """Read the four files of an MNIST-like data set.
+    """Reads the four files of an MNIST-like data set.
 
     Parameters
     ----------

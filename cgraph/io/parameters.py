@@ -1,4 +1,4 @@
-"""Save the parameters of a graph to an `.npz` file, and load them into a graph of the same build.
+"""Functions that save the parameters of a graph to an `.npz` file, and load them into a graph built alike.
 
 The file holds one array for each parameter, in the order of `parameters(node)`, and one JSON text
 with the format's name, its version and the caller's metadata. It contains neither code nor pickle,
@@ -44,7 +44,7 @@ class ModelFileError(ValueError):
 
 
 def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write the parameters of `node` and all its ancestors.
+    """Writes the parameters of `node` and all its ancestors.
 
     The file appears whole or not at all, also while other processes read or save it: the content is
     written to a temporary file in the same folder, which is then renamed.
@@ -85,7 +85,7 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
 
 
 def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
-    """Copy the parameters of a file into `node` and its ancestors; their gradient sums are kept.
+    """Copies the parameters of a file into `node` and its ancestors; their gradient sums are kept.
 
     Either all parameters are copied or, on an error, none. The shapes and dtypes that the file states
     are compared with those of the graph before anything is unpacked, so a small file cannot take much
@@ -129,7 +129,7 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
 
 
 def read_metadata(path: FilePath) -> dict[str, Any]:
-    """Return the metadata that were given to `save_parameters`; the parameters are not read.
+    """Returns the metadata that were given to `save_parameters`; the parameters are not read.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ class Classifier:
         return np.eye(self.target.height, dtype=self.target.data.dtype)
 
     def forward(self, image: ArrayLike, label: int) -> tuple[float, int]:
-        """Make a forward pass with a labelled image.
+        """Makes a forward pass with a labelled image.
 
         Parameters
         ----------
@@ -80,7 +80,7 @@ class Classifier:
         return float(self.loss.data[0]), int(self.prediction.data.argmax())
 
     def predict(self, image: ArrayLike) -> int:
-        """Return the most probable class of an image without a forward pass; `prediction.data` has the probabilities.
+        """Returns the most probable class of an image without a forward pass; `prediction.data` has the probabilities.
 
         Parameters
         ----------
@@ -97,7 +97,7 @@ class Classifier:
         return int(evaluate(self.prediction).argmax())
 
     def feed(self, images: ArrayLike, labels: NDArray[np.integer[Any]]) -> dict[Node, ArrayLike]:
-        """Return the feed of a Graph of the loss for many labelled images.
+        """Returns the feed of a Graph of the loss for many labelled images.
 
         Parameters
         ----------
@@ -133,7 +133,7 @@ def convolutional_classifier(
     rng: np.random.Generator,
     dtype: DTypeLike | None = None,
 ) -> Classifier:
-    """Build a classifier: a convolutional layer for each entry of `channels`, then one `Affine`.
+    """Builds a classifier: a convolutional layer for each entry of `channels`, then one `Affine`.
 
     A layer is a 3x3 convolution that keeps the size, ReLU, and max-pooling that halves the size,
     rounded up, so that images may have any size. Softmax and CEE follow the `Affine`.

@@ -53,7 +53,7 @@ def train_epochs(
     rng: np.random.Generator,
     on_batch: Callable[[int], object] = lambda count: None,
 ) -> Iterator[Epoch]:
-    """Train by stochastic gradient descent, in a new order every epoch.
+    """Trains by stochastic gradient descent, in a new order every epoch.
 
     Parameters
     ----------

@@ -32,11 +32,11 @@ def rows_of(count, size, dtype):
 def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origin=None):
     """Runs a pass without steps, which only copies samples."""
     origin = origin or arena
-    route = plan.Binding(
+    binding = plan.Binding(
         NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
     )
     task = (count, 1000, False, True, False, 0, 0.0)
-    plan.run(plan.prepare(route, route, 0, NOTHING, arrays, out, *task))
+    plan.run(plan.prepare(binding, binding, 0, NOTHING, arrays, out, *task))
 
 
 def node_lanes(arena, size, lanes):

@@ -204,7 +204,7 @@ def ends_of_pass(make, call):
 
 
 def one_pass(make, call):
-    """Of the sample that the leaves hold."""
+    """A method of a Graph, which works on the sample that the leaves hold."""
     ends = ends_of_pass(make, call)
     net = make().filled()
     net.graph.forward()

@@ -84,7 +84,7 @@ def leaf_of(shape, dtype):
 
 
 def build(row, case, dtype, seed=0):
-    """Draw inputs and parameters, and build the case's node on leaves that hold them."""
+    """Draws inputs and parameters, and builds the case's node on leaves that hold them."""
     rng = np.random.default_rng(seed)
     xs = [x.astype(dtype) for x in row.draw(case, rng)]
     params = [(0.5 * rng.standard_normal(shape)).astype(dtype) for shape in case.params]

@@ -35,8 +35,8 @@ def stretch(monkeypatch, guard, first, last):
     """Graphs that are built from now on run these fused groups one lane at a time in each block of lanes."""
 
     class Stretched(executors.LaneExecutor):
-        def __init__(self, samples, kernels, layout, lanes):
-            super().__init__(samples, kernels, layout, lanes)
+        def __init__(self, samples, kernels, lowered, lanes):
+            super().__init__(samples, kernels, lowered, lanes)
             groups = [g for g in self.program.groups[first:last] if g.kind is not Kind.LEAF]
             step = per_sample_step(samples, self._builder, groups, guard)
             self.steps.update(dict.fromkeys(groups, step))

@@ -1,4 +1,4 @@
-"""What tests of threads look at, and how long they wait."""
+"""The threads of this process as Linux lists them, and the longest wait of a test for one."""
 
 import os
 

@@ -73,9 +73,9 @@ def tables(
 
 
 def grid(height: int, width: int, row: int, stride: int) -> list[int]:
-    """The offsets of height * width elements, line by line.
+    """Returns the offsets of height * width elements, row by row.
 
-    row, stride: the distances between lines and between the elements of a line.
+    row, stride: the distances between rows and between the elements of a row.
     """
     return [a + b for a in range(0, height * row, row) for b in range(0, width * stride, stride)]
 

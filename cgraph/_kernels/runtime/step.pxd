@@ -11,7 +11,7 @@ cdef struct Context:
     char *parameter_grads   # the parameters' gradient sums, at the same offsets
     char *scratch           # scratch of the steps, some of it kept between forward and backward
     Py_ssize_t valid        # the number of lanes that hold a sample; the other lanes hold anything
-    bint parameters_only    # gradients of leaves are computed only where `step` and `train` want them
+    bint parameters_only    # a pass for parameters only: leaf gradients only where `leaf_grads` lists them
     bint grads_are_zero     # gradient sums count as 0 whatever they hold, so that a backward pass overwrites them
     bint fused_sgd          # backward steps apply parameters -= eta * gradient sums at once; then the sums count as 0
     bint apart              # the backward pass is a call of its own: data may have been written since the forward pass
