@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Literal, NamedTuple
 
+from cgraph._lowering.buffers import LINE_BYTES
 from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import Program
@@ -12,8 +13,6 @@ from cgraph.nodes.affine import Affine
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-# A cache line, which holds one line of samples: steps over lanes compute whole lines.
-LINE_BYTES = 64
 # Where matrices dominate, this many lines lie side by side, so that each weight that was fetched is used as often.
 MAX_LINES = 4
 # Matrices dominate where they have this many times as many elements as all nodes: wide buffers then fit the cache.
