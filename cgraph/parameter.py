@@ -14,37 +14,41 @@ from cgraph.traversal import ancestors
 class Parameter:
     """An array that learns: its node, its name there, its values and their gradient sum, in this order if unpacked.
 
-    Both arrays are live: writing into them counts. Assigning copies in, so ``p.value -= eta * p.grad`` is a step.
+    Both arrays are live: writing into them counts. Assigning copies in, so ``p.value -= eta * p.grad`` is a step. The
+    arrays are read from the node at each look, so a list of parameters that was made before a Graph is as good as a
+    later one; and a parameter whose gradient sum is never read costs a Graph nothing.
     """
 
-    __slots__ = ("_grad", "_value", "name", "node")
+    __slots__ = ("_grad_name", "_value_name", "name", "node")
 
     node: Node
     name: str
 
-    def __init__(self, node: Node, name: str, value: Array, grad: Array) -> None:
+    def __init__(self, node: Node, value_name: str, grad_name: str) -> None:
         self.node = node
-        self.name = name
-        self._value = value
-        self._grad = grad
+        self.name = value_name.removeprefix("_")
+        self._value_name = value_name
+        self._grad_name = grad_name
 
     @property
     def value(self) -> Array:
         """The values."""
-        return self._value
+        value: Array = getattr(self.node, self._value_name)
+        return value
 
     @value.setter
     def value(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, self.name, value, self._value)
+        copy_into(type(self.node).__name__, self.name, value, self.value)
 
     @property
     def grad(self) -> Array:
         """The sum of the values' gradients since the last update."""
-        return self._grad
+        grad: Array = getattr(self.node, self._grad_name)
+        return grad
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self._grad)
+        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self.grad)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
@@ -74,7 +78,4 @@ def parameters(node: Node) -> list[Parameter]:
 
 def own_parameters(node: Node) -> list[Parameter]:
     """Every array that learns in this node itself, as it declares them."""
-    return [
-        Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, gradient))
-        for name, gradient in node._parameters
-    ]
+    return [Parameter(node, name, gradient) for name, gradient in node._parameters]

@@ -111,5 +111,5 @@ def _require_array(target: Parameter) -> None:
 def _of_node(node: Node) -> list[Parameter]:
     """A leaf's data, unless it computes that itself; and what learns."""
     is_leaf = not node.backward and type(node).calcData is Node.calcData
-    data = [Parameter(node, "data", node._data, node._grad)] if is_leaf else []
+    data = [Parameter(node, "_data", "_grad")] if is_leaf else []
     return data + own_parameters(node)
