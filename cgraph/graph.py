@@ -111,7 +111,7 @@ class Graph(Executable):
 
     @property
     def parameters(self) -> list[Parameter]:
-        """The parameters of all nodes, in the order of `nodes`. Reading this property hands out all their arrays."""
+        """The parameters of all nodes, in the order of `nodes`; only reading a `value` or `grad` hands an array out."""
         return [p for node in self._program.order for p in own_parameters(node)]
 
     def summary(self) -> None:

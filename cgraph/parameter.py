@@ -17,6 +17,9 @@ class Parameter:
     Both arrays are live: passes use what is written into them. Assigning to the properties copies into the arrays, so
     ``p.value -= eta * p.grad`` is a step of gradient descent. A Parameter unpacks into node, name, value and grad.
 
+    The arrays are read from the node at each access. So a list of parameters that was made before a `Graph` serves as
+    well as a later one, and a Graph pays nothing for a gradient sum that is never read.
+
     Attributes
     ----------
     node : Node
@@ -25,34 +28,36 @@ class Parameter:
         The name of the array in that node.
     """
 
-    __slots__ = ("_grad", "_value", "name", "node")
+    __slots__ = ("_grad_name", "_value_name", "name", "node")
 
     node: Node
     name: str
 
-    def __init__(self, node: Node, name: str, value: Array, grad: Array) -> None:
+    def __init__(self, node: Node, value_name: str, grad_name: str) -> None:
         self.node = node
-        self.name = name
-        self._value = value
-        self._grad = grad
+        self.name = value_name.removeprefix("_")
+        self._value_name = value_name
+        self._grad_name = grad_name
 
     @property
     def value(self) -> Array:
         """The array that learns."""
-        return self._value
+        value: Array = getattr(self.node, self._value_name)
+        return value
 
     @value.setter
     def value(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, self.name, value, self._value)
+        copy_into(type(self.node).__name__, self.name, value, self.value)
 
     @property
     def grad(self) -> Array:
         """The sum of the gradients of ``value`` since the last update, an array of the same shape."""
-        return self._grad
+        grad: Array = getattr(self.node, self._grad_name)
+        return grad
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self._grad)
+        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self.grad)
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
@@ -82,7 +87,4 @@ def parameters(node: Node) -> list[Parameter]:
 
 def own_parameters(node: Node) -> list[Parameter]:
     """Returns the parameters of a node itself, in the order of its ``_parameters``."""
-    return [
-        Parameter(node, name.removeprefix("_"), getattr(node, name), getattr(node, grad_name))
-        for name, grad_name in node._parameters
-    ]
+    return [Parameter(node, name, grad_name) for name, grad_name in node._parameters]

@@ -111,5 +111,5 @@ def _require_array(target: Parameter) -> None:
 def _targets_of(node: Node) -> list[Parameter]:
     """Returns the data of a leaf, unless its class has a ``calcData`` of its own, and the parameters of a node."""
     is_leaf = not node.backward and type(node).calcData is Node.calcData
-    data = [Parameter(node, "data", node._data, node._grad)] if is_leaf else []
+    data = [Parameter(node, "_data", "_grad")] if is_leaf else []
     return data + own_parameters(node)

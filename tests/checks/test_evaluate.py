@@ -128,7 +128,7 @@ def test_beside_a_graph_it_computes_with_what_was_learnt_and_changes_neither_res
             graph._arena.grads_exposed,
             graph._arena.grads_are_zero,
         )
-        assert exposed == (looked_at, looked_at, not looked_at)
+        assert exposed == (looked_at, False, True)
         image.getInput(np.arange(36.0))
         assert CG.evaluate(y) == pytest.approx(graph.predict({image: [np.arange(36.0)]}, y)[0])
         CG.evaluate(y)
