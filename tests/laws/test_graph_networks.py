@@ -4,13 +4,23 @@ import re
 
 import numpy as np
 import pytest
+from amounts import BEST, full
 from graph_networks import NETWORKS, TABLE, nodes_of
 from graph_twins import Twins, assert_same
 
 import cgraph as CG
+from cgraph import _kernels
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+# By default other builds than the best one run each network in one dtype.
+IN_KINDS = [
+    made if build == BEST or k % 2 == turn else full(made)
+    for build in _kernels.available()
+    for k, network in enumerate(NETWORKS)
+    for turn, dtype in enumerate(("float64", "float32"))
+    for made in [pytest.param(network, dtype, build, id=f"{network.__name__}-{dtype}-{build}")]
+]
 STEP = re.compile(r" *\d+  (?:(\d+) × )?(\w+) ")
 
 
@@ -55,8 +65,7 @@ def test_the_summary_of_lenet_counts_what_it_says(capsys):
     assert len(lines) == 1 + 14 + 2
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-@every_network
+@pytest.mark.parametrize(("network", "dtype", "build_name"), IN_KINDS, indirect=["build_name"])
 def test_a_network_equals_its_nodes(network, dtype, build_name):
     count = len(nodes_of(network, dtype))
     twins = Twins(lambda: nodes_of(network, dtype), [count - 1])

@@ -45,7 +45,7 @@ def concatenations():
 
 
 # Around the widths of vectors, and of what is unrolled.
-USUAL_WIDTHS = {*range(1, 10), 12, *range(15, 18), *range(23, 26), *range(31, 34), 39, 40}
+USUAL_WIDTHS = {*range(1, 6), *range(7, 10), *range(15, 18), 24, *range(31, 34), 40}
 
 
 def affine_case(m, n, expected, *args, usual=True, **kwargs):

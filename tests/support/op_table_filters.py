@@ -40,6 +40,8 @@ GEOMETRIES = {
 }
 GEOMETRIES |= {f"width{w}": ((3, w), (2, 3), (1, 3, w)) for w in (6, 7, 9, 15, 17, 31, 33)}
 
+UNUSUAL = {"width6", "width9", "width15", "width31"}  # for poolings, beside 7, 17 and 33
+
 # Channels that only a convolution has: (channels, domain, kernel, arguments).
 CHANNELS = {
     "stride_by_default": (2, (6, 7), (3, 2), ()),
@@ -76,19 +78,18 @@ def convolution(channels, m, k, args):
     return Case((m,) * channels, make, reference, ((channels, *k), (1,)))
 
 
-def max_pooling(m, k, args, **options):
+def max_pooling(m, k, args, usual=True, **options):
     def make(inputs, params, dtype):
         return CG.MaxPooling2d(inputs[0], *k, *args, **options)
 
-    usual = not options or has_padding(m, k, args)
     return Case((m,), make, MaxPooling2d(window(m, k, args), **options), usual=usual)
 
 
-def average_pooling(m, k, args):
+def average_pooling(m, k, args, usual=True):
     def make(inputs, params, dtype):
         return CG.AveragePooling2d(inputs[0], *k, *args)
 
-    return Case((m,), make, AveragePooling2d(window(m, k, args)))
+    return Case((m,), make, AveragePooling2d(window(m, k, args)), usual=usual)
 
 
 def has_padding(m, k, args):
@@ -107,17 +108,25 @@ def convolutions():
     return table | {name: convolution(*numbers) for name, numbers in CHANNELS.items()}
 
 
+def poolings(make):
+    """Returns a case for each geometry; those of a width that convolutions have, too, are unusual."""
+    return {
+        name: make(*geometry, usual=name not in UNUSUAL) for name, geometry in GEOMETRIES.items()
+    }
+
+
 def max_poolings():
-    table = {name: max_pooling(*geometry) for name, geometry in GEOMETRIES.items()}
+    table = poolings(max_pooling)
     for name, geometry in GEOMETRIES.items():
         if not has_empty_window(*geometry):
-            table[f"{name}_inf"] = max_pooling(*geometry, pad_value=-math.inf)
+            usual = has_padding(*geometry) and name not in UNUSUAL
+            table[f"{name}_inf"] = max_pooling(*geometry, usual, pad_value=-math.inf)
     table["pad_value"] = max_pooling((5, 6), (3, 3), (1, 5, 6), pad_value=0.3)
     return table
 
 
 def average_poolings():
-    return {name: average_pooling(*geometry) for name, geometry in GEOMETRIES.items()}
+    return poolings(average_pooling)
 
 
 FILTER_ROWS = [
