@@ -34,7 +34,7 @@ HEADER = """| file | in | instead of | stands | which breaks | caught by |
 | --- | --- | --- | --- | --- | --- |
 """
 COMPILED = {".pyx", ".pxd", ".h"}
-TIMEOUT = 900  # seconds; the suite takes three minutes
+TIMEOUT = 900  # seconds; the suite takes two minutes
 # The test files that fail soonest come first, a part at a time; all others follow.
 QUICK = [
     ["node", "ends", "own_nodes", "ties", "gradcheck"],

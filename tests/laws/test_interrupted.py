@@ -47,7 +47,7 @@ def test_an_exception_at_some_events(prepared):
     call, right = prepared()
     count = events(call)
     assert right()
-    check_events(prepared, [*range(1, count, max(1, count // 4)), count], opcodes=False)
+    check_events(prepared, [*range(1, count, max(1, count // 3)), count], opcodes=False)
 
 
 @pytest.mark.full
