@@ -371,7 +371,7 @@ def test_import_cgraph_leaves_the_command_lines_modules_alone():
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 @both_engines
-def test_ctrl_c_is_heard_at_once(idx, tmp_path, engine):
+def test_ctrl_c_is_heard_at_once(idx, tmp_path, engine, ctrl_c):
     command = [sys.executable, "-m", "cgraph", "train", "digits", "--data", str(idx)]
     with subprocess.Popen(
         [*command, "--epochs", "100000", "--engine", engine, "--output", str(tmp_path)],
