@@ -43,6 +43,12 @@ def eager_threads():
 
 
 @pytest.fixture
+def thorough(request):
+    """Whether the rows of `pytest -m full` run, which draw more elements and look at every node."""
+    return "full" in request.config.getoption("markexpr")
+
+
+@pytest.fixture
 def guard_pages(request):
     """Puts the memory of kernels between inaccessible pages; it begins or ends at one, in half of the tests each.
 

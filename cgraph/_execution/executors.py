@@ -172,7 +172,7 @@ class LaneExecutor(Executor):
         builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, lowered.parameters_offset)
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
-        relus = foldable_relus(program, program.groups)
+        relus = foldable_relus(program)
         self._folded_buffers = {relu.buffer for relu in relus.values()}
         for group in program.groups:
             if group.buffer not in self._folded_buffers:

@@ -10,9 +10,8 @@ from cgraph._lowering.program import VECTOR_BYTES, Buffer, FusedGroup, Kind, Pro
 from cgraph._validation import Array, DType
 from cgraph.node import Node
 
-LINE_BYTES = (
-    64  # a cache line, which also holds one line of samples: steps over lanes compute whole lines
-)
+# A cache line. It holds one line of samples, and steps over lanes compute whole lines.
+LINE_BYTES = 64
 
 
 class Operand(NamedTuple):

@@ -207,19 +207,19 @@ def levels(order: Sequence[Node]) -> list[list[Node]]:
 
 def geometry_key(geometry: FilterGeometry | None) -> Hashable:
     """Returns a key that is equal for filters of one geometry."""
-    w = geometry
-    return w and (w.m_h, w.m_w, w.k_h, w.k_w, w.n_h, w.n_w, w.s, w.p, w.q)
+    f = geometry
+    return f and (f.m_h, f.m_w, f.k_h, f.k_w, f.n_h, f.n_w, f.s, f.p, f.q)
 
 
-def foldable_relus(program: Program, groups: Sequence[FusedGroup]) -> dict[FusedGroup, FusedGroup]:
+def foldable_relus(program: Program) -> dict[FusedGroup, FusedGroup]:
     """Returns the max poolings that can be computed in one step with the ReLU that they read, each with that ReLU.
 
     The pooling must be the only reader of the ReLU, and the ReLU the only reader of its input.
     """
-    pools = [group for group in groups if type(group.nodes[0]) is MaxPooling2d]
+    pools = [group for group in program.groups if type(group.nodes[0]) is MaxPooling2d]
     if not pools:
         return {}
-    by_buffer: dict[Buffer | None, FusedGroup] = {group.buffer: group for group in groups}
+    by_buffer: dict[Buffer | None, FusedGroup] = {g.buffer: g for g in program.groups}
     readers = Counter(program.channel_of[node][0] for node in program.outputs)
     for group in program.groups:
         readers.update(program.buffers_read_by(group))

@@ -56,7 +56,7 @@ def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> L
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
     elements = sum(group.elements for group in groups)
     uncached = 2 * LINE_BYTES * elements > CACHE_BYTES  # data and gradients
-    folded = set(foldable_relus(program, groups).values())
+    folded = set(foldable_relus(program).values())
     cost_in_lanes = sum(
         0.0 if group in folded else lane_cost(group, count, line, uncached)
         for group, count in zip(groups, macs, strict=True)

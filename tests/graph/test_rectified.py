@@ -105,35 +105,28 @@ every_case = pytest.mark.parametrize("case", TOGETHER + APART, ids=lambda case: 
 @every_case
 def test_a_relu_goes_with_its_pooling_where_no_other_node_needs_it(case):
     program = fuse([case("float64")[-1]])
-    found = foldable_relus(program, program.groups)
+    found = foldable_relus(program)
     assert len(found) == (case in TOGETHER)
     for pool, relu in found.items():
         assert type(pool.nodes[0]) is CG.MaxPooling2d
         assert [node.backward[0] for node in pool.nodes] == list(relu.nodes)
 
 
-def test_a_relu_that_is_an_output_or_in_another_executor_is_computed_for_itself():
+def test_a_relu_that_is_an_output_is_computed_for_itself():
     _, relus, end = siblings("float64")
-    assert not foldable_relus(*whole(fuse([end, *relus])))
-    assert not foldable_relus(*whole(fuse([end, relus[2]])))
-    program = fuse([end])
-    behind = [group for group in program.groups if type(group.nodes[0]) is not CG.ReLU]
-    assert not foldable_relus(program, behind)
+    assert not foldable_relus(fuse([end, *relus]))
+    assert not foldable_relus(fuse([end, relus[2]]))
 
 
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
-    (relu,) = foldable_relus(program, program.groups).values()
+    (relu,) = foldable_relus(program).values()
     costs = [
         lane_cost(group, multiply_adds(group), 8, uncached=False)
         for group in program.groups
         if group is not relu
     ]
     assert choose_layout(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
-
-
-def whole(program):
-    return program, program.groups
 
 
 @every_case

@@ -57,14 +57,15 @@ import os, sys
 sys.path.insert(0, {support!r})
 from model_files import save_often
 assert {first} == (os.getpid() == 1), os.getpid()
-save_often({path!r}, *map(int, sys.argv[1:]), count=30)
+save_often({path!r}, *map(int, sys.argv[1:]), count={count})
 """
 
 
 @posix
 @pytest.mark.thread_unsafe(reason="starts processes")
 @pytest.mark.parametrize("launcher", [[], ["unshare", "--pid", "--fork"]], ids=["plain", "PID 1"])
-def test_processes_that_save_one_path_leave_whole_files_to_readers(tmp_path, launcher):
+@pytest.mark.parametrize("count", [30, full(50)])
+def test_processes_that_save_one_path_leave_whole_files_to_readers(tmp_path, launcher, count):
     path = tmp_path / "model.npz"
     save(path, 0)
     try:
@@ -72,7 +73,7 @@ def test_processes_that_save_one_path_leave_whole_files_to_readers(tmp_path, lau
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no namespaces of process ids here")
     support = os.path.dirname(model_files.__file__)
-    script = SCRIPT.format(support=support, path=str(path), first=bool(launcher))
+    script = SCRIPT.format(support=support, path=str(path), first=bool(launcher), count=count)
     command = [*launcher, sys.executable, "-c", script]
     writers = [
         subprocess.Popen([*command, *values], stderr=subprocess.PIPE)

@@ -10,6 +10,7 @@ import os
 
 import numpy as np
 import pytest
+from amounts import full
 from batch_settings import COUNTS, EVERY, MOST, SETTINGS, Setting, some_batches
 from batch_twins import ETA, BatchTwins, leaves_of, some_nodes, uniform
 from graph_networks import NETWORKS, nodes_of, residual, sparse_lenet, wide
@@ -231,9 +232,10 @@ REPEATED = [
 @pytest.mark.parametrize(
     ("network", "layout", "dtype"), REPEATED, ids=[f"{n.__name__}-{x}-{d}" for n, x, d in REPEATED]
 )
-def test_the_same_call_gives_the_same_bits(network, layout, dtype):
+@pytest.mark.parametrize("repeats", [5, full(20)])
+def test_the_same_call_gives_the_same_bits(network, layout, dtype, repeats):
     """Results are equal bit for bit, in whatever order the threads finish."""
     twins, setting = twins_of_network(network, dtype, 17), Setting(layout, 2)
     first = results(twins, setting)
-    for _ in range(5):
+    for _ in range(repeats):
         assert results(twins, setting) == first

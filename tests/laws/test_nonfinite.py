@@ -48,12 +48,14 @@ def compare(actual, expected, tolerance):
 
 
 @every_kind
-def test_a_poisoned_input_reaches_what_reads_it_and_nothing_else(row, case, dtype, build_name):
+def test_a_poisoned_input_reaches_what_reads_it_and_nothing_else(
+    row, case, dtype, build_name, thorough
+):
     built = build(row, case, dtype)
     rng = np.random.default_rng(11)
     built.node.grad[...] = rng.uniform(0.5, 1.0, built.node.size)
     for leaf in built.leaves[:3]:
-        for i in some_indices(leaf.size, 1, rng):
+        for i in some_indices(leaf.size, 2 if thorough else 1, rng):
             for value in POISONS:
                 heal = poison(built, leaf.data, i, value)
                 data, dxs, dparams = reference(built, case)
@@ -65,12 +67,14 @@ def test_a_poisoned_input_reaches_what_reads_it_and_nothing_else(row, case, dtyp
 
 
 @every_kind
-def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case, dtype, build_name):
+def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(
+    row, case, dtype, build_name, thorough
+):
     built = build(row, case, dtype)
     rng = np.random.default_rng(12)
     built.node.calcData()
     built.node.grad[...] = rng.uniform(0.5, 1.0, built.node.size)
-    for i in some_indices(built.node.size, 1, rng):
+    for i in some_indices(built.node.size, 2 if thorough else 1, rng):
         for value in POISONS:
             heal = poison(built, built.node.grad, i, value)
             _, dxs, dparams = reference(built, case)
@@ -84,13 +88,15 @@ def test_a_poisoned_gradient_reaches_the_inputs_that_feed_its_element(row, case,
 
 @every_learning_kind
 def test_a_poisoned_parameter_reaches_the_data_it_multiplies_and_spares_other_gradients(
-    row, case, dtype, build_name
+    row, case, dtype, build_name, thorough
 ):
     """A parameter that is not finite reaches the gradients of the channel that it multiplies, and no others.
 
     Terms with an index outside the output are 0, whatever the parameter is.
     """
-    for built, ours, theirs, clean in with_a_poisoned_parameter(row, case, dtype):
+    for built, ours, theirs, clean in with_a_poisoned_parameter(
+        row, case, dtype, 3 if thorough else 2
+    ):
         data, dxs, _ = theirs
         assert np.all(np.isnan(built.node.data[np.isnan(data.ravel())]))
         actual_dxs, actual_dparams = ours
@@ -99,15 +105,15 @@ def test_a_poisoned_parameter_reaches_the_data_it_multiplies_and_spares_other_gr
         assert sum(not np.all(np.isfinite(dx)) for dx in actual_dxs) <= 1
 
 
-def with_a_poisoned_parameter(row, case, dtype):
-    """Yields (node, gradients, reference, clean parameter gradients) with NaN or inf in one element at a time."""
+def with_a_poisoned_parameter(row, case, dtype, count):
+    """Yields (node, gradients, reference, clean parameter gradients) with NaN or inf in one of `count` elements."""
     built = build(row, case, dtype)
     rng = np.random.default_rng(13)
     built.node.calcData()
     built.node.grad[...] = rng.uniform(0.5, 1.0, built.node.size)
     _, clean = gradients(built)
     for array in parameter_arrays(built.node):
-        for i in some_indices(array.size, 2, rng):
+        for i in some_indices(array.size, count, rng):
             for value in POISONS:
                 heal = poison(built, array, i, value)
                 yield built, gradients(built), reference(built, case), clean

@@ -34,17 +34,17 @@ cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
 
 # The padded copy ends where the last window does.
 
-cdef inline Py_ssize_t padded_height(FilterGeometry o) noexcept:
-    return (o.n_h - 1) * o.s + o.k_h
+cdef inline Py_ssize_t padded_height(FilterGeometry f) noexcept:
+    return (f.n_h - 1) * f.s + f.k_h
 
 
-cdef inline Py_ssize_t padded_width(FilterGeometry o) noexcept:
-    return (o.n_w - 1) * o.s + o.k_w
+cdef inline Py_ssize_t padded_width(FilterGeometry f) noexcept:
+    return (f.n_w - 1) * f.s + f.k_w
 
 
-cdef Py_ssize_t padded_size(FilterGeometry o, Py_ssize_t c_in) noexcept:
+cdef Py_ssize_t padded_size(FilterGeometry f, Py_ssize_t c_in) noexcept:
     """The size of a padded copy and of the vector behind it, which tiles may touch."""
-    return round_up(padded_height(o) * padded_width(o) * round_up(c_in)) + round_up(V_LANES)
+    return round_up(padded_height(f) * padded_width(f) * round_up(c_in)) + round_up(V_LANES)
 
 
 def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
@@ -70,7 +70,7 @@ cdef void gemm(const IndirectGemm *p) noexcept nogil:
 
 cdef class ConvolutionGroupStep(Step):
     """Convolves c_in channels to c_out channels; with fused SGD, its backward pass updates the kernels, too."""
-    cdef FilterGeometry o
+    cdef FilterGeometry f
     cdef Table inputs
     cdef Table connected        # whether each (c_in, c_out) is connected; empty if all are
     cdef Table missing          # the offset of each missing connection's weight within the weights of one tap
@@ -94,30 +94,30 @@ cdef class ConvolutionGroupStep(Step):
         Py_ssize_t scratch_offset, connected
     ):
         """inputs, d: the fields of `_lowering.buffers.Operand`; connected: whether each (c_in, c_out) is, or None."""
-        cdef FilterGeometry o = geometry
-        self.o, self.x, self.d = o, operand(inputs[0]), operand(d)
+        cdef FilterGeometry f = geometry
+        self.f, self.x, self.d = f, operand(inputs[0]), operand(d)
         self.c_in, self.c_out, self.parameters_offset = len(inputs), c_out, parameters_offset
-        self.terms, self.positions = o.k_h * o.k_w * self.c_in, o.n_h * o.n_w
+        self.terms, self.positions = f.k_h * f.k_w * self.c_in, f.n_h * f.n_w
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
         self.channel_runs = 1 if offsets.lie_side_by_side(inputs) else self.c_in
-        self.padded_h, self.padded_w = padded_height(o), padded_width(o)
-        self.in_place = self.channel_runs == 1 and self.padded_h == o.m_h and self.padded_w == o.m_w
+        self.padded_h, self.padded_w = padded_height(f), padded_width(f)
+        self.in_place = self.channel_runs == 1 and self.padded_h == f.m_h and self.padded_w == f.m_w
         self.padded_stride = self.c_in
         if self.in_place or self.channel_runs == 1 and self.x.stride == round_up(self.c_in):
             self.padded_stride = self.x.stride      # whole rows are copied at once
         self.padded_input_offset = scratch_offset
-        self.padded_grad_offset = self.padded_input_offset + padded_size(o, self.c_in)
-        self.zeros_offset = self.padded_grad_offset + padded_size(o, self.c_in)
-        self.transposed_pitch = round_up(o.k_w * self.c_in)
+        self.padded_grad_offset = self.padded_input_offset + padded_size(f, self.c_in)
+        self.zeros_offset = self.padded_grad_offset + padded_size(f, self.c_in)
+        self.transposed_pitch = round_up(f.k_w * self.c_in)
         self.transposed_offset = self.zeros_offset + self.transposed_pitch
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.stride == self.c_in
-        self.one_to_one = whole and self.in_place and o.k_h == o.k_w == o.s == 1
+        self.one_to_one = whole and self.in_place and f.k_h == f.k_w == f.s == 1
         (
             self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
             self.grad_term_offsets, self.grad_offsets, self.input_offsets, self.subconvolutions
         ) = map(Table, offsets.tables(
-            o, inputs, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
+            f, inputs, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
         ))
         self.table_bytes = bytes_of([
             self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
@@ -165,17 +165,17 @@ cdef class ConvolutionGroupStep(Step):
         cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
         cdef Py_ssize_t row = self.padded_w * self.padded_stride
         cdef real *padded = <real *>context.scratch + self.padded_input_offset
-        cdef real *inner = padded + (self.o.p * self.padded_w + self.o.q) * self.padded_stride
+        cdef real *inner = padded + (self.f.p * self.padded_w + self.f.q) * self.padded_stride
         cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
         cdef const real *x
         if self.in_place:
             return self.padded_input(context)
         for c in range(self.channel_runs):
             x = <real *>context.data + inputs[c].offset
-            for y in range(self.o.m_h):
+            for y in range(self.f.m_h):
                 copy_channels(
-                    x + y * self.o.m_w * inputs[c].stride, inputs[c].stride, inner + y * row + c, self.padded_stride,
-                    self.o.m_w, channels
+                    x + y * self.f.m_w * inputs[c].stride, inputs[c].stride, inner + y * row + c, self.padded_stride,
+                    self.f.m_w, channels
                 )
         return padded
 
@@ -214,7 +214,7 @@ cdef class ConvolutionGroupStep(Step):
         p.rows, p.width, p.depth = self.terms, self.width, self.positions
         gemm(&p)
         add_row_sums(g, self.d.stride, self.positions, self.width, dw + self.terms * self.d.stride)
-        for t in range(self.o.k_h * self.o.k_w):
+        for t in range(self.f.k_h * self.f.k_w):
             for i in range(self.missing.size):
                 dw[t * self.c_in * self.d.stride + self.missing.data[i]] = 0
 
@@ -244,17 +244,17 @@ cdef class ConvolutionGroupStep(Step):
 
         `transposed` receives the kernels as [i][o][j][c].
         """
-        cdef Py_ssize_t row = self.o.k_w * self.c_in, phase, i
+        cdef Py_ssize_t row = self.f.k_w * self.c_in, phase, i
         cdef const Subconvolution *part = <const Subconvolution *>self.subconvolutions.data
         cdef const Subconvolution *end = part + self.subconvolutions.size // 4
         cdef real *t = transposed
         cdef IndirectGemm p
-        for phase in range(self.o.s):
+        for phase in range(self.f.s):
             i = phase
-            while i < self.o.k_h:
+            while i < self.f.k_h:
                 transpose(w + i * row * self.d.stride, self.d.stride, t, self.transposed_pitch, row, self.c_out)
                 t += self.c_out * self.transposed_pitch
-                i += self.o.s
+                i += self.f.s
         p.a, p.term_offsets, p.pitch, p.start = g, self.grad_term_offsets.data, self.transposed_pitch, start
         p.c, p.width = padded, row
         while part < end:
@@ -266,33 +266,33 @@ cdef class ConvolutionGroupStep(Step):
 
     cdef void padded_gradient_by_terms(self, const real *g, const real *w, real *padded) noexcept nogil:
         """Adds to a padded gradient, missing connections left out: zeros times a g that is not finite would be NaN."""
-        cdef Py_ssize_t a, b, i, t, k, row = self.o.k_w * self.c_in, pitch = self.d.stride
+        cdef Py_ssize_t a, b, i, t, k, row = self.f.k_w * self.c_in, pitch = self.d.stride
         cdef real *dx
-        for a in range(self.o.n_h):
-            for b in range(self.o.n_w):
-                for i in range(self.o.k_h):
-                    dx = padded + ((a * self.o.s + i) * self.padded_w + b * self.o.s) * self.c_in
+        for a in range(self.f.n_h):
+            for b in range(self.f.n_w):
+                for i in range(self.f.k_h):
+                    dx = padded + ((a * self.f.s + i) * self.padded_w + b * self.f.s) * self.c_in
                     for t in range(row):
                         for k in range(self.c_out):
                             if self.connected.data[t % self.c_in * self.c_out + k]:
-                                dx[t] += w[(i * row + t) * pitch + k] * g[(a * self.o.n_w + b) * pitch + k]
+                                dx[t] += w[(i * row + t) * pitch + k] * g[(a * self.f.n_w + b) * pitch + k]
 
     cdef void copy_gradient(self, const real *padded, Context *context) noexcept nogil:
         """Copies the padded gradient, without its padding, to the channels that require their gradients."""
         cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
-        cdef const real *x = padded + (self.o.p * self.padded_w + self.o.q) * self.c_in
+        cdef const real *x = padded + (self.f.p * self.padded_w + self.f.q) * self.c_in
         cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
         cdef real *dx
         for c in range(self.channel_runs):
             if not inputs[c].requires_grad[context.parameters_only]:
                 continue
-            for y in range(self.o.m_h):
-                dx = <real *>context.grad + inputs[c].offset + y * self.o.m_w * inputs[c].stride
+            for y in range(self.f.m_h):
+                dx = <real *>context.grad + inputs[c].offset + y * self.f.m_w * inputs[c].stride
                 if inputs[c].accumulate:
                     add_channels(
-                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
+                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
                     )
                 else:
                     copy_channels(
-                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.o.m_w, channels
+                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
                     )

@@ -39,7 +39,7 @@ def lie_side_by_side(inputs: Any) -> bool:
 
 
 def tables(
-    o: FilterGeometry,
+    f: FilterGeometry,
     inputs: Any,
     c_out: int,
     pitch: int,
@@ -52,9 +52,9 @@ def tables(
 
     padded_stride: the distance between positions of the padded input; lanes: the number of elements of a vector.
     """
-    c_in, row, line = len(inputs), padded_width * padded_stride, o.n_w * pitch
+    c_in, row, line = len(inputs), padded_width * padded_stride, f.n_w * pitch
     linked = [] if connected is None else connected.tolist()
-    most = max(o.k_h * o.k_w * c_in, o.n_h * o.n_w)
+    most = max(f.k_h * f.k_w * c_in, f.n_h * f.n_w)
     return Tables(
         list(chain.from_iterable(inputs.tolist())),
         list(chain.from_iterable(linked)),
@@ -64,11 +64,11 @@ def tables(
             for k, link in enumerate(links)
             if not link
         ],
-        extended([tap + c for tap in grid(o.k_h, o.k_w, row, padded_stride) for c in range(c_in)]),
-        extended(grid(o.n_h, o.n_w, o.s * row, o.s * padded_stride)),
+        extended([tap + c for tap in grid(f.k_h, f.k_w, row, padded_stride) for c in range(c_in)]),
+        extended(grid(f.n_h, f.n_w, f.s * row, f.s * padded_stride)),
         extended(list(range(0, most * pitch, pitch))),
-        extended([k - above for above in range(0, o.k_h * line, line) for k in range(c_out)]),
-        *subconvolutions(o, c_in, c_out, pitch, padded_width, lanes),
+        extended([k - above for above in range(0, f.k_h * line, line) for k in range(c_out)]),
+        *subconvolutions(f, c_in, c_out, pitch, padded_width, lanes),
     )
 
 
@@ -91,7 +91,7 @@ def extended(offsets: list[int]) -> list[int]:
 
 
 def subconvolutions(
-    o: FilterGeometry, c_in: int, c_out: int, pitch: int, padded_width: int, lanes: int
+    f: FilterGeometry, c_in: int, c_out: int, pitch: int, padded_width: int, lanes: int
 ) -> tuple[list[int], list[int], list[int]]:
     """Returns the offsets of gradients and of inputs, and the subconvolutions that share them out.
 
@@ -103,22 +103,22 @@ def subconvolutions(
     grad_offsets: list[int] = []
     input_offsets: list[int] = []
     parts: list[int] = []
-    for y in range(o.p, o.p + o.m_h):
-        kernel_rows = [i for i in range(y % o.s, o.k_h, o.s) if 0 <= y - i <= (o.n_h - 1) * o.s]
+    for y in range(f.p, f.p + f.m_h):
+        kernel_rows = [i for i in range(y % f.s, f.k_h, f.s) if 0 <= y - i <= (f.n_h - 1) * f.s]
         if kernel_rows:
             input_rows.setdefault((kernel_rows[0], len(kernel_rows)), []).append(y)
-    order = [i for phase in range(o.s) for i in range(phase, o.k_h, o.s)]
+    order = [i for phase in range(f.s) for i in range(phase, f.k_h, f.s)]
     # Windows overlap. Those of neighbours in a tile should not, for a load waits for the stores that it spans.
-    apart = -(-2 * lanes // (o.s * c_in))
-    columns = [b for first in range(apart) for b in range(first, o.n_w, apart)]
-    grad_columns, input_columns = [b * pitch for b in columns], [b * o.s * c_in for b in columns]
+    apart = -(-2 * lanes // (f.s * c_in))
+    columns = [b for first in range(apart) for b in range(first, f.n_w, apart)]
+    grad_columns, input_columns = [b * pitch for b in columns], [b * f.s * c_in for b in columns]
     for (i, count), ys in input_rows.items():
-        parts += [len(grad_offsets), len(ys) * o.n_w, order.index(i) * c_out, count * c_out]
+        parts += [len(grad_offsets), len(ys) * f.n_w, order.index(i) * c_out, count * c_out]
         grads: list[int] = []
         inputs: list[int] = []
         for first in range(0, len(ys), TILE):
             tile = ys[first : first + TILE]
-            grad_rows = [(y - i) // o.s * o.n_w * pitch for y in tile]
+            grad_rows = [(y - i) // f.s * f.n_w * pitch for y in tile]
             grads += [row + column for column in grad_columns for row in grad_rows]
             rows = [y * padded_width * c_in for y in tile]
             inputs += [row + column for column in input_columns for row in rows]

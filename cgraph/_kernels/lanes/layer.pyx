@@ -51,7 +51,7 @@ cdef struct LayerSizes:
 
 cdef class LaneLayerStep(Step):
     """Connects its input channels to c_out output channels: an affine map, or convolutions."""
-    cdef FilterGeometry o
+    cdef FilterGeometry f
     cdef Gemm output_gemm, gradient_gemm
     cdef Table table, output_table, gradient_table
     cdef LayerSizes sizes
@@ -63,7 +63,7 @@ cdef class LaneLayerStep(Step):
     def __init__(self, FilterGeometry geometry, *given):
         """given: the arguments of offsets.layer from `lanes` on."""
         table, output_table, gradient_table, bias = offsets.layer(geometry, V_LANES, sizeof(real), *given)
-        self.o, self.bias = geometry, bias
+        self.f, self.bias = geometry, bias
         self.table, self.output_table = Table(table), Table(output_table)
         self.gradient_table = Table(gradient_table)
         self.table_bytes = bytes_of([self.table, self.output_table, self.gradient_table])
@@ -113,11 +113,11 @@ cdef class LaneLayerStep(Step):
     cdef void add_padding(self, real *d, Py_ssize_t tap, real term) noexcept nogil:
         """Adds a term to the elements of an output whose tap lies in the padding."""
         cdef Py_ssize_t a, b, y, x, l
-        for a in range(self.o.n_h):
-            y = a * self.o.s + tap // self.o.k_w - self.o.p
-            for b in range(self.o.n_w):
-                x = b * self.o.s + tap % self.o.k_w - self.o.q
-                if y < 0 or y >= self.o.m_h or x < 0 or x >= self.o.m_w:
+        for a in range(self.f.n_h):
+            y = a * self.f.s + tap // self.f.k_w - self.f.p
+            for b in range(self.f.n_w):
+                x = b * self.f.s + tap % self.f.k_w - self.f.q
+                if y < 0 or y >= self.f.m_h or x < 0 or x >= self.f.m_w:
                     for l in range(self.sizes.lanes):
                         d[l] += term
                 d += self.sizes.lanes
@@ -214,10 +214,10 @@ cdef class LaneLayerStep(Step):
         cdef Py_ssize_t lanes = self.sizes.lanes, y
         if self.sizes.in_place:
             return x
-        for y in range(self.o.m_h):
+        for y in range(self.f.m_h):
             memcpy(
-                padded + ((self.o.p + y) * self.sizes.padded_width + self.o.q) * lanes, x + y * self.o.m_w * lanes,
-                self.o.m_w * lanes * sizeof(real)
+                padded + ((self.f.p + y) * self.sizes.padded_width + self.f.q) * lanes, x + y * self.f.m_w * lanes,
+                self.f.m_w * lanes * sizeof(real)
             )
         return padded
 

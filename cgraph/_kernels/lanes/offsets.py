@@ -45,20 +45,20 @@ class Scratch(NamedTuple):
     size: int
 
 
-def padded_shape(o: FilterGeometry) -> tuple[int, int]:
+def padded_shape(f: FilterGeometry) -> tuple[int, int]:
     """Returns the shape of a channel's padded copy, which ends where the last window does."""
-    return (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
+    return (f.n_h - 1) * f.s + f.k_h, (f.n_w - 1) * f.s + f.k_w
 
 
 def scratch(
-    o: FilterGeometry, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any
+    f: FilterGeometry, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any
 ) -> Scratch:
     """Returns the layout of a step's scratch, for vectors of any size.
 
     A padded input channel and the transposed gradient share their room: a step needs one of them.
     """
-    line, vector, taps = LINE // itemsize, WIDEST // itemsize, o.k_h * o.k_w
-    height, width = padded_shape(o)
+    line, vector, taps = LINE // itemsize, WIDEST // itemsize, f.k_h * f.k_w
+    height, width = padded_shape(f)
     begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
     totals = begin + height * width * lanes
     biases = begin + round_up(c_out, 2 * vector) * lanes
@@ -68,8 +68,8 @@ def scratch(
     if connected is not None:
         links = np.asarray(connected, bool)
         made = max(
-            block_terms(links.T, output_positions(o, lanes), taps),
-            block_terms(links, input_positions(o, lanes), taps),
+            block_terms(links.T, output_positions(f, lanes), taps),
+            block_terms(links, input_positions(f, lanes), taps),
         )
         size += made * 2 * np.dtype(np.intp).itemsize // itemsize
     return Scratch(0, begin, totals, begin, biases, terms, size)
@@ -90,7 +90,7 @@ def round_up(n: int, multiple: int) -> int:
 
 
 def layer(
-    o: FilterGeometry,
+    f: FilterGeometry,
     vector: int,
     itemsize: int,
     lanes: int,
@@ -113,8 +113,8 @@ def layer(
     """
     operands = inputs.tolist()
     links = None if connected is None else np.asarray(connected, bool)
-    taps = [t * tap_stride for t in range(o.k_h * o.k_w)]
-    n, m, (height, width) = o.n_h * o.n_w, o.m_h * o.m_w, padded_shape(o)
+    taps = [t * tap_stride for t in range(f.k_h * f.k_w)]
+    n, m, (height, width) = f.n_h * f.n_w, f.m_h * f.m_w, padded_shape(f)
     columns = range(0, lanes, 2 * vector)
     ins = [(c * channel_stride, x[0]) for c, x in enumerate(operands)]
     outs = [(k, d[0] + k * n * lanes) for k in range(c_out)]
@@ -125,7 +125,7 @@ def layer(
         [(*out, 0, 1, 1) for out in outs],
         None if links is None else links.T,
         taps,
-        output_positions(o, lanes),
+        output_positions(f, lanes),
         columns,
         *((PACKED, DEPTH) if n > 1 else (unpacked, few)),
     )
@@ -134,24 +134,24 @@ def layer(
         [(*entry, *x[2:]) for entry, x in zip(ins, operands, strict=True)],
         links,
         taps,
-        input_positions(o, lanes),
+        input_positions(f, lanes),
         columns,
         *((PACKED, DEPTH) if m > 1 else (IN_PLACE, few)),
     )
-    one_gemm = connected is None and n == 1 and (o.m_h, o.m_w) == (o.k_h, o.k_w)
+    one_gemm = connected is None and n == 1 and (f.m_h, f.m_w) == (f.k_h, f.k_w)
     numbers = [
         *(lanes, c_out, n, len(taps), width),
         *(d[0], parameters_offset, len(taps) * len(ins), pitch),
-        *(scratch_offset + x for x in scratch(o, lanes, len(ins), c_out, itemsize, connected)[:6]),
-        (height, width) == (o.m_h, o.m_w),
+        *(scratch_offset + x for x in scratch(f, lanes, len(ins), c_out, itemsize, connected)[:6]),
+        (height, width) == (f.m_h, f.m_w),
         connected is not None or channel_stride == pitch > c_out,
         one_gemm,
     ]
-    tap_offsets = [(i * width + j) * lanes for i in range(o.k_h) for j in range(o.k_w)]
+    tap_offsets = [(i * width + j) * lanes for i in range(f.k_h) for j in range(f.k_w)]
     window_positions = [
-        ((a * width + b) * o.s * lanes, (a * o.n_w + b) * lanes)
-        for a in range(o.n_h)
-        for b in range(o.n_w)
+        ((a * width + b) * f.s * lanes, (a * f.n_w + b) * lanes)
+        for a in range(f.n_h)
+        for b in range(f.n_w)
     ]
     of_taps = np.array([*enumerate(taps)]) * (lanes, 1)
     weight_rows = np.array(ins)[:, None] + of_taps[:, ::-1] if one_gemm else ()
@@ -167,38 +167,38 @@ def joined(numbers: Sequence[int], *tables: Any) -> Numbers:
     return np.concatenate([np.array([*numbers, *begins], np.intp), *arrays])
 
 
-def output_positions(o: FilterGeometry, lanes: int) -> list[PositionSet]:
+def output_positions(f: FilterGeometry, lanes: int) -> list[PositionSet]:
     """Returns the positions of the output by their taps, those in the padding left out."""
     found: dict[tuple[tuple[int, ...], ...], Pairs] = {}
-    for a in range(o.n_h):
-        rows = tuple(i for i in range(o.k_h) if 0 <= a * o.s + i - o.p < o.m_h)
-        for b in range(o.n_w):
-            columns = tuple(j for j in range(o.k_w) if 0 <= b * o.s + j - o.q < o.m_w)
-            source = (a * o.s - o.p) * o.m_w + b * o.s - o.q
-            found.setdefault((rows, columns), []).append((source * lanes, (a * o.n_w + b) * lanes))
+    for a in range(f.n_h):
+        rows = tuple(i for i in range(f.k_h) if 0 <= a * f.s + i - f.p < f.m_h)
+        for b in range(f.n_w):
+            columns = tuple(j for j in range(f.k_w) if 0 <= b * f.s + j - f.q < f.m_w)
+            source = (a * f.s - f.p) * f.m_w + b * f.s - f.q
+            found.setdefault((rows, columns), []).append((source * lanes, (a * f.n_w + b) * lanes))
     return [
-        ([(i * o.k_w + j, (i * o.m_w + j) * lanes) for i in rows for j in columns], positions)
+        ([(i * f.k_w + j, (i * f.m_w + j) * lanes) for i in rows for j in columns], positions)
         for (rows, columns), positions in found.items()
     ]
 
 
-def input_positions(o: FilterGeometry, lanes: int) -> list[PositionSet]:
+def input_positions(f: FilterGeometry, lanes: int) -> list[PositionSet]:
     """Returns the positions of the input by the taps with which windows read them."""
     found: dict[tuple[tuple[int, ...], ...], Pairs] = {}
-    for y in range(o.m_h):
+    for y in range(f.m_h):
         rows = tuple(
-            i for i in range((y + o.p) % o.s, o.k_h, o.s) if 0 <= (y + o.p - i) // o.s < o.n_h
+            i for i in range((y + f.p) % f.s, f.k_h, f.s) if 0 <= (y + f.p - i) // f.s < f.n_h
         )
-        for x in range(o.m_w):
+        for x in range(f.m_w):
             columns = tuple(
-                j for j in range((x + o.q) % o.s, o.k_w, o.s) if 0 <= (x + o.q - j) // o.s < o.n_w
+                j for j in range((x + f.q) % f.s, f.k_w, f.s) if 0 <= (x + f.q - j) // f.s < f.n_w
             )
-            source = (y + o.p) // o.s * o.n_w + (x + o.q) // o.s
-            found.setdefault((rows, columns), []).append((source * lanes, (y * o.m_w + x) * lanes))
+            source = (y + f.p) // f.s * f.n_w + (x + f.q) // f.s
+            found.setdefault((rows, columns), []).append((source * lanes, (y * f.m_w + x) * lanes))
     return [
         (
             [
-                (i * o.k_w + j, -(i // o.s * o.n_w + j // o.s) * lanes)
+                (i * f.k_w + j, -(i // f.s * f.n_w + j // f.s) * lanes)
                 for i in rows
                 for j in columns
             ],

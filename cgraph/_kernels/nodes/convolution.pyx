@@ -34,63 +34,63 @@ def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
 # on, lie side by side in a row of the frame.
 
 cdef inline void copy_phases(
-    real *x, Py_ssize_t stride, FilterGeometry w, real *frame, bint fill, bint accumulate
+    real *x, Py_ssize_t stride, FilterGeometry f, real *frame, bint fill, bint accumulate
 ) noexcept nogil:
     """Copies the channel x into its frame if `fill`; else writes the frame to x, or adds it. `stride` is that of x."""
     cdef Py_ssize_t phase, column, count, i, y_phase, y
     cdef real *domain_row
     cdef real *row
-    for phase in range(w.phases_w):
-        column = (phase - w.q % w.s + w.s) % w.s
-        count = max(w.m_w - column + w.s - 1, 0) // w.s
-        y_phase = w.p % w.s
-        y = w.p // w.s
-        for i in range(w.m_h):
-            if y_phase < w.phases_h:
-                row = frame + (y_phase * w.phases_w + phase) * w.plane + y * w.pitch + (column + w.q) // w.s
-                domain_row = x + (i * w.m_w + column) * stride
+    for phase in range(f.phases_w):
+        column = (phase - f.q % f.s + f.s) % f.s
+        count = max(f.m_w - column + f.s - 1, 0) // f.s
+        y_phase = f.p % f.s
+        y = f.p // f.s
+        for i in range(f.m_h):
+            if y_phase < f.phases_h:
+                row = frame + (y_phase * f.phases_w + phase) * f.plane + y * f.pitch + (column + f.q) // f.s
+                domain_row = x + (i * f.m_w + column) * stride
                 if fill:
-                    move(Input(domain_row, w.s * stride), Output(row, 1, False), count)
+                    move(Input(domain_row, f.s * stride), Output(row, 1, False), count)
                 else:
-                    move(Input(row, 1), Output(domain_row, w.s * stride, accumulate), count)
+                    move(Input(row, 1), Output(domain_row, f.s * stride, accumulate), count)
             y_phase += 1
-            if y_phase == w.s:
+            if y_phase == f.s:
                 y_phase = 0
                 y += 1
 
 
-cdef void fill_frame(Input x, FilterGeometry w, real *frame) noexcept nogil:
+cdef void fill_frame(Input x, FilterGeometry f, real *frame) noexcept nogil:
     """Writes the frame of one channel: zeros in the padding, and x."""
-    memset(frame, 0, w.frame * sizeof(real))
-    copy_phases(<real *>x.start, x.stride, w, frame, True, False)
+    memset(frame, 0, f.frame * sizeof(real))
+    copy_phases(<real *>x.start, x.stride, f, frame, True, False)
 
 
-cdef void unpack_frame(real *frame, FilterGeometry w, Output dx) noexcept nogil:
+cdef void unpack_frame(real *frame, FilterGeometry f, Output dx) noexcept nogil:
     """Writes, or adds, the gradient of one channel from its frame to dx; elements in the padding are dropped."""
     cdef Py_ssize_t i
-    if not dx.accumulate and (w.phases_h < w.s or w.phases_w < w.s):   # the frame lacks elements that no window reads
-        for i in range(w.m_h * w.m_w):
+    if not dx.accumulate and (f.phases_h < f.s or f.phases_w < f.s):   # the frame lacks elements that no window reads
+        for i in range(f.m_h * f.m_w):
             put1(dx, i, 0)
-    copy_phases(dx.start, dx.stride, w, frame, False, dx.accumulate)
+    copy_phases(dx.start, dx.stride, f, frame, False, dx.accumulate)
 
 
-cdef int fill_frames(list xs, FilterGeometry w, real *frame) except -1:
+cdef int fill_frames(list xs, FilterGeometry f, real *frame) except -1:
     """Writes the frames of all channels, one behind the other."""
     cdef const real[:] x
     for x in xs:
-        require(x.shape[0] == w.m_h * w.m_w)
+        require(x.shape[0] == f.m_h * f.m_w)
         with nogil:
-            fill_frame(input_of(x), w, frame)
-        frame += w.frame
+            fill_frame(input_of(x), f, frame)
+        frame += f.frame
     return 0
 
 
 cdef int require_sizes(
-    Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, FilterGeometry w
+    Py_ssize_t channels, Py_ssize_t parameters, Py_ssize_t outputs, Py_ssize_t scratch, FilterGeometry f
 ) except -1:
     """Raises unless the numbers of parameters, outputs and elements of scratch fit the geometry."""
-    require(parameters == channels * w.k_h * w.k_w + 1 and outputs == w.n_h * w.n_w)
-    return require(scratch >= convolution2d_scratch(w, channels))
+    require(parameters == channels * f.k_h * f.k_w + 1 and outputs == f.n_h * f.n_w)
+    return require(scratch >= convolution2d_scratch(f, channels))
 
 
 # D[a, b] = Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q] + bias
@@ -115,15 +115,15 @@ cdef inline void output_tile(
 
 
 cdef void outputs(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, FilterGeometry o, real *wide, Output d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, FilterGeometry f, real *wide, Output d
 ) noexcept nogil:
     """Computes all outputs, at first into `wide`, together with the positions between two rows."""
-    cdef Py_ssize_t last = (o.n_h - 1) * o.pitch + o.n_w, start = 0, a
+    cdef Py_ssize_t last = (f.n_h - 1) * f.pitch + f.n_w, start = 0, a
     while start < last:
         output_tile(frame + start, taps, count, w, wide + start)
         start += TILE * V_LANES
-    for a in range(o.n_h):
-        move(Input(wide + a * o.pitch, 1), output_from(d, a * o.n_w), o.n_w)
+    for a in range(f.n_h):
+        move(Input(wide + a * f.pitch, 1), output_from(d, a * f.n_w), f.n_w)
 
 
 def convolution2d_forward(
@@ -141,7 +141,7 @@ def convolution2d_forward(
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers the terms of all its windows
 
 cdef inline void input_tile(
-    const real *g, const real *k, FilterGeometry w, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
+    const real *g, const real *k, FilterGeometry f, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
 ) noexcept nogil:
     """Computes TILE vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
     cdef Py_ssize_t i = row_phase, j, v
@@ -149,33 +149,33 @@ cdef inline void input_tile(
     cdef vec factor
     for v in range(TILE):
         total[v] = v_set1(0)
-    while i < w.k_h:
+    while i < f.k_h:
         j = column_phase
-        while j < w.k_w:
-            factor = v_set1(k[i * w.k_w + j])
+        while j < f.k_w:
+            factor = v_set1(k[i * f.k_w + j])
             for v in range(TILE):
                 total[v] = v_fma(factor, v_load(g + v * V_LANES), total[v])
             g -= 1
-            j += w.s
-        g += (w.k_w - column_phase + w.s - 1) // w.s - w.pitch
-        i += w.s
+            j += f.s
+        g += (f.k_w - column_phase + f.s - 1) // f.s - f.pitch
+        i += f.s
     for v in range(TILE):
         v_store(dx + v * V_LANES, total[v])
 
 
-cdef void channel_gradient(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
+cdef void channel_gradient(const real *g, const real *k, FilterGeometry f, real *frame) noexcept nogil:
     """Computes the gradient of one channel as a frame."""
     cdef Py_ssize_t i, j, start
-    for i in range(w.phases_h):
-        for j in range(w.phases_w):
+    for i in range(f.phases_h):
+        for j in range(f.phases_w):
             start = 0
-            while start < w.plane:
-                input_tile(g + start, k, w, i, j, frame + start)
+            while start < f.plane:
+                input_tile(g + start, k, f, i, j, frame + start)
                 start += TILE * V_LANES
-            frame += w.plane
+            frame += f.plane
 
 
-cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry w, real *frame) noexcept nogil:
+cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry f, real *frame) noexcept nogil:
     """Computes the gradient of one channel as a frame, one term after the other, for a kernel that is not all finite.
 
     `channel_gradient` also multiplies kernel elements by the zeros around G, and would so spread an element that is NaN
@@ -183,13 +183,13 @@ cdef void channel_gradient_by_terms(const real *g, const real *k, FilterGeometry
     """
     cdef Py_ssize_t i, j, a, b
     cdef real *dx
-    memset(frame, 0, w.frame * sizeof(real))
-    for i in range(w.k_h):
-        for j in range(w.k_w):
-            dx = frame + (i % w.s * w.phases_w + j % w.s) * w.plane + i // w.s * w.pitch + j // w.s
-            for a in range(w.n_h):
-                for b in range(w.n_w):
-                    dx[a * w.pitch + b] += k[i * w.k_w + j] * g[a * w.pitch + b]
+    memset(frame, 0, f.frame * sizeof(real))
+    for i in range(f.k_h):
+        for j in range(f.k_w):
+            dx = frame + (i % f.s * f.phases_w + j % f.s) * f.plane + i // f.s * f.pitch + j // f.s
+            for a in range(f.n_h):
+                for b in range(f.n_w):
+                    dx[a * f.pitch + b] += k[i * f.k_w + j] * g[a * f.pitch + b]
 
 
 cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
@@ -201,21 +201,21 @@ cdef bint all_finite(const real *k, Py_ssize_t count) noexcept nogil:
     return True
 
 
-cdef void widen(Input g, FilterGeometry o, real *wide) noexcept nogil:
+cdef void widen(Input g, FilterGeometry f, real *wide) noexcept nogil:
     """Copies G into the rows of a frame, with zeros before the first row, between the rows and behind the last."""
     cdef Py_ssize_t a
-    memset(wide - o.reach, 0, (o.reach + o.plane + SLACK) * sizeof(real))
-    for a in range(o.n_h):
-        move(input_from(g, a * o.n_w), Output(wide + a * o.pitch, 1, False), o.n_w)
+    memset(wide - f.reach, 0, (f.reach + f.plane + SLACK) * sizeof(real))
+    for a in range(f.n_h):
+        move(input_from(g, a * f.n_w), Output(wide + a * f.pitch, 1, False), f.n_w)
 
 
-cdef void input_gradient(const real *wide, const real *k, FilterGeometry w, real *frame, Output dx) noexcept nogil:
+cdef void input_gradient(const real *wide, const real *k, FilterGeometry f, real *frame, Output dx) noexcept nogil:
     """Writes, or adds, the gradient of one channel; `frame` is scratch."""
-    if all_finite(k, w.k_h * w.k_w):
-        channel_gradient(wide, k, w, frame)
+    if all_finite(k, f.k_h * f.k_w):
+        channel_gradient(wide, k, f, frame)
     else:
-        channel_gradient_by_terms(wide, k, w, frame)
-    unpack_frame(frame, w, dx)
+        channel_gradient_by_terms(wide, k, f, frame)
+    unpack_frame(frame, f, dx)
 
 
 def convolution2d_backward_input(
@@ -238,17 +238,17 @@ def convolution2d_backward_input(
 # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
 cdef inline void kernel_tile(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, FilterGeometry w, Output dw
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, FilterGeometry f, Output dw
 ) noexcept nogil:
     """Computes the gradients of the first TILE of `count` taps. Of fewer, the last is repeated and dropped."""
-    cdef Py_ssize_t rest = w.n_w % V_LANES, full = w.n_w - w.n_w % V_LANES, _a, b, v
+    cdef Py_ssize_t rest = f.n_w % V_LANES, full = f.n_w - f.n_w % V_LANES, _a, b, v
     cdef vec total[TILE]
     cdef const real *x[TILE]
     cdef vec factor
     for v in range(TILE):
         total[v] = v_set1(0)
         x[v] = frame + taps[min(v, count - 1)]
-    for _a in range(w.n_h):
+    for _a in range(f.n_h):
         b = 0
         while b < full:
             factor = v_load(g + b)
@@ -260,27 +260,27 @@ cdef inline void kernel_tile(
             for v in range(TILE):
                 total[v] = v_fma(v_first(v_load(x[v] + full), rest), factor, total[v])
         for v in range(TILE):
-            x[v] += w.pitch
-        g += w.n_w
+            x[v] += f.pitch
+        g += f.n_w
     for v in range(min(TILE, count)):
         put1(dw, v, v_hsum(total[v]))
 
 
 cdef void kernel_gradient(
-    const real *frame, Input g, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry o, real *packed, Output dw
+    const real *frame, Input g, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry f, real *packed, Output dw
 ) noexcept nogil:
     """Computes the gradients of all kernel elements and of the bias, Σ_a Σ_b G[a, b]; `packed` is scratch for G."""
     cdef Py_ssize_t first = 0, a, i
     cdef real total = 0, row_sum
-    move(g, Output(packed, 1, False), o.n_h * o.n_w)
-    for a in range(o.n_h):
+    move(g, Output(packed, 1, False), f.n_h * f.n_w)
+    for a in range(f.n_h):
         row_sum = 0
-        for i in range(a * o.n_w, (a + 1) * o.n_w):
+        for i in range(a * f.n_w, (a + 1) * f.n_w):
             row_sum += packed[i]
         total += row_sum
     put1(dw, count, total)
     while first < count:
-        kernel_tile(frame, taps + first, count - first, packed, o, output_from(dw, first))
+        kernel_tile(frame, taps + first, count - first, packed, f, output_from(dw, first))
         first += TILE
 
 

@@ -36,15 +36,15 @@ cdef inline Py_ssize_t clip(Py_ssize_t start, Py_ssize_t length, Py_ssize_t size
     return max(min(start + length, size) - max(start, 0), 0)
 
 
-cdef inline Window clip_window(FilterGeometry w, Py_ssize_t a, Py_ssize_t b, bint two_by_two) noexcept nogil:
+cdef inline Window clip_window(FilterGeometry f, Py_ssize_t a, Py_ssize_t b, bint two_by_two) noexcept nogil:
     """Returns the part of the window of output (a, b) that lies within the domain."""
     cdef Window window
-    cdef Py_ssize_t top = a * w.s - w.p, left = b * w.s - w.q
-    window.rows = 2 if two_by_two else clip(top, w.k_h, w.m_h)
-    window.columns = 2 if two_by_two else clip(left, w.k_w, w.m_w)
-    window.padded = not two_by_two and (window.rows < w.k_h or window.columns < w.k_w)
-    window.width = w.m_w
-    window.first = max(top, 0) * w.m_w + max(left, 0)
+    cdef Py_ssize_t top = a * f.s - f.p, left = b * f.s - f.q
+    window.rows = 2 if two_by_two else clip(top, f.k_h, f.m_h)
+    window.columns = 2 if two_by_two else clip(left, f.k_w, f.m_w)
+    window.padded = not two_by_two and (window.rows < f.k_h or window.columns < f.k_w)
+    window.width = f.m_w
+    window.first = max(top, 0) * f.m_w + max(left, 0)
     return window
 
 
@@ -61,9 +61,9 @@ cdef inline void store(Output d, Py_ssize_t i, vec v, bint vectors) noexcept nog
         put1(d, i, v_lane0(v))
 
 
-cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, FilterGeometry w) except -1:
+cdef inline int require_sizes(Py_ssize_t inputs, Py_ssize_t outputs, FilterGeometry f) except -1:
     """Raises unless the numbers of inputs and outputs fit the geometry."""
-    return require(inputs == w.m_h * w.m_w and outputs == w.n_h * w.n_w)
+    return require(inputs == f.m_h * f.m_w and outputs == f.n_h * f.n_w)
 
 
 # d = max over the window, where an element outside the domain counts as pad_value
@@ -95,16 +95,16 @@ cdef inline vec window_count(Input x, Window window, vec top, bint vectors, bint
 
 
 cdef inline void max_pooling(
-    Input x, FilterGeometry w, real pad_value, Py_ssize_t channels, unsigned int *counts, Output d, bint vectors,
+    Input x, FilterGeometry f, real pad_value, Py_ssize_t channels, unsigned int *counts, Output d, bint vectors,
     bint two_by_two, bint rectified
 ) noexcept nogil:
     """counts: receives the counts of a single channel, unless it is NULL."""
     cdef Py_ssize_t a, b, c, index
     cdef Window window
     cdef vec top
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            window, index, c = clip_window(w, a, b, two_by_two), a * w.n_w + b, 0
+    for a in range(f.n_h):
+        for b in range(f.n_w):
+            window, index, c = clip_window(f, a, b, two_by_two), a * f.n_w + b, 0
             while c < channels:
                 top = window_maximum(input_lane(x, c), window, pad_value, vectors, rectified)
                 store(output_lane(d, c), index, top, vectors)
@@ -127,7 +127,7 @@ cdef inline void distribute_to_maxima(
 
 
 cdef inline void max_pooling_gradient(
-    Input x, Input d, const unsigned int *counts, Input g, FilterGeometry w, Py_ssize_t channels,
+    Input x, Input d, const unsigned int *counts, Input g, FilterGeometry f, Py_ssize_t channels,
     Output dx, bint vectors, bint two_by_two, bint rectified
 ) noexcept nogil:
     """counts: those of a single channel; if it is NULL, elements equal to the maximum are counted again."""
@@ -135,9 +135,9 @@ cdef inline void max_pooling_gradient(
     cdef Window window
     cdef Input xc
     cdef vec top, share, count
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            window, index, c = clip_window(w, a, b, two_by_two), a * w.n_w + b, 0
+    for a in range(f.n_h):
+        for b in range(f.n_w):
+            window, index, c = clip_window(f, a, b, two_by_two), a * f.n_w + b, 0
             while c < channels:
                 xc, top = input_lane(x, c), fetch(input_lane(d, c), index, vectors)
                 if counts != NULL:
@@ -186,17 +186,17 @@ cdef inline vec window_sum(Input x, Window window, bint vectors) noexcept nogil:
 
 
 cdef inline void average_pooling(
-    Input x, FilterGeometry w, Py_ssize_t channels, Output d, bint vectors, bint two_by_two
+    Input x, FilterGeometry f, Py_ssize_t channels, Output d, bint vectors, bint two_by_two
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Window window
-    cdef vec size = v_set1(<real>(w.k_h * w.k_w))
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            window, c = clip_window(w, a, b, two_by_two), 0
+    cdef vec size = v_set1(<real>(f.k_h * f.k_w))
+    for a in range(f.n_h):
+        for b in range(f.n_w):
+            window, c = clip_window(f, a, b, two_by_two), 0
             while c < channels:
                 store(
-                    output_lane(d, c), a * w.n_w + b,
+                    output_lane(d, c), a * f.n_w + b,
                     v_div(window_sum(input_lane(x, c), window, vectors), size), vectors
                 )
                 c += V_LANES
@@ -212,16 +212,16 @@ cdef inline void distribute_equally(vec share, Window window, Output dx, bint ve
 
 
 cdef inline void average_pooling_gradient(
-    Input g, FilterGeometry w, Py_ssize_t channels, Output dx, bint vectors, bint two_by_two
+    Input g, FilterGeometry f, Py_ssize_t channels, Output dx, bint vectors, bint two_by_two
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Window window
-    cdef vec size = v_set1(<real>(w.k_h * w.k_w)), value
-    for a in range(w.n_h):
-        for b in range(w.n_w):
-            window, c = clip_window(w, a, b, two_by_two), 0
+    cdef vec size = v_set1(<real>(f.k_h * f.k_w)), value
+    for a in range(f.n_h):
+        for b in range(f.n_w):
+            window, c = clip_window(f, a, b, two_by_two), 0
             while c < channels:
-                value = fetch(input_lane(g, c), a * w.n_w + b, vectors)
+                value = fetch(input_lane(g, c), a * f.n_w + b, vectors)
                 distribute_equally(v_div(value, size), window, output_lane(dx, c), vectors)
                 c += V_LANES
 
@@ -264,15 +264,15 @@ cdef class PoolingStep(Step):
         bint rectified=False
     ):
         """x, d: the fields of a `_lowering.buffers.Operand`. rectified needs more than one channel."""
-        cdef FilterGeometry w = geometry
+        cdef FilterGeometry f = geometry
         cdef bint inside
-        self.geometry, self.average, self.pad_value, self.channels = w, average, <real>pad_value, channels
+        self.geometry, self.average, self.pad_value, self.channels = f, average, <real>pad_value, channels
         self.x, self.d, self.images, self.rectified = operand(x), operand(d), images, rectified
-        self.m, self.n = w.m_h * w.m_w, w.n_h * w.n_w
+        self.m, self.n = f.m_h * f.m_w, f.n_h * f.n_w
         # inside: every window lies within the domain; tiled: and every element lies in exactly one window
-        inside = w.p == w.q == 0 and (w.n_h - 1) * w.s + w.k_h <= w.m_h and (w.n_w - 1) * w.s + w.k_w <= w.m_w
-        self.two_by_two = inside and w.k_h == w.k_w == 2
-        self.tiled = inside and w.s == w.k_h == w.k_w and w.m_h == w.n_h * w.s and w.m_w == w.n_w * w.s
+        inside = f.p == f.q == 0 and (f.n_h - 1) * f.s + f.k_h <= f.m_h and (f.n_w - 1) * f.s + f.k_w <= f.m_w
+        self.two_by_two = inside and f.k_h == f.k_w == 2
+        self.tiled = inside and f.s == f.k_h == f.k_w and f.m_h == f.n_h * f.s and f.m_w == f.n_w * f.s
 
     cdef void forward(self, Context *context) noexcept nogil:
         """Calls `pool` with constants, for which the compiler makes loops for each case."""
