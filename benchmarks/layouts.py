@@ -2,8 +2,8 @@
 
 python -m benchmarks.layouts [--quick]
 
-A training step, float32, on one core: the median of BUILDS graphs, each with memory of its own, since the same steps
-take up to a third longer where that memory lies badly.
+A training step, float32, on one core: the median of five graphs, or one with --quick, since the same steps
+take up to a third longer where the memory of a graph lies badly.
 """
 
 from benchmarks.measure import one_core  # noqa: F401  isort: skip
@@ -56,11 +56,11 @@ NETWORKS = {
 }
 
 
-def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, float]:
+def layout_times(net: Network, batch: int, effort: Effort, builds: int) -> dict[str, float]:
     """Microseconds of a sample of Graph.step in each layout; in each round of builds, another one comes first."""
     choices = layout_choices(LINE)
     found: dict[str, list[float]] = {name: [] for name in choices}
-    for first in range(BUILDS):
+    for first in range(builds):
         names = [*choices][first % len(choices) :] + [*choices][: first % len(choices)]
         works: dict[str, Work] = {}
         for name in names:
@@ -73,10 +73,11 @@ def layout_times(net: Network, batch: int, effort: Effort) -> dict[str, float]:
 
 def main() -> None:
     effort = asked_effort(__doc__, THOROUGH)
+    builds = BUILDS if effort == THOROUGH else 1
     rows, header = [], [""]
     for name, net in NETWORKS.items():
         for batch in (LINE, 2 * LINE, 4 * LINE):
-            times = layout_times(net, batch, effort)
+            times = layout_times(net, batch, effort, builds)
             header = ["µs a sample", *times]
             rows.append([f"{name}, B = {batch}", *map(number, times.values())])
     print(table(header, rows))

@@ -305,13 +305,16 @@ class Executable:
         self._arena.read_exposed()
 
     def _before_node_pass(self) -> None:
-        """Brings all arrays of the nodes up to date before a pass over the nodes."""
+        """Brings data, gradients and parameters of the nodes up to date before a pass over the nodes.
+
+        Gradient sums are exposed by the nodes that add to them, in `calcPartialDerivative`, so that a forward pass
+        alone does not expose them.
+        """
         if self._gradients_are_zero():
             self._arena.grad[...] = 0
         self._gradients = "live"
         self._backward_may_follow = False
         self._arena.expose_parameters()
-        self._arena.expose_grads()
 
     def _before_node_forward(self) -> None:
         """Prepares for a forward pass over the nodes, before a node of this Graph is computed in it."""

@@ -23,6 +23,8 @@ try:
     from cgraph._kernels import protocols
     from cgraph._kernels.cpu import has_avx2
 except ModuleNotFoundError as error:
+    if not (error.name or "").startswith("cgraph."):
+        raise
     raise explained(error) from None
 
 
