@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, NoReturn, TypeVar, cast
 
 import numpy as np
 
-from cgraph._execution.batches import Request
-from cgraph._execution.executable import Executable, exclusive
-from cgraph._execution.feeds import Feed, Feeds, as_feeds, one_sample
+from cgraph._execution.executable import Executable
+from cgraph._execution.feeds import Feed, Feeds, as_feeds, feed_specs, one_sample
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime import plan
-from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import LayoutName
-from cgraph._lowering.program import Program
+from cgraph._lowering.pipeline import lower
 from cgraph._streams import say
 from cgraph._validation import Array, as_index, as_rate, as_size, describe
 from cgraph.node import Node, as_node, as_nodes
 from cgraph.parameter import Parameter, own_parameters
 
+Method = TypeVar("Method", bound=Callable[..., Any])
 
-class Graph(Executable):
+
+def exclusive(method: Method) -> Method:
+    """Decorates a method of a Graph: only one runs at a time, and arrays that are lent are up to date after it."""
+    name = f"Graph.{method.__name__}"
+
+    @wraps(method)
+    def guarded(self: Graph, *args: Any, **kwargs: Any) -> Any:
+        executable = self._executable
+        return plan.exclusively(
+            executable.memory, name, executable.complete, method, self, *args, **kwargs
+        )
+
+    return cast("Method", guarded)
+
+
+class Graph:
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -56,10 +72,10 @@ class Graph(Executable):
     The nodes can still be used: the next call sees values that were written into their data and parameters. Leaves hold
     the last sample that they were fed. After a call with one sample the ``data`` and ``grad`` of the other nodes are
     those of this sample (unless ``layout="lanes"``). After a batch their ``data`` is that of no sample, and reading
-    ``grad`` raises, until `sample` has shown a sample. Arrays that were read from a node before the Graph was built are
-    stale: read the property again. A node belongs to one Graph, the newest; an older Graph raises when it is used.
-    A parameter array that was handed out is kept up to date at both ends of each later call, in a time that does not
-    depend on the number of samples.
+    ``grad`` raises, until `sample` has shown a sample. Data and gradients read from a node before the Graph was built are
+    read-only: read the property again. A node belongs to one Graph, the newest; an older Graph raises when it is used.
+    Parameters and gradient sums that were handed out are up to date after each call for as long as they are referred
+    to, in a time that does not depend on the number of samples; `summary` names those that are.
 
     After an exception (Ctrl-C is one) parameters are those of the last update of a whole batch, and gradient sums those
     with which the next batch began. Where an own node's ``updateParameters`` raises, nodes before it have learnt.
@@ -91,11 +107,35 @@ class Graph(Executable):
             raise ValueError(
                 f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
             )
-        program = fuse(ends)
-        for node in program.order:
-            if node.dtype is not ends[0].dtype:
-                raise TypeError(f"Graph: nodes must all have dtype {ends[0].dtype}, got {node!r}")
-        super().__init__(program, *leaves_that_require_grad(program, leaf_grads), layout, count)
+        lowered = lower(ends, leaf_grads, layout)
+        self._program = lowered.program
+        self._dtype = lowered.data.dtype
+        self._feed_specs = feed_specs(self._program.leaves)
+        self._executable = Executable(lowered, count)
+
+    def _begin(self, method: str) -> Executable:
+        """Begins a call: refuses a stale Graph, and reads the arrays that users may have written into."""
+        executable = self._executable
+        if executable.residency.stale:
+            raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
+        executable.begin()
+        return executable
+
+    def _require_loss(self, method: str) -> None:
+        """Refuses a graph whose output is not a loss."""
+        outputs = self._program.outputs
+        if not self._executable.is_loss:
+            raise ValueError(
+                f"Graph.{method}: needs one output of one element, got {len(outputs)} of sizes "
+                f"{[node.size for node in outputs]}"
+            )
+
+    def _begin_training(self, method: str, feed: Feed) -> Feeds:
+        """Begins a call for backward passes, and returns the feed, checked and converted."""
+        executable = self._begin(method)
+        if not executable.is_loss:
+            self._require_loss(method)
+        return as_feeds(f"Graph.{method}", feed, self._feed_specs, executable.may_write_to)
 
     # Nodes and parameters
 
@@ -111,7 +151,7 @@ class Graph(Executable):
 
     @property
     def parameters(self) -> list[Parameter]:
-        """The parameters of all nodes, in the order of `nodes`; only reading a `value` or `grad` hands an array out."""
+        """The parameters of all nodes, in the order of `nodes`."""
         return [p for node in self._program.order for p in own_parameters(node)]
 
     def summary(self) -> None:
@@ -120,10 +160,10 @@ class Graph(Executable):
         A row shows the nodes of a step, their shape and parameters, the multiply-adds of a sample in a forward pass,
         and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples").
         """
-        say(summary(self._program, self._arena.nbytes, self._batches))
+        say(summary(self._executable))
 
     def __repr__(self) -> str:
-        return f"Graph({len(self._samples.steps)} steps for {len(self._program.order)} nodes)"
+        return f"Graph({len(self._executable.executors.samples.steps)} steps for {len(self._program.order)} nodes)"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -142,12 +182,7 @@ class Graph(Executable):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._begin("forward")
-        self._start("zero")
-        plan.forward(self._all_steps, self._arena.memory)
-        self._gradients = "zero"
-        self._backward_may_follow = True
-        self._allow_node_backward()
+        self._begin("forward").forward()
 
     @exclusive
     def backward(self) -> None:
@@ -160,17 +195,11 @@ class Graph(Executable):
         RuntimeError
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
-        self._begin("backward")
+        executable = self._begin("backward")
         self._require_loss("backward")
-        if not self._backward_may_follow:
+        if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
-        self._backward_may_follow = False
-        self._gradients = "running"
-        if self._calls_python:
-            self._snapshot_grads()
-        plan.backward(self._all_steps, self._arena.memory)
-        self._grads_before = None
-        self._gradients = "full"
+        executable.backward()
 
     @exclusive
     def update(self, eta: float) -> None:
@@ -188,11 +217,19 @@ class Graph(Executable):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._begin("update")
-        rate = as_rate("Graph.update", eta, self._dtype)
-        if not self._arena.grads_are_zero:
-            # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
-            plan.apply_update(self._update_steps, self._arena.memory, rate, not self._calls_python)
+        executable = self._begin("update")
+        executable.update(as_rate("Graph.update", eta, self._dtype))
+
+    @exclusive
+    def zero_grad(self) -> None:
+        """Sets the gradient sums of all parameters to 0 without an update, but not of those that are frozen.
+
+        Raises
+        ------
+        RuntimeError
+            The nodes belong to a newer Graph.
+        """
+        self._begin("zero_grad").zero_grad()
 
     # Passes for samples that are fed
 
@@ -217,7 +254,8 @@ class Graph(Executable):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        return self._train("accumulate", feed, parameters_only=False)
+        feeds = self._begin_training("accumulate", feed)
+        return self._executable.train(feeds, parameters_only=False)
 
     @exclusive
     def step(self, feed: Feed, eta: float) -> Array:
@@ -243,7 +281,8 @@ class Graph(Executable):
             The nodes belong to a newer Graph.
         """
         rate = as_rate("Graph.step", eta, self._dtype)
-        return self._train("step", feed, parameters_only=True, batch=None, eta=rate)
+        feeds = self._begin_training("step", feed)
+        return self._executable.train(feeds, True, feeds.size, rate)
 
     @exclusive
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
@@ -272,7 +311,8 @@ class Graph(Executable):
         """
         rate = as_rate("Graph.train", eta, self._dtype)
         count = as_size("Graph.train", "batch", batch)
-        return self._train("train", feed, parameters_only=True, batch=count, eta=rate)
+        feeds = self._begin_training("train", feed)
+        return self._executable.train(feeds, True, count, rate)
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
@@ -300,29 +340,21 @@ class Graph(Executable):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._begin("predict")
+        executable = self._begin("predict")
         predicted = self._predicted_node(node)
-        feeds = as_feeds("Graph.predict", feed, self._feed_specs, self._may_write_to)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.may_write_to)
         if out is None:
             out = np.empty((feeds.size, predicted.size), self._dtype)
-            return self._predict(predicted, feeds, out)
+            return executable.predict(predicted, feeds, out)
         self._require_room(out, feeds.size, predicted)
-        aside = self._may_write_to(out) or any(np.may_share_memory(out, x) for x in feeds.arrays)
+        aside = executable.may_write_to(out) or any(
+            np.may_share_memory(out, x) for x in feeds.arrays
+        )
         if aside:
-            self._copy_to_out(self._predict(predicted, feeds, np.empty_like(out)), out)
+            rows = executable.predict(predicted, feeds, np.empty_like(out))
+            executable.copy_to_out(rows, out)
             return out
-        return self._predict(predicted, feeds, out)
-
-    def _predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
-        """Computes a node for checked feeds, and returns `out`, which then holds the results."""
-        if feeds.size == 0:
-            self._remember_feed(feeds)
-            return out
-        self._run(Request(node, feeds, out))
-        if self._gradients == "running":
-            self._gradients = "zero"
-            self._allow_node_backward(node)
-        return out
+        return executable.predict(predicted, feeds, out)
 
     def _require_room(self, out: object, count: int, node: Node) -> None:
         """Refuses an array that cannot take the results of `predict` for `count` samples of a node."""
@@ -361,12 +393,12 @@ class Graph(Executable):
         RuntimeError
             No samples have been fed; the nodes belong to a newer Graph.
         """
-        self._begin("sample")
-        kept = self._last_feed
+        executable = self._begin("sample")
+        kept = executable.last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        self._show_sample(one_sample("Graph.sample", kept, number, self._feed_specs), 0)
+        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs))
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -380,19 +412,3 @@ class Graph(Executable):
         if node not in self._program.channel_of:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
-
-
-def leaves_that_require_grad(
-    program: Program, leaf_grads: bool | Iterable[Node] | None
-) -> tuple[frozenset[Node], frozenset[Node]]:
-    """Returns the leaves whose gradient is computed by full backward passes, and by those for parameters only."""
-    leaves, none = frozenset(program.leaves), frozenset[Node]()
-    if leaf_grads is None:
-        return leaves, none
-    if isinstance(leaf_grads, bool):
-        return (leaves, leaves) if leaf_grads else (none, none)
-    listed = frozenset(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
-    for node in listed:
-        if node not in leaves:
-            raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
-    return listed, listed

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any, ClassVar, NoReturn, final
+from typing import ClassVar, NoReturn, Protocol, final
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,33 @@ from cgraph._validation import (
     describe,
     is_iterable,
 )
+
+
+class Residency(Protocol):
+    """The state of the arrays of nodes whose data, gradients and parameters lie in the arena of a Graph.
+
+    Attributes
+    ----------
+    stale : bool
+        Whether the nodes have moved to the arena of a newer Graph.
+    has_computed : bool
+        Whether the Graph has computed data since the last forward pass over the nodes.
+    """
+
+    stale: bool
+    has_computed: bool
+
+    def before_grad(self, node: Node) -> None:
+        """Brings the gradient of a node up to date before it is read, or refuses to show it."""
+
+    def before_node_pass(self, forward: bool) -> None:
+        """Brings data, gradients and parameters of the nodes up to date before one of them computes in a pass."""
+
+    def before_evaluate(self) -> None:
+        """Brings parameters up to date before nodes compute their data outside of any pass."""
+
+    def freeze(self) -> None:
+        """Makes the Graph ask, before its next call, which parameters learn."""
 
 
 class Node(Unfinished):
@@ -94,8 +121,8 @@ class Node(Unfinished):
     _dtype: DType
     _kernels: _kernels.Build
 
-    # The Graph that computes this node, if there is one. The node's arrays then lie in the arena of that Graph.
-    _graph: Any = None
+    # Where the node's arrays lie in the arena of a Graph, the state of these arrays.
+    _residency: Residency | None = None
 
     # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
@@ -105,6 +132,8 @@ class Node(Unfinished):
 
     # The names of the parameters, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # The names of the parameters that do not learn.
+    _frozen: frozenset[str] = frozenset()
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -205,8 +234,8 @@ class Node(Unfinished):
     @property
     def grad(self) -> Array:
         """The gradient ∂L/∂d, a flat array in the order of ``data``, and live like ``data``."""
-        if self._graph is not None:
-            self._graph._materialise_grad(self)
+        if self._residency is not None:
+            self._residency.before_grad(self)
         return self._grad
 
     @grad.setter
@@ -223,6 +252,11 @@ class Node(Unfinished):
 
     def _parameter_count(self) -> int:
         return sum(np.size(getattr(self, name, ())) for name, _ in self._parameters)
+
+    def _peek(self, name: str) -> Array:
+        """Returns the array of a parameter, up to date, to be read at once and neither kept nor written into."""
+        array: Array = getattr(self, name)
+        return array
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
@@ -257,13 +291,9 @@ class Node(Unfinished):
 
         Nodes refer to their neighbours in both directions. These reference cycles otherwise keep a graph alive until
         Python's cycle collector runs. A `Graph` of these nodes still works while it is referred to, except for nodes
-        computed in Python, which have lost their inputs. When the `Graph` is freed, the nodes keep their data,
-        parameters and gradient sums, and their ``grad`` is 0.
+        computed in Python, which have lost their inputs. When the `Graph` is freed, the nodes keep all their arrays.
         """
-        nodes = passes.component(self)
-        for graph in {id(x._graph): x._graph for x in nodes if x._graph is not None}.values():
-            graph._release_nodes()
-        complete(partial(passes.unlink, nodes))
+        complete(partial(passes.unlink, passes.component(self)))
 
     # The computation of one node
 
@@ -281,34 +311,27 @@ class Node(Unfinished):
         if not self._parameters:
             return
         eta = as_rate(type(self).__name__, eta, self._dtype)
-        packed: dict[str, tuple[Array, ...]] = vars(self).setdefault("_packed", {})
         for name, grad_name in self._parameters:
-            value, grad_sum = getattr(self, name), getattr(self, grad_name)
-            cached = packed.get(name)
-            if cached is None or cached[0] is not value or cached[1] is not grad_sum:
-                cached = packed[name] = (value, grad_sum, *self._pack(value, grad_sum))
-            if len(cached) == 4:
-                self._kernels.elementwise.descend(cached[2], cached[3], eta)
-            else:
+            if name not in self._frozen:
+                value, grad_sum = getattr(self, name), getattr(self, grad_name)
                 value -= eta * grad_sum
                 grad_sum[...] = 0
 
-    def _pack(self, value: Array, grad_sum: Array) -> tuple[Array, ...]:
-        """Returns flat views of a parameter and its gradient sum for the kernel.
-
-        The result is empty where the kernel does not take them: arrays that are not contiguous, of another dtype than
-        the node's, or of different shapes.
-        """
-        arrays = (value, grad_sum)
-        fits = all(array.dtype == self._dtype and array.flags.carray for array in arrays)
-        if fits and value.shape == grad_sum.shape:
-            return value.reshape(-1), grad_sum.reshape(-1)
-        return ()
-
     def zero_grad(self) -> None:
-        """Sets the gradient sums of this node's parameters to 0 without an update."""
-        for _, grad_name in self._parameters:
-            getattr(self, grad_name)[...] = 0
+        """Sets the gradient sums of this node's parameters to 0 without an update, but not of those that are frozen."""
+        for name, grad_name in self._parameters:
+            if name not in self._frozen:
+                getattr(self, grad_name)[...] = 0
+
+    def _call(self, method: str, *args: float) -> None:
+        """Calls a method, after which parameters that do not learn are as before, like their gradient sums."""
+        frozen = [pair for pair in self._parameters if pair[0] in self._frozen]
+        kept = [(name, getattr(self, name).copy()) for pair in frozen for name in pair]
+        try:
+            getattr(self, method)(*args)
+        finally:
+            for name, array in kept:
+                getattr(self, name)[...] = array
 
     # Propagations
 
@@ -342,11 +365,11 @@ class Node(Unfinished):
             The node was computed from two different forward passes of one leaf.
         """
         if not self.forward:
-            graphs = passes.graphs_above(self)
-            half_passes.check_end(self, graphs)
+            residencies = passes.residencies_above(self)
+            half_passes.check_end(self, residencies)
             half_passes.before_backward(self)
-            for graph in graphs:
-                graph._before_node_pass()
+            for residency in residencies:
+                residency.before_node_pass(forward=False)
             self._grad[0] = 1
         passes.backward_pass(self, "calcPartialDerivative")
 

@@ -1,12 +1,16 @@
 """Parameter: an array of a node that learns, together with its gradient sum."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
+from threading import Lock
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._validation import Array, copy_into
+from cgraph._validation import Array, copy_into, describe
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
 
@@ -17,18 +21,21 @@ class Parameter:
     Both arrays are live: passes use what is written into them. Assigning to the properties copies into the arrays, so
     ``p.value -= eta * p.grad`` is a step of gradient descent. A Parameter unpacks into node, name, value and grad.
 
-    The arrays are read from the node at each access. So a list of parameters that was made before a `Graph` serves as
-    well as a later one, and a Graph pays nothing for a gradient sum that is never read.
+    There is one Parameter for each array that learns, and two are equal only if they are the same object. The arrays
+    are read from the node at each access. So a list of parameters that was made before a `Graph` serves as well as a
+    later one, and a look at an array costs later calls of a Graph nothing, once it is no longer referred to.
 
     Attributes
     ----------
+    name : str
+        The name of the array in its node.
     node : Node
         The node that learns.
-    name : str
-        The name of the array in that node.
+    nodes : tuple of Node
+        All nodes that learn this parameter: the one.
     """
 
-    __slots__ = ("_grad_name", "_value_name", "name", "node")
+    __slots__ = ("__weakref__", "_grad_name", "_value_name", "name", "node")
 
     node: Node
     name: str
@@ -38,6 +45,11 @@ class Parameter:
         self.name = value_name.removeprefix("_")
         self._value_name = value_name
         self._grad_name = grad_name
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All nodes that learn this parameter."""
+        return (self.node,)
 
     @property
     def value(self) -> Array:
@@ -59,11 +71,41 @@ class Parameter:
     def grad(self, value: npt.ArrayLike) -> None:
         copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self.grad)
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of ``value`` and ``grad``."""
+        return np.shape(self._peek())
+
+    @property
+    def trainable(self) -> bool:
+        """Whether the parameter learns; it can be assigned at any time, and counts from the next call or pass on.
+
+        Where it is False, no update changes ``value``, and ``grad`` is neither added to nor set to 0. A parameter of a
+        class that does not declare it in ``_parameters`` never learns.
+        """
+        return self._value_name not in self.node._frozen
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        if not isinstance(value, (bool, np.bool_)):
+            raise TypeError(f"Parameter: trainable must be True or False, got {describe(value)}")
+        node = self.node
+        node._frozen = node._frozen - {self._value_name} | (
+            frozenset() if value else {self._value_name}
+        )
+        if node._residency is not None:
+            node._residency.freeze()
+
+    def _peek(self) -> Array:
+        """Returns the array that learns, up to date, to be read at once and neither kept nor written into."""
+        return self.node._peek(self._value_name)
+
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
 
     def __repr__(self) -> str:
-        return f"Parameter({self.node!r}, {self.name!r}, shape={np.shape(self.value)})"
+        frozen = "" if self.trainable else ", trainable=False"
+        return f"Parameter({self.node!r}, {self.name!r}, shape={self.shape}{frozen})"
 
 
 def parameters(node: Node) -> list[Parameter]:
@@ -85,6 +127,17 @@ def parameters(node: Node) -> list[Parameter]:
     return [parameter for member in ancestors(node) for parameter in own_parameters(member)]
 
 
+_lock = Lock()
+
+
 def own_parameters(node: Node) -> list[Parameter]:
-    """Returns the parameters of a node itself, in the order of its ``_parameters``."""
-    return [Parameter(node, name, grad_name) for name, grad_name in node._parameters]
+    """Returns the parameters of a node itself, in the order of its ``_parameters``.
+
+    A node refers to its Parameters weakly, since these refer to the node.
+    """
+    if not node._parameters:
+        return []
+    with _lock:
+        known: WeakValueDictionary[tuple[str, str], Parameter]
+        known = vars(node).setdefault("_parameter_objects", WeakValueDictionary())
+        return [known.setdefault(pair, Parameter(node, *pair)) for pair in node._parameters]

@@ -76,8 +76,8 @@ def evaluate(node: Node) -> Array:
     array([11.5])
     """
     order = topological_order([as_node("evaluate", "node", node)])
-    for graph in {id(n._graph): n._graph for n in order if n._graph is not None}.values():
-        graph._before_evaluate()
+    for residency in passes.residencies(order):
+        residency.before_evaluate()
     for member in passes.below(*order):
         member._has_run = False
     passes.compute(order)

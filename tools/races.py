@@ -31,7 +31,7 @@ def network(seed):
     joined = CG.Concatenation(sparse)
     scores = CG.Softmax(CG.Affine(joined, rng.normal(size=(joined.size + 1, 4))))
     graph = CG.Graph(CG.CEE(scores, t), threads=3, layout=("auto", "lanes", "samples")[seed % 3])
-    graph._batches._samples_between_signal_checks = {False: 3, True: 3}
+    graph._executable.batches._samples_between_signal_checks = {False: 3, True: 3}
     return x, t, scores, graph
 
 

@@ -24,7 +24,7 @@ from cgraph._lowering.sample_steps import SampleBuilder
 
 def overwrite_sums(graph: CG.Graph) -> None:
     """Lets the next pass overwrite the gradient sums instead of adding to them, as after an update."""
-    graph._arena.grads_are_zero = True
+    graph._executable.memory.grads_are_zero = True
 
 
 class LayerStep:
@@ -89,7 +89,7 @@ class GraphSteps:
             "batch": int(learn),
             "eta": eta,
         }
-        binding, update_steps = self.binding, self.graph._update_steps
+        binding, update_steps = self.binding, self.graph._executable.update_steps
 
         def passes() -> None:
             plan.run(
@@ -103,8 +103,8 @@ class GraphSteps:
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
-    lanes = list(graph._batches._lane_executors.values())  # built by the first batch in lanes
-    executor = lanes[0] if lanes else graph._batches._samples
+    lanes = list(graph._executable.executors.lanes.values())  # built by the first batch in lanes
+    executor = lanes[0] if lanes else graph._executable.executors.samples
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
         node = group.nodes[0]
@@ -115,7 +115,7 @@ def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
 
 def runs_over_lanes(graph: CG.Graph) -> bool:
     """Whether the last call had samples side by side."""
-    return bool(graph._batches._lane_executors)
+    return bool(graph._executable.executors.lanes)
 
 
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:

@@ -1,21 +1,22 @@
-"""The two executors of a Graph, for one sample at a time and for many side by side: their steps and their memory."""
+"""The executors of a Graph, for one sample at a time and for many side by side: their steps and their memory."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 import numpy as np
 
 from cgraph._execution.arena import Arena
-from cgraph._kernels import Build
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.plan import Request
 from cgraph._kernels.runtime.step import Port, RowPort, Step
-from cgraph._lowering.buffers import Allocator, Use
+from cgraph._lowering.buffers import Allocator, Operand, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
-from cgraph._lowering.program import FusedGroup, Kind, Program
+from cgraph._lowering.layout import NEVER
+from cgraph._lowering.pipeline import Lowered
+from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
 from cgraph.node import Node
@@ -131,15 +132,11 @@ class SampleExecutor(Executor):
     """Computes one sample at a time; the first thread does so in the nodes' own arrays."""
 
     def __init__(
-        self,
-        program: Program,
-        arena: Arena,
-        builder: SampleBuilder,
-        data: Allocator,
-        steps: dict[FusedGroup, Step],
+        self, lowered: Lowered, arena: Arena, builder: SampleBuilder, steps: dict[FusedGroup, Step]
     ) -> None:
-        super().__init__(program, arena, 1, data, builder.scratch)
+        super().__init__(lowered.program, arena, 1, lowered.data, builder.scratch)
         self.steps = steps
+        self._packed_channel_offset = lowered.packed_channel_offset
         self._memories[0] = arena.memory
 
     def all_steps(self) -> plan.Steps:
@@ -147,7 +144,25 @@ class SampleExecutor(Executor):
         return self._find_steps_to(None)[0]
 
     def _seed(self) -> Step:
-        return self.arena.seed_step()
+        buffers = dict.fromkeys(group.buffer for group in self.program.groups)
+        return self.seed_step(buffers)
+
+    def seed_step(self, buffers: Iterable[Buffer]) -> Step:
+        """Returns the step with which a backward pass through some buffers begins."""
+        zeroed_first = [(b.offset, b.nodes[0].size * b.pitch) for b in buffers if b.zeroed_first]
+        # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
+        loss = self.program.channel_of[self.program.outputs[0]][0].offset
+        rows = np.array(zeroed_first, np.intp).reshape(-1, 2)
+        return self.arena.kernels.elementwise.SeedStep(loss, rows)
+
+    def _packing_step(self, buffer: Buffer, channel: int) -> Step:
+        """Returns a step that copies one channel of a fused group, contiguously, to a place of its own."""
+        size = buffer.nodes[channel].size
+        row = np.array(
+            [[buffer.offset + channel, buffer.pitch, False, False, False, size]], np.intp
+        )
+        packed = Operand(self._packed_channel_offset, 1, False, False, False)
+        return self.arena.kernels.concatenation.ConcatenationStep(row, packed)
 
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
@@ -157,19 +172,21 @@ class SampleExecutor(Executor):
         buffer, channel = self.program.channel_of[node]
         if buffer.pitch == 1:
             return self._port(node)
-        steps.append(self.arena.packing_step(buffer, channel))
+        steps.append(self._packing_step(buffer, channel))
         item = node.dtype.itemsize
-        return RowPort(self.arena.packed_channel_offset * item, node.size * item)
+        return RowPort(self._packed_channel_offset * item, node.size * item)
 
 
 class LaneExecutor(Executor):
     """Computes many samples side by side, in lanes."""
 
     def __init__(
-        self, samples: SampleExecutor, kernels: Build, lowered: SampleLowering, lanes: int
+        self, lowered: Lowered, samples: SampleExecutor, sample_builder: SampleBuilder, lanes: int
     ) -> None:
-        program, arena = samples.program, samples.arena
-        builder = LaneBuilder(kernels, program.outputs[0].dtype, lanes, lowered.parameters_offset)
+        program, arena = lowered.program, samples.arena
+        builder = LaneBuilder(
+            arena.kernels, lowered.data.dtype, lanes, sample_builder.parameters_offset
+        )
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
         relus = foldable_relus(program)
@@ -203,11 +220,80 @@ class LaneExecutor(Executor):
         return self._port(node)
 
 
-class SampleLowering(NamedTuple):
-    """The results of lowering to steps for one sample that the steps over lanes share."""
+class Executors:
+    """All executors of a Graph: one for a sample at a time, and those over lanes, which are made when first needed.
 
-    uses: dict[FusedGroup, list[Use]]
-    parameters_offset: dict[FusedGroup, int]
+    Parameters
+    ----------
+    lowered : Lowered
+        The program of the Graph, its buffers and its layout.
+    samples : SampleExecutor
+        The executor for one sample at a time.
+    builder : SampleBuilder
+        The builder of its steps, which knows the places of the parameters.
+    """
+
+    def __init__(
+        self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder
+    ) -> None:
+        self.samples = samples
+        self.arena = samples.arena
+        self.layout_plan = lowered.layout
+        self._lowered = lowered
+        self._builder = builder
+        self.lanes: dict[int, LaneExecutor] = {}  # by their number of lanes
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that each thread needs, whatever the number of samples."""
+        lanes = self._lane_executor_for(NEVER - 1, NEVER)
+        return (lanes or self.samples).nbytes
+
+    @property
+    def table_bytes(self) -> tuple[int, int]:
+        """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
+        lanes = self._lane_executor_for(NEVER - 1, NEVER)
+        return self.samples.table_bytes, lanes.table_bytes if lanes else 0
+
+    def bind(
+        self, request: Request, batch_size: int, thread: int = 0
+    ) -> tuple[plan.Binding, plan.Binding]:
+        """Returns the bindings for full lanes and for the samples that remain, in the memory of a thread.
+
+        The request may be a thread's share of a batch, whose size is `batch_size`.
+        """
+        node, leaves = request.node, request.leaves
+        lanes = self._lane_executor_for(batch_size, min(batch_size, request.size))
+        if lanes and not lanes.has_buffer_of(node):
+            lanes = None
+        if lanes is None or not self._has_remainder(request, batch_size, lanes.lanes):
+            binding = (lanes or self.samples).binding(node, leaves, thread)
+            return binding, binding
+        return lanes.binding(node, leaves, thread), self.samples.binding(node, leaves, thread)
+
+    def _lane_executor_for(self, batch_size: int, share: int) -> LaneExecutor | None:
+        """Returns the executor over lanes for a thread's share of a batch; None for a batch with too few samples.
+
+        It has no more lanes than the share fills, rounded up to one, two or four lines.
+        """
+        if batch_size < self.layout_plan.min_samples:
+            return None
+        lanes = self.layout_plan.lanes_per_line
+        while lanes < min(share, self.layout_plan.lanes):
+            lanes *= 2
+        executor = self.lanes.get(lanes)
+        if executor is None:
+            executor = LaneExecutor(self._lowered, self.samples, self._builder, lanes)
+            self.lanes[lanes] = executor
+        return executor
+
+    def _has_remainder(self, request: Request, batch_size: int, lanes: int) -> bool:
+        """Returns whether samples remain at the end of some batch that are too few for lanes."""
+        min_samples = self.layout_plan.min_samples
+        return (
+            0 < batch_size % lanes < min_samples
+            or 0 < request.size % batch_size % lanes < min_samples
+        )
 
 
 def distinct(steps: Iterable[Step]) -> list[Step]:

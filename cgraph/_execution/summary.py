@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from cgraph._execution.batches import Batches
+from cgraph._execution.executable import Executable
+from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
-from cgraph._lowering.program import FusedGroup, Kind, Program
+from cgraph._lowering.program import FusedGroup, Kind
+
+MAX_NAMES = 5  # arrays that are named at most
 
 HEADER = ("step", "computes", "shape", "reads", "parameters", "multiply-adds", "batches")
 
 
-def summary(program: Program, nbytes: int, batches: Batches) -> str:
-    """Returns the table: a line for each step, one for the whole Graph, and one for batches."""
+def summary(executable: Executable) -> str:
+    """Returns the table: a line for each step, one for the whole Graph, one for batches, and one for lent arrays."""
+    program, executors = executable.program, executable.executors
     groups = [group for group in program.groups if group.kind is not Kind.LEAF]
     parameters = [sum(node._parameter_count() for node in group.nodes) for group in groups]
     rows: list[tuple[str, ...]] = [HEADER]
-    layout = "lanes" if batches.layout_plan.lanes > 1 else "samples"
+    layout = "lanes" if executors.layout_plan.lanes > 1 else "samples"
     rows += [
         (*_step_row(number, group, count), layout)
         for number, (group, count) in enumerate(zip(groups, parameters, strict=True), 1)
@@ -27,26 +31,40 @@ def summary(program: Program, nbytes: int, batches: Batches) -> str:
         ).rstrip()
         for row in rows
     ]
-    nbytes += batches.table_bytes[0]
+    nbytes = executable.arena.nbytes + executors.table_bytes[0]
     lines.append(
         f"{len(groups)} steps for {len(program.order)} nodes, "
         f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds"
     )
-    lines.append(_batches_line(batches))
+    lines.append(_batches_line(executors))
+    lines += _lent_line(executable)
     return "\n".join(lines)
 
 
-def _batches_line(batches: Batches) -> str:
+def _lent_line(executable: Executable) -> list[str]:
+    """Returns a line about parameters and gradient sums that are referred to, so that calls copy them."""
+    lent = {id(mirror.account) for mirror in executable.residency.lent_arrays}
+    names = [
+        f"{name.removeprefix('_')} of {node!r}"
+        for node in executable.program.order
+        for name, account in getattr(node, "_loans", {}).items()
+        if id(account) in lent
+    ]
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return [f"referred to, and copied by each call: {', '.join(names[:MAX_NAMES])}{more}"] * bool(names)
+
+
+def _batches_line(executors: Executors) -> str:
     """Returns the line about batches: their layout, and the memory of a thread."""
-    layout_plan = batches.layout_plan
+    layout_plan = executors.layout_plan
     samples = "one sample at a time"
     if layout_plan.lanes > 1:
         samples = f"up to {layout_plan.lanes} samples at a time"
         if layout_plan.min_samples > 1:
             samples += f", from {layout_plan.min_samples} samples on"
-    tables = f", {batches.table_bytes[1]:,} for all" if layout_plan.lanes > 1 else ""
-    return f"batches: {samples}; {batches.nbytes:,} bytes for each thread{tables}"
+    tables = f", {executors.table_bytes[1]:,} for all" if layout_plan.lanes > 1 else ""
+    return f"batches: {samples}; {executors.nbytes:,} bytes for each thread{tables}"
 
 
 def _step_row(number: int, group: FusedGroup, parameters: int) -> tuple[str, ...]:

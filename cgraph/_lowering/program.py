@@ -106,6 +106,11 @@ class Program:
                 buffer = self.channel_of[node][0]
                 buffer.zeroed_first |= len(buffer.nodes) > 1 or group.kind is Kind.PYTHON
 
+    @property
+    def calls_python(self) -> bool:
+        """Whether some node is computed by its own methods, in Python."""
+        return any(group.kind is Kind.PYTHON for group in self.groups)
+
     def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
         """Returns the fused groups on which the content of a buffer depends, in the order of a forward pass."""
         needed = {buffer}

@@ -137,7 +137,7 @@ def convolution(
     node: Any = group.nodes[0]
     kernels = builder.kernels.convolution
     scratch = builder.scratch.allocate(kernels.convolution2d_scratch(node._geometry, len(inputs)))
-    offset = builder.allocate_in_order(group, node._flat_parameters.size)
+    offset = builder.allocate_in_order(group, node._parameter_vector.size)
     rows = np.array(inputs, np.intp)
     return kernels.ConvolutionStep(node._geometry, rows, output, node._taps, offset, scratch)
 

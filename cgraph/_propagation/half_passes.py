@@ -18,21 +18,21 @@ from cgraph._propagation.passes import above, below, waiting_backward, waiting_f
 Node = Any  # a cgraph.node.Node; that module imports this one
 
 
-def check_end(node: Node, graphs: Sequence[Any]) -> None:
+def check_end(node: Node, residencies: Sequence[Any]) -> None:
     """Refuses a node at which a backward pass cannot begin.
 
     Parameters
     ----------
     node : Node
         A node without consumers.
-    graphs : sequence of Graph
-        The Graphs to which the node and its ancestors belong.
+    residencies : sequence of Residency
+        The states of the arrays of the node and its ancestors, one for each Graph to which they belong.
     """
     if node.size != 1:
         raise ValueError(
             f"{type(node).__name__}: backwardPropagation must begin at a node of one element, got {node.size}"
         )
-    overwritten = any(graph._has_computed for graph in graphs if graph is not node._graph)
+    overwritten = any(x.has_computed for x in residencies if x is not node._residency)
     if overwritten or not node._has_run:
         raise RuntimeError(
             f"{type(node).__name__}: backwardPropagation needs a completed forward pass first"

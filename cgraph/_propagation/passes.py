@@ -79,7 +79,7 @@ class Waiting:
                     starts.discard(reference)
         return found
 
-    def forget(self, root: Component, graph: Any) -> None:
+    def forget(self, root: Component, residency: Any) -> None:
         """Removes the nodes of a Graph from the lists, since a call of the Graph has computed them all.
 
         The component gets a new set, so that the old set can be restored.
@@ -88,7 +88,7 @@ class Waiting:
         for reference in getattr(root, self.kind).copy():
             start = reference()
             if start is not None:
-                left = [node for node in getattr(start, self.lists) if node._graph is not graph]
+                left = [node for node in getattr(start, self.lists) if node._residency is not residency]
                 setattr(start, self.lists, left)
                 if left:
                     kept.add(reference)
@@ -133,8 +133,8 @@ def forward_pass(start: Node) -> None:
                 if arrived == 1:
                     waiting.append(node)
                 continue
-            if node._graph is not None:
-                node._graph._before_node_forward()
+            if node._residency is not None:
+                node._residency.before_node_pass(True)
             # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
@@ -171,9 +171,12 @@ def backward_pass(start: Node, method: str, *args: float) -> None:
                     waiting.append(node)
                 continue
             node.f_count = 0
-            if node._graph is not None:
-                node._graph._before_node_pass()
-            work(node)
+            if node._residency is not None:
+                node._residency.before_node_pass(False)
+            if node._frozen:
+                node._call(method, *args)
+            else:
+                work(node)
             if observe is not None:
                 observe(method, node)
             pending += node.backward[::-1]
@@ -228,14 +231,18 @@ def compute(order: Iterable[Node]) -> None:
             observe("calcData", node)
 
 
-def graphs_above(end: Node) -> list[Any]:
-    """Returns the Graphs to which a node and its ancestors belong."""
-    graph = end._graph
+def residencies(nodes: Iterable[Node]) -> list[Any]:
+    """Returns the states of the arrays of nodes, one for each Graph to whose arena some of them belong."""
+    return list({id(x._residency): x._residency for x in nodes if x._residency}.values())
+
+
+def residencies_above(end: Node) -> list[Any]:
+    """Returns the states of the arrays of a node and its ancestors."""
+    residency = end._residency
     if not end._component.root().compiled:
         return []
-    if graph is not None and not graph._stale:  # then its ancestors belong to the same Graph
-        return [graph]
-    return list({id(x._graph): x._graph for x in above(end) if x._graph is not None}.values())
+    # The ancestors of a node belong to the same Graph, unless some have moved to a newer one.
+    return [residency] if residency and not residency.stale else residencies(above(end))
 
 
 def above(start: Node) -> set[Node]:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving
+from cgraph._propagation import passes
 from cgraph._validation import Array
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -82,7 +83,7 @@ class GraphEvaluator:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
-        channel_of = graph._program.channel_of
+        channel_of = graph._executable.program.channel_of
         self.without_grad: Collection[Node] = {
             leaf for leaf in graph.leaves if not channel_of[leaf][0].requires_grad[0]
         }
@@ -132,48 +133,42 @@ def gradient_sum_of(target: Parameter) -> Array:
 
 def prepare_for_node_pass(order: Sequence[Node]) -> None:
     """Brings the arrays of nodes that belong to Graphs up to date, before methods of the nodes are called."""
-    for graph in graphs_of(order):
-        graph._before_node_pass()
+    for residency in passes.residencies(order):
+        residency.before_node_pass(False)
 
 
-def graphs_of(order: Sequence[Node]) -> list[Graph]:
-    """Returns the Graphs in whose arenas the arrays of the nodes lie."""
-    return list({id(node._graph): node._graph for node in order if node._graph}.values())
-
-
-def preserving_graph(order: Sequence[Node], function: Callable[[], Result]) -> Result:
+def preserving_graph(evaluator: Evaluator, function: Callable[[], Result]) -> Result:
     """Calls a function, and restores nodes and Graphs afterwards, even after an exception.
 
-    The attributes of the nodes, of the Graphs to which they belong and of the arenas of these Graphs get back their
-    values, and their arrays get back their contents.
+    The attributes of the nodes get back their values, and their arrays their contents; a Graph preserves itself.
     """
 
     def with_snapshot(snapshot: Snapshot) -> Result:
-        graphs = graphs_of(order)
-        holders = [*graphs, *(graph._arena for graph in graphs), *order]
-        # Attributes come first: reading the arrays of a Graph's nodes hands them out, which changes the Graph.
-        for holder in holders:
-            snapshot.add_attributes(holder)
-        for graph in graphs:
-            snapshot.add_field(graph._arena.memory, "grads_are_zero")
+        order = evaluator.order
+        if isinstance(evaluator, GraphEvaluator):
+            evaluator.graph._executable.preserve(snapshot)
+        else:
+            for residency in passes.residencies(order):
+                residency.preserve(snapshot)
+        for node in order:
+            snapshot.add_attributes(node)
         for root in {node._component.root() for node in order}:
             snapshot.add_field(root, "forward")
-        for holder in holders:
-            for array in _arrays(holder):
+        for node in order:
+            for array in _arrays(node):
                 snapshot.add_array(array)
         return function()
 
     return preserving(with_snapshot)
 
 
-def _arrays(holder: Any) -> Iterator[npt.NDArray[Any]]:
-    """Yields the writable arrays that an object has as attributes, and those of its declared parameters.
+def _arrays(node: Node) -> Iterator[npt.NDArray[Any]]:
+    """Yields the writable arrays that a node has as attributes, and those of its declared parameters.
 
     A user's own class may have further arrays elsewhere, which are not restored.
     """
-    declared = (
-        getattr(holder, name) for pair in getattr(holder, "_parameters", ()) for name in pair
-    )
-    for value in (*vars(holder).values(), *declared):
+    own = getattr(node, "_attributes", ())  # arrays that the node has as attributes under other names
+    declared = (getattr(node, x) for pair in node._parameters for x in pair if x not in own)
+    for value in (*vars(node).values(), *declared):
         if isinstance(value, np.ndarray) and value.flags.writeable:
             yield value

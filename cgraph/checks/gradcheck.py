@@ -144,7 +144,7 @@ def gradcheck(
         return GradientReport(rows)
 
     try:
-        return preserving_graph(evaluator.order, check)
+        return preserving_graph(evaluator, check)
     finally:
         # A signal can interrupt np.errstate, also within NumPy's generators, before it restores the settings.
         complete(restore_errors)

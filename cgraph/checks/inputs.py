@@ -15,9 +15,9 @@ from cgraph.traversal import ancestors
 
 def checked_compiled(graph: Graph) -> Graph:
     """Returns a Graph, or refuses one that is stale or whose output is not one loss."""
-    if graph._stale:
+    if graph._executable.residency.stale:
         raise RuntimeError("gradcheck: the nodes of loss belong to a newer Graph")
-    sizes = [node.size for node in graph._program.outputs]
+    sizes = [node.size for node in graph._executable.program.outputs]
     if sizes != [1]:
         raise ValueError(
             f"gradcheck: loss must be a Graph with one output of one element, got {len(sizes)} of sizes {sizes}"

@@ -9,9 +9,10 @@ import numpy.typing as npt
 from cgraph import _kernels
 from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_node
+from cgraph.nodes.learning import LearningNode
 
 
-class Affine(Node):
+class Affine(LearningNode):
     """d = Wᵀ (x; b), an affine transformation ℝᵐ → ℝⁿ (specification, section "Class: Affine").
 
     d_j = Σ_{i≤m} W_ij x_i + W_{m+1,j} b. The last row of W belongs to the constant input b.
@@ -45,7 +46,12 @@ class Affine(Node):
     array([15., 27.])
     """
 
-    _parameters = (("weight", "gradWeight"),)
+    _weight: Array
+    _gradWeight: Array
+
+    _parts = {("weight", "gradWeight"): slice(None)}
+    _attributes = {"weight": "_weight", "gradWeight": "_gradWeight"}
+    _parameters = tuple(_parts)
 
     def __init__(self, node1: Node, Weight: npt.ArrayLike, bias: float = 1) -> None:
         owner = type(self).__name__
@@ -57,38 +63,33 @@ class Affine(Node):
                 f"got {weight.shape}"
             )
         self._bias = float(x.dtype.type(as_number(owner, "bias", bias)))
-        self._weight = np.array(weight, x.dtype, order="C")
-        self._gradWeight = np.zeros_like(self._weight)
+        self._shape = weight.shape
+        self._hold(np.array(weight, x.dtype, order="C").reshape(-1))
         self._set_up(x.size, weight.shape[1], 1, (x,))
+
+    def _parameter_views(self, vector: Array) -> dict[str, Array]:
+        return {"_parameter_vector": vector, "_weight": vector.reshape(self._shape)}
+
+    def _grad_views(self, vector: Array) -> dict[str, Array]:
+        return {"_grad_vector": vector, "_gradWeight": vector.reshape(self._shape)}
 
     @property
     def weight(self) -> Array:
         """The weights W, shape (m + 1, n), live like ``data``. Assigning copies into the array."""
-        return self._weight
+        return self._lend("weight")
 
     @weight.setter
     def weight(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "weight", value, self._weight)
+        copy_into(type(self).__name__, "weight", value, self.weight)
 
     @property
     def gradWeight(self) -> Array:
         """The sum of the gradients of W since the last update, shape (m + 1, n), live like ``weight``."""
-        if self._graph is not None:
-            self._graph._expose_grads()
-        return self._gradWeight
+        return self._lend("gradWeight")
 
     @gradWeight.setter
     def gradWeight(self, value: npt.ArrayLike) -> None:
         copy_into(type(self).__name__, "gradWeight", value, self.gradWeight)
-
-    def _moved(self, parameters: Array, grads: Array) -> dict[str, Array]:
-        """Copies the weights and their gradient sums into two vectors of a Graph's arena.
-
-        The result maps attributes of this node to views of these vectors.
-        """
-        parameters[...], grads[...] = self._weight.ravel(), self._gradWeight.ravel()
-        shape = self._weight.shape
-        return {"_weight": parameters.reshape(shape), "_gradWeight": grads.reshape(shape)}
 
     @property
     def bias(self) -> float:
@@ -96,12 +97,16 @@ class Affine(Node):
         return self._bias
 
     def calcData(self) -> None:
+        self._refresh_parameters()
         packed = _kernels.scratch(self._data.dtype, self._data.size)
         x = self.backward[0]
         self._kernels.affine.affine_forward(x._data, self._weight, self._bias, packed, self._data)
 
     def calcPartialDerivative(self) -> None:
+        self._refresh_parameters()
         packed = _kernels.scratch(self._data.dtype, self._data.size)
         x, k = self.backward[0], self._kernels.affine
         k.affine_backward_input(self._weight, self._grad, packed, x._grad)
-        k.affine_backward_weight(x._data, self._bias, self._grad, packed, self.gradWeight)
+        if not self._frozen:
+            self._touch_grads()
+            k.affine_backward_weight(x._data, self._bias, self._grad, packed, self._gradWeight)

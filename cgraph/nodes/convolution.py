@@ -15,6 +15,7 @@ from cgraph._kernels.protocols import Offsets
 from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
+from cgraph.nodes.learning import LearningNode
 
 FORMS = (
     ("nodes", "Kernel", "bias", "stride", "topPadding", "leftPadding", "height", "width"),
@@ -38,19 +39,7 @@ def tap_offsets(geometry: FilterGeometry, channels: int) -> Offsets:
     return np.asarray(offsets, np.intp).reshape(-1)
 
 
-def views(parameters: Array, grads: Array, shape: tuple[int, ...]) -> dict[str, Array]:
-    """Returns the attributes of a node whose kernel and, after it, bias are one vector, like their gradient sums."""
-    return {
-        "_flat_parameters": parameters,
-        "_kernel": parameters[:-1].reshape(shape),
-        "_bias_array": parameters[-1:],
-        "_flat_grads": grads,
-        "_gradKernel": grads[:-1].reshape(shape),
-        "_gradBias_array": grads[-1:],
-    }
-
-
-class Convolution2d(Filter2d):
+class Convolution2d(LearningNode, Filter2d):
     """Cross-correlation of C channels with one kernel (specification, section "Class: Convolution2d").
 
     With X = 0 outside its domain, and indices from 1 as in the specification,
@@ -103,14 +92,18 @@ class Convolution2d(Filter2d):
            [-3.5, -3.5]])
     """
 
-    _flat_parameters: Array
     _kernel: Array
     _bias_array: Array
-    _flat_grads: Array
     _gradKernel: Array
     _gradBias_array: Array
 
-    _parameters = (("kernel", "gradKernel"), ("_bias", "_gradBias"))
+    # One vector holds the kernel and, after it, the bias.
+    _parts = {("kernel", "gradKernel"): slice(-1), ("_bias", "_gradBias"): slice(-1, None)}
+    _attributes = {
+        **{"kernel": "_kernel", "gradKernel": "_gradKernel"},
+        **{"_bias": "_bias_array", "_gradBias": "_gradBias_array"},
+    }
+    _parameters = tuple(_parts)
 
     @overload
     def __init__(
@@ -146,41 +139,27 @@ class Convolution2d(Filter2d):
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
         geometry = fitted_geometry(owner, channels, given | sizes)
-        # One vector holds the kernel and, after it, the bias.
-        flat = np.empty(kernel.size + 1, channels[0].dtype)
-        flat[:-1], flat[-1] = kernel.reshape(-1), bias
-        vars(self).update(views(flat, np.zeros_like(flat), kernel.shape))
+        vector = np.empty(kernel.size + 1, channels[0].dtype)
+        vector[:-1], vector[-1] = kernel.reshape(-1), bias
+        self._shape = kernel.shape
+        self._hold(vector)
         self._taps = tap_offsets(geometry, len(channels))
         kernels = channels[0]._kernels.convolution
         self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))
         self._set_up_filter(channels, geometry)
 
-    def _moved(self, parameters: Array, grads: Array) -> dict[str, Array]:
-        """Copies kernel, bias and their gradient sums into two vectors of a Graph's arena.
+    def _parameter_views(self, vector: Array) -> dict[str, Array]:
+        kernel = vector[:-1].reshape(self._shape)
+        return {"_parameter_vector": vector, "_kernel": kernel, "_bias_array": vector[-1:]}
 
-        The result maps attributes of this node to views of these vectors.
-        """
-        parameters[...], grads[...] = self._flat_parameters, self._flat_grads
-        return views(parameters, grads, self._kernel.shape)
-
-    def _parameter_count(self) -> int:
-        return self._flat_parameters.size  # the properties would hand out the arrays
-
-    def _expose_parameters(self) -> None:
-        """Brings the kernel and the bias up to date if a Graph has packed copies of them."""
-        if self._graph is not None:
-            self._graph._expose_parameters()
-
-    def _expose_grads(self) -> None:
-        """Brings the gradient sums of the kernel and the bias up to date if a Graph has packed copies of them."""
-        if self._graph is not None:
-            self._graph._expose_grads()
+    def _grad_views(self, vector: Array) -> dict[str, Array]:
+        kernel = vector[:-1].reshape(self._shape)
+        return {"_grad_vector": vector, "_gradKernel": kernel, "_gradBias_array": vector[-1:]}
 
     @property
     def kernel(self) -> Array:
         """The kernel K, shape (C, k_h, k_w), live like ``data``. Assigning copies into the array."""
-        self._expose_parameters()
-        return self._kernel
+        return self._lend("kernel")
 
     @kernel.setter
     def kernel(self, value: npt.ArrayLike) -> None:
@@ -189,8 +168,7 @@ class Convolution2d(Filter2d):
     @property
     def gradKernel(self) -> Array:
         """The sum of the gradients of K since the last update, shape (C, k_h, k_w), live like ``kernel``."""
-        self._expose_grads()
-        return self._gradKernel
+        return self._lend("gradKernel")
 
     @gradKernel.setter
     def gradKernel(self, value: npt.ArrayLike) -> None:
@@ -198,13 +176,11 @@ class Convolution2d(Filter2d):
 
     @property
     def _bias(self) -> Array:
-        self._expose_parameters()
-        return self._bias_array
+        return self._lend("_bias")
 
     @property
     def _gradBias(self) -> Array:
-        self._expose_grads()
-        return self._gradBias_array
+        return self._lend("_gradBias")
 
     @property
     def bias(self) -> float:
@@ -225,11 +201,10 @@ class Convolution2d(Filter2d):
         self._gradBias[0] = as_number(type(self).__name__, "gradBias", value)
 
     def calcData(self) -> None:
-        if self._graph is not None:
-            self._graph._refresh_parameters()
+        self._refresh_parameters()
         self._kernels.convolution.convolution2d_forward(
             [x._data for x in self.backward],
-            self._flat_parameters,
+            self._parameter_vector,
             self._taps,
             self._geometry,
             _kernels.scratch(self._data.dtype, self._scratch_size),
@@ -237,18 +212,20 @@ class Convolution2d(Filter2d):
         )
 
     def calcPartialDerivative(self) -> None:
-        self._expose_parameters()
-        self._expose_grads()
+        self._refresh_parameters()
         k, geometry = self._kernels.convolution, self._geometry
         scratch = _kernels.scratch(self._data.dtype, self._scratch_size)
         k.convolution2d_backward_input(
-            self._flat_parameters, self._grad, geometry, scratch, [x._grad for x in self.backward]
+            self._parameter_vector, self._grad, geometry, scratch, [x._grad for x in self.backward]
         )
+        if len(self._frozen) == len(self._parts):
+            return
+        self._touch_grads()
+        grads = np.zeros_like(self._grad_vector) if self._frozen else self._grad_vector
         k.convolution2d_backward_kernel(
-            [x._data for x in self.backward],
-            self._grad,
-            self._taps,
-            geometry,
-            scratch,
-            self._flat_grads,
+            [x._data for x in self.backward], self._grad, self._taps, geometry, scratch, grads
         )
+        if self._frozen:
+            for (name, _), part in self._parts.items():
+                if name not in self._frozen:
+                    self._grad_vector[part] += grads[part]

@@ -122,7 +122,7 @@ class MaxPooling2d(Filter2d):
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
         """The number of elements within the domain that equal the maximum of each window, shape (height, width)."""
-        if self._graph is not None and self.backward:  # the steps of a Graph do not compute it
+        if self._residency is not None and self.backward:  # the steps of a Graph do not compute it
             self._pool(np.empty_like(self._data))
         return self._maxCount
 

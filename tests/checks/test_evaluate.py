@@ -118,25 +118,17 @@ def test_beside_a_graph_it_computes_with_what_was_learnt_and_changes_neither_res
 ):
     (image, target, y, loss), (twin_image, twin_target, _, twin_loss) = images(), images()
     graph, twin = CG.Graph(loss, layout=layout), CG.Graph(twin_loss, layout=layout)
+    residency = graph._executable.residency
     if looked_at:
         kernel = CG.parameters(loss)[0].value
     feeds, twin_feeds = samples(image, target), samples(twin_image, twin_target)
     for _ in range(3):
         losses = graph.train(feeds, 1e-3, 4)
-        exposed = (
-            graph._arena.parameters_exposed,
-            graph._arena.grads_exposed,
-            graph._arena.grads_are_zero,
-        )
-        assert exposed == (looked_at, False, True)
+        assert (len(residency.lent_arrays), residency.memory.grads_are_zero) == (looked_at, True)
         image.getInput(np.arange(36.0))
         assert CG.evaluate(y) == pytest.approx(graph.predict({image: [np.arange(36.0)]}, y)[0])
         CG.evaluate(y)
-        assert (
-            graph._arena.parameters_exposed,
-            graph._arena.grads_exposed,
-            graph._arena.grads_are_zero,
-        ) == exposed
+        assert (len(residency.lent_arrays), residency.memory.grads_are_zero) == (looked_at, True)
         assert losses.tolist() == twin.train(twin_feeds, 1e-3, 4).tolist()
     if looked_at:
         assert kernel.tolist() == CG.parameters(twin_loss)[0].value.tolist()

@@ -146,13 +146,20 @@ def trained(graph, image, target):
     return graph.train(feed(image, target), 0.1)
 
 
+def lent_while_trained(graph, image, target):
+    """Trains while views of all parameters and gradient sums are referred to, as they are until the test ends."""
+    views = [(p.value, p.grad) for p in graph.parameters]
+    trained(graph, image, target)
+    image.views = views
+
+
 BEFORE = {
     "nothing": lambda graph, image, target: None,
     "forward": lambda graph, image, target: graph.forward(),
     "backward": lambda graph, image, target: (graph.forward(), graph.backward()),
     "accumulate": lambda graph, image, target: graph.accumulate(feed(image, target)),
     "train": trained,
-    "arrays exposed": lambda graph, image, target: (graph.parameters, trained(graph, image, target)),
+    "arrays lent": lambda graph, image, target: lent_while_trained(graph, image, target),
     "a pass of the nodes": lambda graph, image, target: (
         image.forwardPropagation(),
         target.forwardPropagation(),
@@ -178,30 +185,30 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     samples = [feed(image, target), feed(*twin[:2])]
     BEFORE[before](graphs[0], image, target)
     BEFORE[before](graphs[1], *twin[:2])
-    arena = graphs[0]._arena
-    flags = (
-        arena.grads_are_zero,
-        arena.parameters_exposed,
-        arena.grads_exposed,
-        graphs[0]._gradients,
-        graphs[0]._backward_may_follow,
-    )
+    residency = graphs[0]._executable.residency
+
+    def state():
+        return (
+            residency.memory.grads_are_zero,
+            len(residency.lent_arrays),
+            residency.gradients,
+            residency.backward_may_follow,
+        )
+
+    flags = state()
     if check == "fails":
         with pytest.raises(ValueError, match="eps is too small"):
             CG.gradcheck(graphs[0], eps=1e-30)
     else:
         CG.gradcheck(graphs[0] if check == "graph" else loss, mode="projection")
-    assert flags == (
-        arena.grads_are_zero, arena.parameters_exposed, arena.grads_exposed,
-        graphs[0]._gradients, graphs[0]._backward_may_follow,
-    )  # fmt: skip
+    assert flags == state()
     for graph in graphs:
         if before == "forward":
             graph.backward()
         else:
             with pytest.raises(RuntimeError, match="needs a forward"):
                 graph.backward()
-    without_leaf_grads = before in ("train", "arrays exposed")
+    without_leaf_grads = before in ("train", "arrays lent")
     for value, expected in zip(*(visible(g, not without_leaf_grads) for g in graphs), strict=True):
         np.testing.assert_array_equal(value, expected)
     losses = [g.train(s, 0.1) for g, s in zip(graphs, samples, strict=True)]
@@ -210,13 +217,12 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
 
 
 def test_a_graph_can_learn_while_it_goes_backward_after_a_check_as_before():
-    """Arrays that only the check has read do not count as exposed."""
+    """Arrays that only the check has read are not lent afterwards."""
     *_, loss = network()
     graph = CG.Graph(loss)
     CG.gradcheck(graph, mode="projection")
     CG.gradcheck(loss, mode="projection")
-    assert not graph._arena.parameters_exposed
-    assert not graph._arena.grads_exposed
+    assert not graph._executable.residency.lent_arrays
 
 
 def test_the_state_of_own_nodes_in_a_graph_is_put_back():

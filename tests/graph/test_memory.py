@@ -39,7 +39,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(setting):
     few = {leaf: rows[:1000] for leaf, rows in feed.items()}  # the same number of samples remains
     out = np.empty((most, 1), "float32")
     graph.predict(few, out=out[:1000])
-    before, graph_bytes = resident(), graph._arena.nbytes
+    before, graph_bytes = resident(), graph._executable.arena.nbytes
     tracemalloc.start()
     try:
         graph.predict(feed, out=out)
@@ -48,7 +48,7 @@ def test_memory_does_not_grow_with_the_number_of_samples(setting):
         tracemalloc.stop()
     assert peak < 100_000
     assert resident() - before < 2_000_000
-    assert graph._arena.nbytes == graph_bytes
+    assert graph._executable.arena.nbytes == graph_bytes
 
 
 def test_batches_leave_nothing_behind():
@@ -94,9 +94,9 @@ def test_the_tables_of_steps_are_counted_and_small():
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    tables = sum(graph._batches.table_bytes)
+    tables = sum(graph._executable.executors.table_bytes)
     assert 40 * 16 * 20 < tables < 1_000_000  # at least an entry for each connection
-    assert peak < graph._batches.nbytes + 2_000_000
+    assert peak < graph._executable.executors.nbytes + 2_000_000
 
 
 FORMS = {

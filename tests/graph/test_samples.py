@@ -221,7 +221,7 @@ def test_from_a_number_on_samples_go_side_by_side(layout, threads):
     """Batches of fewer samples pass through the nodes' own arrays, one sample after the other."""
     twins = twins_of(sparse_lenet)
     graph = twins.compile(Setting(layout, threads))
-    feed, least = twins.reference.samples, graph._layout_plan.min_samples
+    feed, least = twins.reference.samples, graph._executable.executors.layout_plan.min_samples
     assert 1 <= least <= 16
     for count in range(1, 18):
         graph.train(twins.feed(feed, count), 0.0, batch=count)

@@ -46,7 +46,7 @@ x = CG.Leaf2(4, 4)
 node = CG.Convolution2d([x], np.ones((1, 2, 2)), 0.0)
 graph = CG.Graph(CG.Norm2(node))
 tile = 8 * 16 // 8      # elements that a tile of the baseline build reads from a tap on
-node._taps[:] = -astray if edge == "begin" else graph._arena.scratch.size - tile + astray
+node._taps[:] = -astray if edge == "begin" else graph._executable.arena.scratch.size - tile + astray
 graph.forward()
 print("survived")
 """
@@ -101,7 +101,7 @@ def test_all_memory_of_a_graph_lies_between_inaccessible_pages(edge, monkeypatch
     nodes = nodes_of(residual, "float64")
     graph = CG.Graph(nodes[-1], layout="lanes", threads=1)
     graph.accumulate({x: np.zeros((8, x.size)) for x in graph.leaves})
-    arena, ranges = graph._arena, closed()
+    arena, ranges = graph._executable.arena, closed()
     parts = arena.data, arena.grad, arena.parameters, arena.parameter_grads, arena.scratch
     given = [array for array, _ in guard.arrays]
     assert all(any(part is array for array in given) for part in parts)

@@ -39,8 +39,8 @@ def test_to_list_parameters_and_to_save_them_hands_no_gradient_sum_out(tmp_path)
     CG.save_parameters(tmp_path / "model.npz", loss)
     CG.load_parameters(tmp_path / "model.npz", loss)
     graph.step({x: [[1.0]], t: [[3.0]]}, 0.1)
-    assert not graph._arena.grads_exposed
-    assert graph._arena.grads_are_zero
+    assert not graph._executable.residency.lent_arrays
+    assert graph._executable.memory.grads_are_zero
 
 
 def test_an_optimiser_over_an_older_list_trains_as_the_graph_does():
@@ -88,7 +88,7 @@ def test_a_forward_pass_over_nodes_hands_no_gradient_sum_out_and_a_backward_pass
     graph.step({x: images, t: labels}, 0.0)
     graph.accumulate({x: images, t: labels})
     passes(x, t, (images[0], labels[0]))
-    assert not graph._arena.grads_exposed
+    assert not graph._executable.residency.lent_arrays
     loss.backwardPropagation()
     for i in (0, 1, 2, 0):
         passes(twin_x, twin_t, (images[i], labels[i]))

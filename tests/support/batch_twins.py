@@ -42,8 +42,8 @@ class BatchTwins:
 
     def disturb_sums(self):
         """Fills gradient sums that count as 0 with numbers that must not be read."""
-        if self.graph._arena.grads_are_zero:
-            self.graph._arena.parameter_grads[...] = 7
+        if self.graph._executable.memory.grads_are_zero:
+            self.graph._executable.arena.parameter_grads[...] = 7
 
     # Each of these methods begins with a new Graph
 

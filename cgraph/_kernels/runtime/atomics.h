@@ -22,6 +22,8 @@ static inline s_state s_exchange(s_state *p, s_state new) { return __atomic_exch
 static inline int s_replace(s_state *p, s_state old, s_state new) {
     return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
+/* Adds to a number and returns the sum. */
+static inline s_state s_add(s_state *p, s_state summand) { return __atomic_add_fetch(p, summand, __ATOMIC_SEQ_CST); }
 static inline int s_replace_pointer(void **p, void *old, void *new) {
     return __atomic_compare_exchange_n(p, &old, new, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
@@ -51,6 +53,7 @@ static inline s_state s_exchange(s_state *p, s_state new) { return _InterlockedE
 static inline int s_replace(s_state *p, s_state old, s_state new) {
     return _InterlockedCompareExchange(p, new, old) == old;
 }
+static inline s_state s_add(s_state *p, s_state summand) { return _InterlockedExchangeAdd(p, summand) + summand; }
 static inline int s_replace_pointer(void **p, void *old, void *new) {
     return _InterlockedCompareExchangePointer(p, new, old) == old;
 }

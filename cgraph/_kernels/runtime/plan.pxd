@@ -43,6 +43,14 @@ cdef class Binding:
     cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1
 
 
+cdef class Request:
+    cdef readonly object node, out
+    cdef readonly list leaves, arrays
+    cdef readonly Py_ssize_t size, batch
+    cdef readonly bint backward, parameters_only
+    cdef readonly double eta
+
+
 # The samples of a Run, the two bindings for them, and its progress. The Run keeps alive the objects pointed to.
 cdef struct RunState:
     void *steps[2]          # Steps of each binding

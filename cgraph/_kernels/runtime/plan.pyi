@@ -62,20 +62,40 @@ class Binding:
 @disjoint_base
 class Run: ...
 
+@disjoint_base
+class Request:
+    node: Any
+    leaves: list[Any]
+    arrays: list[_Array]
+    out: _Array
+    size: int
+    backward: bool
+    parameters_only: bool
+    batch: int
+    eta: float
+    def __init__(
+        self,
+        node: Any,
+        leaves: list[Any],
+        arrays: list[_Array],
+        out: _Array,
+        size: int,
+        backward: bool = False,
+        parameters_only: bool = False,
+        batch: int = 0,
+        eta: float = 0.0,
+    ) -> None: ...
+    def part(self, first: int, last: int) -> Request: ...
+    def without_leaf_grads(self) -> Request: ...
+
 def prepare(
+    request: Request,
     main: Binding,
     rest: Binding,
     min_samples: int,
     update_steps: Steps,
-    arrays: list[_Array],
-    out: _Array,
-    samples: int,
     patience: int,
-    backward: bool,
-    parameters_only: bool,
     grads_are_zero: bool,
-    batch: int,
-    eta: float,
     overwrite: bool = True,
     snapshot: Snapshot | None = None,
 ) -> Run: ...

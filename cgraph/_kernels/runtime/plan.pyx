@@ -309,15 +309,55 @@ cdef class Run:
             s_exchange(&self.state.context[which].failed, True)
 
 
+cdef class Request:
+    """One call with a feed: the node to compute, or the loss (None), and the array that gets the results.
+
+    Attributes
+    ----------
+    node : Node or None
+    leaves : list of Node
+        The leaves that are fed.
+    arrays : list of ndarray
+        For each of these leaves its samples, contiguous.
+    out : ndarray
+        Contiguous, with a row for the results of each sample.
+    size : int
+        The number of samples.
+    backward, parameters_only : bool
+        Whether gradients are computed, and whether those of leaves are left out.
+    batch : int
+        The number of samples to an update; 0 for no update.
+    eta : float
+        The learning rate.
+    """
+
+    def __init__(
+        self, node, list leaves, list arrays, out, Py_ssize_t size, bint backward=False, bint parameters_only=False,
+        Py_ssize_t batch=0, double eta=0.0
+    ):
+        self.node, self.leaves, self.arrays, self.out, self.size = node, leaves, arrays, out, size
+        self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
+
+    def part(self, Py_ssize_t first, Py_ssize_t last):
+        """Returns the request for some of the samples, for the parameters only and without an update."""
+        arrays = [array[first:last] for array in self.arrays]
+        return Request(self.node, self.leaves, arrays, self.out[first:last], last - first, self.backward, True)
+
+    def without_leaf_grads(self):
+        """Returns the request for gradients of parameters only."""
+        return Request(
+            self.node, self.leaves, self.arrays, self.out, self.size, self.backward, True, self.batch, self.eta
+        )
+
+
 def prepare(
-    Binding main, Binding rest, Py_ssize_t min_samples, Steps update_steps, list arrays, out, Py_ssize_t samples,
-    Py_ssize_t patience, bint backward, bint parameters_only, bint grads_are_zero, Py_ssize_t batch, double eta,
-    bint overwrite=True, Snapshot snapshot=None
+    Request request, Binding main, Binding rest, Py_ssize_t min_samples, Steps update_steps, Py_ssize_t patience,
+    bint grads_are_zero, bint overwrite=True, Snapshot snapshot=None
 ):
-    """Returns a Run that takes each sample of the arrays forward, and backward if `backward`. Results go to `out`.
+    """Returns a Run that computes a request.
 
     The binding `main` takes the samples, except where fewer than `min_samples` are left until the next update: those go
-    through the binding `rest`. Both have the same parameters and gradient sums. arrays and out are contiguous.
+    through the binding `rest`. Both have the same parameters and gradient sums.
     A thread that completes the run listens to Ctrl-C after each `patience` samples.
     The gradient sums count as 0 at the beginning if `grads_are_zero`, and after each update if `overwrite`. Where they
     do, and `overwrite` is set, the last samples of a batch use fused SGD: either several side by side, or a single one
@@ -326,21 +366,22 @@ def prepare(
     cdef Run run = Run.__new__(Run)
     cdef RunState *state = &run.state
     cdef Binding binding
+    cdef Py_ssize_t batch = request.batch
     cdef int which
     run.main, run.rest, run.update_steps = main, rest, update_steps
     for which in range(2):
         binding = rest if which else main
-        binding.begin(parameters_only, eta)
+        binding.begin(request.parameters_only, request.eta)
         state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
     state.update_steps, state.min_samples = <void *>update_steps, min_samples
-    state.samples = state.end = samples
-    state.patience, state.backward, state.batch = patience, backward, batch
+    state.samples = state.end = request.size
+    state.patience, state.backward, state.batch = patience, request.backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
-    run.open(arrays, out)
+    run.open(request.arrays, request.out)
     return run
 
 

@@ -109,12 +109,15 @@ cdef class PythonStep(Step):
 
     cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
-            graph = self.node._graph
-            graph._before_python_node()
+            residency = self.node._residency
+            residency.before_python_node()
             try:
-                getattr(self.node, method)(*args)
+                if self.node._frozen:
+                    self.node._call(method, *args)
+                else:
+                    getattr(self.node, method)(*args)
             finally:
-                graph._after_python_node()
+                residency.after_python_node()
         except BaseException as error:
             self.error = error
             s_exchange(&context.failed, True)

@@ -1,0 +1,236 @@
+"""Loans: arrays that nodes hand out, which are counted as long as they live, and the mirrors of these arrays.
+
+A parameter of a node, or its gradient sum, may be an array that mirrors elements of a Graph's arena. The arena's
+elements count, but users read and write the array. So a call of the Graph first copies each array to the arena that was
+handed out since the last call, and at its end copies each one back of which a view still lives. Nothing runs when a
+view dies: the next call reads the counts. This module copies elements as bits, and knows no dtype.
+
+The base of each view is a Loan of its own. A `memoryview` would not do, since NumPy looks through it, nor a weak
+reference to one view, since two threads may be handed out two of them.
+"""
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, int64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from cgraph._kernels.runtime.atomics cimport s_add, s_load, s_state
+from cgraph._kernels.runtime.plan cimport Memory
+
+ctypedef fused Bits:
+    int32_t
+    int64_t
+
+
+cdef class Account:
+    """The loans of one array of a node.
+
+    Attributes
+    ----------
+    looks : int
+        The number of views that have ever been handed out.
+    live : int
+        The number of views that are still referred to.
+    mirror : Mirror or None
+        The mirror of the array, where a Graph has one.
+    """
+
+    cdef s_state _looks, _live
+    cdef public Mirror mirror
+
+    @property
+    def looks(self):
+        return s_load(&self._looks)
+
+    @property
+    def live(self):
+        return s_load(&self._live)
+
+    def touch(self):
+        """Brings the array up to date, and counts as if a view of it had been handed out and given back."""
+        if self.mirror is not None:
+            self.mirror.refresh()
+        self.count_look()
+
+    cdef void count_look(self) noexcept:
+        s_add(&self._looks, 1)
+        if self.mirror is not None:
+            s_add(&self.mirror.side._looks, 1)
+
+
+cdef class Loan:
+    """The base of one view of an array, and of all views made of that view; exports the buffer of the array."""
+    cdef Account account
+    cdef object array
+
+    def __cinit__(self, Account account, array):
+        """Brings the array up to date, and counts the view."""
+        self.account, self.array = account, array
+        if account.mirror is not None:
+            account.mirror.refresh()
+        s_add(&account._live, 1)
+        account.count_look()
+
+    def __dealloc__(self):
+        s_add(&self.account._live, -1)
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyObject_GetBuffer(self.array, buffer, flags)
+
+
+cdef class Side:
+    """The state that the mirrors of one sort in one arena share: those of parameters, or of gradient sums.
+
+    Attributes
+    ----------
+    looks : int
+        The number of views of these arrays that have ever been handed out.
+    period : int
+        The number of the period between two moments at which the arena's elements may have changed.
+    running : bool
+        Whether a call is running, at whose end all arrays that were handed out are brought up to date.
+    """
+
+    cdef s_state _looks
+    cdef public long period
+    cdef public bint running
+    cdef Memory memory      # of gradient sums, else None
+
+    def __cinit__(self, Memory memory=None):
+        self.memory = memory
+
+    @property
+    def looks(self):
+        return s_load(&self._looks)
+
+
+cdef class Mirror:
+    """An array of a node, and the elements of an arena that it mirrors.
+
+    Attributes
+    ----------
+    account : Account
+        The loans of the array.
+    in_place : bool
+        Whether the array is a view of the arena, so that there is nothing to copy.
+    frozen : bool
+        Whether no call changes the array, whatever stands in the arena.
+    """
+
+    cdef readonly Account account
+    cdef readonly bint in_place
+    cdef public bint frozen
+    cdef Side side
+    cdef object array, arena, offsets       # keep alive the memory that the addresses below lie in
+    cdef char *own
+    cdef char *elements
+    cdef const Py_ssize_t *offset           # of each element in the arena
+    cdef Py_ssize_t count, item
+    cdef s_state seen                       # the looks that a call has reckoned with
+    cdef long period                        # that in which the array is up to date
+
+    def __init__(self, Side side, Account account, array, arena=None, const Py_ssize_t[::1] offsets=None):
+        """array: contiguous; offsets: of its elements in `arena`; None where the array is a view of the arena."""
+        self.side, self.account, self.array, self.arena, self.offsets = side, account, array, arena, offsets
+        self.in_place = arena is None
+        self.count, self.item = array.size, array.itemsize
+        self.own = <char *><size_t>array.__array_interface__["data"][0]
+        self.period, self.seen = side.period, account.looks
+        if not self.in_place:
+            self.elements = <char *><size_t>arena.__array_interface__["data"][0]
+            self.offset = &offsets[0]
+
+    @property
+    def is_lent(self):
+        """Whether the array has been handed out since a call reckoned with it, or a view of it lives."""
+        return s_load(&self.account._looks) != self.seen or s_load(&self.account._live) > 0
+
+    cpdef void refresh(self) noexcept:
+        """Brings the array up to date, unless it is so already, or users may have written into it since then."""
+        cdef Memory sums = self.side.memory
+        if self.frozen or self.period == self.side.period:
+            return
+        # A running call may be writing into the arena.
+        if sums is not None and sums.grads_state.grads_are_zero and not (self.in_place and self.side.running):
+            memset(self.own, 0, self.count * self.item)
+        else:
+            self.copy(False)
+        self.period = self.side.period
+
+    cdef void copy(self, bint to_arena) noexcept:
+        """Copies the array to the arena, or back."""
+        if self.in_place:
+            return
+        if self.item == 4:
+            copy_bits[int32_t](<int32_t *>self.own, <int32_t *>self.elements, self.offset, self.count, to_arena)
+        else:
+            copy_bits[int64_t](<int64_t *>self.own, <int64_t *>self.elements, self.offset, self.count, to_arena)
+
+    cdef bint is_zero(self) noexcept:
+        """Returns whether all bytes of the array are 0."""
+        cdef Py_ssize_t size = self.count * self.item
+        return size == 0 or self.own[0] == 0 and memcmp(self.own, self.own + 1, size - 1) == 0
+
+
+cdef void copy_bits(
+    Bits *array, Bits *arena, const Py_ssize_t *offset, Py_ssize_t count, bint to_arena
+) noexcept nogil:
+    """Copies the elements of an array to their offsets in an arena, or back."""
+    cdef Py_ssize_t i
+    if to_arena:
+        for i in range(count):
+            arena[offset[i]] = array[i]
+    else:
+        for i in range(count):
+            array[i] = arena[offset[i]]
+
+
+def lent(list mirrors):
+    """Returns the mirrors whose arrays are lent."""
+    return [mirror for mirror in mirrors if mirror.is_lent]
+
+
+def read_arrays(list mirrors):
+    """Copies arrays to the arena. No signal is heard between the copies, nor before they count as reckoned with."""
+    cdef Mirror mirror
+    cdef s_state looks
+    for mirror in mirrors:
+        looks = s_load(&mirror.account._looks)
+        mirror.copy(True)
+        mirror.seen = looks
+
+
+def write_arrays(list mirrors):
+    """Brings arrays up to date, as `refresh` does, whatever users have written into them.
+
+    Where a view still lives, users may write into it before the next call, so that the array stays lent until then.
+    """
+    cdef Mirror mirror
+    cdef s_state looks
+    for mirror in mirrors:
+        looks = s_load(&mirror.account._looks)
+        mirror.period = mirror.side.period - 1
+        mirror.refresh()
+        mirror.seen = looks - 1 if s_load(&mirror.account._live) > 0 else looks
+
+
+def are_zero(list mirrors):
+    """Returns whether all elements of all arrays are 0."""
+    cdef Mirror mirror
+    for mirror in mirrors:
+        if not mirror.is_zero():
+            return False
+    return True
+
+
+def clear_around(list mirrors, region):
+    """Sets all bytes of an arena's region to 0, and then copies arrays there. No signal is heard in between."""
+    cdef Mirror mirror
+    cdef Py_buffer view
+    cdef list kept = [bytes(mirror.array) if mirror.in_place else None for mirror in mirrors]
+    cdef bytes content
+    PyObject_GetBuffer(region, &view, PyBUF_WRITABLE)
+    memset(view.buf, 0, view.len)
+    PyBuffer_Release(&view)
+    for mirror, content in zip(mirrors, kept):
+        if content is not None:
+            memcpy(mirror.own, <const char *>content, len(content))
+    read_arrays(mirrors)

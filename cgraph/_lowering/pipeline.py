@@ -1,0 +1,79 @@
+"""The pipeline from nodes to a lowered program, stage by stage; it needs no kernels, and runs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from cgraph._lowering.buffers import Allocator, Use, mark_requires_grad, place_buffers, uses
+from cgraph._lowering.fusion import fuse
+from cgraph._lowering.layout import LayoutName, LayoutPlan, choose_layout
+from cgraph._lowering.program import FusedGroup, Program
+from cgraph.node import Node, as_nodes
+
+
+class Lowered(NamedTuple):
+    """A program that is ready for steps to be made of it.
+
+    Attributes
+    ----------
+    program : Program
+        The fused groups, and their buffers with the offsets of their data.
+    layout : LayoutPlan
+        The layout of the samples of a batch.
+    uses : dict of FusedGroup to list of Use
+        The inputs of each group, and whether its gradients must be added.
+    data : Allocator
+        The region of the data, and of their gradients.
+    packed_channel_offset : int
+        The offset of a place in this region for one channel of any fused group.
+    """
+
+    program: Program
+    layout: LayoutPlan
+    uses: dict[FusedGroup, list[Use]]
+    data: Allocator
+    packed_channel_offset: int
+
+
+def lower(
+    outputs: Sequence[Node], leaf_grads: bool | Iterable[Node] | None, layout: LayoutName
+) -> Lowered:
+    """Lowers the ancestors of some nodes; the arguments are those of `Graph`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `Graph`.
+    """
+    program = fuse(outputs)
+    require_one_dtype(program)
+    mark_requires_grad(program, *leaves_that_require_grad(program, leaf_grads))
+    data = place_buffers(program, program.outputs[0].dtype)
+    largest = max((g.nodes[0].size for g in program.groups if len(g.nodes) > 1), default=0)
+    chosen = choose_layout(program, layout, program.calls_python)
+    return Lowered(program, chosen, uses(program), data, data.allocate(largest))
+
+
+def require_one_dtype(program: Program) -> None:
+    """Refuses a program of nodes that differ in dtype."""
+    dtype = program.outputs[0].dtype
+    for node in program.order:
+        if node.dtype is not dtype:
+            raise TypeError(f"Graph: nodes must all have dtype {dtype}, got {node!r}")
+
+
+def leaves_that_require_grad(
+    program: Program, leaf_grads: bool | Iterable[Node] | None
+) -> tuple[frozenset[Node], frozenset[Node]]:
+    """Returns the leaves whose gradient is computed by full backward passes, and by those for parameters only."""
+    leaves, none = frozenset(program.leaves), frozenset[Node]()
+    if leaf_grads is None:
+        return leaves, none
+    if isinstance(leaf_grads, bool):
+        return (leaves, leaves) if leaf_grads else (none, none)
+    listed = frozenset(as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0))
+    for node in listed:
+        if node not in leaves:
+            raise ValueError(f"Graph: leaf_grads must hold leaves of this graph, got {node!r}")
+    return listed, listed

@@ -1,0 +1,85 @@
+"""LearningNode: the base class of the operations with parameters, which are one vector, and so are their gradient sums."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cgraph._kernels.runtime.loans import Account, Loan
+from cgraph._validation import Array, as_rate
+from cgraph.node import Node
+
+
+class LearningNode(Node):
+    """A node whose parameters lie one behind the other in a vector, and their gradient sums in another one.
+
+    A `Graph` may move either vector into its arena, or keep a copy there. So a subclass refers to the parameters by
+    views of the vectors, which `_parameter_views` and `_grad_views` make, and hands out every one of them as a loan:
+    an array that counts itself as long as it lives, and costs later calls of the Graph nothing once it is dead.
+    """
+
+    _parameter_vector: Array
+    _grad_vector: Array
+    # The loans of each array, by its name in `_parts`.
+    _loans: dict[str, Account]
+
+    # For each parameter, by its names as in `_parameters`, the part of the vectors that it takes.
+    _parts: ClassVar[dict[tuple[str, str], slice]] = {}
+    # The attribute that is the array of each name.
+    _attributes: ClassVar[dict[str, str]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        # A parameter that a derived class does not declare does not learn.
+        cls._frozen = frozenset(name for name, _ in {*cls._parts}.difference(cls._parameters))
+
+    def _hold(self, parameters: Array) -> None:
+        """Makes a vector the parameters of this node, and gradient sums of 0 beside it."""
+        grads = np.zeros_like(parameters)
+        self._loans = {name: Account() for pair in self._parts for name in pair}
+        vars(self).update(self._parameter_views(parameters) | self._grad_views(grads))
+
+    def _parameter_views(self, vector: Array) -> dict[str, Array]:
+        """Returns the attributes of this node that are views of its parameters."""
+        raise NotImplementedError
+
+    def _grad_views(self, vector: Array) -> dict[str, Array]:
+        """Returns the attributes of this node that are views of its gradient sums."""
+        raise NotImplementedError
+
+    def _lend(self, name: str) -> Array:
+        """Returns a view of an array, by its name in `_parts`, that counts itself while it lives."""
+        array: Array = getattr(self, self._attributes[name])
+        return np.ndarray(array.shape, array.dtype, Loan(self._loans[name], array))
+
+    def _peek(self, name: str) -> Array:
+        if name not in self._attributes:
+            return super()._peek(name)
+        self._refresh_parameters()
+        array: Array = getattr(self, self._attributes[name])
+        return array
+
+    def _refresh_parameters(self) -> None:
+        """Brings the parameters up to date, where a Graph computes with a copy of them."""
+        for name, _ in self._parts:
+            mirror = self._loans[name].mirror
+            if mirror is not None:
+                mirror.refresh()
+
+    def _touch_grads(self) -> None:
+        """Brings the gradient sums up to date, before the node itself changes them."""
+        for _, name in self._parts:
+            self._loans[name].touch()
+
+    def _parameter_count(self) -> int:
+        return self._parameter_vector.size
+
+    def updateParameters(self, eta: float) -> None:
+        if self._frozen or len(self._parts) < len(self._parameters):
+            super().updateParameters(eta)
+            return
+        eta = as_rate(type(self).__name__, eta, self._dtype)
+        for account in self._loans.values():
+            account.touch()
+        self._kernels.elementwise.descend(self._parameter_vector, self._grad_vector, eta)
