@@ -10,6 +10,7 @@ import numpy as np
 
 from cgraph._kernels import Build
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.protocols import ElementwiseStep, ReductionStep
 from cgraph._kernels.runtime.step import Step
 from cgraph._lowering.buffers import Allocator, Operand, Use
 from cgraph._lowering.program import Buffer, FusedGroup
@@ -69,15 +70,15 @@ def elementwise(
     """Makes a step that takes a whole buffer as one vector."""
     size = group.buffer.size * builder.lanes
     inputs = [x._replace(stride=1) for x in inputs]
-    make = builder.kernels.elementwise.ElementwiseStep
-    return make(group.op.step, size, inputs, output._replace(stride=1))
+    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
+    return make(size, inputs, output._replace(stride=1))
 
 
 def reduction(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make = builder.kernels.lanes_reduction.LaneReductionStep
-    return make(group.op.step, group.inputs[0].size, builder.lanes, inputs, output)
+    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
+    return make(group.inputs[0].size, builder.lanes, inputs, output)
 
 
 # For a pooling, the lanes are what the channels of a fused group are for one sample.

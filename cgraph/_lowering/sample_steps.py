@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import Build
-from cgraph._kernels.protocols import Connected, Offsets
+from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
 from cgraph._kernels.runtime.step import PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Operand, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
@@ -82,14 +82,15 @@ def elementwise(
         size *= output.stride
         inputs = [x._replace(stride=1) for x in inputs]
         output = output._replace(stride=1)
-    return builder.kernels.elementwise.ElementwiseStep(group.op.step, size, inputs, output)
+    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
+    return make(size, inputs, output)
 
 
 def reduction(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make = builder.kernels.reduction.ReductionStep
-    return make(group.op.step, group.inputs[0].size, inputs, output)
+    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
+    return make(group.inputs[0].size, 1, inputs, output)
 
 
 def max_pooling(
