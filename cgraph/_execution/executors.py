@@ -196,7 +196,8 @@ class LaneExecutor(Executor):
                 builder.allocate(group.buffer)
         for group in program.groups:
             if group in relus:
-                self.steps[group] = builder.rectified(group, lowered.uses[relus[group]][0])
+                relu = relus[group]
+                self.steps[group] = builder.step(group, lowered.uses[relu], absorbed=relu)
             elif group.kind is not Kind.LEAF and group.buffer not in self._folded_buffers:
                 self.steps[group] = builder.step(group, lowered.uses[group])
 

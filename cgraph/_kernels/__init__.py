@@ -40,7 +40,6 @@ class Build(NamedTuple):
     channels_convolution_group: protocols.ChannelsConvolutionGroup
     lanes_layer: protocols.LanesLayer
     lanes_ports: protocols.LanesPorts
-    lanes_reduction: protocols.LanesReduction
 
 
 def available() -> tuple[str, ...]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind
-from cgraph.nodes.affine import Affine
-from cgraph.nodes.elementwise import Sigmoid, Tanh
-from cgraph.nodes.reduction import CEE, Softmax
+from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind, Work
 
 # Measured on a core with 32-byte vectors that does 57 multiply-adds in a nanosecond, in nanoseconds for an element of
 # four bytes; an element of eight bytes takes twice as long.
@@ -26,23 +23,23 @@ STEP = 12.0  # the start of a step
 def multiply_adds(group: FusedGroup) -> int:
     """Returns the number of multiply-adds of a fused group's forward pass, for one sample."""
     nodes: Any = group.nodes
-    if group.kind is Kind.CONVOLUTION:
+    if group.op.work is Work.KERNELS:
         return sum(node.size * node._kernel.size for node in nodes)
-    if isinstance(nodes[0], Affine):
+    if group.op.work is Work.MATRIX:
         return int(nodes[0]._weight.size)
     return 0
 
 
 def sample_cost(group: FusedGroup, macs: int) -> float:
     """Estimates the nanoseconds of a fused group's forward pass, one sample at a time, from its multiply-adds."""
-    nodes: Any = group.nodes
-    scale: float = nodes[0].dtype.itemsize / 4
+    itemsize = group.nodes[0].dtype.itemsize
+    scale = itemsize / 4
     if group.kind is Kind.LEAF:
         return 0.0
-    if isinstance(nodes[0], Affine):
-        uncached = macs * nodes[0].dtype.itemsize > CACHE_BYTES
+    if group.op.work is Work.MATRIX:
+        uncached = macs * itemsize > CACHE_BYTES
         return STEP + macs * scale * (UNCACHED_WEIGHT if uncached else WEIGHT)
-    if group.kind is Kind.CONVOLUTION:
+    if group.op.work is Work.KERNELS:
         moved = group.elements * scale * ELEMENT
         return STEP + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
     return STEP + group.elements * scale * ELEMENT + library_calls(group)
@@ -72,5 +69,6 @@ def lane_cost(group: FusedGroup, macs: int, lanes: int, uncached: bool) -> float
 
 def library_calls(group: FusedGroup) -> float:
     """Estimates the nanoseconds of a fused group's calls of exp, log and tanh, for one sample."""
-    calls = isinstance(group.nodes[0], (Sigmoid, Tanh, Softmax, CEE))
-    return LIBRARY_CALL * len(group.nodes) * group.inputs[0].size if calls else 0.0
+    if group.op.work is not Work.FUNCTIONS:
+        return 0.0
+    return LIBRARY_CALL * len(group.nodes) * group.inputs[0].size

@@ -7,41 +7,16 @@ group is formed within one level: sibling convolutions, or nodes that read the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._lowering.ops import Op, op_of
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph.node import Node
-from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
-from cgraph.nodes.convolution import Convolution2d
-from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
-from cgraph.nodes.leaf import Leaf1, Leaf2
-from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
 # A missing connection of a fused group is computed as a kernel of zeros. Where less than this share of the pairs of
 # input and output is connected, the zeros cost more than fusion gains.
 MIN_CONNECTED = 0.25
-
-# By exact class, since a subclass may override a method.
-KINDS: dict[type[Node], Kind] = {
-    **dict.fromkeys((Leaf1, Leaf2), Kind.LEAF),
-    **dict.fromkeys((Add, Sub, ReLU, Sigmoid, Tanh, MaxPooling2d, AveragePooling2d), Kind.CHANNEL),
-    Convolution2d: Kind.CONVOLUTION,
-    **dict.fromkeys((Affine, Concatenation, Dots, MSE, CEE, Norm2, Softmax), Kind.ALONE),
-}
-
-# The number of inputs of a class, on which its steps rely; 0 stands for any number.
-ARITIES: dict[type[Node], int] = {
-    **dict.fromkeys((Add, Sub, Dots, MSE, CEE), 2),
-    **dict.fromkeys((ReLU, Sigmoid, Tanh, Softmax, Norm2, Affine), 1),
-    **dict.fromkeys((MaxPooling2d, AveragePooling2d), 1),
-    **dict.fromkeys((Concatenation, Convolution2d), 0),
-}
-
-# The methods by which a class of the user's computes.
-OVERRIDABLE = ("calcData", "calcPartialDerivative", "updateParameters")
 
 
 def fuse(outputs: Sequence[Node]) -> Program:
@@ -53,13 +28,15 @@ def fuse(outputs: Sequence[Node]) -> Program:
         Nodes depend on themselves, or have other inputs than they were constructed with.
     """
     program = Program(outputs)
-    for node in program.order:
-        require_original_inputs(node)
+    op_by_node = {node: op_of(node) for node in program.order}
+    for node, op in op_by_node.items():
+        require_original_inputs(node, op)
     for level in levels(program.order):
         if len(level) == 1:
-            program.append(FusedGroup(kind_of(level[0]), (level[0],), tuple(level[0].backward)))
+            (node,) = level
+            program.append(FusedGroup(op_by_node[node], (node,), tuple(node.backward)))
             continue
-        for group in groups_of_level(program, level):
+        for group in groups_of_level(program, level, op_by_node):
             program.append(group)
     # A dict keeps the order of the nodes, and tells fast whether it contains one.
     leaves = {group.nodes[0] for group in program.groups if group.kind is Kind.LEAF}
@@ -67,35 +44,37 @@ def fuse(outputs: Sequence[Node]) -> Program:
     return program
 
 
-def groups_of_level(program: Program, level: Sequence[Node]) -> Iterator[FusedGroup]:
+def groups_of_level(
+    program: Program, level: Sequence[Node], op_by_node: Mapping[Node, Op]
+) -> Iterator[FusedGroup]:
     """Yields the fused groups of the nodes of one level."""
-    fusible: dict[tuple[Kind, Hashable], list[Node]] = {}
+    fusible: dict[tuple[Op, Hashable], list[Node]] = {}
     for node in level:
-        kind = kind_of(node)
-        if kind is Kind.CONVOLUTION or (
-            kind is Kind.CHANNEL and program.channel_of[node.backward[0]][0].pitch > 1
+        op = op_by_node[node]
+        if op.kind is Kind.CONVOLUTION or (
+            op.kind is Kind.CHANNEL and program.channel_of[node.backward[0]][0].pitch > 1
         ):
-            fusible.setdefault(fusion_key(program, kind, node), []).append(node)
+            fusible.setdefault((op, fusion_key(program, op, node)), []).append(node)
         else:
-            yield FusedGroup(kind, (node,), tuple(node.backward))
-    for (kind, _), nodes in fusible.items():
-        if kind is Kind.CHANNEL:
-            yield from fuse_channelwise(program, nodes)
+            yield FusedGroup(op, (node,), tuple(node.backward))
+    for (op, _), nodes in fusible.items():
+        if op.kind is Kind.CHANNEL:
+            yield from fuse_channelwise(program, op, nodes)
         elif len(nodes) > 1:
-            yield from fuse_siblings(program, nodes)
+            yield from fuse_siblings(program, op, nodes)
         else:
-            yield FusedGroup(kind, nodes, tuple(nodes[0].backward))
+            yield FusedGroup(op, nodes, tuple(nodes[0].backward))
 
 
-def fusion_key(program: Program, kind: Kind, node: Node) -> tuple[Kind, Hashable]:
-    """Returns a key that is equal for the nodes that may become one step."""
+def fusion_key(program: Program, op: Op, node: Node) -> Hashable:
+    """Returns a key that is equal for the nodes of one operation that may become one step."""
     geometry = geometry_key(getattr(node, "_geometry", None))
-    if kind is Kind.CONVOLUTION:
+    if op.kind is Kind.CONVOLUTION:
         buffer = common_buffer(program, node.backward)
         inputs = tuple(map(id, node.backward)) if buffer is None else id(buffer)
-        return kind, (geometry, inputs)
+        return geometry, inputs
     buffers = tuple(id(program.channel_of[x][0]) for x in node.backward)
-    return kind, (type(node), buffers, geometry, getattr(node, "_pad_value", None))
+    return buffers, geometry, getattr(node, "_pad_value", None)
 
 
 def common_buffer(program: Program, channels: Sequence[Node]) -> Buffer | None:
@@ -105,7 +84,7 @@ def common_buffer(program: Program, channels: Sequence[Node]) -> Buffer | None:
     return buffer if len(buffer.nodes) > 1 and len(indices) == len(channels) else None
 
 
-def fuse_siblings(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
+def fuse_siblings(program: Program, op: Op, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
     """Yields one fused group for sibling convolutions that read a whole buffer.
 
     Where few of its channels are connected, or the inputs are single nodes, there is a group for each set of inputs.
@@ -114,16 +93,16 @@ def fuse_siblings(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGrou
     if buffer is not None:
         connections = sum(len(node.backward) for node in nodes)
         if connections >= MIN_CONNECTED * len(buffer.nodes) * len(nodes):
-            yield FusedGroup(Kind.CONVOLUTION, nodes, buffer.nodes, [buffer])
+            yield FusedGroup(op, nodes, buffer.nodes, [buffer])
             return
     by_inputs: dict[tuple[Node, ...], list[Node]] = {}
     for node in nodes:
         by_inputs.setdefault(tuple(node.backward), []).append(node)
     for inputs, alike in by_inputs.items():
-        yield FusedGroup(Kind.CONVOLUTION, alike, inputs)
+        yield FusedGroup(op, alike, inputs)
 
 
-def fuse_channelwise(program: Program, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
+def fuse_channelwise(program: Program, op: Op, nodes: Sequence[Node]) -> Iterator[FusedGroup]:
     """Yields a fused group for each set of nodes that reads every channel of a buffer once, and one per other node."""
     buffers = [program.channel_of[x][0] for x in nodes[0].backward]
     count = len(buffers[0].nodes)
@@ -144,22 +123,13 @@ def fuse_channelwise(program: Program, nodes: Sequence[Node]) -> Iterator[FusedG
     for members in sets:
         if len(members) == count:
             ordered = [members[channel] for channel in range(count)]
-            yield FusedGroup(Kind.CHANNEL, ordered, [x for b in buffers for x in b.nodes], buffers)
+            yield FusedGroup(op, ordered, [x for b in buffers for x in b.nodes], buffers)
         else:
             single += members.values()
-    yield from (FusedGroup(Kind.CHANNEL, (node,), tuple(node.backward)) for node in single)
+    yield from (FusedGroup(op, (node,), tuple(node.backward)) for node in single)
 
 
-def kind_of(node: Node) -> Kind:
-    """Returns how a node becomes a step; a node of a user's class without inputs that computes nothing is a leaf."""
-    kind = KINDS.get(type(node), Kind.PYTHON)
-    if kind in (Kind.LEAF, Kind.PYTHON):
-        computes = any(getattr(type(node), name) is not getattr(Node, name) for name in OVERRIDABLE)
-        return Kind.PYTHON if computes or node._parameters or node.backward else Kind.LEAF
-    return kind
-
-
-def require_original_inputs(node: Node) -> None:
+def require_original_inputs(node: Node, op: Op) -> None:
     """Checks the inputs of a node, since compiled steps trust their sizes but the user may change the list `backward`.
 
     Raises
@@ -167,15 +137,14 @@ def require_original_inputs(node: Node) -> None:
     ValueError
         The inputs differ in number or size from those that the node was constructed with.
     """
-    count = ARITIES.get(type(node))
-    if count is None:
+    if op.kind in (Kind.LEAF, Kind.PYTHON):
         return
     sizes = [x.size for x in node.backward]
-    if isinstance(node, Concatenation):
+    if op.inputs is None:
         fits = sum(sizes) == node.domsize
     else:
-        channels = node._kernel.shape[0] if isinstance(node, Convolution2d) else count
-        fits = sizes == [node.domsize] * channels
+        count = op.inputs if isinstance(op.inputs, int) else op.inputs(node)
+        fits = sizes == [node.domsize] * count
     if not fits:
         raise ValueError(
             f"Graph: inputs of {node!r} must be those that it was constructed with, got some of sizes {sizes}"
@@ -212,11 +181,11 @@ def geometry_key(geometry: FilterGeometry | None) -> Hashable:
 
 
 def foldable_relus(program: Program) -> dict[FusedGroup, FusedGroup]:
-    """Returns the max poolings that can be computed in one step with the ReLU that they read, each with that ReLU.
+    """Returns the poolings that can be computed in one step with the ReLU that they read, each with that ReLU.
 
     The pooling must be the only reader of the ReLU, and the ReLU the only reader of its input.
     """
-    pools = [group for group in program.groups if type(group.nodes[0]) is MaxPooling2d]
+    pools = [group for group in program.groups if group.op.absorbs]
     if not pools:
         return {}
     by_buffer: dict[Buffer | None, FusedGroup] = {g.buffer: g for g in program.groups}
@@ -232,6 +201,6 @@ def foldable_relus(program: Program) -> dict[FusedGroup, FusedGroup]:
     folded = {}
     for pool in pools:
         relu = by_buffer.get(exclusive_input(pool))
-        if relu and type(relu.nodes[0]) is ReLU and exclusive_input(relu):
+        if relu and relu.op.node_class in pool.op.absorbs and exclusive_input(relu):
             folded[pool] = relu
     return folded

@@ -10,18 +10,12 @@ import numpy as np
 
 from cgraph._kernels import Build
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.protocols import ElementwiseStep, ReductionStep
 from cgraph._kernels.runtime.step import Step
 from cgraph._lowering.buffers import Allocator, Operand, Use
 from cgraph._lowering.program import Buffer, FusedGroup
-from cgraph._lowering.sample_steps import connected, pooling_of
+from cgraph._lowering.sample_steps import connected
 from cgraph._validation import DType
-from cgraph.node import Node
-from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
-from cgraph.nodes.convolution import Convolution2d
-from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
-from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
 ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
 
@@ -48,18 +42,13 @@ class LaneBuilder:
         self.data = Allocator(self.dtype)
         self.scratch = Allocator(self.dtype)
 
-    def step(self, group: FusedGroup, inputs: Sequence[Use]) -> Step:
-        """Returns the step that computes a fused group."""
-        maker = MAKERS[type(group.nodes[0])]
-        return maker(self, group, [self.operand(x) for x in inputs], self.output_operand(group))
-
-    def rectified(self, group: FusedGroup, use: Use) -> Step:
-        """Returns the step that computes a max pooling with the ReLU that it reads; `use` is the input of the ReLU."""
-        return pooling(self, group, [self.operand(use)], self.output_operand(group), rectified=True)
-
-    def output_operand(self, group: FusedGroup) -> Operand:
-        """Returns the operand for the data that a fused group computes."""
-        return self.operand(Use(group.buffer, 0, False))
+    def step(
+        self, group: FusedGroup, inputs: Sequence[Use], absorbed: FusedGroup | None = None
+    ) -> Step:
+        """Returns the step that computes a fused group, and with it the group that it absorbs, of the given inputs."""
+        maker = group.op.absorbs[absorbed.op.node_class] if absorbed else group.op.lanes
+        output = self.operand(Use(group.buffer, 0, False))
+        return maker(self, group, [self.operand(x) for x in inputs], output)
 
     def allocate(self, buffer: Buffer) -> None:
         """Allocates a buffer for all lanes."""
@@ -79,31 +68,48 @@ def elementwise(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector."""
-    name, size = type(group.nodes[0]).__name__, group.buffer.size * builder.lanes
+    size = group.buffer.size * builder.lanes
     inputs = [x._replace(stride=1) for x in inputs]
-    make = builder.kernels.elementwise.ElementwiseStep
-    return make(name, size, inputs, output._replace(stride=1))
+    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
+    return make(size, inputs, output._replace(stride=1))
 
 
 def reduction(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    name, size = type(group.nodes[0]).__name__, group.inputs[0].size
-    make = builder.kernels.lanes_reduction.LaneReductionStep
-    return make(name, size, builder.lanes, inputs, output)
+    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
+    return make(group.inputs[0].size, builder.lanes, inputs, output)
 
 
-def pooling(
+# For a pooling, the lanes are what the channels of a fused group are for one sample.
+
+
+def max_pooling(
     builder: LaneBuilder,
     group: FusedGroup,
     inputs: list[Operand],
     output: Operand,
     rectified: bool = False,
 ) -> Step:
-    """Makes a step for which the lanes are what the channels of a fused group are for one sample."""
-    make = builder.kernels.pooling.PoolingStep
-    images = len(group.nodes)
-    return make(*pooling_of(group), builder.lanes, inputs[0], output, images, rectified)
+    node: Any = group.nodes[0]
+    make, images = builder.kernels.pooling.PoolingStep, len(group.nodes)
+    padding = node._pad_value
+    return make(node._geometry, False, padding, builder.lanes, inputs[0], output, images, rectified)
+
+
+def rectified_max_pooling(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    """Makes a step that computes a max pooling with the ReLU that it reads, of the input of that ReLU."""
+    return max_pooling(builder, group, inputs, output, rectified=True)
+
+
+def average_pooling(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    make, images = builder.kernels.pooling.PoolingStep, len(group.nodes)
+    return make(node._geometry, True, 0.0, builder.lanes, inputs[0], output, images)
 
 
 def concatenation(
@@ -170,13 +176,3 @@ def layer(
         bias,
         connections,
     )
-
-
-MAKERS: dict[type[Node], Maker] = {
-    **dict.fromkeys((Add, Sub, ReLU, Sigmoid, Tanh), elementwise),
-    **dict.fromkeys((Dots, MSE, CEE, Norm2, Softmax), reduction),
-    **dict.fromkeys((MaxPooling2d, AveragePooling2d), pooling),
-    Concatenation: concatenation,
-    Affine: affine,
-    Convolution2d: convolution,
-}

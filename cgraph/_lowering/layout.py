@@ -8,8 +8,7 @@ from typing import Literal, NamedTuple
 from cgraph._lowering.buffers import LINE_BYTES
 from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
-from cgraph._lowering.program import Program
-from cgraph.nodes.affine import Affine
+from cgraph._lowering.program import Program, Work
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
@@ -62,7 +61,7 @@ def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> L
         for group, count in zip(groups, macs, strict=True)
     )
     # A matrix has as many elements as its product with one sample has multiply-adds.
-    weights = sum(n for g, n in zip(groups, macs, strict=True) if isinstance(g.nodes[0], Affine))
+    weights = sum(n for g, n in zip(groups, macs, strict=True) if g.op.work is Work.MATRIX)
     lanes = line * (MAX_LINES if weights >= DOMINANT_WEIGHTS * elements else 1)
     if layout == "lanes":
         return LayoutPlan(lanes, line, 1, cost_in_lanes)

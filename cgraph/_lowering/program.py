@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from cgraph.node import Node
 from cgraph.traversal import topological_order
+
+if TYPE_CHECKING:
+    from cgraph._lowering.ops import Op
 
 # The channels of a fused group lie side by side, and are padded to whole vectors of this many bytes.
 VECTOR_BYTES = 32
@@ -21,6 +25,15 @@ class Kind(Enum):
     CONVOLUTION = "convolution"  # sibling convolutions that read the same channels: one step
     ALONE = "alone"  # each node becomes a step
     PYTHON = "python"  # any other class: the step calls the methods of the node
+
+
+class Work(Enum):
+    """The work of an operation's forward pass, by which the cost model estimates its time."""
+
+    ELEMENTS = "elements"  # reading and writing the elements
+    FUNCTIONS = "functions"  # an exp, log or tanh of each input element besides
+    MATRIX = "matrix"  # a product with a matrix
+    KERNELS = "kernels"  # products with the kernels of a convolution
 
 
 @dataclass(eq=False, slots=True)
@@ -48,7 +61,7 @@ class Buffer:
 class FusedGroup:
     """The nodes that one step computes, and the inputs of that step."""
 
-    kind: Kind
+    op: Op
     nodes: Sequence[Node]
     inputs: Sequence[Node]
     # The buffers that the step reads as a whole, if it does; `inputs` are then their nodes, buffer after buffer.
@@ -62,6 +75,11 @@ class FusedGroup:
         self.elements = len(self.nodes) * self.nodes[0].size
         siblings = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
         self.inputs_by_node = [tuple(node.backward) for node in self.nodes] if siblings else ()
+
+    @property
+    def kind(self) -> Kind:
+        """How the nodes become a step."""
+        return self.op.kind
 
 
 Channel = tuple[Buffer, int]

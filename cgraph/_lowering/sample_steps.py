@@ -1,4 +1,4 @@
-"""Steps for one sample, made from the fused groups of a program: a function for each kind of step, a table by class."""
+"""Steps for one sample, made from the fused groups of a program: a function for each family of operations."""
 
 from __future__ import annotations
 
@@ -10,19 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import Build
-from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.protocols import Connected, Offsets
+from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
 from cgraph._kernels.runtime.step import PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Operand, Use, operand, output_operand
-from cgraph._lowering.program import FusedGroup, Kind
+from cgraph._lowering.program import FusedGroup
 from cgraph._validation import DType
 from cgraph.node import Node
-from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
-from cgraph.nodes.convolution import Convolution2d
-from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
-from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
 
 class ParameterSlot(NamedTuple):
@@ -55,10 +48,8 @@ class SampleBuilder:
 
     def step(self, group: FusedGroup, inputs: Sequence[Use]) -> Step:
         """Returns the step that computes a fused group."""
-        if group.kind is Kind.PYTHON:
-            return PythonStep(group.nodes[0])
-        maker = MAKERS[type(group.nodes[0])]
-        return maker(self, group, [operand(x) for x in inputs], output_operand(group.buffer))
+        operands = [operand(x) for x in inputs]
+        return group.op.sample(self, group, operands, output_operand(group.buffer))
 
     def allocate_parameters(self, group: FusedGroup, count: int) -> int:
         """Allocates the parameters of a fused group, and returns their offset."""
@@ -75,6 +66,13 @@ class SampleBuilder:
 Maker = Callable[[SampleBuilder, FusedGroup, list[Operand], Operand], Step]
 
 
+def python(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    """Makes a step that calls the methods of the node."""
+    return PythonStep(group.nodes[0])
+
+
 def elementwise(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
@@ -84,31 +82,31 @@ def elementwise(
         size *= output.stride
         inputs = [x._replace(stride=1) for x in inputs]
         output = output._replace(stride=1)
-    name = type(group.nodes[0]).__name__
-    return builder.kernels.elementwise.ElementwiseStep(name, size, inputs, output)
+    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
+    return make(size, inputs, output)
 
 
 def reduction(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    name, size = type(group.nodes[0]).__name__, group.inputs[0].size
-    make = builder.kernels.reduction.ReductionStep
-    return make(name, size, inputs, output)
+    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
+    return make(group.inputs[0].size, 1, inputs, output)
 
 
-def pooling(
+def max_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    channels = 1 if len(group.nodes) == 1 else output.stride
-    make = builder.kernels.pooling.PoolingStep
-    return make(*pooling_of(group), channels, inputs[0], output)
-
-
-def pooling_of(group: FusedGroup) -> tuple[FilterGeometry, bool, float]:
-    """Returns the geometry of a pooling, whether it is an average, and the value of its padding."""
     node: Any = group.nodes[0]
-    average = isinstance(node, AveragePooling2d)
-    return node._geometry, average, 0.0 if average else node._pad_value
+    make = builder.kernels.pooling.PoolingStep
+    return make(node._geometry, False, node._pad_value, group.buffer.pitch, inputs[0], output)
+
+
+def average_pooling(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    make = builder.kernels.pooling.PoolingStep
+    return make(node._geometry, True, 0.0, group.buffer.pitch, inputs[0], output)
 
 
 def concatenation(
@@ -202,13 +200,3 @@ def connected(group: FusedGroup) -> Connected | None:
     for channel, indices in enumerate(by_node):
         table[indices, channel] = 1
     return None if table.all() else table
-
-
-MAKERS: dict[type[Node], Maker] = {
-    **dict.fromkeys((Add, Sub, ReLU, Sigmoid, Tanh), elementwise),
-    **dict.fromkeys((Dots, MSE, CEE, Norm2, Softmax), reduction),
-    **dict.fromkeys((MaxPooling2d, AveragePooling2d), pooling),
-    Concatenation: concatenation,
-    Affine: affine,
-    Convolution2d: convolution,
-}

@@ -31,6 +31,18 @@ def test_own_nodes_between_compiled_ones_equal_the_nodes_own_passes(dtype):
     assert twins.graph.predict(twins.feed(samples), twins.ours[6]).shape == (2, 12)
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_an_object_with_a_method_of_its_own_is_computed_by_its_methods(method):
+    calls = []
+    x = CG.Leaf1(3)
+    layer = CG.Affine(x, np.ones((4, 2)))
+    own = getattr(layer, method)
+    setattr(layer, method, lambda *eta: (calls.append(method), own(*eta)))
+    graph = CG.Graph(CG.Norm2(layer))
+    graph.step({x: np.ones((2, 3))}, 0.1)
+    assert calls == [method] * (1 if method == "updateParameters" else 2)
+
+
 def test_each_method_is_called_once_for_a_sample_and_once_for_an_update():
     log = []
     x = CG.Leaf1(2)

@@ -50,8 +50,8 @@ def samples(m, lanes, dtype, rng):
 def one_sample(op, x, y, grads, places):
     """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous."""
     m, size = len(x), len(grads[2])
-    step = kernels(x.dtype).reduction.ReductionStep(
-        op, m, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
+    step = getattr(kernels(x.dtype).reduction, f"{op}Step")(
+        m, 1, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
     )
     data = np.concatenate([x, y, np.zeros(size, x.dtype)])
     data, grad = Arena(data, np.concatenate(grads)).run(step)
@@ -63,7 +63,7 @@ def all_lanes(op, x, y, grads, places, valid):
     (m, lanes), size = x.shape, len(grads[2])
     inputs = [(0, lanes, *places[0]), (m * lanes, lanes, *places[1])][: REDUCTIONS[op]]
     output = (2 * m * lanes, lanes, 0, 1, 1)
-    step = kernels(x.dtype).lanes_reduction.LaneReductionStep(op, m, lanes, inputs, output)
+    step = getattr(kernels(x.dtype).reduction, f"{op}Step")(m, lanes, inputs, output)
     rows = [poisoned(r, valid) for r in (x, y, np.zeros((size, lanes), x.dtype))]
     arena = Arena(np.concatenate(rows).ravel(), np.concatenate(grads).ravel())
     data, grad = (v.reshape(-1, lanes) for v in arena.run(step, valid))
@@ -100,8 +100,8 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
     data = np.concatenate([x, np.zeros((1, lanes), dtype)])
     grad = np.full_like(data, 2)
     place = (0, lanes)
-    step = kernels(dtype).lanes_reduction.LaneReductionStep(
-        op, m, lanes, [(*place, 0, 1, 1), (*place, 1, 1, 1)], (m * lanes, lanes, 0, 1, 1)
+    step = getattr(kernels(dtype).reduction, f"{op}Step")(
+        m, lanes, [(*place, 0, 1, 1), (*place, 1, 1, 1)], (m * lanes, lanes, 0, 1, 1)
     )
     _, grad = Arena(data.ravel(), grad.ravel()).run(step, lanes)
     slopes = {"Dots": 2 * x, "MSE": 0 * x, "CEE": -1 - np.log(x)}

@@ -1,6 +1,7 @@
 """protocols.py states what every build of a family offers: the compiled modules are compared with it."""
 
 import inspect
+import re
 from typing import get_type_hints
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from cgraph import _kernels
 from cgraph._kernels.runtime.step import Port, Step
+from cgraph._lowering.ops import ROWS
 
 
 def functions(holder):
@@ -38,8 +40,30 @@ def own_types(module):
 def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_name):
     module = getattr(_kernels.build(np.dtype(dtype)), family)
     assert module.__name__ == f"cgraph._kernels.builds.{family}_{dtype}_{build_name}"
-    protocol = functions(get_type_hints(_kernels.Build)[family])
-    types = {name for name in protocol if name.endswith(("Step", "Port"))}
+    protocol = get_type_hints(_kernels.Build)[family]
+    named = functions(protocol)
+    types = {name for name in named if name.endswith(("Step", "Port"))}
+    there, own = functions(module), own_types(module)
+    if hasattr(protocol, "__getattr__"):
+        for name in there.keys() - named.keys():
+            require_form(name, there.pop(name))
+        base = getattr(module, f"{family.capitalize()}Step")
+        steps = {name for name in own if issubclass(getattr(module, name), base)}
+        assert steps - {base.__name__} == {op.step for op in ROWS if hasattr(module, op.step)}
+        own -= steps
     # Python cannot introspect the constructor of an extension type.
-    assert functions(module) == {name: protocol[name] for name in protocol.keys() - types}
-    assert own_types(module) == types
+    assert there == {name: named[name] for name in named.keys() - types}
+    assert own == types
+
+
+def require_form(name, parameters):
+    """Requires of a kernel that inputs come first, outputs last: x, y | d forward, x, y, d, g | dx, dy backward."""
+    expected = {"forward": r"x( y)? d", "backward": r"(x )?(y )?(d )?g dx( dy)?"}
+    assert re.fullmatch(expected[name.rpartition("_")[2]], " ".join(parameters)), (name, parameters)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_step_of_each_row_is_in_one_family(dtype, build_name):
+    build = _kernels.build(np.dtype(dtype))
+    for op in ROWS:
+        assert not op.step or sum(hasattr(family, op.step) for family in build) == 1

@@ -130,8 +130,21 @@ cdef inline Output output(Context *context, Operand *p) noexcept nogil:
     return Output(<real *>context.data + p.offset, p.stride, False)
 
 
+cdef inline bint requires_grad(Context *context, Operand *p) noexcept nogil:
+    return p.requires_grad[context.parameters_only]
+
+
 cdef inline Output gradient(Context *context, Operand *p) noexcept nogil:
     """Returns the gradient of an input of a step as an output; its address is NULL if it is not required."""
-    if not p.requires_grad[context.parameters_only]:
+    if not requires_grad(context, p):
         return Output(NULL, p.stride, False)
     return Output(<real *>context.grad + p.offset, p.stride, p.accumulate)
+
+
+# The operands that the derivatives of a node may read: data of its inputs, its own data, and the gradient of these.
+cdef struct Operands:
+    Input x, y, d, g
+
+
+cdef inline Operands operands(Context *context, Operand *x, Operand *y, Operand *d) noexcept nogil:
+    return Operands(data_of(context, x), data_of(context, y), data_of(context, d), grad_of(context, d))

@@ -1,15 +1,25 @@
-# Parts of the reductions that steps over one sample and steps over lanes share.
+# The loops of reductions, and their scalar parts.
+#
+# Design: a formula is written once, as inline functions of vectors: a term of the sum, and a share of the gradient. The
+# loops take them as constants, which the compiler inlines. For one sample a vector holds elements side by side, and a
+# sum ends across the vector. Over lanes each element is a row with a real for each sample; the loops take one vector of
+# each row, and no sum crosses lanes. Lanes without a sample are computed with the others and never read.
 #
 # Sums are made block by block, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
 
-from cgraph._kernels.common.operands cimport Input, Output, get1, put1
+from cgraph._kernels.common.operands cimport Input, Output, get, get1, get_lanes, put, put1, put_lanes
 from cgraph._kernels.common.simd cimport (
-    R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, r_abs, r_log, r_sqrt, real, v_div, v_equal, v_less, v_mul, v_select, v_set1,
-    vec
+    R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, V_LANES, r_abs, r_log, r_sqrt, real, v_add, v_hsum, v_lane0, v_load, v_set1,
+    v_store, vec
 )
 
 cdef enum:
     BLOCK = 64      # elements of a block: whole vectors in every build
+
+# Adds the term of x_i and y_i to a sum.
+ctypedef vec (*Term)(vec x, vec y, vec total) noexcept nogil
+# Returns the share of the gradient of input element i, from two elements i and two reals that are common to all i.
+ctypedef vec (*Share)(vec x, vec y, vec d, vec g) noexcept nogil
 
 
 cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
@@ -17,15 +27,62 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
     return (m + BLOCK - 1) // BLOCK
 
 
-# CEE:   d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept
-# dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g.   (y g) / x̂ and not (y / x̂) g: finite where |y g| ≤ 1.
+cdef inline vec get_scalar(Input g, bint over_lanes) noexcept nogil:
+    """Returns the one element of g in all lanes, or one vector of its row."""
+    return v_load(g.start) if over_lanes else v_set1(g.start[0])
+
+
+cdef inline void set_scalar(Output d, vec v, bint over_lanes) noexcept nogil:
+    """Writes the one element of d, or one vector of its row."""
+    if over_lanes:
+        v_store(d.start, v)
+    else:
+        d.start[0] = v_lane0(v)
+
+
+cdef inline vec sum_of(Term term, Input x, Input y, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Returns the sum of the terms of x_i and y_i, in all lanes or for each lane its own."""
+    cdef Py_ssize_t block, i
+    cdef vec lane_total = v_set1(0), part
+    cdef real total = 0
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        i = block * BLOCK
+        if over_lanes:
+            for i in range(i, min(i + BLOCK, m)):
+                part = term(get_lanes(x, i), get_lanes(y, i), part)
+            lane_total = v_add(lane_total, part)
+        else:
+            while i < min((block + 1) * BLOCK, m):
+                part = term(get(x, i, m), get(y, i, m), part)
+                i += V_LANES
+            total += v_hsum(part)
+    return lane_total if over_lanes else v_set1(total)
+
+
+cdef inline void put_shares(
+    Share share, Input x, Input y, vec d, vec g, Output dx, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
+    """Writes, or adds, the shares of all input elements."""
+    cdef Py_ssize_t i = 0
+    if over_lanes:
+        for i in range(m):
+            put_lanes(dx, i, share(get_lanes(x, i), get_lanes(y, i), d, g))
+    else:
+        while i < m:
+            put(dx, i, m, share(get(x, i, m), get(y, i, m), d, g))
+            i += V_LANES
+
+
+# CEE:   d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept;   dy_i += -ln(x̂_i) g
+# The loops are scalar, since most targets are 0 and need no logarithm.
 
 cdef inline real clamp(real x) noexcept nogil:
     """Returns max(x, tiny), or x if it is NaN."""
     return R_TINY if x < R_TINY else x
 
 
-cdef inline real cee(Input x, Input y, Py_ssize_t m) noexcept nogil:
+cdef inline real cee_of(Input x, Input y, Py_ssize_t m) noexcept nogil:
     """Returns d."""
     cdef Py_ssize_t block, i
     cdef real total = 0, part
@@ -38,14 +95,7 @@ cdef inline real cee(Input x, Input y, Py_ssize_t m) noexcept nogil:
     return total
 
 
-cdef inline vec prediction_share(vec x, vec y, vec minus_g) noexcept nogil:
-    """Returns the terms -(y_i g) / x̂_i, which are added to dx; minus_g is -g."""
-    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0)
-    x = v_select(v_less(x, tiny), tiny, x)
-    return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), x))
-
-
-cdef inline void target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexcept nogil:
+cdef inline void put_target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexcept nogil:
     """Writes, or adds, the gradient of the target y."""
     cdef Py_ssize_t i
     for i in range(m):
@@ -53,7 +103,6 @@ cdef inline void target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexc
 
 
 # Norm2:   d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype
-# dx_i += (x_i / d) g,  and nothing where d = 0
 
 cdef inline real largest(Input x, Py_ssize_t m) noexcept nogil:
     """Returns max_i |x_i|, NaNs aside."""
@@ -87,8 +136,3 @@ cdef inline real norm_of(real total, Input x, Py_ssize_t m) noexcept nogil:
     if top == 0 or top - top != 0:      # all zeros, or an infinite element
         return top
     return top * r_sqrt(scaled_squares(x, top, m))
-
-
-cdef inline vec norm_share(vec x, vec d, vec g) noexcept nogil:
-    """Returns the terms (x_i / d) g, which are added to dx."""
-    return v_select(v_equal(d, v_set1(0)), v_set1(0), v_mul(v_div(x, d), g))

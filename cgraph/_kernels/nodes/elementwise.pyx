@@ -8,12 +8,29 @@ from libc.string cimport memset
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, descend as descend_n, get, grad_of, gradient, input_of, move, output, overwritten,
-    put
+    put, requires_grad
 )
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+
+
+cdef class ElementwiseStep(Step):
+    """The base of the steps of element-wise nodes, or of fused groups of them in one buffer.
+
+    The step of an operation stands beside its kernels; if it has one input, y is x.
+    """
+    cdef Py_ssize_t n
+    cdef Operand x, y, d
+
+    def __init__(self, Py_ssize_t n, inputs, d):
+        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
+        self.n = n
+        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
+        if self.x.stride == self.y.stride == self.d.stride == 1:
+            # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
+            self.n = (n + V_LANES - 1) // V_LANES * V_LANES
 
 
 # d_i = x_i + y_i;   dx_i += g_i,  dy_i += g_i
@@ -45,6 +62,17 @@ def add_backward(const real[:] g, real[:] dx, real[:] dy):
         pass_on(input_of(g), added_to(dy), g.shape[0])
 
 
+cdef class AddStep(ElementwiseStep):
+    cdef void forward(self, Context *context) noexcept nogil:
+        add(data_of(context, &self.x), data_of(context, &self.y), output(context, &self.d), self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        if requires_grad(context, &self.x):
+            pass_on(grad_of(context, &self.d), gradient(context, &self.x), self.n)
+        if requires_grad(context, &self.y):
+            pass_on(grad_of(context, &self.d), gradient(context, &self.y), self.n)
+
+
 # d_i = x_i - y_i;   dx_i += g_i,  dy_i -= g_i
 
 cdef void sub(Input x, Input y, Output d, Py_ssize_t n) noexcept nogil:
@@ -74,6 +102,17 @@ def sub_backward(const real[:] g, real[:] dx, real[:] dy):
         pass_on_negative(input_of(g), added_to(dy), g.shape[0])
 
 
+cdef class SubStep(ElementwiseStep):
+    cdef void forward(self, Context *context) noexcept nogil:
+        sub(data_of(context, &self.x), data_of(context, &self.y), output(context, &self.d), self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        if requires_grad(context, &self.x):
+            pass_on(grad_of(context, &self.d), gradient(context, &self.x), self.n)
+        if requires_grad(context, &self.y):
+            pass_on_negative(grad_of(context, &self.d), gradient(context, &self.y), self.n)
+
+
 # d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
 
 cdef void relu(Input x, Output d, Py_ssize_t n) noexcept nogil:
@@ -100,6 +139,15 @@ def relu_backward(const real[:] x, const real[:] g, real[:] dx):
     require(x.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
         relu_gradient(input_of(x), input_of(g), added_to(dx), g.shape[0])
+
+
+cdef class ReLUStep(ElementwiseStep):
+    cdef void forward(self, Context *context) noexcept nogil:
+        relu(data_of(context, &self.x), output(context, &self.d), self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        if requires_grad(context, &self.x):
+            relu_gradient(data_of(context, &self.x), grad_of(context, &self.d), gradient(context, &self.x), self.n)
 
 
 # d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
@@ -139,6 +187,15 @@ def sigmoid_backward(const real[:] d, const real[:] g, real[:] dx):
         sigmoid_gradient(input_of(d), input_of(g), added_to(dx), g.shape[0])
 
 
+cdef class SigmoidStep(ElementwiseStep):
+    cdef void forward(self, Context *context) noexcept nogil:
+        sigmoid(data_of(context, &self.x), output(context, &self.d), self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        if requires_grad(context, &self.x):
+            sigmoid_gradient(data_of(context, &self.d), grad_of(context, &self.d), gradient(context, &self.x), self.n)
+
+
 # d = tanh x;   dx += (1 - d²) g
 
 cdef void tanh(Input x, Output d, Py_ssize_t n) noexcept nogil:
@@ -168,6 +225,15 @@ def tanh_backward(const real[:] d, const real[:] g, real[:] dx):
         tanh_gradient(input_of(d), input_of(g), added_to(dx), g.shape[0])
 
 
+cdef class TanhStep(ElementwiseStep):
+    cdef void forward(self, Context *context) noexcept nogil:
+        tanh(data_of(context, &self.x), output(context, &self.d), self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        if requires_grad(context, &self.x):
+            tanh_gradient(data_of(context, &self.d), grad_of(context, &self.d), gradient(context, &self.x), self.n)
+
+
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
 def descend(real[::1] w, real[::1] dw, real eta):
@@ -193,64 +259,7 @@ def add_up(real[::1] s, list others):
             move(input_of(x), added_to(s), s.shape[0])
 
 
-# The steps of a Graph
-
-cdef enum Op:
-    ADD, SUB, RELU, SIGMOID, TANH
-
-OPS = {"Add": ADD, "Sub": SUB, "ReLU": RELU, "Sigmoid": SIGMOID, "Tanh": TANH}
-
-
-cdef class ElementwiseStep(Step):
-    """The step of an element-wise node, or of a fused group of them in one buffer."""
-    cdef Op op
-    cdef Py_ssize_t n
-    cdef Operand x, y, d
-
-    def __init__(self, str op, Py_ssize_t n, inputs, d):
-        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
-        self.op = OPS[op]
-        self.n = n
-        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
-        if self.x.stride == self.y.stride == self.d.stride == 1:
-            # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
-            self.n = (n + V_LANES - 1) // V_LANES * V_LANES
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Input x = data_of(context, &self.x)
-        cdef Output d = output(context, &self.d)
-        if self.op == RELU:
-            relu(x, d, self.n)
-        elif self.op == ADD:
-            add(x, data_of(context, &self.y), d, self.n)
-        elif self.op == SUB:
-            sub(x, data_of(context, &self.y), d, self.n)
-        elif self.op == SIGMOID:
-            sigmoid(x, d, self.n)
-        else:
-            tanh(x, d, self.n)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        cdef Input g = grad_of(context, &self.d)
-        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y)
-        if self.op == ADD or self.op == SUB:
-            if dx.start != NULL:
-                pass_on(g, dx, self.n)
-            if dy.start == NULL:
-                return
-            if self.op == ADD:
-                pass_on(g, dy, self.n)
-            else:
-                pass_on_negative(g, dy, self.n)
-        elif dx.start == NULL:
-            return
-        elif self.op == RELU:
-            relu_gradient(data_of(context, &self.x), g, dx, self.n)
-        elif self.op == SIGMOID:
-            sigmoid_gradient(data_of(context, &self.d), g, dx, self.n)
-        else:
-            tanh_gradient(data_of(context, &self.d), g, dx, self.n)
-
+# The update of the parameters, and the beginning of a backward pass, as steps
 
 cdef class SGDStep(Step):
     """The update of all parameters in the arena:   w -= eta dw,  then dw = 0, or dw counts as 0."""

@@ -2,140 +2,248 @@
 
 x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients. Operands
 may be strided, and dx and dy may be one buffer. Scalars are operands of one element. On the Node path backward ADDS
-into dx and dy. Within a block of a sum, products are summed lane by lane, so that results do not depend on strides.
+into dx and dy.
+
+over_lanes: whether the operands are those of one sample, or one vector of lanes of samples side by side; the loops for
+both are in common/reductions.pxd. Within a block of a sum over one sample, products are summed lane by lane, so that
+results do not depend on strides.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, get, get1, grad_of, gradient, input_of, output, overwritten, put, put1
+    Input, Operands, Output, added_to, data_of, get1, get_lanes, gradient, input_lane, input_of, operands, output,
+    output_lane, overwritten, put1, put_lanes
 )
 from cgraph._kernels.common.reductions cimport (
-    BLOCK, blocks, cee, norm_of, norm_share, prediction_share, target_gradient
+    BLOCK, blocks, cee_of, get_scalar, norm_of, put_shares, put_target_gradient, set_scalar, sum_of
 )
-from cgraph._kernels.common.simd cimport V_LANES, r_exp, real, v_fma, v_hsum, v_mul, v_set1, v_sub, vec
+from cgraph._kernels.common.simd cimport (
+    R_TINY, V_LANES, r_exp, real, v_add, v_div, v_equal, v_fma, v_less, v_max, v_mul, v_select, v_set1, v_store, v_sub,
+    vec
+)
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+
+
+cdef class ReductionStep(Step):
+    """The base of the steps of reducing nodes, for one sample or, vector by vector, over lanes.
+
+    The step of an operation stands beside its kernels. For an operation of one input, y is x and has no gradient.
+    """
+    cdef Py_ssize_t m, lanes
+    cdef bint over_lanes
+    cdef Operand x, y, d
+
+    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, d):
+        """lanes: 1 for one sample; inputs, d: the fields of a `_lowering.buffers.Operand` for each operand."""
+        self.m, self.lanes, self.over_lanes = m, lanes, lanes > 1
+        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
+
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
+        cdef Output d = output(context, &self.d)
+        cdef Py_ssize_t lane = 0
+        while lane < self.lanes:
+            self.compute(input_lane(x, lane), input_lane(y, lane), output_lane(d, lane))
+            lane += V_LANES
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        # dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
+        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y)
+        cdef Operands all = operands(context, &self.x, &self.y, &self.d), v
+        cdef Py_ssize_t lane = 0
+        while lane < self.lanes:
+            v = Operands(
+                input_lane(all.x, lane), input_lane(all.y, lane), input_lane(all.d, lane), input_lane(all.g, lane)
+            )
+            if dx.start != NULL:
+                self.gradient_x(&v, output_lane(dx, lane))
+            if dy.start != NULL:
+                self.gradient_y(&v, output_lane(dy, lane))
+            lane += V_LANES
+
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        pass
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        pass
+
+    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
+        pass
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-cdef real dots(Input x, Input y, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t block, i
-    cdef real total = 0
-    cdef vec part
-    for block in range(blocks(m)):
-        part = v_set1(0)
-        i = block * BLOCK
-        while i < min((block + 1) * BLOCK, m):
-            part = v_fma(get(x, i, m), get(y, i, m), part)
-            i += V_LANES
-        total += v_hsum(part)
-    return total
+cdef inline vec dots_term(vec x, vec y, vec total) noexcept nogil:
+    return v_fma(x, y, total)
 
 
-cdef void dots_gradient(Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; with x instead of y, the kernel computes dy."""
-    cdef Py_ssize_t i = 0
-    while i < m:
-        put(dx, i, m, v_mul(get(y, i, m), v_set1(g)))
-        i += V_LANES
+cdef inline vec dots_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return v_mul(y, g)
+
+
+cdef void dots(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    set_scalar(d, sum_of(dots_term, x, y, m, over_lanes), over_lanes)
+
+
+cdef void dots_gradient(Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Computes dx of y and, called with x for y, dy."""
+    cdef vec factor = get_scalar(g, over_lanes)
+    put_shares(dots_share, y, y, factor, factor, dx, m, over_lanes)
 
 
 def dots_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = dots(input_of(x), input_of(y), x.shape[0])
+        dots(input_of(x), input_of(y), overwritten(d), x.shape[0], False)
 
 
 def dots_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        dots_gradient(input_of(y), g[0], added_to(dx), x.shape[0])
-        dots_gradient(input_of(x), g[0], added_to(dy), x.shape[0])
+        dots_gradient(input_of(y), input_of(g), added_to(dx), x.shape[0], False)
+        dots_gradient(input_of(x), input_of(g), added_to(dy), x.shape[0], False)
+
+
+cdef class DotsStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        dots(x, y, d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        dots_gradient(v.y, v.g, dx, self.m, self.over_lanes)
+
+    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
+        dots_gradient(v.x, v.g, dy, self.m, self.over_lanes)
 
 
 # d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
 
-cdef real mse(Input x, Input y, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t block, i
-    cdef real total = 0
-    cdef vec part, difference
-    for block in range(blocks(m)):
-        part = v_set1(0)
-        i = block * BLOCK
-        while i < min((block + 1) * BLOCK, m):
-            difference = v_sub(get(x, i, m), get(y, i, m))
-            part = v_fma(difference, difference, part)
-            i += V_LANES
-        total += v_hsum(part)
-    return total / <real>m
+cdef inline vec mse_term(vec x, vec y, vec total) noexcept nogil:
+    return v_fma(v_sub(x, y), v_sub(x, y), total)
 
 
-cdef void mse_gradient(Input x, Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    """dx; with x and y exchanged, the kernel computes dy."""
-    cdef Py_ssize_t i = 0
-    cdef vec scale = v_set1(2 * g / <real>m)
-    while i < m:
-        put(dx, i, m, v_mul(v_sub(get(x, i, m), get(y, i, m)), scale))
-        i += V_LANES
+cdef inline vec mse_share(vec x, vec y, vec d, vec scale) noexcept nogil:
+    """scale: 2 g / m."""
+    return v_mul(v_sub(x, y), scale)
+
+
+cdef void mse(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    set_scalar(d, v_div(sum_of(mse_term, x, y, m, over_lanes), v_set1(<real>m)), over_lanes)
+
+
+cdef void mse_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Computes dx of x and y and, called with y and x, dy."""
+    cdef vec factor = get_scalar(g, over_lanes)
+    put_shares(mse_share, x, y, factor, v_div(v_add(factor, factor), v_set1(<real>m)), dx, m, over_lanes)
 
 
 def mse_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = mse(input_of(x), input_of(y), x.shape[0])
+        mse(input_of(x), input_of(y), overwritten(d), x.shape[0], False)
 
 
 def mse_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        mse_gradient(input_of(x), input_of(y), g[0], added_to(dx), x.shape[0])
-        mse_gradient(input_of(y), input_of(x), g[0], added_to(dy), x.shape[0])
+        mse_gradient(input_of(x), input_of(y), input_of(g), added_to(dx), x.shape[0], False)
+        mse_gradient(input_of(y), input_of(x), input_of(g), added_to(dy), x.shape[0], False)
+
+
+cdef class MSEStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        mse(x, y, d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        mse_gradient(v.x, v.y, v.g, dx, self.m, self.over_lanes)
+
+    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
+        mse_gradient(v.y, v.x, v.g, dy, self.m, self.over_lanes)
 
 
 # d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny);   dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g
+# (y g) / x̂ and not (y / x̂) g: finite where |y g| ≤ 1
 
-cdef void prediction_gradient(Input x, Input y, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < m:
-        put(dx, i, m, prediction_share(get(x, i, m), get(y, i, m), v_set1(-g)))
-        i += V_LANES
+cdef void cee(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef Py_ssize_t lane
+    for lane in range(V_LANES if over_lanes else 1):
+        d.start[lane] = cee_of(input_lane(x, lane), input_lane(y, lane), m)
+
+
+cdef inline vec prediction_share(vec x, vec y, vec d, vec minus_g) noexcept nogil:
+    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0)
+    x = v_select(v_less(x, tiny), tiny, x)
+    return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), x))
+
+
+cdef void prediction_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec minus_g = v_mul(v_set1(-1), get_scalar(g, over_lanes))
+    put_shares(prediction_share, x, y, minus_g, minus_g, dx, m, over_lanes)
+
+
+cdef void target_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef Py_ssize_t lane
+    for lane in range(V_LANES if over_lanes else 1):
+        put_target_gradient(input_lane(x, lane), g.start[lane], output_lane(dy, lane), m)
 
 
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
     require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
     with nogil:
-        d[0] = cee(input_of(x), input_of(y), x.shape[0])
+        cee(input_of(x), input_of(y), overwritten(d), x.shape[0], False)
 
 
 def cee_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
     require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
     with nogil:
-        prediction_gradient(input_of(x), input_of(y), g[0], added_to(dx), x.shape[0])
-        target_gradient(input_of(x), g[0], added_to(dy), x.shape[0])
+        prediction_gradient(input_of(x), input_of(y), input_of(g), added_to(dx), x.shape[0], False)
+        target_gradient(input_of(x), input_of(g), added_to(dy), x.shape[0], False)
+
+
+cdef class CEEStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        cee(x, y, d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        prediction_gradient(v.x, v.y, v.g, dx, self.m, self.over_lanes)
+
+    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
+        target_gradient(v.x, v.g, dy, self.m, self.over_lanes)
 
 
 # d = sqrt(Σ x_i²);   dx_i += (x_i / d) g,  and nothing where d = 0
 
-cdef real norm2(Input x, Py_ssize_t m) noexcept nogil:
-    return norm_of(dots(x, x, m), x, m)
+cdef inline vec norm2_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return v_select(v_equal(d, v_set1(0)), v_set1(0), v_mul(v_div(x, d), g))
 
 
-cdef void norm2_gradient(Input x, real d, real g, Output dx, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < m:
-        put(dx, i, m, norm_share(get(x, i, m), v_set1(d), v_set1(g)))
-        i += V_LANES
+cdef void norm2(Input x, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef Py_ssize_t lane
+    dots(x, x, d, m, over_lanes)
+    for lane in range(V_LANES if over_lanes else 1):
+        d.start[lane] = norm_of(d.start[lane], input_lane(x, lane), m)
+
+
+cdef void norm2_gradient(Input x, Input d, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    put_shares(norm2_share, x, x, get_scalar(d, over_lanes), get_scalar(g, over_lanes), dx, m, over_lanes)
 
 
 def norm2_forward(const real[:] x, real[:] d):
     require(d.shape[0] == 1)
     with nogil:
-        d[0] = norm2(input_of(x), x.shape[0])
+        norm2(input_of(x), overwritten(d), x.shape[0], False)
 
 
 def norm2_backward(const real[:] x, const real[:] d, const real[:] g, real[:] dx):
     require(x.shape[0] == dx.shape[0] and d.shape[0] == 1 and g.shape[0] == 1)
     with nogil:
-        norm2_gradient(input_of(x), d[0], g[0], added_to(dx), x.shape[0])
+        norm2_gradient(input_of(x), input_of(d), input_of(g), added_to(dx), x.shape[0], False)
+
+
+cdef class Norm2Step(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        norm2(x, d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        norm2_gradient(v.x, v.d, v.g, dx, self.m, self.over_lanes)
 
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
@@ -157,12 +265,41 @@ cdef void softmax(Input x, Output d, Py_ssize_t m) noexcept nogil:
         d.start[i * d.stride] /= total
 
 
-cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    cdef vec mean = v_set1(dots(d, g, m))
-    while i < m:
-        put(dx, i, m, v_mul(get(d, i, m), v_sub(get(g, i, m), mean)))
-        i += V_LANES
+cdef void powers(Input x, vec maximum, Output d, Py_ssize_t m) noexcept nogil:
+    """Computes d_i = exp(x_i - maximum), for one vector of lanes."""
+    cdef Py_ssize_t i, lane
+    cdef real *row = d.start
+    for i in range(m):
+        v_store(row, v_sub(get_lanes(x, i), maximum))
+        for lane in range(V_LANES):
+            row[lane] = r_exp(row[lane])
+        row += d.stride
+
+
+cdef void softmax_of_lanes(Input x, Output d, Py_ssize_t m) noexcept nogil:
+    cdef Input power = Input(d.start, d.stride)
+    cdef Py_ssize_t block, i
+    cdef vec maximum = get_lanes(x, 0), total = v_set1(0), part
+    for i in range(1, m):
+        maximum = v_max(maximum, get_lanes(x, i))
+    powers(x, maximum, d, m)
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
+            part = v_add(part, get_lanes(power, i))
+        total = v_add(total, part)
+    for i in range(m):
+        put_lanes(d, i, v_div(get_lanes(power, i), total))
+
+
+cdef inline vec softmax_share(vec d, vec g, vec mean, vec _) noexcept nogil:
+    """mean: Σ_j d_j g_j."""
+    return v_mul(d, v_sub(g, mean))
+
+
+cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec mean = sum_of(dots_term, d, g, m, over_lanes)
+    put_shares(softmax_share, d, g, mean, mean, dx, m, over_lanes)
 
 
 def softmax_forward(const real[:] x, real[:] d):
@@ -174,71 +311,15 @@ def softmax_forward(const real[:] x, real[:] d):
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
     require(d.shape[0] == g.shape[0] == dx.shape[0])
     with nogil:
-        softmax_gradient(input_of(d), input_of(g), added_to(dx), d.shape[0])
+        softmax_gradient(input_of(d), input_of(g), added_to(dx), d.shape[0], False)
 
 
-# The steps of a Graph
-
-cdef enum Op:
-    DOTS, MSE, CEE, NORM2, SOFTMAX
-
-OPS = {"Dots": DOTS, "MSE": MSE, "CEE": CEE, "Norm2": NORM2, "Softmax": SOFTMAX}
-
-
-cdef class ReductionStep(Step):
-    """The step of one reducing node, for one sample."""
-    cdef Op op
-    cdef Py_ssize_t m
-    cdef Operand x, y, d
-
-    def __init__(self, str op, Py_ssize_t m, inputs, d):
-        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
-        self.op = OPS[op]
-        self.m = m
-        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
-        cdef Output d = output(context, &self.d)
-        if self.op == SOFTMAX:
+cdef class SoftmaxStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        if self.over_lanes:
+            softmax_of_lanes(x, d, self.m)
+        else:
             softmax(x, d, self.m)
-        elif self.op == DOTS:
-            d.start[0] = dots(x, y, self.m)
-        elif self.op == MSE:
-            d.start[0] = mse(x, y, self.m)
-        elif self.op == CEE:
-            d.start[0] = cee(x, y, self.m)
-        else:
-            d.start[0] = norm2(x, self.m)
 
-    cdef void backward(self, Context *context) noexcept nogil:
-        # All of dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
-        if self.x.requires_grad[context.parameters_only]:
-            self.first_gradient(context, gradient(context, &self.x))
-        if self.y.requires_grad[context.parameters_only]:
-            self.second_gradient(context, gradient(context, &self.y))
-
-    cdef void first_gradient(self, Context *context, Output dx) noexcept nogil:
-        """Computes the gradient of the first input."""
-        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
-        cdef Input d = data_of(context, &self.d), g = grad_of(context, &self.d)
-        if self.op == SOFTMAX:
-            softmax_gradient(d, g, dx, self.m)
-        elif self.op == DOTS:
-            dots_gradient(y, g.start[0], dx, self.m)
-        elif self.op == MSE:
-            mse_gradient(x, y, g.start[0], dx, self.m)
-        elif self.op == CEE:
-            prediction_gradient(x, y, g.start[0], dx, self.m)
-        else:
-            norm2_gradient(x, d.start[0], g.start[0], dx, self.m)
-
-    cdef void second_gradient(self, Context *context, Output dy) noexcept nogil:
-        """Computes the gradient of the second input; Norm2 and Softmax have none."""
-        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y), g = grad_of(context, &self.d)
-        if self.op == DOTS:
-            dots_gradient(x, g.start[0], dy, self.m)
-        elif self.op == MSE:
-            mse_gradient(y, x, g.start[0], dy, self.m)
-        elif self.op == CEE:
-            target_gradient(x, g.start[0], dy, self.m)
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        softmax_gradient(v.d, v.g, dx, self.m, self.over_lanes)

@@ -1,0 +1,134 @@
+"""The operations that a Graph compiles: one row for each class of nodes, which the stages of lowering ask.
+
+No other module below the kit lists classes. A node without a row is computed by its own methods, in Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from cgraph._lowering import lane_steps, sample_steps
+from cgraph._lowering.program import Kind, Work
+from cgraph.node import Node
+from cgraph.nodes.affine import Affine
+from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.convolution import Convolution2d
+from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
+from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
+from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
+
+
+def no_step(*_: object) -> NoReturn:
+    """Stands for a maker that is never called: leaves have no step, and Python nodes have none over lanes."""
+    raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Op:
+    """The row of an operation.
+
+    Attributes
+    ----------
+    node_class : type
+        The class of the nodes, which is compared exactly, since a subclass may override a method.
+    kind : Kind
+        How the nodes are grouped.
+    inputs : int, or function of a node, or None
+        The number of inputs, each of which has `domsize` elements. None stands for any number of inputs, which have
+        `domsize` elements together.
+    sample, lanes : function
+        The makers of the step for one sample, and of the step over lanes.
+    step : str
+        The name of the step's class, for the makers that serve a whole family.
+    work : Work
+        The work of the forward pass, for the cost model.
+    absorbs : mapping of type to function
+        The operations whose output the step over lanes can do without, if it is the step's only input: it then
+        computes both operations, and this is its maker.
+    """
+
+    node_class: type[Node]
+    kind: Kind
+    inputs: int | Callable[[Any], int] | None = None
+    sample: sample_steps.Maker = no_step
+    lanes: lane_steps.Maker = no_step
+    step: str = ""
+    work: Work = Work.ELEMENTS
+    absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
+
+
+def elementwise(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
+    """Returns the row of an operation on elements of equal index."""
+    makers = sample_steps.elementwise, lane_steps.elementwise
+    return Op(node_class, Kind.CHANNEL, inputs, *makers, step, work)
+
+
+def reduction(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
+    """Returns the row of an operation that sums over the elements of its inputs."""
+    makers = sample_steps.reduction, lane_steps.reduction
+    return Op(node_class, Kind.ALONE, inputs, *makers, step, work)
+
+
+ROWS = (
+    Op(Leaf1, Kind.LEAF),
+    Op(Leaf2, Kind.LEAF),
+    Op(Concatenation, Kind.ALONE, None, sample_steps.concatenation, lane_steps.concatenation),
+    elementwise(Add, 2, "AddStep"),
+    elementwise(Sub, 2, "SubStep"),
+    elementwise(ReLU, 1, "ReLUStep"),
+    elementwise(Sigmoid, 1, "SigmoidStep", Work.FUNCTIONS),
+    elementwise(Tanh, 1, "TanhStep", Work.FUNCTIONS),
+    reduction(Dots, 2, "DotsStep"),
+    reduction(MSE, 2, "MSEStep"),
+    reduction(CEE, 2, "CEEStep", Work.FUNCTIONS),
+    reduction(Norm2, 1, "Norm2Step"),
+    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS),
+    Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
+    Op(
+        Convolution2d,
+        Kind.CONVOLUTION,
+        lambda node: node._kernel.shape[0],
+        sample_steps.convolution,
+        lane_steps.convolution,
+        work=Work.KERNELS,
+    ),
+    Op(
+        MaxPooling2d,
+        Kind.CHANNEL,
+        1,
+        sample_steps.max_pooling,
+        lane_steps.max_pooling,
+        absorbs={ReLU: lane_steps.rectified_max_pooling},
+    ),
+    Op(
+        AveragePooling2d,
+        Kind.CHANNEL,
+        1,
+        sample_steps.average_pooling,
+        lane_steps.average_pooling,
+    ),
+)
+OPS = {op.node_class: op for op in ROWS}
+
+# The rows of all other classes: a leaf of the user's, and a node that computes by its own methods.
+OWN_LEAF = Op(Node, Kind.LEAF)
+PYTHON = Op(Node, Kind.PYTHON, sample=sample_steps.python)
+
+# The methods by which a node computes.
+METHODS = ("calcData", "calcPartialDerivative", "updateParameters")
+
+
+def op_of(node: Node) -> Op:
+    """Returns the row of a node's exact class, or that of a Python node where methods of its own compute it."""
+    op = OPS.get(type(node), PYTHON)
+    if not vars(node).keys().isdisjoint(METHODS):  # methods of this one object
+        return PYTHON
+    if op.kind not in (Kind.LEAF, Kind.PYTHON):
+        return op
+    overrides = any(getattr(type(node), name) is not getattr(Node, name) for name in METHODS)
+    if overrides or node._parameters or node.backward:
+        return PYTHON
+    return op if op.kind is Kind.LEAF else OWN_LEAF
