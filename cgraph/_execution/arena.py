@@ -246,7 +246,7 @@ class Arena:
         """Returns the steps of an update: gradient descent on all of the arena, then the nodes computed in Python."""
         groups = reversed(self.program.groups)
         python_nodes = (group.nodes[0] for group in groups if group.kind is Kind.PYTHON)
-        sgd = self.kernels.elementwise.SGDStep(self.parameters.size)
+        sgd = self.kernels.elementwise.SGDStep(np.array([[0, self.parameters.size]], np.intp))
         return [sgd, *map(PythonStep, python_nodes)]
 
     def packing_step(self, buffer: Buffer, channel: int) -> Step:
