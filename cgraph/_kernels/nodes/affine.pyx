@@ -220,19 +220,14 @@ cdef class AffineStep(LearningStep):
         cdef Input x = data_of(context, &self.x), g = grad_of(context, &self.d)
         cdef Output dx = gradient(context, &self.x)
         cdef real *w = <real *>context.parameters + self.parameters_offset
-        if not self.weights_learn:
-            if dx.start != NULL:
-                input_gradient(w, self.m, self.n, g, dx)
-            return
-        if context.fused_sgd and dx.start == NULL:       # as in the first layer: a loop without input gradients
-            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
-            return
-        if context.fused_sgd:
-            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
+        cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
+        if context.fused_sgd and self.weights_learn:
+            if dx.start == NULL:        # as in the first layer: a loop without input gradients
+                fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
+            else:
+                fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
             return
         if dx.start != NULL:
             input_gradient(w, self.m, self.n, g, dx)
-        weight_gradient(
-            x, self.m, self.bias, g, self.n, <real *>context.parameter_grads + self.parameters_offset,
-            adds_to_sums(self, context),
-        )
+        if self.weights_learn:
+            weight_gradient(x, self.m, self.bias, g, self.n, dw, adds_to_sums(self, context))
