@@ -12,10 +12,11 @@ import numpy as np
 import cgraph as CG
 from benchmarks.measure.timing import Work
 from cgraph import _kernels
-from cgraph._execution import executable
 from cgraph._execution.executors import Executor
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.plan import Request
 from cgraph._kernels.runtime.step import RowPort, Step
+from cgraph._lowering import pipeline
 from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import NEVER, LayoutPlan
@@ -54,16 +55,10 @@ class LayerStep:
         """The work of forward passes, and of as many backward passes that overwrite what they compute."""
         binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
-        request = {
-            "backward": backward,
-            "parameters_only": False,
-            "grads_are_zero": True,
-            "batch": 0,
-            "eta": 0.0,
-        }
+        request = Request(None, [], [], out, 1, backward)
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
-            plan.run(plan.prepare(binding, binding, 1, self.update_steps, [], out, 1, 1, **request))
+            plan.run(plan.prepare(request, binding, binding, 1, self.update_steps, 1, True))
 
         return Work(passes, self.times)
 
@@ -82,21 +77,11 @@ class GraphSteps:
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
         """The work of a forward pass, or of a forward and a backward pass, in which the steps may make fused SGD."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
-        request = {
-            "backward": backward,
-            "parameters_only": True,
-            "grads_are_zero": True,
-            "batch": int(learn),
-            "eta": eta,
-        }
+        request = Request(None, [], [], out, samples, backward, True, int(learn), eta)
         binding, update_steps = self.binding, self.graph._executable.update_steps
 
         def passes() -> None:
-            plan.run(
-                plan.prepare(
-                    binding, binding, 1, update_steps, [], out, samples, samples, **request
-                )
-            )
+            plan.run(plan.prepare(request, binding, binding, 1, update_steps, samples, True))
 
         return Work(passes, samples)
 
@@ -134,5 +119,5 @@ def chosen_layout(layout_plan: LayoutPlan | None) -> Iterator[None]:
     if layout_plan is None:
         yield
     else:
-        with mock.patch.object(executable, "choose_layout", return_value=layout_plan):
+        with mock.patch.object(pipeline, "choose_layout", return_value=layout_plan):
             yield

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -75,7 +72,8 @@ class Executable:
 
     def _steps_of_update(self) -> list[Step]:
         """Returns the steps of an update: gradient descent on all of the arena, then the nodes computed in Python."""
-        sgd = self.arena.kernels.elementwise.SGDStep(self.arena.parameters.size)
+        runs = np.array([[0, self.arena.parameters.size]], np.intp)
+        sgd = self.arena.kernels.elementwise.SGDStep(runs)
         return [sgd, *map(PythonStep, reversed(self._python_nodes))]
 
     # The beginning and the end of each call

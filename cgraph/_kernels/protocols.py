@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.runtime.step import Port, Step
+from cgraph._kernels.runtime.step import LearningStep, Port, Step
 
 Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
@@ -26,7 +26,7 @@ class Affine(Protocol):
     ) -> None: ...
     def AffineStep(
         self, x: Operand, d: Operand, m: int, n: int, parameters_offset: int, bias: float
-    ) -> Step: ...
+    ) -> LearningStep: ...
 
 
 class Concatenation(Protocol):
@@ -66,7 +66,7 @@ class Convolution(Protocol):
         taps: Offsets,
         parameters_offset: int,
         scratch_offset: int,
-    ) -> Step: ...
+    ) -> LearningStep: ...
 
 
 class Function(Protocol):
@@ -78,7 +78,7 @@ class Function(Protocol):
 class Elementwise(Protocol):
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
     def add_up(self, s: Array, others: list[Array]) -> None: ...
-    def SGDStep(self, n: int) -> Step: ...
+    def SGDStep(self, runs: Offsets) -> Step: ...
     def SeedStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
 
     # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
@@ -104,7 +104,7 @@ class ChannelsConvolutionGroup(Protocol):
         parameters_offset: int,
         scratch_offset: int,
         connected: Connected | None,
-    ) -> Step: ...
+    ) -> LearningStep: ...
 
 
 class LanesLayer(Protocol):
@@ -130,7 +130,7 @@ class LanesLayer(Protocol):
         pitch: int,
         bias: float,
         connected: Connected | None,
-    ) -> Step: ...
+    ) -> LearningStep: ...
 
 
 class LanesPorts(Protocol):

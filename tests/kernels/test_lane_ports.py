@@ -35,8 +35,8 @@ def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origi
     binding = plan.Binding(
         NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
     )
-    task = (count, 1000, False, True, False, 0, 0.0)
-    plan.run(plan.prepare(binding, binding, 0, NOTHING, arrays, out, *task))
+    request = plan.Request(None, [], arrays, out, count, parameters_only=True)
+    plan.run(plan.prepare(request, binding, binding, 0, NOTHING, 1000, grads_are_zero=False))
 
 
 def node_lanes(arena, size, lanes):

@@ -66,9 +66,10 @@ class Counting:
     """The interface of a node that a PythonStep uses; call number `raises` raises, and each sample is one call."""
 
     def __init__(self, raises=-1):
-        self._graph = SimpleNamespace(
-            _before_python_node=lambda: None, _after_python_node=lambda: None
+        self._residency = SimpleNamespace(
+            before_python_node=lambda: None, after_python_node=lambda: None
         )
+        self._frozen = ()
         self.calls, self.raises = 0, raises
 
     def calcData(self):

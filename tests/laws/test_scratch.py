@@ -70,7 +70,7 @@ def test_the_gradient_of_a_kernel_needs_nothing_that_another_function_left(
         node._taps,
         node._geometry,
         Fenced()(node.dtype, node._scratch_size),
-        node._flat_grads,
+        node._grad_vector,
     )
     assert_equal(node.gradKernel, kernel)
     assert node.gradBias == bias

@@ -20,10 +20,10 @@ from libc.string cimport memset
 from cgraph._kernels.channels import offsets
 from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply
 from cgraph._kernels.common.geometry cimport FilterGeometry
-from cgraph._kernels.common.operands cimport descend
+from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
 from cgraph._kernels.common.simd cimport V_LANES, real
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, Table, bytes_of, operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, Table, adds_to_sums, bytes_of, operand
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
@@ -68,7 +68,7 @@ cdef void gemm(const IndirectGemm *p) noexcept nogil:
     multiply(p)
 
 
-cdef class ConvolutionGroupStep(Step):
+cdef class ConvolutionGroupStep(LearningStep):
     """Convolves c_in channels to c_out channels; with fused SGD, its backward pass updates the kernels, too."""
     cdef FilterGeometry f
     cdef Table inputs
@@ -146,12 +146,18 @@ cdef class ConvolutionGroupStep(Step):
         cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
         cdef const real *g = <const real *>context.grad + self.d.offset
         cdef const real *x
+        cdef Py_ssize_t weights = self.terms * self.d.stride
         if self.requires_grad(context):
             self.input_gradient(g, w, context)
-        x = self.copy_input(context) if context.apart else self.padded_input(context)
-        self.kernel_gradient(x, g, dw, context.grads_are_zero)
+        if not adds_to_sums(self, context):
+            clear_learning(self, dw, weights, self.d.stride)
+        if self.weights_learn:
+            x = self.copy_input(context) if context.apart else self.padded_input(context)
+            self.kernel_gradient(x, g, dw)
+        if self.biases_learn:
+            add_row_sums(g, self.d.stride, self.positions, self.width, dw + weights)
         if context.fused_sgd:
-            descend(w, dw, <real>context.eta, (self.terms + 1) * self.d.stride)
+            descend_learning(self, context, self.parameters_offset, weights, self.d.stride)
 
     # The padded copy of the input
 
@@ -203,17 +209,14 @@ cdef class ConvolutionGroupStep(Step):
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
-    cdef void kernel_gradient(self, const real *x, const real *g, real *dw, bint grads_are_zero) noexcept nogil:
+    cdef void kernel_gradient(self, const real *x, const real *g, real *dw) noexcept nogil:
         cdef Py_ssize_t t, i
         cdef IndirectGemm p
-        if grads_are_zero:
-            memset(dw, 0, (self.terms + 1) * self.d.stride * sizeof(real))
         p.a, p.row_offsets, p.term_offsets = x, self.kernel_offsets.data, self.window_offsets.data
         p.b, p.pitch, p.start = g, self.d.stride, NULL
         p.c, p.c_offsets = dw, self.result_offsets.data
         p.rows, p.width, p.depth = self.terms, self.width, self.positions
         gemm(&p)
-        add_row_sums(g, self.d.stride, self.positions, self.width, dw + self.terms * self.d.stride)
         for t in range(self.f.k_h * self.f.k_w):
             for i in range(self.missing.size):
                 dw[t * self.c_in * self.d.stride + self.missing.data[i]] = 0

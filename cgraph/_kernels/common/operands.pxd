@@ -1,9 +1,9 @@
 # Operands of the kernels, which both paths share: views of the arrays of nodes, or buffers in the arena of a Graph.
 
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_gather, v_load, v_scatter, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, Operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand
 
 
 cdef struct Input:
@@ -78,6 +78,25 @@ cdef inline void descend(real *w, const real *dw, real eta, Py_ssize_t n) noexce
     cdef Py_ssize_t i
     for i in range(n):
         w[i] -= eta * dw[i]
+
+
+cdef inline void descend_learning(
+    LearningStep step, const Context *context, Py_ssize_t offset, Py_ssize_t weights, Py_ssize_t biases
+) noexcept nogil:
+    """Applies gradient descent to those that learn of `weights` weights and the `biases` elements behind them.
+
+    offset: that of the first weight.
+    """
+    cdef Py_ssize_t first = offset if step.weights_learn else offset + weights
+    cdef Py_ssize_t end = offset + weights + (biases if step.biases_learn else 0)
+    descend(<real *>context.parameters + first, <real *>context.parameter_grads + first, <real>context.eta, end - first)
+
+
+cdef inline void clear_learning(LearningStep step, real *dw, Py_ssize_t weights, Py_ssize_t biases) noexcept nogil:
+    """Sets to 0 the gradient sums of those that learn of `weights` weights and the `biases` elements behind them."""
+    cdef Py_ssize_t first = 0 if step.weights_learn else weights
+    cdef Py_ssize_t end = weights + (biases if step.biases_learn else 0)
+    memset(dw + first, 0, (end - first) * sizeof(real))
 
 
 # Lanes or channels side by side: each element of an operand is a row of them, read and written by vectors.

@@ -16,7 +16,7 @@ by lane, and the lanes are summed last (microkernels.h).
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels.common.geometry cimport FilterGeometry
-from cgraph._kernels.common.operands cimport descend
+from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport rows_are_finite
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
@@ -26,7 +26,7 @@ from cgraph._kernels.lanes.gemm cimport MAX_ROWS, ChannelSet, Gemm, GemmOperands
 from cgraph._kernels.lanes.microkernels cimport (
     GradientTile, Position, Term, WeightGradient, gradient_taps, weight_gradient_rows
 )
-from cgraph._kernels.runtime.step cimport Context, Step, Table, bytes_of
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Table, adds_to_sums, bytes_of
 
 cdef enum:
     TRANSPOSED_BYTES = 16384    # a chunk of the transposed gradient, which each tile of rows reads again
@@ -49,7 +49,7 @@ cdef struct LayerSizes:
     Py_ssize_t tap_offsets, window_positions, weight_rows   # the offsets of these tables
 
 
-cdef class LaneLayerStep(Step):
+cdef class LaneLayerStep(LearningStep):
     """Connects its input channels to c_out output channels: an affine map, or convolutions."""
     cdef FilterGeometry f
     cdef Gemm output_gemm, gradient_gemm
@@ -124,35 +124,44 @@ cdef class LaneLayerStep(Step):
 
     cdef void backward(self, Context *context) noexcept nogil:
         self.run(&self.gradient_gemm, context, context.grad, NULL, context.parameters_only)
-        self.weight_gradient(context)
+        if self.weights_learn or self.biases_learn:
+            self.parameter_gradients(context)
 
     # dK[o][c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[o][a, b]
 
-    cdef void weight_gradient(self, Context *context) noexcept nogil:
-        cdef real *w = <real *>context.parameters + self.sizes.parameters_offset
+    cdef void parameter_gradients(self, Context *context) noexcept nogil:
+        """Computes the gradient sums of the weights and of the biases, as far as they learn."""
         cdef real *dw = <real *>context.parameter_grads + self.sizes.parameters_offset
-        cdef const ChannelSet *channels = self.gradient_gemm.channel_sets
-        cdef const OutputChannel *outputs = self.gradient_gemm.outputs
-        cdef bint grads_are_zero = context.grads_are_zero
-        cdef Py_ssize_t i, c
+        cdef bint grads_are_zero = not adds_to_sums(self, context)
+        cdef Py_ssize_t weights = self.sizes.rows * self.sizes.pitch
         if grads_are_zero and self.sizes.gaps:
-            memset(dw, 0, (self.sizes.rows + 1) * self.sizes.pitch * sizeof(real))
+            clear_learning(self, dw, weights, self.sizes.pitch)
             grads_are_zero = False
         if self.sizes.one_gemm:
             self.matrix_gradient(context, grads_are_zero)
             return
+        if self.weights_learn:
+            self.weight_gradient(context, dw, grads_are_zero)
+        if self.biases_learn:
+            self.bias_gradient(context, dw + weights, grads_are_zero)
+        if context.fused_sgd:
+            descend_learning(self, context, self.sizes.parameters_offset, weights, self.sizes.pitch)
+
+    cdef void weight_gradient(self, Context *context, real *dw, bint grads_are_zero) noexcept nogil:
+        """Computes the weight gradient, one input channel after the other."""
+        cdef const ChannelSet *channels = self.gradient_gemm.channel_sets
+        cdef const OutputChannel *outputs = self.gradient_gemm.outputs
+        cdef Py_ssize_t i, c
         for i in range(self.gradient_gemm.channel_set_count):
             for c in range(channels[i].first_output, channels[i].first_output + channels[i].outputs):
                 self.channel_weight_gradient(context, &channels[i], &outputs[c], dw + outputs[c].w, grads_are_zero)
-        self.bias_gradient(context, dw + self.sizes.rows * self.sizes.pitch, grads_are_zero)
-        if context.fused_sgd:
-            descend(w, dw, <real>context.eta, (self.sizes.rows + 1) * self.sizes.pitch)
 
     cdef void matrix_gradient(self, Context *context, bint grads_are_zero) noexcept nogil:
         """Computes the weight gradient as one matrix product; the row of biases has an input of its own, all `bias`."""
         cdef real *transposed = <real *>context.scratch + self.sizes.transposed_offset
         cdef real *biases = <real *>context.scratch + self.sizes.biases_offset
-        cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (self.sizes.rows + MAX_ROWS - 1) // MAX_ROWS, i, row
+        cdef Py_ssize_t rows = self.sizes.rows if self.weights_learn else 0
+        cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (rows + MAX_ROWS - 1) // MAX_ROWS, i, row
         # The outputs of a chunk, whose part of the gradient stays in the nearest cache.
         cdef Py_ssize_t column_bytes = self.sizes.lanes * column * <Py_ssize_t>sizeof(real)
         cdef Py_ssize_t chunk = max(TRANSPOSED_BYTES // column_bytes, 1) * column
@@ -172,10 +181,11 @@ cdef class LaneLayerStep(Step):
             p.parameters = <real *>context.parameters + self.sizes.parameters_offset + first
             p.x = <const real *>context.data
             for i in range(tiles):
-                row = self.sizes.rows * i // tiles
-                weight_gradient_rows(&p, self.weight_rows + row, self.sizes.rows * (i + 1) // tiles - row)
+                row = rows * i // tiles
+                weight_gradient_rows(&p, self.weight_rows + row, rows * (i + 1) // tiles - row)
             p.x = biases
-            weight_gradient_rows(&p, &bias_row, 1)
+            if self.biases_learn:
+                weight_gradient_rows(&p, &bias_row, 1)
             first += chunk
 
     cdef void bias_gradient(self, Context *context, real *db, bint grads_are_zero) noexcept nogil:

@@ -10,7 +10,7 @@ from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, get, grad_of, gradient, input_of, output, overwritten, put, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, adds_to_sums, operand
 
 cdef enum:
     ROWS = 8        # rows of W that are read in one pass over d or g
@@ -201,8 +201,8 @@ cdef inline void fused_sgd(
 
 # The step of a Graph
 
-cdef class AffineStep(Step):
-    """The step of one Affine, for one sample."""
+cdef class AffineStep(LearningStep):
+    """The step of one Affine, for one sample. The row of biases is a row of weights, for `weights_learn` as well."""
     cdef Operand x, d
     cdef Py_ssize_t m, n, parameters_offset
     cdef real bias
@@ -220,15 +220,14 @@ cdef class AffineStep(Step):
         cdef Input x = data_of(context, &self.x), g = grad_of(context, &self.d)
         cdef Output dx = gradient(context, &self.x)
         cdef real *w = <real *>context.parameters + self.parameters_offset
-        if context.fused_sgd and dx.start == NULL:       # as in the first layer: a loop without input gradients
-            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
-            return
-        if context.fused_sgd:
-            fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
+        cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
+        if context.fused_sgd and self.weights_learn:
+            if dx.start == NULL:        # as in the first layer: a loop without input gradients
+                fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, False)
+            else:
+                fused_sgd(w, self.m, self.n, x, self.bias, g, <real>context.eta, dx, True)
             return
         if dx.start != NULL:
             input_gradient(w, self.m, self.n, g, dx)
-        weight_gradient(
-            x, self.m, self.bias, g, self.n, <real *>context.parameter_grads + self.parameters_offset,
-            not context.grads_are_zero,
-        )
+        if self.weights_learn:
+            weight_gradient(x, self.m, self.bias, g, self.n, dw, adds_to_sums(self, context))

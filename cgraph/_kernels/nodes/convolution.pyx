@@ -14,11 +14,11 @@ from libc.string cimport memset
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend, grad_of, gradient, input_from, input_of, move, operand_of_row, output,
-    output_from, overwritten, put1
+    Input, Output, added_to, data_of, descend_learning, grad_of, gradient, input_from, input_of, move, operand_of_row,
+    output, output_from, overwritten, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, adds_to_sums, operand
 
 cdef enum:
     TILE = 8        # vectors of sums that a loop holds in registers
@@ -235,7 +235,7 @@ def convolution2d_backward_input(
         start += geometry.k_h * geometry.k_w
 
 
-# dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
+# dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b],  dbias += Σ_a Σ_b G[a, b];  packed: G, row behind row
 
 cdef inline void kernel_tile(
     const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *g, FilterGeometry f, Output dw
@@ -267,21 +267,25 @@ cdef inline void kernel_tile(
 
 
 cdef void kernel_gradient(
-    const real *frame, Input g, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry f, real *packed, Output dw
+    const real *frame, const real *packed, const Py_ssize_t *taps, Py_ssize_t count, FilterGeometry f, Output dw
 ) noexcept nogil:
-    """Computes the gradients of all kernel elements and of the bias, Σ_a Σ_b G[a, b]; `packed` is scratch for G."""
-    cdef Py_ssize_t first = 0, a, i
+    """Computes the gradients of all kernel elements."""
+    cdef Py_ssize_t first = 0
+    while first < count:
+        kernel_tile(frame, taps + first, count - first, packed, f, output_from(dw, first))
+        first += TILE
+
+
+cdef real bias_gradient(const real *packed, FilterGeometry f) noexcept nogil:
+    """Returns the gradient of the bias, summed row by row."""
+    cdef Py_ssize_t a, i
     cdef real total = 0, row_sum
-    move(g, Output(packed, 1, False), f.n_h * f.n_w)
     for a in range(f.n_h):
         row_sum = 0
         for i in range(a * f.n_w, (a + 1) * f.n_w):
             row_sum += packed[i]
         total += row_sum
-    put1(dw, count, total)
-    while first < count:
-        kernel_tile(frame, taps + first, count - first, packed, f, output_from(dw, first))
-        first += TILE
+    return total
 
 
 def convolution2d_backward_kernel(
@@ -293,12 +297,14 @@ def convolution2d_backward_kernel(
     cdef real *packed = frame + len(xs) * geometry.frame + SLACK
     fill_frames(xs, geometry, frame)
     with nogil:
-        kernel_gradient(frame, input_of(g), &taps[0], taps.shape[0], geometry, packed, added_to(dw))
+        move(input_of(g), Output(packed, 1, False), g.shape[0])
+        put1(added_to(dw), taps.shape[0], bias_gradient(packed, geometry))
+        kernel_gradient(frame, packed, &taps[0], taps.shape[0], geometry, added_to(dw))
 
 
 # The step of a Graph
 
-cdef class ConvolutionStep(Step):
+cdef class ConvolutionStep(LearningStep):
     """The step of one Convolution2d. Scratch keeps the frames of the inputs between forward and backward."""
     cdef FilterGeometry geometry
     cdef const Py_ssize_t[:, ::1] inputs
@@ -328,20 +334,28 @@ cdef class ConvolutionStep(Step):
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef real *frame = <real *>context.scratch + self.scratch_offset
-        cdef real *packed = frame + self.channels * self.geometry.frame + SLACK
-        cdef real *w = <real *>context.parameters + self.parameters_offset
-        cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
+        cdef const real *w = <real *>context.parameters + self.parameters_offset
         cdef Input g = grad_of(context, &self.d)
-        if context.apart:
-            self.fill_frames(context, frame)
         # The kernel gradient needs the frames of the inputs, which input gradients then overwrite; and these need the
         # parameters before the update.
-        kernel_gradient(
-            frame, g, &self.taps[0], self.count, self.geometry, packed, Output(dw, 1, not context.grads_are_zero)
-        )
+        self.parameter_gradients(context, g, frame)
         self.input_gradients(context, g, w, frame)
         if context.fused_sgd:
-            descend(w, dw, <real>context.eta, self.count + 1)
+            descend_learning(self, context, self.parameters_offset, self.count, 1)
+
+    cdef void parameter_gradients(self, Context *context, Input g, real *frame) noexcept nogil:
+        """Computes the gradient sums of the kernel and of the bias, as far as they learn."""
+        cdef real *packed = frame + self.channels * self.geometry.frame + SLACK
+        cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
+        cdef bint accumulate = adds_to_sums(self, context)
+        if self.weights_learn or self.biases_learn:
+            move(g, Output(packed, 1, False), self.geometry.n_h * self.geometry.n_w)
+        if self.biases_learn:
+            put1(Output(dw, 1, accumulate), self.count, bias_gradient(packed, self.geometry))
+        if self.weights_learn:
+            if context.apart:
+                self.fill_frames(context, frame)
+            kernel_gradient(frame, packed, &self.taps[0], self.count, self.geometry, Output(dw, 1, accumulate))
 
     cdef void fill_frames(self, Context *context, real *frame) noexcept nogil:
         cdef Operand x

@@ -262,16 +262,21 @@ def add_up(real[::1] s, list others):
 # The update of the parameters, and the beginning of a backward pass, as steps
 
 cdef class SGDStep(Step):
-    """The update of all parameters in the arena:   w -= eta dw,  then dw = 0, or dw counts as 0."""
-    cdef Py_ssize_t n
+    """The update of the arena's parameters that learn:   w -= eta dw,  then dw = 0, or dw counts as 0."""
+    cdef const Py_ssize_t[:, ::1] runs
 
-    def __init__(self, Py_ssize_t n):
-        self.n = n
+    def __init__(self, const Py_ssize_t[:, ::1] runs):
+        """runs: the first element, and the number of elements, of each run of parameters that learn."""
+        self.runs = runs
 
     cdef void apply_update(self, Context *context) noexcept nogil:
-        descend_n(<real *>context.parameters, <real *>context.parameter_grads, <real>context.eta, self.n)
-        if not context.grads_are_zero:
-            memset(context.parameter_grads, 0, self.n * sizeof(real))
+        cdef real *w = <real *>context.parameters
+        cdef real *dw = <real *>context.parameter_grads
+        cdef Py_ssize_t k
+        for k in range(self.runs.shape[0]):
+            descend_n(w + self.runs[k, 0], dw + self.runs[k, 0], <real>context.eta, self.runs[k, 1])
+            if not context.grads_are_zero:
+                memset(dw + self.runs[k, 0], 0, self.runs[k, 1] * sizeof(real))
 
 
 cdef class SeedStep(Step):

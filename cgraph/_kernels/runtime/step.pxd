@@ -44,6 +44,15 @@ cdef class Step:
     cdef void apply_update(self, Context *context) noexcept nogil
 
 
+cdef class LearningStep(Step):
+    cdef public bint weights_learn, biases_learn, accumulate
+
+
+cdef inline bint adds_to_sums(LearningStep step, const Context *context) noexcept nogil:
+    """Whether a step adds to its gradient sums, instead of overwriting them."""
+    return step.accumulate or not context.grads_are_zero
+
+
 cdef class Port:
     cdef readonly Py_ssize_t nbytes     # bytes of one sample
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil

@@ -13,6 +13,12 @@ class Step:
     table_bytes: int
 
 @disjoint_base
+class LearningStep(Step):
+    weights_learn: bool
+    biases_learn: bool
+    accumulate: bool
+
+@disjoint_base
 class PythonStep(Step):
     error: BaseException | None
     def __init__(self, node: Any) -> None: ...

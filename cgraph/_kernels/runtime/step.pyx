@@ -59,6 +59,24 @@ cdef class Step:
         """Subtracts eta times the gradient sums from parameters. Then the sums are 0, or count as 0."""
 
 
+cdef class LearningStep(Step):
+    """A step with parameters: weights, the kernels of convolutions among them, and biases behind them.
+
+    weights_learn, biases_learn: whether a backward pass computes the gradient sums of the weights and those of the
+    biases; both at first. Sums that are not computed are neither read nor written, and fused SGD leaves their
+    parameters alone. The biases of an Affine are the last row of its weights: AffineStep reads `weights_learn` alone,
+    and both flags of the LaneLayerStep of an Affine must be set alike. The flags of a fused group are those of all its
+    channels.
+
+    accumulate: whether the step adds to gradient sums even where those of the arena count as 0, because an earlier
+    step of the same backward pass has written them, one that shares the parameters; at first False. Fused SGD must not
+    be used in a graph with shared parameters: the first of their steps would change what the second one reads.
+    """
+
+    def __cinit__(self):
+        self.weights_learn = self.biases_learn = True
+
+
 cdef class Port:
     """Copies between a node's data in the arena and rows of samples: bytes, one sample behind the other."""
 
