@@ -71,10 +71,10 @@ class Graph:
     The nodes can still be used: the next call sees values that were written into their data and parameters. Leaves hold
     the last sample that they were fed. After a call with one sample the ``data`` and ``grad`` of the other nodes are
     those of this sample (unless ``layout="lanes"``). After a batch their ``data`` is that of no sample, and reading
-    ``grad`` raises, until `sample` has shown a sample. Data and gradients read from a node before the Graph was built are
-    read-only: read the property again. A node belongs to one Graph, the newest; an older Graph raises when it is used.
-    Parameters and gradient sums that were handed out are up to date after each call for as long as they are referred
-    to, in a time that does not depend on the number of samples; `summary` names those that are.
+    ``grad`` raises, until `sample` has shown a sample. A ``data`` or ``grad`` that was read before the Graph was built
+    is read-only afterwards: read the property again. A node belongs to one Graph, the newest; an older Graph raises
+    when it is used. Parameters and gradient sums that were handed out are up to date after each call for as long as
+    they are referred to, in a time that does not depend on the number of samples; `summary` names those that are.
 
     After an exception (Ctrl-C is one) parameters are those of the last update of a whole batch, and gradient sums those
     with which the next batch began. Where an own node's ``updateParameters`` raises, nodes before it have learnt.

@@ -44,6 +44,10 @@ class Residency(Protocol):
     stale: bool
     has_computed: bool
 
+    @property
+    def gradients_are_zero(self) -> bool:
+        """Whether the gradients of the nodes count as 0, whatever the arrays hold."""
+
     def before_grad(self, node: Node) -> None:
         """Brings the gradient of a node up to date before it is read, or refuses to show it."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cgraph._kernels import Build
@@ -74,7 +76,7 @@ class Arena:
 
     def holds(self, array: Array) -> bool:
         """Returns whether an array may share memory with an array of a node, or is a view that was handed out."""
-        base = array.base
+        base: Any = array.base
         while type(base) is np.ndarray and base.base is not None:
             base = base.base
         if base is None:  # the array owns its memory, so it is no view of another one

@@ -123,9 +123,7 @@ class Executable:
         """Makes a step of gradient descent with the gradient sums, which are 0 afterwards."""
         if not self.memory.grads_are_zero:
             # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
-            plan.apply_update(
-                self.update_steps, self.memory, eta, self.batches.may_overwrite
-            )
+            plan.apply_update(self.update_steps, self.memory, eta, self.batches.may_overwrite)
 
     def zero_grad(self) -> None:
         """Sets all gradient sums to 0."""
@@ -137,9 +135,7 @@ class Executable:
 
     # Passes for samples that are fed
 
-    def train(
-        self, feeds: Feeds, parameters_only: bool, batch: int = 0, eta: float = 0.0
-    ) -> Array:
+    def train(self, feeds: Feeds, parameters_only: bool, batch: int = 0, eta: float = 0.0) -> Array:
         """Runs forward and backward passes, with an update after each batch unless that is 0; returns the losses."""
         losses = np.empty(feeds.size, self.arena.data.dtype)
         if feeds.size == 0:
@@ -148,7 +144,15 @@ class Executable:
         self._run(
             feeds,
             Request(
-                None, feeds.leaves, feeds.arrays, losses, feeds.size, True, parameters_only, batch, eta
+                None,
+                feeds.leaves,
+                feeds.arrays,
+                losses,
+                feeds.size,
+                True,
+                parameters_only,
+                batch,
+                eta,
             ),
         )
         if self.residency.gradients == "running":

@@ -234,9 +234,7 @@ class Executors:
         The builder of its steps, which knows the places of the parameters.
     """
 
-    def __init__(
-        self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder
-    ) -> None:
+    def __init__(self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder) -> None:
         self.samples = samples
         self.arena = samples.arena
         self.layout_plan = lowered.layout

@@ -52,7 +52,9 @@ def _lent_line(executable: Executable) -> list[str]:
         if id(account) in lent
     ]
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-    return [f"referred to, and copied by each call: {', '.join(names[:MAX_NAMES])}{more}"] * bool(names)
+    return [f"referred to, and copied by each call: {', '.join(names[:MAX_NAMES])}{more}"] * bool(
+        names
+    )
 
 
 def _batches_line(executors: Executors) -> str:

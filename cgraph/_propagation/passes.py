@@ -88,7 +88,9 @@ class Waiting:
         for reference in getattr(root, self.kind).copy():
             start = reference()
             if start is not None:
-                left = [node for node in getattr(start, self.lists) if node._residency is not residency]
+                left = [
+                    node for node in getattr(start, self.lists) if node._residency is not residency
+                ]
                 setattr(start, self.lists, left)
                 if left:
                     kept.add(reference)

@@ -167,7 +167,9 @@ def _arrays(node: Node) -> Iterator[npt.NDArray[Any]]:
 
     A user's own class may have further arrays elsewhere, which are not restored.
     """
-    own = getattr(node, "_attributes", ())  # arrays that the node has as attributes under other names
+    own = getattr(
+        node, "_attributes", ()
+    )  # arrays that the node has as attributes under other names
     declared = (getattr(node, x) for pair in node._parameters for x in pair if x not in own)
     for value in (*vars(node).values(), *declared):
         if isinstance(value, np.ndarray) and value.flags.writeable:

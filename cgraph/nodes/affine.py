@@ -3,6 +3,8 @@
 docs/look_up/specification.md says which document *the specification* is.
 """
 
+from typing import ClassVar
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,8 +51,8 @@ class Affine(LearningNode):
     _weight: Array
     _gradWeight: Array
 
-    _parts = {("weight", "gradWeight"): slice(None)}
-    _attributes = {"weight": "_weight", "gradWeight": "_gradWeight"}
+    _parts: ClassVar = {("weight", "gradWeight"): slice(None)}
+    _attributes: ClassVar = {"weight": "_weight", "gradWeight": "_gradWeight"}
     _parameters = tuple(_parts)
 
     def __init__(self, node1: Node, Weight: npt.ArrayLike, bias: float = 1) -> None:

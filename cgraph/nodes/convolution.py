@@ -4,7 +4,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +98,15 @@ class Convolution2d(LearningNode, Filter2d):
     _gradBias_array: Array
 
     # One vector holds the kernel and, after it, the bias.
-    _parts = {("kernel", "gradKernel"): slice(-1), ("_bias", "_gradBias"): slice(-1, None)}
-    _attributes = {
-        **{"kernel": "_kernel", "gradKernel": "_gradKernel"},
-        **{"_bias": "_bias_array", "_gradBias": "_gradBias_array"},
+    _parts: ClassVar = {
+        ("kernel", "gradKernel"): slice(-1),
+        ("_bias", "_gradBias"): slice(-1, None),
+    }
+    _attributes: ClassVar = {
+        "kernel": "_kernel",
+        "gradKernel": "_gradKernel",
+        "_bias": "_bias_array",
+        "_gradBias": "_gradBias_array",
     }
     _parameters = tuple(_parts)
 

@@ -1,8 +1,8 @@
-"""LearningNode: the base class of the operations with parameters, which are one vector, and so are their gradient sums."""
+"""LearningNode: the base class of operations with parameters, which are one vector, as are their gradient sums."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -51,7 +51,10 @@ class LearningNode(Node):
     def _lend(self, name: str) -> Array:
         """Returns a view of an array, by its name in `_parts`, that counts itself while it lives."""
         array: Array = getattr(self, self._attributes[name])
-        return np.ndarray(array.shape, array.dtype, Loan(self._loans[name], array))
+        loan: Any = Loan(
+            self._loans[name], array
+        )  # NumPy's annotations know no other buffers than Python's own
+        return np.ndarray(array.shape, array.dtype, loan)
 
     def _peek(self, name: str) -> Array:
         if name not in self._attributes:
