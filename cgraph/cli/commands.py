@@ -23,8 +23,8 @@ from cgraph.data.datasets import Dataset, digits_dataset, idx_dataset
 from cgraph.data.idx import DataError
 from cgraph.io.parameters import (
     ModelFileError,
-    load_parameters,
-    read_metadata,
+    ParameterFile,
+    open_parameters,
     save_parameters,
 )
 from cgraph.models.classifier import CHANNELS, Classifier, convolutional_classifier
@@ -136,21 +136,10 @@ def _write(
 
 def predict(path: Path, *, show: int, folder: Path | None) -> None:
     """Classifies the held-out images, shows some of them, and prints the accuracy."""
-    metadata = read_metadata(path)
-    seed, source = metadata.get("seed"), metadata.get("data")
-    if not isinstance(seed, int) or seed < 0 or not isinstance(source, str):
-        raise ModelFileError(f"{path}: holds parameters, but not of a model of cgraph train")
-    if folder is not None:
-        source = _absolute(folder)
-    try:
-        dataset = _dataset(source, seed)
-    except FileNotFoundError as error:
-        if folder is not None:
-            raise
-        raise FileNotFoundError(
-            f"{path}: was trained on {source}, which is not there: say --data FOLDER ({error})"
-        ) from error
-    model = _load(path, metadata, dataset)
+    # Opened once, so that the parameters are those of the model that the metadata describe.
+    with open_parameters(path) as saved:
+        dataset = _held_out(path, saved.metadata, folder)
+        model = _load(path, saved, dataset)
     say(f"{path}: {_description(model)}")
 
     predicted = predict_all(GraphEngine(model), dataset)
@@ -164,8 +153,24 @@ def predict(path: Path, *, show: int, folder: Path | None) -> None:
     say(f"test accuracy: {percent(1 - len(wrong) / len(predicted))}")
 
 
-def _load(path: Path, metadata: Mapping[str, Any], dataset: Dataset) -> Classifier:
-    """Builds the model that the metadata describe, if it fits the dataset, and loads its parameters."""
+def _held_out(path: Path, metadata: Mapping[str, Any], folder: Path | None) -> Dataset:
+    """Returns the dataset in the folder or, without one, the dataset that a model was trained on."""
+    seed, source = metadata.get("seed"), metadata.get("data")
+    if not isinstance(seed, int) or seed < 0 or not isinstance(source, str):
+        raise ModelFileError(f"{path}: holds parameters, but not of a model of cgraph train")
+    if folder is not None:
+        return _dataset(_absolute(folder), seed)
+    try:
+        return _dataset(source, seed)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: was trained on {source}, which is not there: say --data FOLDER ({error})"
+        ) from error
+
+
+def _load(path: Path, saved: ParameterFile, dataset: Dataset) -> Classifier:
+    """Builds the model that the metadata of a file describe, if it fits the dataset, and loads its parameters."""
+    metadata = saved.metadata
     size = (metadata.get("height"), metadata.get("width"))
     # Checked before anything is built, since the sizes in an unknown file may be huge.
     if size != dataset.size:
@@ -182,7 +187,7 @@ def _load(path: Path, metadata: Mapping[str, Any], dataset: Dataset) -> Classifi
             f"{path}: the model knows {model.target.height} classes, "
             f"got labels up to {dataset.classes - 1}"
         )
-    load_parameters(path, model.loss)
+    saved.load(model.loss)
     return model
 
 

@@ -56,12 +56,13 @@ class Archive:
     Parameters
     ----------
     file : binary file
-        The file, open for reading; closing it is left to the caller.
+        The file, open for reading, in which one can seek. The archive lies from its position to its end, where the
+        position is afterwards. Closing the file is left to the caller.
 
     Attributes
     ----------
     size : int
-        Size of the whole file in bytes.
+        Size of the archive in bytes.
     names : list of str
         The names of the arrays, as in `numpy.load`.
 
@@ -72,11 +73,15 @@ class Archive:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         with _damage("expected an .npz file"):
-            self.size = file.seek(0, os.SEEK_END)
+            start, end = file.tell(), file.seek(0, os.SEEK_END)
+            self.size = max(end - start, 0)
+            if not self.size:
+                raise DamagedError(f"expected an .npz file, got no bytes after position {start:,}")
             self._zip = zipfile.ZipFile(file)
             self._infos = {info.filename: info for info in self._zip.infolist()}
-        if any(not 0 <= info.header_offset < self.size for info in self._infos.values()):
+        if any(not start <= info.header_offset < end for info in self._infos.values()):
             raise DamagedError("expected members within the file")
         self.names = [name.removesuffix(".npy") for name in self._infos]
         if len(self._infos) < len(self._zip.infolist()):
@@ -87,6 +92,7 @@ class Archive:
 
     def __exit__(self, *_: object) -> None:
         self._zip.close()
+        self._file.seek(0, os.SEEK_END)
 
     def member(self, name: str) -> Member:
         """Reads the header of an array, and returns the array's Member."""

@@ -7,54 +7,74 @@ and `numpy.load` reads it, too.
 
 from __future__ import annotations
 
-import json
-import math
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from cgraph._kernels.runtime.uninterrupted import assign
-from cgraph._validation import describe
-from cgraph.io.files import write_whole
+from cgraph.io.header import HEADER, STRANGE, ModelFileError, header_text, parsed_metadata
+from cgraph.io.state import (
+    Arrays,
+    HasParameters,
+    LoadReport,
+    MisfitError,
+    arrays_to_read,
+    arrays_to_write,
+    parameters_of,
+    replace,
+)
+from cgraph.io.streams import File, as_destination, as_source, opened, write_file
 from cgraph.node import Node
-from cgraph.parameter import parameters
 
 if TYPE_CHECKING:
-    from cgraph.io.archive import Archive, Member
+    from cgraph.io.archive import Archive
 
-__all__ = ["ModelFileError", "load_parameters", "read_metadata", "save_parameters"]
+__all__ = [
+    "LoadReport",
+    "Metadata",
+    "ModelFileError",
+    "ParameterFile",
+    "load_parameters",
+    "open_parameters",
+    "read_metadata",
+    "save_parameters",
+]
 
-_FORMAT = "cgraph parameters"
-_VERSION = 1
-_HEADER = "cgraph"
-_NUMBERS = "biufc"  # kinds of dtypes that are saved without pickle
-_STRANGE = "not a cgraph parameter file"
 _SHORT_HEADER = 1 << 20  # bytes that the header may have even where the whole file is shorter
 
-FilePath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-Arrays = dict[str, NDArray[Any]]
+
+class Metadata(dict[str, Any]):
+    """The metadata of a file, a dict, with a report on the arrays that were not loaded.
+
+    Attributes
+    ----------
+    report : LoadReport
+        The names of the arrays that `strict=False` left out.
+    """
+
+    report: LoadReport
+
+    def __init__(self, metadata: Mapping[str, Any], report: LoadReport) -> None:
+        super().__init__(metadata)
+        self.report = report
 
 
-class ModelFileError(ValueError):
-    """A file is not a parameter file of cgraph, is damaged, or does not fit the graph."""
+def save_parameters(
+    file: File, node: Node | HasParameters, metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Writes the parameters of `node` and all its ancestors, or of a Graph.
 
-
-def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | None = None) -> None:
-    """Writes the parameters of `node` and all its ancestors.
-
-    The file appears whole or not at all, also while other processes read or save it: the content is
-    written to a temporary file in the same folder, which is then renamed.
+    Under a path, the file appears whole or not at all, also while other processes read or save it: the
+    content is written to a temporary file in the same folder, which is then renamed.
 
     Parameters
     ----------
-    path : str or path
-        The file to write; the name is used as it is, and no ending is added.
-    node : Node
-        Usually the loss.
+    file : str, path or binary file object
+        The file to write; a name is used as it is, and no ending is added. A file object, open for writing,
+        gets the content at its position, is flushed, and stays open; it may be a pipe.
+    node : Node or Graph
+        Usually the loss, or the Graph of it. Of a Graph with several outputs all parameters are saved.
     metadata : mapping, optional
         Anything that JSON can hold, for `read_metadata`.
 
@@ -63,7 +83,8 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
     OSError
         The file cannot be written.
     TypeError, ValueError
-        The metadata are not JSON, or a parameter is no array of numbers; nothing is written.
+        The file is neither of the above, or not open for writing; the metadata are not JSON; a parameter is
+        no array of numbers. Nothing is written.
 
     Notes
     -----
@@ -73,19 +94,34 @@ def save_parameters(path: FilePath, node: Node, metadata: Mapping[str, Any] | No
 
     Files that a rename cannot replace are written in place, as by `numpy.savez`: a file that is a mount
     point (`docker run -v model.npz:/data/model.npz`), a file in a folder where no other can be made, a
-    named pipe, which waits for its reader, and a device such as `/dev/null`. The content is complete
-    before the first byte is written, and saves wait for each other, but a process that reads
-    meanwhile may see a part of it.
+    named pipe, which waits for its reader, a device such as `/dev/null`, and a file object. The content is
+    complete before the first byte is written, and saves under a path wait for each other, but a process
+    that reads meanwhile may see a part of it.
 
     A process that is killed may leave a file `.cgraph-*.tmp` behind.
+
+    Examples
+    --------
+    >>> import io
+    >>> import cgraph as CG
+    >>> y = CG.Affine(CG.Leaf1(1), [[1.0], [2.0]])
+    >>> file = io.BytesIO()
+    >>> CG.save_parameters(file, y, {"epoch": 3})
+    >>> _ = file.seek(0)
+    >>> CG.load_parameters(file, y)
+    {'epoch': 3}
     """
-    name = _path_name("save_parameters", path)
-    arrays = {_HEADER: np.array(_header(metadata)), **_live_arrays("save_parameters", node)}
-    write_whole(name, lambda file: _write_archive(file, arrays))
+    as_destination("save_parameters", file)
+    text = header_text(metadata)
+    named = arrays_to_read("save_parameters", parameters_of("save_parameters", node))
+    arrays = {HEADER: np.array(text), **named}
+    write_file(file, lambda stream: _write_archive(stream, arrays))
 
 
-def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
-    """Copies the parameters of a file into `node` and its ancestors; their gradient sums are kept.
+def load_parameters(
+    file: File, node: Node | HasParameters, *, cast: bool = False, strict: bool = True
+) -> Metadata:
+    """Copies the parameters of a file into `node` and its ancestors, or into a Graph; gradient sums are kept.
 
     Either all parameters are copied or, on an error, none. The shapes and dtypes that the file states
     are compared with those of the graph before anything is unpacked, so a small file cannot take much
@@ -93,48 +129,65 @@ def load_parameters(path: FilePath, node: Node) -> dict[str, Any]:
 
     Parameters
     ----------
-    path : str or path
-        A file that `save_parameters` wrote.
-    node : Node
-        The last node of a graph with the same parameters, of the same order, shapes and dtype.
+    file : str, path or binary file object
+        What `save_parameters` wrote. A file object, open for reading, is read from its position to its end,
+        and stays open; it may be a pipe.
+    node : Node or Graph
+        The last node of a graph with the same parameters, of the same order, shapes and dtype; or a Graph
+        of such nodes.
+    cast : bool, optional
+        Whether floating-point parameters of another dtype are converted: float64 to float32, say. A number
+        that overflows is refused. Parameters of other kinds are never converted.
+    strict : bool, optional
+        Whether the file must hold exactly the parameters of the graph. With False, those are loaded whose
+        name and shape are the same in both, and all others keep their values, so that a trained body can
+        get a new last layer. A name is the place in the order of `parameters`, the class of the node, and
+        the name in that node: ``00003.Affine.weight``. Where a layer is inserted, those behind it therefore
+        have other names.
 
     Returns
     -------
     dict
-        The metadata of the file.
+        The metadata of the file. Its attribute `report`, a `LoadReport`, has the names of the arrays that
+        were not loaded.
 
     Raises
     ------
     OSError
         The file cannot be read.
     ModelFileError
-        The file is not a parameter file, is damaged, or belongs to another graph.
+        The file is not a parameter file, is damaged, or belongs to another graph; or, with `strict=False`,
+        no parameter fits.
     TypeError, ValueError
-        A parameter of the graph is no array of numbers, or is read-only.
+        The file is neither of the above, or not open for reading; a parameter of the graph is no array of
+        numbers, or is read-only.
+
+    Examples
+    --------
+    >>> import io
+    >>> import cgraph as CG
+    >>> def network(classes):
+    ...     body = CG.ReLU(CG.Affine(CG.Leaf1(1), [[1.0], [2.0]]))
+    ...     return CG.Affine(body, [[0.0] * classes] * 2)
+    >>> file = io.BytesIO()
+    >>> CG.save_parameters(file, network(10))
+    >>> _ = file.seek(0)
+    >>> CG.load_parameters(file, network(3), strict=False).report
+    LoadReport(missing=(), mismatched=('00001.Affine.weight',), unexpected=())
     """
-    name = _path_name("load_parameters", path)
-    targets = _live_arrays("load_parameters", node)
-    for key, target in targets.items():
-        if not target.flags.writeable:
-            raise ValueError(f"load_parameters: {key} must be writable, got a read-only array")
-    with _opened(name) as (archive, metadata):
-        members = _members(name, archive, targets)
-        # The arrays are converted to this machine's byte order.
-        sources = [
-            member.read().astype(target.dtype, copy=False)
-            for member, target in zip(members, targets.values(), strict=True)
-        ]
-    assign(list(targets.values()), sources)
-    return metadata
+    as_source("load_parameters", file)
+    targets = arrays_to_write("load_parameters", parameters_of("load_parameters", node))
+    with _opened("load_parameters", file) as saved:
+        return saved._copy_into(targets, cast, strict)
 
 
-def read_metadata(path: FilePath) -> dict[str, Any]:
+def read_metadata(file: File) -> dict[str, Any]:
     """Returns the metadata that were given to `save_parameters`; the parameters are not read.
 
     Parameters
     ----------
-    path : str or path
-        A file that `save_parameters` wrote.
+    file : str, path or binary file object
+        As for `load_parameters`.
 
     Returns
     -------
@@ -147,70 +200,112 @@ def read_metadata(path: FilePath) -> dict[str, Any]:
         The file cannot be read.
     ModelFileError
         The file is not a parameter file, or its metadata are damaged.
+    TypeError, ValueError
+        The file is neither of the above, or not open for reading.
     """
-    with _opened(_path_name("read_metadata", path)) as (_, metadata):
-        return metadata
+    with _opened("read_metadata", file) as saved:
+        return saved.metadata
 
 
-def _path_name(function: str, path: object) -> str:
-    """Returns the path that a public function was given as a str, or raises a TypeError in its name."""
-    if not isinstance(path, (str, bytes, os.PathLike)):
-        raise TypeError(f"{function}: path must be a str or a path, got {describe(path)}")
-    return os.fsdecode(path)
+@contextmanager
+def open_parameters(file: File) -> Iterator[ParameterFile]:
+    """Opens a file once, for a program that builds its graph as the metadata say and then loads the parameters.
+
+    Both are those of one file, even if another process saves to its path meanwhile.
+
+    Parameters
+    ----------
+    file : str, path or binary file object
+        As for `load_parameters`.
+
+    Yields
+    ------
+    ParameterFile
+        The open file, which is closed when the `with` block ends.
+
+    Raises
+    ------
+    OSError, ModelFileError, TypeError, ValueError
+        As for `read_metadata`.
+
+    Examples
+    --------
+    >>> import io
+    >>> import numpy as np
+    >>> import cgraph as CG
+    >>> file = io.BytesIO()
+    >>> CG.save_parameters(file, CG.Affine(CG.Leaf1(2), np.ones((3, 4))), {"inputs": 2, "outputs": 4})
+    >>> _ = file.seek(0)
+    >>> with CG.io.open_parameters(file) as saved:
+    ...     m, n = saved.metadata["inputs"], saved.metadata["outputs"]
+    ...     y = CG.Affine(CG.Leaf1(m), np.zeros((m + 1, n)))
+    ...     _ = saved.load(y)
+    >>> y.weight.sum()
+    np.float64(12.0)
+    """
+    with _opened("open_parameters", file) as saved:
+        yield saved
 
 
-def _header(metadata: object) -> str:
-    """Returns the JSON text of a file; metadata that JSON cannot represent raise TypeError or ValueError."""
-    if metadata is None:
-        metadata = {}
-    if not isinstance(metadata, Mapping):
-        raise TypeError(f"save_parameters: metadata must be a mapping, got {describe(metadata)}")
-    header = {"format": _FORMAT, "version": _VERSION, "metadata": dict(metadata)}
-    _check_json(header)
-    try:
-        return json.dumps(header, allow_nan=False)
-    # A reference cycle, too many levels, or an integer with more digits than Python converts.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"save_parameters: metadata must be JSON: {error}") from None
+class ParameterFile:
+    """A parameter file that `open_parameters` has opened.
+
+    Attributes
+    ----------
+    metadata : dict
+        The metadata, as `read_metadata` returns them.
+    """
+
+    metadata: dict[str, Any]
+
+    def __init__(self, archive: Archive, metadata: dict[str, Any]) -> None:
+        self._archive: Archive | None = archive
+        self.metadata = metadata
+
+    def load(
+        self, node: Node | HasParameters, *, cast: bool = False, strict: bool = True
+    ) -> Metadata:
+        """Copies the parameters into a graph: see `load_parameters`.
+
+        Raises
+        ------
+        OSError, ModelFileError, TypeError, ValueError
+            As for `load_parameters`; the `with` block has ended.
+        """
+        items = parameters_of("ParameterFile.load", node)
+        return self._copy_into(arrays_to_write("ParameterFile.load", items), cast, strict)
+
+    def _copy_into(self, targets: Arrays, cast: bool, strict: bool) -> Metadata:
+        if self._archive is None:
+            raise ValueError("ParameterFile.load: the file must be open, and is closed")
+        names = [name for name in self._archive.names if name != HEADER]
+        report = replace(targets, names, self._archive.member, cast, strict)
+        return Metadata(self.metadata, report)
 
 
-def _check_json(header: dict[str, Any]) -> None:
-    """Refuses keys that json would convert to str, and values that it cannot write."""
-    pending: list[Any] = [header]
-    seen: set[int] = set()
-    while pending:
-        value = pending.pop()
-        if isinstance(value, (dict, list, tuple)):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            pending.extend(value.values() if isinstance(value, dict) else value)
-            for key in value if isinstance(value, dict) else ():
-                if not isinstance(key, str):
-                    raise TypeError(
-                        f"save_parameters: metadata must have str as keys, got {describe(key)}"
-                    )
-        elif isinstance(value, float):
-            if not math.isfinite(value):
-                raise ValueError(f"save_parameters: metadata must hold finite numbers, got {value}")
-        elif value is not None and not isinstance(value, (str, int)):
-            raise TypeError(
-                f"save_parameters: metadata must hold what JSON can, got {describe(value)}"
-            )
+@contextmanager
+def _opened(function: str, file: File) -> Iterator[ParameterFile]:
+    """Opens a file for a function; damage, also while it is read, raises a ModelFileError with the file's name."""
+    # Imported here, since `import cgraph` would take a tenth longer with the imports of zipfile.
+    from cgraph.io.archive import Archive, DamagedError
 
-
-def _live_arrays(function: str, node: Node) -> Arrays:
-    """Returns the parameter arrays of a graph by the names that they have in a file."""
-    arrays = {}
-    for index, item in enumerate(parameters(node)):
-        value: object = item.value
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in _NUMBERS:
-            raise TypeError(
-                f"{function}: {item.name} of {type(item.node).__name__} must be an array of "
-                f"numbers, got {describe(value)}"
-            )
-        arrays[f"{index:05d}.{type(item.node).__name__}.{item.name}"] = value
-    return arrays
+    name = as_source(function, file)
+    with opened(file) as stream:
+        try:
+            archive = Archive(stream)
+            # The header is at most as long as the file, unless it is compressed.
+            text = archive.member(HEADER).text(max(archive.size, _SHORT_HEADER))
+        except DamagedError as error:
+            raise ModelFileError(f"{name}: {STRANGE}, or damaged ({error})") from error
+        with archive:
+            metadata = parsed_metadata(name, text)
+            saved = ParameterFile(archive, metadata)
+            try:
+                yield saved
+            except (DamagedError, MisfitError) as error:
+                raise ModelFileError(f"{name}: {error}") from error
+            finally:
+                saved._archive = None
 
 
 def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
@@ -225,60 +320,3 @@ def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
         while isinstance(cause, Exception):
             cause = cause.__context__
         raise cause or error from None
-
-
-@contextmanager
-def _opened(name: str) -> Iterator[tuple[Archive, dict[str, Any]]]:
-    """Opens a file, and yields its archive and metadata; damage raises a ModelFileError with the file's name."""
-    # Imported here, since `import cgraph` would take a tenth longer with the imports of zipfile.
-    from cgraph.io.archive import Archive, DamagedError
-
-    with open(name, "rb") as file:
-        try:
-            archive = Archive(file)
-            # The header is at most as long as the file, unless it is compressed.
-            text = archive.member(_HEADER).text(max(archive.size, _SHORT_HEADER))
-        except DamagedError as error:
-            raise ModelFileError(f"{name}: {_STRANGE}, or damaged ({error})") from error
-        with archive:
-            metadata = _parsed(name, text)
-            try:
-                yield archive, metadata
-            except DamagedError as error:
-                raise ModelFileError(f"{name}: {error}") from error
-
-
-def _parsed(name: str, text: str) -> dict[str, Any]:
-    """Returns the metadata in the JSON text of a file, whose format and version are checked."""
-    try:
-        header = json.loads(text)
-        form, version, metadata = header["format"], header["version"], header["metadata"]
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
-        reason = f"{_HEADER} is no such text, {type(error).__name__}"
-        raise ModelFileError(f"{name}: {_STRANGE}, or damaged ({reason})") from error
-    if form != _FORMAT or not isinstance(metadata, dict):
-        raise ModelFileError(f"{name}: {_STRANGE}")
-    if version != _VERSION:
-        raise ModelFileError(f"{name}: expected format version {_VERSION}, got {version!r}")
-    return metadata
-
-
-def _members(name: str, archive: Archive, targets: Arrays) -> list[Member]:
-    """Returns the member for each array of the graph; names, shapes and dtypes must be equal."""
-    count = len(archive.names) - 1
-    if count != len(targets):
-        raise ModelFileError(
-            f"{name}: expected {len(targets)} parameter arrays for this graph, got {count}"
-        )
-    members = []
-    for key, target in targets.items():
-        if key not in archive.names:
-            raise ModelFileError(f"{name}: expected a parameter {key}, got none")
-        member = archive.member(key)
-        if (member.shape, member.dtype.newbyteorder("=")) != (target.shape, target.dtype):
-            raise ModelFileError(
-                f"{name}: {key} must have shape {target.shape} and dtype "
-                f"{target.dtype}, got {member.shape} and {member.dtype}"
-            )
-        members.append(member)
-    return members

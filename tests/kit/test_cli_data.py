@@ -1,10 +1,15 @@
-"""Messages of the command about labels that do not begin at 0, and the folders in which it finds data."""
+"""Messages of the command about labels that do not begin at 0, the folders in which it finds data, and the model file,
+which it opens once.
+"""
+
+import os
 
 import numpy as np
 import pytest
 from idx_files import EMNIST_NAMES, NAMES, idx_bytes, write_idx_folder
+from model_files import in_threads, save
 
-from cgraph import cli
+from cgraph import cli, data
 from cgraph.training.engines import ENGINES
 
 
@@ -43,3 +48,34 @@ def test_one_set_of_emnist_is_trained_on_and_found_again(lines_of, tmp_path):
     options = ("--data", source, "--output", tmp_path, "--epochs", 1)
     assert lines_of("train", "digits", *options)[0].startswith(f"{source}: 80 images to train on")
     assert "test accuracy" in lines_of("predict", tmp_path / "model.npz")[-1]
+
+
+@pytest.fixture
+def trained(lines_of, tmp_path):
+    """Returns the model file of a short training, and the last line of a prediction with it."""
+    folder = write_idx_folder(tmp_path / "idx")
+    lines_of("train", "digits", "--data", folder, "--output", tmp_path, "--epochs", 1)
+    return tmp_path / "model.npz", lines_of("predict", tmp_path / "model.npz")[-1]
+
+
+def test_predict_takes_metadata_and_parameters_from_one_file(trained, lines_of, monkeypatch):
+    path, accuracy = trained
+
+    def dataset_while_the_file_is_replaced(folder):
+        save(path, 1)  # the parameters of another graph
+        return data.idx_dataset(folder)
+
+    monkeypatch.setattr("cgraph.cli.commands.idx_dataset", dataset_while_the_file_is_replaced)
+    assert lines_of("predict", path)[-1] == accuracy
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes of POSIX")
+def test_predict_reads_a_pipe(trained, lines_of, tmp_path):
+    path, accuracy = trained
+    pipe, found = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    in_threads(
+        lambda: pipe.write_bytes(path.read_bytes()),
+        lambda: found.extend(lines_of("predict", pipe)),
+    )
+    assert found[-1] == accuracy

@@ -257,13 +257,13 @@ def test_metadata_that_hold_one_list_twice_are_json(tmp_path):
     assert read_metadata(tmp_path / "model.npz") == {"b": twice, "c": [twice, twice]}
 
 
-@pytest.mark.parametrize("path", [3, None, 0.5, ["model.npz"]])
+@pytest.mark.parametrize("file", [3, None, 0.5, ["model.npz"]])
 @pytest.mark.parametrize("function", [save_parameters, load_parameters, read_metadata])
-def test_what_is_no_path_is_refused(path, function):
+def test_what_is_no_file_is_refused(file, function):
     rest = [small_graph(1)] * (function is not read_metadata)
-    message = re.escape(f"{function.__name__}: path must be a str or a path, got {path!r}")
-    with pytest.raises(TypeError, match=message):
-        function(path, *rest)
+    message = f"{function.__name__}: file must be a path or a binary file object, got {file!r}"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        function(file, *rest)
 
 
 class Learner(CG.Node):

@@ -1,0 +1,250 @@
+"""The parameters of nodes and Graphs as named arrays, and the copying of other arrays into them: all that fit, or none.
+
+A name says which parameter of the graph it is, counted in the order of `parameters`, of which class the node is, and
+how the parameter is called there: `00003.Affine.weight`. Files and state dicts have the same names and the same rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cgraph._kernels.runtime.uninterrupted import assign
+from cgraph._validation import describe
+from cgraph.node import Node
+from cgraph.parameter import Parameter, parameters
+
+_NUMBERS = "biufc"  # kinds of dtypes that are saved without pickle
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class MisfitError(ValueError):
+    """Arrays do not fit the parameters of a graph; the message does not say where they come from."""
+
+
+class LoadReport(NamedTuple):
+    """The names of the arrays that were not loaded. After a strict load there are none.
+
+    Attributes
+    ----------
+    missing : tuple of str
+        Parameters of the graph for which there was no array; they keep their values.
+    mismatched : tuple of str
+        Parameters of the graph for which there was an array of another shape; they keep their values.
+    unexpected : tuple of str
+        Arrays without a parameter of that name in the graph.
+    """
+
+    missing: tuple[str, ...]
+    mismatched: tuple[str, ...]
+    unexpected: tuple[str, ...]
+
+
+class HasParameters(Protocol):
+    """A Graph, or another object that lists parameters."""
+
+    @property
+    def parameters(self) -> list[Parameter]: ...
+
+
+class Source(Protocol):
+    """An array whose shape and dtype are known before it is read."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+    def read(self) -> NDArray[Any]:
+        """Returns the content as an array of its own."""
+        ...
+
+
+def parameters_of(owner: str, node: object) -> list[Parameter]:
+    """Returns the parameters of a Node and its ancestors, or of a Graph; refuses other arguments."""
+    if isinstance(node, Node):
+        return parameters(node)
+    listed = getattr(node, "parameters", None)
+    if not isinstance(listed, list) or not all(isinstance(item, Parameter) for item in listed):
+        raise TypeError(f"{owner}: node must be a Node or a Graph, got {describe(node)}")
+    return listed
+
+
+def arrays_to_read(owner: str, items: Iterable[Parameter]) -> Arrays:
+    """Returns the arrays of parameters by name, to be read at once."""
+    return {name: _array(owner, item, item.value) for name, item in _named(items)}
+
+
+def arrays_to_write(owner: str, items: Iterable[Parameter]) -> Arrays:
+    """Returns the arrays of parameters by name, to be written to at once; refuses read-only ones."""
+    arrays = {name: _array(owner, item, item.value) for name, item in _named(items)}
+    for name, array in arrays.items():
+        if not array.flags.writeable:
+            raise ValueError(f"{owner}: {name} must be writable, got a read-only array")
+    return arrays
+
+
+def _named(items: Iterable[Parameter]) -> list[tuple[str, Parameter]]:
+    return [
+        (f"{index:05d}.{type(item.node).__name__}.{item.name}", item)
+        for index, item in enumerate(items)
+    ]
+
+
+def _array(owner: str, item: Parameter, value: object) -> NDArray[Any]:
+    """Returns the value of a parameter if it is an array of numbers, or refuses it."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in _NUMBERS:
+        raise TypeError(
+            f"{owner}: {item.name} of {type(item.node).__name__} must be an array of "
+            f"numbers, got {describe(value)}"
+        )
+    return value
+
+
+def state_dict(owner: str, items: Iterable[Parameter]) -> Arrays:
+    """Returns copies of the arrays of parameters by name, in the order of the parameters.
+
+    Raises
+    ------
+    TypeError
+        A parameter is no array of numbers.
+    """
+    return {name: array.copy() for name, array in arrays_to_read(owner, items).items()}
+
+
+def load_state_dict(
+    owner: str,
+    items: Iterable[Parameter],
+    state: Mapping[str, NDArray[Any]],
+    *,
+    cast: bool = False,
+    strict: bool = True,
+) -> LoadReport:
+    """Copies arrays into the parameters of the same names, by the rules of `load_parameters`.
+
+    Raises
+    ------
+    TypeError
+        `state` is no mapping of names to arrays of numbers; a parameter is no array of numbers.
+    ValueError
+        The arrays do not fit the parameters; a parameter is read-only.
+    """
+    if not isinstance(state, Mapping):
+        raise TypeError(
+            f"{owner}: state must be a mapping of names to arrays, got {describe(state)}"
+        )
+    for name in state:
+        if not isinstance(name, str):
+            raise TypeError(f"{owner}: state must have str as keys, got {describe(name)}")
+    targets = arrays_to_write(owner, items)
+    try:
+        return replace(
+            targets, list(state), lambda name: _Held(owner, name, state[name]), cast, strict
+        )
+    except MisfitError as error:
+        raise ValueError(f"{owner}: {error}") from None
+
+
+class _Held:
+    """An array of a state dict as a Source."""
+
+    def __init__(self, owner: str, name: str, value: object) -> None:
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in _NUMBERS:
+            raise TypeError(
+                f"{owner}: {name} of state must be an array of numbers, got {describe(value)}"
+            )
+        self._array = value
+        self.shape: tuple[int, ...] = value.shape
+        self.dtype: np.dtype[Any] = value.dtype
+
+    def read(self) -> NDArray[Any]:
+        # A copy, since the array may be one of the parameters themselves.
+        return self._array.copy()
+
+
+def replace(
+    targets: Arrays,
+    names: Collection[str],
+    source: Callable[[str], Source],
+    cast: bool,
+    strict: bool,
+) -> LoadReport:
+    """Copies arrays into the targets of the same names: all that are to be loaded or, on an error, none.
+
+    Parameters
+    ----------
+    targets : dict of str to numpy.ndarray
+        The arrays of a graph.
+    names : collection of str
+        The names of the arrays to load.
+    source : callable
+        Returns the Source of a name. No Source is read before the shapes and dtypes of all have been compared.
+    cast, strict : bool
+        As for `load_parameters`.
+
+    Raises
+    ------
+    MisfitError
+        The arrays do not fit.
+    """
+    known = frozenset(names)
+    if strict:
+        _require_names(targets, known)
+    sources = {name: source(name) for name in targets if name in known}
+    report = LoadReport(
+        missing=tuple(name for name in targets if name not in sources),
+        mismatched=tuple(
+            name for name in sources if not strict and sources[name].shape != targets[name].shape
+        ),
+        unexpected=tuple(name for name in names if name not in targets),
+    )
+    for name in report.mismatched:
+        del sources[name]
+    if not sources and (targets or names):
+        raise MisfitError(
+            f"expected at least one array that fits this graph, got none of {len(names)}"
+        )
+    for name, each in sources.items():
+        _require_fit(name, each, targets[name], cast)
+    contents = [_converted(name, each.read(), targets[name]) for name, each in sources.items()]
+    assign([targets[name] for name in sources], contents)
+    return report
+
+
+def _require_names(targets: Arrays, names: frozenset[str]) -> None:
+    """Refuses names that are not those of all targets."""
+    if len(names) != len(targets):
+        raise MisfitError(
+            f"expected {len(targets)} parameter arrays for this graph, got {len(names)}"
+        )
+    for name in targets:
+        if name not in names:
+            raise MisfitError(f"expected a parameter {name}, got none")
+
+
+def _require_fit(name: str, source: Source, target: NDArray[Any], cast: bool) -> None:
+    """Refuses an array of another shape, or of a dtype that is not that of the target and not to be converted."""
+    given, expected = source.dtype.newbyteorder("="), target.dtype.newbyteorder("=")
+    are_floats = given.kind == expected.kind == "f"
+    if source.shape == target.shape and (given == expected or (cast and are_floats)):
+        return
+    hint = "; cast=True converts it" if source.shape == target.shape and are_floats else ""
+    raise MisfitError(
+        f"{name} must have shape {target.shape} and dtype {target.dtype}, "
+        f"got {source.shape} and {source.dtype}{hint}"
+    )
+
+
+def _converted(name: str, content: NDArray[Any], target: NDArray[Any]) -> NDArray[Any]:
+    """Returns the content in the dtype and byte order of the target; refuses numbers that are too large for it."""
+    if target.dtype.itemsize < content.dtype.itemsize:
+        # Compared before the conversion, which then never warns. An errstate would stay if Ctrl-C came at its end.
+        lost = np.isfinite(content) & (np.abs(content) > np.finfo(target.dtype).max)
+        if lost.any():
+            raise MisfitError(
+                f"{name} must hold numbers that are finite in {target.dtype}, got {content[lost][0]}"
+            )
+    return content.astype(target.dtype, copy=False)
