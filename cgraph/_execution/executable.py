@@ -11,10 +11,11 @@ from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import Feeds, RememberedFeed
+from cgraph._execution.learning import learning
 from cgraph._execution.residency import Residency, python_arrays
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
-from cgraph._kernels.runtime.step import PythonStep, Step
+from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
@@ -62,25 +63,35 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self._python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self._python_nodes))
-        self.update_steps = plan.Steps(self._steps_of_update())
+        self._slots = builder.slots
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
         store(self.residency.adopt(program, builder.slots))
+        self.update_steps = self._freeze()
         for node in program.outputs:
             node._component.root().compiled = True
 
-    def _steps_of_update(self) -> list[Step]:
-        """Returns the steps of an update: gradient descent on all of the arena, then the nodes computed in Python."""
-        runs = np.array([[0, self.arena.parameters.size]], np.intp)
-        sgd = self.arena.kernels.elementwise.SGDStep(runs)
-        return [sgd, *map(PythonStep, reversed(self._python_nodes))]
+    def _freeze(self) -> plan.Steps:
+        """Tells steps and gradient sums which parameters learn, and returns the steps of an update.
+
+        These are gradient descent on the parameters in the arena that learn, then the nodes computed in Python.
+        """
+        found = learning(self.program, self._slots, self.arena.parameters.size)
+        self.executors.tell(found)
+        self.batches.may_overwrite = not (self._python_nodes or found.is_mixed)
+        self.residency.freeze_sums(self._slots)
+        self.arena.clear_thread_grads()
+        sgd = self.arena.kernels.elementwise.SGDStep(found.runs)
+        return plan.Steps([sgd, *map(PythonStep, reversed(self._python_nodes))])
 
     # The beginning and the end of each call
 
     def begin(self) -> None:
-        """Begins a call: reads the arrays that users may have written into."""
+        """Begins a call: reads the arrays that users may have written into, and whether parameters learn."""
         self.residency.begin()
+        if self.residency.is_frozen_anew:
+            self.update_steps = self._freeze()
         if self._python_nodes:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 
 from cgraph._execution.arena import Arena
+from cgraph._execution.learning import Learning
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
 from cgraph._kernels.runtime.step import Port, RowPort, Step
@@ -241,6 +242,13 @@ class Executors:
         self._lowered = lowered
         self._builder = builder
         self.lanes: dict[int, LaneExecutor] = {}  # by their number of lanes
+        self._learning: Learning | None = None
+
+    def tell(self, learning: Learning) -> None:
+        """Tells the steps of all executors, also of those that are made later, which parameters learn."""
+        self._learning = learning
+        for executor in (self.samples, *self.lanes.values()):
+            learning.tell(executor.steps)
 
     @property
     def nbytes(self) -> int:
@@ -283,6 +291,8 @@ class Executors:
         executor = self.lanes.get(lanes)
         if executor is None:
             executor = LaneExecutor(self._lowered, self.samples, self._builder, lanes)
+            if self._learning is not None:
+                self._learning.tell(executor.steps)
             self.lanes[lanes] = executor
         return executor
 

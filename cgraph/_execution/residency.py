@@ -203,6 +203,25 @@ class Residency:
     def freeze(self) -> None:
         self.is_frozen_anew = True
 
+    def freeze_sums(self, slots: Iterable[ParameterSlot]) -> None:
+        """Leaves the gradient sums of parameters that do not learn to their nodes, and takes the others back.
+
+        A gradient sum that is not a view of the arena keeps its numbers while its parameter does not learn.
+        """
+        frozen = {
+            id(slot.node._loans[grad_name]): name in slot.node._frozen
+            for slot in slots
+            for name, grad_name in slot.node._parts
+        }
+        changed = [m for m in self.sum_mirrors if m.frozen is not frozen[id(m.account)]]
+        if changed:
+            self.materialise_sums()
+        for mirror in changed:
+            mirror.refresh()
+            mirror.frozen = not mirror.frozen
+        read_arrays([mirror for mirror in changed if not mirror.frozen])
+        self.is_frozen_anew = False
+
     @property
     def gradients_are_zero(self) -> bool:
         """Whether the gradients count as 0, whatever the arrays hold."""

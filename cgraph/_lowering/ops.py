@@ -122,13 +122,16 @@ METHODS = ("calcData", "calcPartialDerivative", "updateParameters")
 
 
 def op_of(node: Node) -> Op:
-    """Returns the row of a node's exact class, or that of a Python node where methods of its own compute it."""
-    op = OPS.get(type(node), PYTHON)
-    if not vars(node).keys().isdisjoint(METHODS):  # methods of this one object
+    """Returns the row of a node: that of its class, or of the class that it is derived from without other methods.
+
+    A node whose class, or which itself, has methods of its own is computed in Python. A derived class may declare fewer
+    `_parameters`, of which the others then do not learn.
+    """
+    own, cls = vars(node).keys(), type(node)
+    parent = next(base for base in cls.__mro__ if base in OPS or base is Node)
+    overrides = any(getattr(cls, name) is not getattr(parent, name) for name in METHODS)
+    if overrides or not own.isdisjoint(METHODS) or {*cls._parameters} - {*parent._parameters}:
         return PYTHON
-    if op.kind not in (Kind.LEAF, Kind.PYTHON):
-        return op
-    overrides = any(getattr(type(node), name) is not getattr(Node, name) for name in METHODS)
-    if overrides or node._parameters or node.backward:
-        return PYTHON
-    return op if op.kind is Kind.LEAF else OWN_LEAF
+    if parent is Node or OPS[parent].kind is Kind.LEAF:
+        return PYTHON if node.backward else OPS.get(parent, OWN_LEAF)
+    return OPS[parent]

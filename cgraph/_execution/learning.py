@@ -1,0 +1,61 @@
+"""Which parameters of a Graph learn: the flags of its steps, and the runs of parameters that an update descends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph._kernels.runtime.step import LearningStep, Step
+from cgraph._lowering.program import FusedGroup, Program
+from cgraph._lowering.sample_steps import ParameterSlot
+
+
+class Learning(NamedTuple):
+    """The parameters that learn.
+
+    Attributes
+    ----------
+    flags : dict of FusedGroup to (bool, bool)
+        For each group with parameters, whether its weights learn, and whether its biases do.
+    runs : ndarray, shape (k, 2)
+        The first element and the number of elements of each run of the arena's parameters that learns.
+    is_mixed : bool
+        Whether in some fused group a parameter learns, and that of another node does not. Its step computes both, and
+        so must not use fused SGD.
+    """
+
+    flags: dict[FusedGroup, tuple[bool, bool]]
+    runs: npt.NDArray[np.intp]
+    is_mixed: bool
+
+    def tell(self, steps: Mapping[FusedGroup, Step]) -> None:
+        """Sets the flags of the steps that have parameters."""
+        for group, (weights, biases) in self.flags.items():
+            step = steps[group]
+            if isinstance(step, LearningStep):
+                step.weights_learn, step.biases_learn = weights, biases
+
+
+def learning(program: Program, slots: Iterable[ParameterSlot], size: int) -> Learning:
+    """Returns which parameters learn; `size` is the number of elements of the arena's parameters."""
+    flags: dict[FusedGroup, tuple[bool, bool]] = {}
+    is_mixed = False
+    for group in program.groups:
+        nodes: Any = group.nodes
+        names = [name for name, _ in getattr(nodes[0], "_parts", ())]
+        if names:
+            first, last = ({name not in n._frozen for n in nodes} for name in (names[0], names[-1]))
+            flags[group] = any(first), any(last)
+            is_mixed |= len(first) > 1 or len(last) > 1
+    learns = np.ones(size, np.int8)
+    for node, offset, count, offsets in slots:
+        elements = np.arange(offset, offset + count) if offsets is None else offsets
+        for (name, _), part in node._parts.items():
+            if name in node._frozen:
+                learns[elements[part]] = 0
+    edges = np.flatnonzero(np.diff(learns, prepend=0, append=0))
+    runs = np.stack([edges[::2], edges[1::2] - edges[::2]], axis=1).astype(np.intp)
+    return Learning(flags, runs, is_mixed)
