@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import wraps
-from typing import Any, NoReturn, TypeVar, cast
+from collections.abc import Iterable, Mapping
+from typing import NoReturn
 
 import numpy as np
 
-from cgraph._execution.executable import Executable
-from cgraph._execution.feeds import Feed, Feeds, as_feeds, feed_specs, one_sample
+from cgraph._execution.executable import Executable, exclusive
+from cgraph._execution.feeds import Feed, Feeds, as_feeds, feed_specs, one_sample, require_room
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
-from cgraph._kernels.runtime import plan
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._streams import say
 from cgraph._validation import Array, as_index, as_rate, as_size, describe
+from cgraph.io.state import LoadReport, load_state_dict, state_dict
 from cgraph.node import Node, as_node, as_nodes
 from cgraph.parameter import Parameter, own_parameters
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def exclusive(method: Method) -> Method:
-    """Decorates a method of a Graph: only one runs at a time, and arrays that are lent are up to date after it."""
-    name = f"Graph.{method.__name__}"
-
-    @wraps(method)
-    def guarded(self: Graph, *args: Any, **kwargs: Any) -> Any:
-        executable = self._executable
-        return plan.exclusively(
-            executable.memory, name, executable.complete, method, self, *args, **kwargs
-        )
-
-    return cast("Method", guarded)
 
 
 class Graph:
@@ -112,28 +95,11 @@ class Graph:
         self._feed_specs = feed_specs(self._program.leaves)
         self._executable = Executable(lowered, count)
 
-    def _begin(self, method: str) -> Executable:
-        """Begins a call: refuses a stale Graph, and reads the arrays that users may have written into."""
-        executable = self._executable
-        if executable.residency.stale:
-            raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
-        executable.begin()
-        return executable
-
-    def _require_loss(self, method: str) -> None:
-        """Refuses a graph whose output is not a loss."""
-        outputs = self._program.outputs
-        if not self._executable.is_loss:
-            raise ValueError(
-                f"Graph.{method}: needs one output of one element, got {len(outputs)} of sizes "
-                f"{[node.size for node in outputs]}"
-            )
-
     def _begin_training(self, method: str, feed: Feed) -> Feeds:
         """Begins a call for backward passes, and returns the feed, checked and converted."""
-        executable = self._begin(method)
-        if not executable.is_loss:
-            self._require_loss(method)
+        executable = self._executable
+        executable.begin(method)
+        executable.require_loss(method)
         return as_feeds(f"Graph.{method}", feed, self._feed_specs, executable.may_write_to)
 
     # Nodes and parameters
@@ -152,6 +118,44 @@ class Graph:
     def parameters(self) -> list[Parameter]:
         """The parameters of all nodes, in the order of `nodes`."""
         return [p for node in self._program.order for p in own_parameters(node)]
+
+    def state_dict(self) -> dict[str, Array]:
+        """Returns copies of all parameters by name, such as ``00000.Affine.weight``, in the order of `parameters`.
+
+        Raises
+        ------
+        TypeError
+            A parameter of an own class is no array of numbers.
+        """
+        return state_dict("Graph.state_dict", self.parameters)
+
+    def load_state_dict(
+        self, state: Mapping[str, Array], *, cast: bool = False, strict: bool = True
+    ) -> LoadReport:
+        """Copies arrays into the parameters of the same names, all or, on an error, none; gradient sums are kept.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+            What `state_dict` returned, of this Graph or of one with the same parameters.
+        cast : bool, optional
+            Whether arrays of another floating-point dtype are converted.
+        strict : bool, optional
+            Whether names and shapes must be equal; else those that are not equal are left out.
+
+        Returns
+        -------
+        LoadReport
+            The names that were left out.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `state` is not as above, or does not fit the parameters.
+        """
+        return load_state_dict(
+            "Graph.load_state_dict", self.parameters, state, cast=cast, strict=strict
+        )
 
     def summary(self) -> None:
         """Prints a table of the steps, and the size of the memory.
@@ -181,7 +185,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._begin("forward").forward()
+        self._executable.begin("forward")
+        self._executable.forward()
 
     @exclusive
     def backward(self) -> None:
@@ -194,8 +199,9 @@ class Graph:
         RuntimeError
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
-        executable = self._begin("backward")
-        self._require_loss("backward")
+        executable = self._executable
+        executable.begin("backward")
+        executable.require_loss("backward")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -216,8 +222,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        executable = self._begin("update")
-        executable.update(as_rate("Graph.update", eta, self._dtype))
+        self._executable.begin("update")
+        self._executable.update(as_rate("Graph.update", eta, self._dtype))
 
     @exclusive
     def zero_grad(self) -> None:
@@ -228,7 +234,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._begin("zero_grad").zero_grad()
+        self._executable.begin("zero_grad")
+        self._executable.zero_grad()
 
     # Passes for samples that are fed
 
@@ -339,36 +346,15 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        executable = self._begin("predict")
+        executable = self._executable
+        executable.begin("predict")
         predicted = self._predicted_node(node)
         feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.may_write_to)
         if out is None:
             out = np.empty((feeds.size, predicted.size), self._dtype)
             return executable.predict(predicted, feeds, out)
-        self._require_room(out, feeds.size, predicted)
-        aside = executable.may_write_to(out) or any(
-            np.may_share_memory(out, x) for x in feeds.arrays
-        )
-        if aside:
-            rows = executable.predict(predicted, feeds, np.empty_like(out))
-            executable.copy_to_out(rows, out)
-            return out
-        return executable.predict(predicted, feeds, out)
-
-    def _require_room(self, out: object, count: int, node: Node) -> None:
-        """Refuses an array that cannot take the results of `predict` for `count` samples of a node."""
-        if isinstance(out, np.ndarray) and out.shape != (count, node.size):
-            raise ValueError(
-                f"Graph.predict: out must have shape (B, size) = {(count, node.size)}, got {out.shape}"
-            )
-        fits = isinstance(out, np.ndarray) and out.dtype == self._dtype and out.flags.carray
-        if not fits:
-            came = (
-                f"an array of dtype {out.dtype}" if isinstance(out, np.ndarray) else describe(out)
-            )
-            raise TypeError(
-                f"Graph.predict: out must be a C-contiguous, writable {self._dtype} array, got {came}"
-            )
+        require_room("Graph.predict", out, feeds.size, predicted)
+        return executable.predict_into(predicted, feeds, out)
 
     @exclusive
     def sample(self, i: int) -> None:
@@ -392,7 +378,8 @@ class Graph:
         RuntimeError
             No samples have been fed; the nodes belong to a newer Graph.
         """
-        executable = self._begin("sample")
+        executable = self._executable
+        executable.begin("sample")
         kept = executable.last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +24,22 @@ from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
 from cgraph.node import Node
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def exclusive(method: Method) -> Method:
+    """Decorates a method of a Graph: only one runs at a time, and arrays that are lent are up to date after it."""
+    name = f"Graph.{method.__name__}"
+
+    @wraps(method)
+    def guarded(graph: Any, *args: Any, **kwargs: Any) -> Any:
+        executable: Executable = graph._executable
+        return plan.exclusively(
+            executable.memory, name, executable.complete, method, graph, *args, **kwargs
+        )
+
+    return cast("Method", guarded)
 
 
 class Executable:
@@ -87,14 +105,25 @@ class Executable:
 
     # The beginning and the end of each call
 
-    def begin(self) -> None:
-        """Begins a call: reads the arrays that users may have written into, and whether parameters learn."""
+    def begin(self, method: str) -> None:
+        """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
+        if self.residency.stale:
+            raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self.residency.begin()
         if self.residency.is_frozen_anew:
             self.update_steps = self._freeze()
         if self._python_nodes:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()
+
+    def require_loss(self, method: str) -> None:
+        """Refuses a graph whose output is not a loss."""
+        if not self.is_loss:
+            outputs = self.program.outputs
+            raise ValueError(
+                f"Graph.{method}: needs one output of one element, got {len(outputs)} of sizes "
+                f"{[node.size for node in outputs]}"
+            )
 
     def complete(self) -> None:
         """Completes each call, also after an exception; runs again if a signal interrupts it."""
@@ -243,14 +272,19 @@ class Executable:
         held = python_arrays(self._python_nodes) if self._python_nodes else ()
         return any(np.may_share_memory(array, each) for each in held)
 
-    def copy_to_out(self, rows: Array, out: Array) -> None:
-        """Copies results into `out`; where that is an array of a node, it counts as written by the user."""
+    def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes a node into an array that may be an array of a node, or one of those that are fed."""
         is_node_array = self.arena.holds(out)
+        fed = any(np.may_share_memory(out, x) for x in feeds.arrays)
+        if not (is_node_array or fed or self.may_write_to(out)):
+            return self.predict(node, feeds, out)
+        rows = self.predict(node, feeds, np.empty_like(out))
         if is_node_array:
             self.residency.before_node_pass(False)
         out[...] = rows
-        if is_node_array:
+        if is_node_array:  # which counts as written by the user
             self.residency.begin()
+        return out
 
     # What is restored after an exception, and after a check
 

@@ -72,6 +72,19 @@ def as_feeds(
     return Feeds(list(feed), arrays, counts.pop(), list(feed.values()))
 
 
+def require_room(owner: str, out: object, count: int, node: Node) -> None:
+    """Refuses an array that cannot take the data of a node for `count` samples."""
+    if isinstance(out, np.ndarray) and out.shape != (count, node.size):
+        raise ValueError(
+            f"{owner}: out must have shape (B, size) = {(count, node.size)}, got {out.shape}"
+        )
+    if not (isinstance(out, np.ndarray) and out.dtype == node.dtype and out.flags.carray):
+        came = f"an array of dtype {out.dtype}" if isinstance(out, np.ndarray) else describe(out)
+        raise TypeError(
+            f"{owner}: out must be a C-contiguous, writable {node.dtype} array, got {came}"
+        )
+
+
 # The feed of the last call: the leaves, the objects that the user has fed, the number of samples.
 RememberedFeed = tuple[Sequence[Node], Sequence[object], int]
 

@@ -75,7 +75,7 @@ def parameters_of(owner: str, node: object) -> list[Parameter]:
 
 def arrays_to_read(owner: str, items: Iterable[Parameter]) -> Arrays:
     """Returns the arrays of parameters by name, to be read at once."""
-    return {name: _array(owner, item, item.value) for name, item in _named(items)}
+    return {name: _array(owner, item, item._peek()) for name, item in _named(items)}
 
 
 def arrays_to_write(owner: str, items: Iterable[Parameter]) -> Arrays:

@@ -358,3 +358,23 @@ def test_metadata_with_a_report_are_a_dict():
     for twin in (copy.deepcopy(metadata), pickle.loads(pickle.dumps(metadata))):
         assert twin == metadata
         assert twin.report == NOTHING
+
+
+def test_a_graph_gives_its_state_and_takes_it_back_in_memory():
+    x, t = CG.Leaf2(5, 5), CG.Leaf1(2)
+    maps = [CG.Convolution2d([x], np.full((1, 2, 2), k), 0.1) for k in (0.1, 0.2, 0.3)]
+    flat = CG.Concatenation(maps)
+    loss = CG.MSE(CG.Affine(flat, np.full((flat.size + 1, 2), 0.1)), t)
+    graph = CG.Graph(loss)
+    feed = {x: np.ones((4, 5, 5)), t: np.ones((4, 2))}
+    state = graph.state_dict()
+    losses = graph.train(feed, 1e-3)
+    changed = graph.state_dict()
+    assert not any(np.array_equal(state[name], changed[name]) for name in state)
+    assert graph.load_state_dict(state) == ((), (), ())
+    np.testing.assert_array_equal(graph.train(feed, 1e-3), losses)
+    del state["00006.Affine.weight"]
+    with pytest.raises(ValueError, match=r"Graph\.load_state_dict: expected"):
+        graph.load_state_dict(state)
+    assert graph.load_state_dict(state, strict=False).missing == ("00006.Affine.weight",)
+    np.testing.assert_array_equal(graph.parameters[-1].value, changed["00006.Affine.weight"])
