@@ -240,8 +240,8 @@ def open_parameters(file: File) -> Iterator[ParameterFile]:
     ...     m, n = saved.metadata["inputs"], saved.metadata["outputs"]
     ...     y = CG.Affine(CG.Leaf1(m), np.zeros((m + 1, n)))
     ...     _ = saved.load(y)
-    >>> y.weight.sum()
-    np.float64(12.0)
+    >>> float(y.weight.sum())
+    12.0
     """
     with _opened("open_parameters", file) as saved:
         yield saved

@@ -8,6 +8,7 @@ import pickle
 import re
 import tracemalloc
 import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from cgraph.io import (
     save_parameters,
 )
 
+LISTING = SimpleNamespace(parameters=[3])
 NOTHING = LoadReport((), (), ())
 both_ways = pytest.mark.parametrize(
     ("there", "here"), [("float64", "float32"), ("float32", "float64")]
@@ -104,7 +106,7 @@ def test_a_graph_with_two_outputs_has_all_parameters_of_both():
         load_parameters(io.BytesIO(file.getvalue()), loaded[1])
 
 
-@pytest.mark.parametrize("node", [None, 3, CG.Graph, [graph_of(1)], Learner])
+@pytest.mark.parametrize("node", [None, 3, CG.Graph, [graph_of(1)], Learner, LISTING])
 @pytest.mark.parametrize("function", [save_parameters, load_parameters])
 def test_what_has_no_parameters_is_refused_before_the_file_is_touched(tmp_path, function, node):
     message = f"{function.__name__}: node must be a Node or a Graph, got "
