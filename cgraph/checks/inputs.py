@@ -109,7 +109,7 @@ def _require_array(target: Parameter) -> None:
 
 
 def _targets_of(node: Node) -> list[Parameter]:
-    """Returns the data of a leaf, unless its class has its own ``calcData``, and the parameters of a node that learn."""
+    """Returns the data of a leaf without a ``calcData`` of its own, and the parameters of a node that learn."""
     is_leaf = not node.backward and type(node).calcData is Node.calcData
     data = [Parameter(node, "_data", "_grad")] if is_leaf else []
     return data + [parameter for parameter in own_parameters(node) if parameter.trainable]
