@@ -66,7 +66,7 @@ node = CG.Convolution2d([x], np.ones((1, 3, 3)), 0.0)
 node._taps[:] = node._scratch_size
 scratch = np.empty(node._scratch_size)
 kernels = node._kernels.convolution
-kernels.convolution2d_forward([x.data], node._flat_parameters, node._taps, node._geometry, scratch, node.data)
+kernels.convolution2d_forward([x.data], node._parameter_vector, node._taps, node._geometry, scratch, node.data)
 PYTHON
 then
     echo "it did not"

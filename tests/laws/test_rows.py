@@ -37,8 +37,8 @@ def test_no_operation_runs_as_python_in_a_graph(row, case, capsys):
     inputs = row.draw(case, np.random.default_rng(0))
     samples = {leaf: np.array([x.ravel()] * 2) for leaf, x in zip(nodes, inputs, strict=False)}
     graph.accumulate(samples)
-    (lanes,) = graph._batches._lane_executors.values()
-    for executor in (graph._samples, lanes):
+    (lanes,) = graph._executable.executors.lanes.values()
+    for executor in (graph._executable.executors.samples, lanes):
         computed = {type(node) for group in executor.steps for node in group.nodes}
         assert row.op in computed
         assert not any(isinstance(step, PythonStep) for step in executor.steps.values())
@@ -50,10 +50,12 @@ def test_no_operation_runs_as_python_in_a_graph(row, case, capsys):
 
 def test_a_class_without_a_row_runs_as_python(capsys):
     class Own(CG.Tanh):
-        pass
+        def calcData(self):
+            super().calcData()
 
     x = CG.Leaf1(3)
     graph = CG.Graph(CG.Norm2(Own(x)), layout="lanes")
-    assert [type(step) is PythonStep for step in graph._samples.steps.values()] == [True, False]
+    steps = graph._executable.executors.samples.steps.values()
+    assert [type(step) is PythonStep for step in steps] == [True, False]
     graph.summary()
     assert "lanes" not in capsys.readouterr().out
