@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = ("python3.11", "python3.12", "python3.13")
 # The oldest NumPy from 1.26 on that has wheels for a Python.
 OLDEST = {"3.11": "1.26.0", "3.12": "1.26.0", "3.13": "2.1.0", "3.14": "2.3.2"}
-MAX_MEGABYTES = 1.5
+MAX_MEGABYTES = 2.0
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
 TESTED_WITH = PYPROJECT["tool"]["cibuildwheel"]["test-sources"]
