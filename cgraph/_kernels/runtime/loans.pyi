@@ -20,7 +20,6 @@ class Account:
 @disjoint_base
 class Loan:
     def __new__(cls, account: Account, array: _Array) -> Self: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @disjoint_base
 class Side:
