@@ -105,7 +105,7 @@ def add_inputs(node):
 
 
 def reshape_weight(node):
-    node.weight.shape = (40, 3)
+    node._weight.shape = (40, 3)
 
 
 def shrink_input(node):
