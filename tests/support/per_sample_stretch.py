@@ -1,6 +1,7 @@
 """Graphs in which a stretch of fused groups runs one lane at a time, by the steps for one sample."""
 
 from cgraph._execution import executors
+from cgraph._execution.executors import LaneExecutor
 from cgraph._kernels.lanes.per_sample import PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._lowering.program import Kind
@@ -34,7 +35,7 @@ def per_sample_step(samples, builder, groups, guard):
 def stretch(monkeypatch, guard, first, last):
     """Graphs that are built from now on run these fused groups one lane at a time in each block of lanes."""
 
-    class Stretched(executors.LaneExecutor):
+    class Stretched(LaneExecutor):
         def __init__(self, lowered, samples, sample_builder, lanes):
             super().__init__(lowered, samples, sample_builder, lanes)
             groups = [g for g in self.program.groups[first:last] if g.kind is not Kind.LEAF]
