@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from threading import Lock
 from typing import Any
-from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from cgraph._kernels.runtime.uninterrupted import only_one
 from cgraph._validation import Array, copy_into, describe
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
@@ -127,9 +126,6 @@ def parameters(node: Node) -> list[Parameter]:
     return [parameter for member in ancestors(node) for parameter in own_parameters(member)]
 
 
-_lock = Lock()
-
-
 def own_parameters(node: Node) -> list[Parameter]:
     """Returns the parameters of a node itself, in the order of its ``_parameters``.
 
@@ -137,7 +133,5 @@ def own_parameters(node: Node) -> list[Parameter]:
     """
     if not node._parameters:
         return []
-    with _lock:
-        known: WeakValueDictionary[tuple[str, str], Parameter]
-        known = vars(node).setdefault("_parameter_objects", WeakValueDictionary())
-        return [known.setdefault(pair, Parameter(node, *pair)) for pair in node._parameters]
+    known = vars(node).setdefault("_parameter_objects", {})
+    return [only_one(known, pair, Parameter(node, *pair)) for pair in node._parameters]

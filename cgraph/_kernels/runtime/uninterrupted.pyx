@@ -3,6 +3,8 @@
 Python calls a signal's handler between two bytecodes, and Ctrl-C raises KeyboardInterrupt there. Compiled code has no
 bytecodes: a function of this module, once called, does all of its work, unless its docstring says otherwise.
 """
+from weakref import ref
+
 cimport cython
 
 cdef extern from "Python.h":
@@ -38,6 +40,17 @@ cpdef int assign(list destinations, list sources) except -1:
     for i in range(len(destinations)):
         destinations[i][...] = sources[i]
     return 0
+
+
+def only_one(dict known, key, candidate):
+    """Returns the object that `known` refers to weakly under a key while it lives, else the candidate from then on."""
+    with cython.critical_section(known):    # for builds without the GIL
+        reference = known.get(key)
+        existing = None if reference is None else reference()
+        if existing is None:
+            known[key] = ref(candidate)
+            existing = candidate
+    return existing
 
 
 def store(list changes):
