@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar, NoReturn, Protocol, final
+from typing import ClassVar, NoReturn, final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from numpy import zeros
 from cgraph import _kernels
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._propagation import half_passes, passes
+from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity
 from cgraph._validation import (
     MAX_SIZE,
@@ -28,37 +29,6 @@ from cgraph._validation import (
     describe,
     is_iterable,
 )
-
-
-class Residency(Protocol):
-    """The state of the arrays of nodes whose data, gradients and parameters lie in the arena of a Graph.
-
-    Attributes
-    ----------
-    stale : bool
-        Whether the nodes have moved to the arena of a newer Graph.
-    has_computed : bool
-        Whether the Graph has computed data since the last forward pass over the nodes.
-    """
-
-    stale: bool
-    has_computed: bool
-
-    @property
-    def gradients_are_zero(self) -> bool:
-        """Whether the gradients of the nodes count as 0, whatever the arrays hold."""
-
-    def before_grad(self, node: Node) -> None:
-        """Brings the gradient of a node up to date before it is read, or refuses to show it."""
-
-    def before_node_pass(self, forward: bool) -> None:
-        """Brings data, gradients and parameters of the nodes up to date before one of them computes in a pass."""
-
-    def before_evaluate(self) -> None:
-        """Brings parameters up to date before nodes compute their data outside of any pass."""
-
-    def freeze(self) -> None:
-        """Makes the Graph ask, before its next call, which parameters learn."""
 
 
 class Node(Unfinished):

@@ -87,6 +87,7 @@ class Executable:
         self._grads_before: Snapshot | None = None
         store(self.residency.adopt(program, builder.slots))
         self.update_steps = self._freeze()
+        self._freezes = 0  # the changes of `trainable` that the steps know of
         for node in program.outputs:
             node._component.root().compiled = True
 
@@ -110,8 +111,10 @@ class Executable:
         if self.residency.stale:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self.residency.begin()
-        if self.residency.is_frozen_anew:
+        freezes = self.residency.freezes
+        if freezes != self._freezes:
             self.update_steps = self._freeze()
+            self._freezes = freezes
         if self._python_nodes:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()

@@ -61,8 +61,8 @@ class Residency:
         self.gradients: Gradients = "live"
         self.backward_may_follow = False
         self.has_computed = False
-        # Whether `trainable` of some parameter has changed since the Graph has asked for it.
-        self.is_frozen_anew = False
+        # How often `trainable` of some parameter has been assigned.
+        self.freezes = 0
         channels = program.channel_of.items()
         # The nodes whose gradient is not computed: by full backward passes, and by those for the parameters only.
         # Their ids, since references would be a cycle, and only these nodes ask.
@@ -75,7 +75,8 @@ class Residency:
         self.value_mirrors: list[Mirror] = []
         self.sum_mirrors: list[Mirror] = []
         # The looks at these arrays with which calls have reckoned, and the mirrors that were lent at the last call.
-        self._seen = 0, 0
+        # No number of looks before the first call, since arrays may have been handed out before the Graph was built.
+        self._seen = -1, -1
         self._lent: tuple[list[Mirror], list[Mirror]] = [], []
         # The period of a node pass, for which all mirrors have been brought up to date.
         self._pass_period = -1
@@ -96,9 +97,8 @@ class Residency:
         looks = values.looks, sums.looks
         if looks != self._seen or self._lent[0] or self._lent[1]:
             self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
-            if self._lent[1] and self.memory.grads_are_zero:
-                if not are_zero(self._lent[1]):
-                    self._clear_sums(self._lent[1])
+            if self.memory.grads_are_zero and not are_zero(self._lent[1]):
+                self._clear_sums(self._lent[1])
             else:
                 read_arrays(self._lent[1])
             read_arrays(self._lent[0])
@@ -201,7 +201,7 @@ class Residency:
             mirror.refresh()
 
     def freeze(self) -> None:
-        self.is_frozen_anew = True
+        self.freezes += 1
 
     def freeze_sums(self, slots: Iterable[ParameterSlot]) -> None:
         """Leaves the gradient sums of parameters that do not learn to their nodes, and takes the others back.
@@ -217,10 +217,12 @@ class Residency:
         if changed:
             self.materialise_sums()
         for mirror in changed:
-            mirror.refresh()
+            # The copy comes first, so that after a signal the next call does it again.
+            if mirror.frozen:
+                read_arrays([mirror])
+            else:
+                mirror.refresh()
             mirror.frozen = not mirror.frozen
-        read_arrays([mirror for mirror in changed if not mirror.frozen])
-        self.is_frozen_anew = False
 
     @property
     def gradients_are_zero(self) -> bool:

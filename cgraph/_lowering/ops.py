@@ -33,7 +33,7 @@ class Op:
     Attributes
     ----------
     node_class : type
-        The class of the nodes, which is compared exactly, since a subclass may override a method.
+        The class of the nodes; `op_of` says which derived classes have its row, too.
     kind : Kind
         How the nodes are grouped.
     inputs : int, or function of a node, or None

@@ -141,8 +141,9 @@ class Passes:
             return
         port = RowPort(0, dtype.itemsize)
         binding = plan.Binding(steps, memory, count, [], port, [], memory)
-        settings = [], np.empty(count, dtype), count, 1, True, False, True, count, 0.125
-        plan.run(plan.prepare(binding, binding, 0, plan.Steps([]), *settings))
+        out = np.empty(count, dtype)
+        request = plan.Request(None, [], [], out, count, True, False, count, 0.125)
+        plan.run(plan.prepare(request, binding, binding, 0, plan.Steps([]), 1, True))
 
     def learning(self):
         """Returns the elements of weights and of biases, and the others."""

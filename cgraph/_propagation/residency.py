@@ -1,0 +1,38 @@
+"""Residency: what a node and its passes ask of the Graph in whose arena the node's arrays lie."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+Node = Any  # a cgraph.node.Node; that module imports this one
+
+
+class Residency(Protocol):
+    """The state of the arrays of nodes whose data, gradients and parameters lie in the arena of a Graph.
+
+    Attributes
+    ----------
+    stale : bool
+        Whether the nodes have moved to the arena of a newer Graph.
+    has_computed : bool
+        Whether the Graph has computed data since the last forward pass over the nodes.
+    """
+
+    stale: bool
+    has_computed: bool
+
+    @property
+    def gradients_are_zero(self) -> bool:
+        """Whether the gradients of the nodes count as 0, whatever the arrays hold."""
+
+    def before_grad(self, node: Node) -> None:
+        """Brings the gradient of a node up to date before it is read, or refuses to show it."""
+
+    def before_node_pass(self, forward: bool) -> None:
+        """Brings data, gradients and parameters of the nodes up to date before one of them computes in a pass."""
+
+    def before_evaluate(self) -> None:
+        """Brings parameters up to date before nodes compute their data outside of any pass."""
+
+    def freeze(self) -> None:
+        """Makes the Graph ask, before its next call, which parameters learn."""
