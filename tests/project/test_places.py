@@ -45,7 +45,8 @@ def test_the_names_in_the_pages_are_names_of_the_sources(page):
     names = {name for name in named(page) if re.fullmatch(r"[A-Za-z_][\w.]*(\(\))?", name)}
     missing = {
         name
-        for name in names - {"Exp", "Sum", "CHANGELOG.md"}  # Exp and Sum are examples of new operations
+        for name in names
+        - {"Exp", "Sum", "CHANGELOG.md"}  # Exp and Sum are examples of new operations
         if not PATH.fullmatch(name) and not words.issuperset(re.findall(r"\w+", name))
     }
     assert not missing
