@@ -46,7 +46,7 @@ def test_the_names_in_the_pages_are_names_of_the_sources(page):
     missing = {
         name
         for name in names
-        - {"Exp", "Sum", "CHANGELOG.md"}  # Exp and Sum are the examples of new operations
+        - {"Exp", "Sum", "CHANGELOG.md"}  # Exp and Sum are examples of new operations
         if not PATH.fullmatch(name) and not words.issuperset(re.findall(r"\w+", name))
     }
     assert not missing

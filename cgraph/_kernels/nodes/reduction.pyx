@@ -61,13 +61,13 @@ cdef class ReductionStep(Step):
             lane += V_LANES
 
     cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        pass
+        """Writes the output."""
 
     cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
-        pass
+        """Writes, or adds, the gradient of the first input."""
 
     cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
-        pass
+        """Writes, or adds, the gradient of the second input; operations of one input have none."""
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
