@@ -37,7 +37,8 @@ def summary(executable: Executable) -> str:
         f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds"
     )
-    lines.append(_batches_line(executors))
+    python = dict.fromkeys(type(g.nodes[0]).__name__ for g in groups if g.kind is Kind.PYTHON)
+    lines.append(_batches_line(executors, ", ".join(python)))
     lines += _lent_line(executable)
     return "\n".join(lines)
 
@@ -57,10 +58,12 @@ def _lent_line(executable: Executable) -> list[str]:
     )
 
 
-def _batches_line(executors: Executors) -> str:
-    """Returns the line about batches: their layout, and the memory of a thread."""
+def _batches_line(executors: Executors, python: str) -> str:
+    """Returns the line about batches: their layout, and the memory of a thread; `python` lists classes without steps."""
     layout_plan = executors.layout_plan
     samples = "one sample at a time"
+    if python:
+        samples += f" in one thread, since the methods of {python} compute one"
     if layout_plan.lanes > 1:
         samples = f"up to {layout_plan.lanes} samples at a time"
         if layout_plan.min_samples > 1:
