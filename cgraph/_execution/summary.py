@@ -59,7 +59,7 @@ def _lent_line(executable: Executable) -> list[str]:
 
 
 def _batches_line(executors: Executors, python: str) -> str:
-    """Returns the line about batches: their layout, and the memory of a thread; `python` lists classes without steps."""
+    """Returns the line about batches: layout, and memory of a thread; `python` names the classes without steps."""
     layout_plan = executors.layout_plan
     samples = "one sample at a time"
     if python:
