@@ -38,8 +38,8 @@ class Graph:
         or one thread for each core that affinity, CPU quota and OMP_NUM_THREADS leave to the process.
     layout : {"auto", "lanes", "samples"}, optional
         The layout of the samples of a batch: many side by side, in the lanes of the CPU's vectors; one after the other,
-        which is better for convolutions with many channels; or the one whose estimated time is shorter ("auto"). With a
-        node that is computed in Python, samples always go one after the other.
+        which is better for convolutions with many channels; or the one whose estimated time is shorter ("auto"). Nodes
+        that are computed in Python take one sample after the other, and the whole graph one thread.
 
     Raises
     ------

@@ -106,6 +106,8 @@ class Node(Unfinished):
 
     # The names of the parameters, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
+    # Whether calcData may run twice for a sample, since it computes the same of the same inputs and parameters.
+    _repeatable: ClassVar[bool] = False
     # The names of the parameters that do not learn.
     _frozen: frozenset[str] = frozenset()
 

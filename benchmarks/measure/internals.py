@@ -16,7 +16,7 @@ from cgraph._execution.executors import Executor
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
 from cgraph._kernels.runtime.step import RowPort, Step
-from cgraph._lowering import pipeline
+from cgraph._lowering import layout
 from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import NEVER, LayoutPlan
@@ -88,7 +88,7 @@ class GraphSteps:
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
-    lanes = list(graph._executable.executors.lanes.values())  # built by the first batch in lanes
+    lanes = graph._executable.executors.lanes  # built by the first batch in lanes
     executor = lanes[0] if lanes else graph._executable.executors.samples
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
@@ -119,5 +119,5 @@ def chosen_layout(layout_plan: LayoutPlan | None) -> Iterator[None]:
     if layout_plan is None:
         yield
     else:
-        with mock.patch.object(pipeline, "choose_layout", return_value=layout_plan):
+        with mock.patch.object(layout, "choose_layout", return_value=layout_plan):
             yield

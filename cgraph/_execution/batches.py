@@ -33,7 +33,6 @@ class Batches:
     def __init__(self, executors: Executors, threads: int, calls_python: bool) -> None:
         self._executors = executors
         self._memory = executors.arena.memory
-        self.layout_plan = executors.layout_plan
         self.threads = 1 if calls_python else threads
         # Whether gradient sums may count as 0 after an update, and so steps may use fused SGD.
         self.may_overwrite = not calls_python
@@ -61,7 +60,7 @@ class Batches:
         count = request.size
         batch_size = min(request.batch or count, count)
         one_thread = self._uses_one_thread(request, batch_size)
-        one_by_one = one_thread and batch_size < self.layout_plan.min_samples
+        one_by_one = one_thread and batch_size < self._executors.layout_of(request).min_samples
         if request.backward and not (one_by_one or request.parameters_only):
             # The gradients of leaves would not reach the nodes' own arrays.
             request = request.without_leaf_grads()
@@ -91,7 +90,7 @@ class Batches:
         count = request.size
         threads = self._thread_count(request, count)
         runs = []
-        for thread, (first, last) in enumerate(pairwise(self._share_bounds(count, threads))):
+        for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
             part = request.part(first, last)
             bindings = self._executors.bind(part, count, thread)
             runs.append(self._prepare(part, bindings, NO_STEPS, first_thread=thread == 0))
@@ -103,23 +102,26 @@ class Batches:
         """Returns the number of threads for which `count` samples are work enough."""
         if self.threads == 1:
             return 1
-        lines = -(-count // self._line_size(count))
+        lines = -(-count // self._line_size(request, count))
         shares = int(count * self._time(request.backward) / THREAD_NANOSECONDS)
         return max(1, min(self.threads, lines, shares))
 
     def _time(self, backward: bool) -> float:
         """Estimates the nanoseconds of one sample."""
-        return 1 + self.layout_plan.cost * (3 if backward else 1)
+        layouts = self._executors.layouts
+        return 1 + (3 * layouts.backward.cost if backward else layouts.forward.cost)
 
-    def _share_bounds(self, count: int, threads: int) -> list[int]:
+    def _share_bounds(self, request: Request, threads: int) -> list[int]:
         """Returns where the shares of the threads begin and end, in whole lines as far as possible."""
-        line = self._line_size(count)
+        count = request.size
+        line = self._line_size(request, count)
         lines = -(-count // line)
         return [min(lines * i // threads * line, count) for i in range(threads + 1)]
 
-    def _line_size(self, count: int) -> int:
-        """Returns the number of samples that take no longer than one of them."""
-        return self.layout_plan.lanes_per_line if count >= self.layout_plan.min_samples else 1
+    def _line_size(self, request: Request, count: int) -> int:
+        """Returns the number of samples, of `count`, that take no longer than one of them."""
+        layout_plan = self._executors.layout_of(request)
+        return layout_plan.lanes_per_line if count >= layout_plan.min_samples else 1
 
     def _prepare(
         self,
@@ -133,7 +135,7 @@ class Batches:
         return plan.prepare(
             request,
             *bindings,
-            self.layout_plan.min_samples,
+            self._executors.layout_of(request).min_samples,
             update_steps,
             self._samples_between_signal_checks[request.backward],
             not first_thread or self._memory.grads_are_zero,

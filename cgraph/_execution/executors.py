@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 
 from cgraph._execution.arena import Arena
+from cgraph._execution.crossing import Crossing
 from cgraph._execution.learning import Learning
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
@@ -15,7 +16,7 @@ from cgraph._kernels.runtime.step import Port, RowPort, Step
 from cgraph._lowering.buffers import Allocator, Operand, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
-from cgraph._lowering.layout import NEVER
+from cgraph._lowering.layout import NEVER, LayoutPlan
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
@@ -81,21 +82,25 @@ class Executor(ABC):
     @property
     def table_bytes(self) -> int:
         """The bytes of the tables of the steps, which all threads share."""
-        return sum(step.table_bytes for step in distinct(self.steps.values()))
+        return sum(step.table_bytes for step in self.steps.values())
 
     def _find_steps_to(self, node: Node | None) -> StepsToNode:
         """Finds and remembers the steps that compute a node; for the loss (None), all steps and the seed step."""
         if len(self._steps_to_node) == MAX_REMEMBERED:
             self._steps_to_node.clear()
         if node is None:
-            steps = [*distinct(self.steps.values()), self._seed()]
+            steps = [*self._steps_of(self.program.groups), self._seed()]
             port = self._port(self.program.outputs[0])
         else:
             groups = self.program.groups_above(self.program.channel_of[node][0])
-            steps = distinct(self.steps[group] for group in groups if group in self.steps)
+            steps = self._steps_of(groups)
             port = self._fetch_port(node, steps)
         found = self._steps_to_node[node] = plan.Steps(steps), port
         return found
+
+    def _steps_of(self, groups: Sequence[FusedGroup]) -> list[Step]:
+        """Returns the steps that compute these groups."""
+        return [self.steps[group] for group in groups if group in self.steps]
 
     def _feed_port(self, leaf: Node) -> Port:
         port = self._ports[leaf] = self._port(leaf)
@@ -179,10 +184,15 @@ class SampleExecutor(Executor):
 
 
 class LaneExecutor(Executor):
-    """Computes many samples side by side, in lanes."""
+    """Computes many samples side by side, in lanes; the groups that a layout excepts take one sample at a time."""
 
     def __init__(
-        self, lowered: Lowered, samples: SampleExecutor, sample_builder: SampleBuilder, lanes: int
+        self,
+        lowered: Lowered,
+        layout_plan: LayoutPlan,
+        samples: SampleExecutor,
+        sample_builder: SampleBuilder,
+        lanes: int,
     ) -> None:
         program, arena = lowered.program, samples.arena
         builder = LaneBuilder(
@@ -190,25 +200,35 @@ class LaneExecutor(Executor):
         )
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
-        relus = foldable_relus(program)
-        self._folded_buffers = {relu.buffer for relu in relus.values()}
+        per_sample = frozenset(layout_plan.per_sample)
+        self._crossing = Crossing(samples, builder, per_sample, layout_plan.pass_by_pass)
+        relus = foldable_relus(program, per_sample)
+        absorbed = {relu.buffer for relu in relus.values()}
+        self._absent = absorbed | self._crossing.inner_buffers
+        without_step = per_sample | {*relus.values()}
         for group in program.groups:
-            if group.buffer not in self._folded_buffers:
+            if group.buffer not in self._absent:
                 builder.allocate(group.buffer)
         for group in program.groups:
             if group in relus:
                 relu = relus[group]
                 self.steps[group] = builder.step(group, lowered.uses[relu], absorbed=relu)
-            elif group.kind is not Kind.LEAF and group.buffer not in self._folded_buffers:
+            elif group.kind is not Kind.LEAF and group not in without_step:
                 self.steps[group] = builder.step(group, lowered.uses[group])
 
     def has_buffer_of(self, node: Node | None) -> bool:
         """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
-        return node is None or self.program.channel_of[node][0] not in self._folded_buffers
+        return node is None or self.program.channel_of[node][0] not in self._absent
+
+    def _steps_of(self, groups: Sequence[FusedGroup]) -> list[Step]:
+        return self._crossing.insert(groups, self.steps)
 
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes
-        zeroed_first = [(offsets[b], b.size * lanes) for b in offsets if b.zeroed_first]
+        written = self._crossing.overwritten_buffers
+        zeroed_first = [
+            (offsets[b], b.size * lanes) for b in offsets if b.zeroed_first and b not in written
+        ]
         loss = offsets[self.program.channel_of[self.program.outputs[0]][0]]
         rows = np.array(zeroed_first, np.intp).reshape(-1, 2)
         return self._builder.kernels.elementwise.SeedStep(loss, rows, lanes)
@@ -238,28 +258,42 @@ class Executors:
     def __init__(self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder) -> None:
         self.samples = samples
         self.arena = samples.arena
-        self.layout_plan = lowered.layout
+        self.layouts = lowered.layouts
         self._lowered = lowered
         self._builder = builder
-        self.lanes: dict[int, LaneExecutor] = {}  # by their number of lanes
+        # The executors over lanes, by their number of lanes, for each layout: for passes with gradients, and without.
+        self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
+        if self.layouts.backward is self.layouts.forward:
+            self._lanes[False] = self._lanes[True]
         self._learning: Learning | None = None
 
     def tell(self, learning: Learning) -> None:
         """Tells the steps of all executors, also of those that are made later, which parameters learn."""
         self._learning = learning
-        for executor in (self.samples, *self.lanes.values()):
+        for executor in (self.samples, *self.lanes):
             learning.tell(executor.steps)
+
+    @property
+    def lanes(self) -> list[LaneExecutor]:
+        """The executors over lanes that have been made so far."""
+        with_gradients, without = self._lanes[True], self._lanes[False]
+        more = () if with_gradients is without else without.values()
+        return [*with_gradients.values(), *more]
+
+    def layout_of(self, request: Request) -> LayoutPlan:
+        """Returns the layout that serves a request."""
+        return self.layouts.backward if request.backward else self.layouts.forward
 
     @property
     def nbytes(self) -> int:
         """The bytes of memory that each thread needs, whatever the number of samples."""
-        lanes = self._lane_executor_for(NEVER - 1, NEVER)
+        lanes = self._lane_executor_for(True, NEVER - 1, NEVER)
         return (lanes or self.samples).nbytes
 
     @property
     def table_bytes(self) -> tuple[int, int]:
         """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
-        lanes = self._lane_executor_for(NEVER - 1, NEVER)
+        lanes = self._lane_executor_for(True, NEVER - 1, NEVER)
         return self.samples.table_bytes, lanes.table_bytes if lanes else 0
 
     def bind(
@@ -270,7 +304,8 @@ class Executors:
         The request may be a thread's share of a batch, whose size is `batch_size`.
         """
         node, leaves = request.node, request.leaves
-        lanes = self._lane_executor_for(batch_size, min(batch_size, request.size))
+        share = min(batch_size, request.size)
+        lanes = self._lane_executor_for(request.backward, batch_size, share)
         if lanes and not lanes.has_buffer_of(node):
             lanes = None
         if lanes is None or not self._has_remainder(request, batch_size, lanes.lanes):
@@ -278,33 +313,31 @@ class Executors:
             return binding, binding
         return lanes.binding(node, leaves, thread), self.samples.binding(node, leaves, thread)
 
-    def _lane_executor_for(self, batch_size: int, share: int) -> LaneExecutor | None:
+    def _lane_executor_for(
+        self, backward: bool, batch_size: int, share: int
+    ) -> LaneExecutor | None:
         """Returns the executor over lanes for a thread's share of a batch; None for a batch with too few samples.
 
         It has no more lanes than the share fills, rounded up to one, two or four lines.
         """
-        if batch_size < self.layout_plan.min_samples:
+        layout_plan = self.layouts.backward if backward else self.layouts.forward
+        if batch_size < layout_plan.min_samples:
             return None
-        lanes = self.layout_plan.lanes_per_line
-        while lanes < min(share, self.layout_plan.lanes):
+        lanes = layout_plan.lanes_per_line
+        while lanes < min(share, layout_plan.lanes):
             lanes *= 2
-        executor = self.lanes.get(lanes)
+        executor = self._lanes[backward].get(lanes)
         if executor is None:
-            executor = LaneExecutor(self._lowered, self.samples, self._builder, lanes)
+            executor = LaneExecutor(self._lowered, layout_plan, self.samples, self._builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)
-            self.lanes[lanes] = executor
+            self._lanes[backward][lanes] = executor
         return executor
 
     def _has_remainder(self, request: Request, batch_size: int, lanes: int) -> bool:
         """Returns whether samples remain at the end of some batch that are too few for lanes."""
-        min_samples = self.layout_plan.min_samples
+        min_samples = self.layout_of(request).min_samples
         return (
             0 < batch_size % lanes < min_samples
             or 0 < request.size % batch_size % lanes < min_samples
         )
-
-
-def distinct(steps: Iterable[Step]) -> list[Step]:
-    """Returns each step once, in order; a step may compute several fused groups."""
-    return list(dict.fromkeys(steps))

@@ -34,7 +34,7 @@ class Learning(NamedTuple):
     def tell(self, steps: Mapping[FusedGroup, Step]) -> None:
         """Sets the flags of the steps that have parameters."""
         for group, (weights, biases) in self.flags.items():
-            step = steps[group]
+            step = steps.get(group)  # None over lanes, where the group takes one sample at a time
             if isinstance(step, LearningStep):
                 step.weights_learn, step.biases_learn = weights, biases
 

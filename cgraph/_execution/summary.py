@@ -5,6 +5,7 @@ from __future__ import annotations
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
+from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.program import FusedGroup, Kind
 
 MAX_NAMES = 5  # arrays that are named at most
@@ -18,9 +19,10 @@ def summary(executable: Executable) -> str:
     groups = [group for group in program.groups if group.kind is not Kind.LEAF]
     parameters = [sum(node._parameter_count() for node in group.nodes) for group in groups]
     rows: list[tuple[str, ...]] = [HEADER]
-    layout = "lanes" if executors.layout_plan.lanes > 1 else "samples"
+    layout_plan = executors.layouts.backward
+    alone = set(groups if layout_plan.lanes == 1 else layout_plan.per_sample)
     rows += [
-        (*_step_row(number, group, count), layout)
+        (*_step_row(number, group, count), "samples" if group in alone else "lanes")
         for number, (group, count) in enumerate(zip(groups, parameters, strict=True), 1)
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -37,8 +39,7 @@ def summary(executable: Executable) -> str:
         f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds"
     )
-    python = dict.fromkeys(type(g.nodes[0]).__name__ for g in groups if g.kind is Kind.PYTHON)
-    lines.append(_batches_line(executors, ", ".join(python)))
+    lines.append(_batches_line(executors, groups))
     lines += _lent_line(executable)
     return "\n".join(lines)
 
@@ -58,18 +59,33 @@ def _lent_line(executable: Executable) -> list[str]:
     )
 
 
-def _batches_line(executors: Executors, python: str) -> str:
-    """Returns the line about batches: layout, and memory of a thread; `python` names the classes without steps."""
-    layout_plan = executors.layout_plan
-    samples = "one sample at a time"
-    if python:
-        samples += f" in one thread, since the methods of {python} compute one"
-    if layout_plan.lanes > 1:
-        samples = f"up to {layout_plan.lanes} samples at a time"
-        if layout_plan.min_samples > 1:
-            samples += f", from {layout_plan.min_samples} samples on"
-    tables = f", {executors.table_bytes[1]:,} for all" if layout_plan.lanes > 1 else ""
-    return f"batches: {samples}; {executors.nbytes:,} bytes for each thread{tables}"
+def _batches_line(executors: Executors, groups: list[FusedGroup]) -> str:
+    """Returns the line about batches: their layouts, why samples go one by one, and the memory of a thread."""
+    backward, forward = executors.layouts
+    classes = dict.fromkeys(type(g.nodes[0]).__name__ for g in groups if g.kind is Kind.PYTHON)
+    reason = f"the methods of {', '.join(classes)} compute one"
+    batches = _samples_at_a_time(backward, groups)
+    if classes:
+        batches += f", in one thread, since {reason}"
+        if forward.lanes > 1 and forward is not backward:
+            batches += f"; without gradients {_samples_at_a_time(forward, groups)}"
+    tables = f", {executors.table_bytes[1]:,} for all" if backward.lanes > 1 else ""
+    return f"batches: {batches}; {executors.nbytes:,} bytes for each thread{tables}"
+
+
+def _samples_at_a_time(layout_plan: LayoutPlan, groups: list[FusedGroup]) -> str:
+    """Returns how many samples a layout takes at a time, and in which of the steps it takes one."""
+    if layout_plan.lanes == 1:
+        return "one sample at a time"
+    text = f"up to {layout_plan.lanes} samples at a time"
+    if layout_plan.min_samples > 1:
+        text += f", from {layout_plan.min_samples} samples on"
+    if layout_plan.per_sample:
+        first = groups.index(layout_plan.per_sample[0]) + 1
+        last = first + len(layout_plan.per_sample) - 1
+        steps = f"steps {first} to {last}" if last > first else f"step {first}"
+        text += f", but one in {steps}"
+    return text
 
 
 def _step_row(number: int, group: FusedGroup, parameters: int) -> tuple[str, ...]:

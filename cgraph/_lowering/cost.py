@@ -18,6 +18,7 @@ CACHE_BYTES = 1 << 22
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
 LIBRARY_CALL = 6.0  # one exp, log or tanh, in either dtype
 STEP = 12.0  # the start of a step
+PYTHON_CALL = 2000.0  # a method of a Python node
 
 
 def multiply_adds(group: FusedGroup) -> int:
@@ -42,6 +43,8 @@ def sample_cost(group: FusedGroup, macs: int) -> float:
     if group.op.work is Work.KERNELS:
         moved = group.elements * scale * ELEMENT
         return STEP + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
+    if group.kind is Kind.PYTHON:
+        return PYTHON_CALL + group.elements * scale * ELEMENT
     return STEP + group.elements * scale * ELEMENT + library_calls(group)
 
 

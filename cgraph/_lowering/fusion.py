@@ -7,7 +7,7 @@ group is formed within one level: sibling convolutions, or nodes that read the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._lowering.ops import Op, op_of
@@ -180,12 +180,15 @@ def geometry_key(geometry: FilterGeometry | None) -> Hashable:
     return f and (f.m_h, f.m_w, f.k_h, f.k_w, f.n_h, f.n_w, f.s, f.p, f.q)
 
 
-def foldable_relus(program: Program) -> dict[FusedGroup, FusedGroup]:
+def foldable_relus(
+    program: Program, per_sample: Container[FusedGroup] = ()
+) -> dict[FusedGroup, FusedGroup]:
     """Returns the poolings that can be computed in one step with the ReLU that they read, each with that ReLU.
 
-    The pooling must be the only reader of the ReLU, and the ReLU the only reader of its input.
+    The pooling must be the only reader of the ReLU, and the ReLU the only reader of its input. Groups that take one
+    sample at a time are left alone; a pooling and its ReLU are either both among them, or neither is.
     """
-    pools = [group for group in program.groups if group.op.absorbs]
+    pools = [group for group in program.groups if group.op.absorbs and group not in per_sample]
     if not pools:
         return {}
     by_buffer: dict[Buffer | None, FusedGroup] = {g.buffer: g for g in program.groups}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.buffers import LINE_BYTES
 from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
-from cgraph._lowering.program import Program, Work
+from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
@@ -21,7 +22,7 @@ NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
 
 
 class LayoutPlan(NamedTuple):
-    """The layout that a Graph has chosen for batches.
+    """A layout for batches.
 
     Attributes
     ----------
@@ -33,39 +34,80 @@ class LayoutPlan(NamedTuple):
         The least number of samples that are computed over lanes; fewer are computed one at a time.
     cost : float
         The estimated nanoseconds of one sample in a forward pass.
+    per_sample : tuple of FusedGroup
+        The groups that take one sample at a time, among others over lanes: Python nodes, what lies between them and,
+        with `pass_by_pass`, all that depends on them.
+    pass_by_pass : bool
+        Whether the backward pass of each sample through `per_sample` directly follows its forward pass.
     """
 
     lanes: int
     lanes_per_line: int
     min_samples: int
     cost: float
+    per_sample: tuple[FusedGroup, ...] = ()
+    pass_by_pass: bool = False
 
 
-def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> LayoutPlan:
+class Layouts(NamedTuple):
+    """The layouts that a Graph has chosen: for passes with gradients, and for forward passes alone."""
+
+    backward: LayoutPlan
+    forward: LayoutPlan
+
+
+def choose_layouts(program: Program, parts: AroundPython, layout: LayoutName) -> Layouts:
+    """Chooses the layouts of a program, of which `parts` are the groups in front of Python nodes, between and behind.
+
+    Any class may rely on its `calcPartialDerivative` to follow `calcData` of the same sample. So in passes with
+    gradients all that depends on a Python node takes one sample at a time, there and back. Where all of these classes
+    are `_repeatable`, what lies behind them may work over lanes, too, and their `calcData` runs twice.
+    """
+    _, python, behind = parts
+    forward = choose_layout(program, layout, python)
+    if not python:
+        return Layouts(forward, forward)
+    backward = choose_layout(program, layout, (*python, *behind))._replace(pass_by_pass=True)
+    if all(g.nodes[0]._repeatable for g in python if g.kind is Kind.PYTHON):
+        # The forward pass of one sample more; a forward and a backward pass cost three times a forward pass.
+        again = sum(sample_cost(group, multiply_adds(group)) for group in python) / 3
+        if forward.lanes > 1 and (backward.lanes == 1 or forward.cost + again < backward.cost):
+            backward = forward
+    return Layouts(backward, forward)
+
+
+def choose_layout(
+    program: Program, layout: LayoutName, per_sample: Iterable[FusedGroup] = ()
+) -> LayoutPlan:
     """Returns the layout that was asked for, or the one whose estimated cost is lower.
 
-    A program that calls Python nodes takes one sample at a time, since their methods compute one sample.
+    `per_sample` are the groups that take one sample at a time in any layout. Where no other groups have steps, all
+    samples go one at a time.
     """
-    groups = program.groups
-    macs = list(map(multiply_adds, groups))
-    cost_by_sample = sum(map(sample_cost, groups, macs))
+    groups, alone = program.groups, tuple(per_sample)
+    macs = dict(zip(groups, map(multiply_adds, groups), strict=True))
+    cost_by_sample = sum(sample_cost(group, macs[group]) for group in groups)
     by_sample = LayoutPlan(1, 1, NEVER, cost_by_sample)
-    if calls_python or layout == "samples":
+    within = set(alone)
+    over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
+    if layout == "samples" or not over_lanes:
         return by_sample
     line = LINE_BYTES // program.outputs[0].dtype.itemsize
     elements = sum(group.elements for group in groups)
     uncached = 2 * LINE_BYTES * elements > CACHE_BYTES  # data and gradients
-    folded = set(foldable_relus(program).values())
+    folded = set(foldable_relus(program, within).values())
     cost_in_lanes = sum(
-        0.0 if group in folded else lane_cost(group, count, line, uncached)
-        for group, count in zip(groups, macs, strict=True)
+        lane_cost(g, macs[g], line, uncached) for g in over_lanes if g not in folded
     )
+    cost_alone = sum(sample_cost(group, macs[group]) for group in alone)
     # A matrix has as many elements as its product with one sample has multiply-adds.
-    weights = sum(n for g, n in zip(groups, macs, strict=True) if g.op.work is Work.MATRIX)
+    weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
     lanes = line * (MAX_LINES if weights >= DOMINANT_WEIGHTS * elements else 1)
+    cost = cost_in_lanes + cost_alone
     if layout == "lanes":
-        return LayoutPlan(lanes, line, 1, cost_in_lanes)
-    if cost_in_lanes >= cost_by_sample:
+        return LayoutPlan(lanes, line, 1, cost, alone)
+    if cost >= cost_by_sample:
         return by_sample
-    # A line takes the same time whatever the number of samples in it.
-    return LayoutPlan(lanes, line, int(line * cost_in_lanes / cost_by_sample) + 1, cost_in_lanes)
+    # A line takes the same time whatever the number of samples in it, but for groups that take one sample at a time.
+    least = int(line * cost_in_lanes / (cost_by_sample - cost_alone)) + 1
+    return LayoutPlan(lanes, line, least, cost, alone)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from cgraph._lowering.buffers import Allocator, Use, mark_requires_grad, place_buffers, uses
 from cgraph._lowering.fusion import fuse
-from cgraph._lowering.layout import LayoutName, LayoutPlan, choose_layout
+from cgraph._lowering.layout import LayoutName, Layouts, choose_layouts
 from cgraph._lowering.program import FusedGroup, Program
 from cgraph.node import Node, as_nodes
 
@@ -19,8 +19,8 @@ class Lowered(NamedTuple):
     ----------
     program : Program
         The fused groups, and their buffers with the offsets of their data.
-    layout : LayoutPlan
-        The layout of the samples of a batch.
+    layouts : Layouts
+        The layouts of the samples of a batch.
     uses : dict of FusedGroup to list of Use
         The inputs of each group, and whether its gradients must be added.
     data : Allocator
@@ -30,7 +30,7 @@ class Lowered(NamedTuple):
     """
 
     program: Program
-    layout: LayoutPlan
+    layouts: Layouts
     uses: dict[FusedGroup, list[Use]]
     data: Allocator
     packed_channel_offset: int
@@ -47,12 +47,13 @@ def lower(
         As for `Graph`.
     """
     program = fuse(outputs)
+    parts = program.order_around_python()
     require_one_dtype(program)
     mark_requires_grad(program, *leaves_that_require_grad(program, leaf_grads))
+    layouts = choose_layouts(program, parts, layout)
     data = place_buffers(program, program.outputs[0].dtype)
     largest = max((g.nodes[0].size for g in program.groups if len(g.nodes) > 1), default=0)
-    chosen = choose_layout(program, layout, program.calls_python)
-    return Lowered(program, chosen, uses(program), data, data.allocate(largest))
+    return Lowered(program, layouts, uses(program), data, data.allocate(largest))
 
 
 def require_one_dtype(program: Program) -> None:

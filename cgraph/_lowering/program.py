@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cgraph.node import Node
 from cgraph.traversal import topological_order
@@ -85,6 +85,24 @@ class FusedGroup:
 Channel = tuple[Buffer, int]
 
 
+class AroundPython(NamedTuple):
+    """The fused groups of a program, divided by where the nodes lie that are computed in Python.
+
+    Attributes
+    ----------
+    before : list of FusedGroup
+        The groups that depend on no Python node; all groups, where there is none.
+    python : list of FusedGroup
+        The Python nodes, and what lies between them.
+    behind : list of FusedGroup
+        The groups that depend on a Python node, and on which none depends.
+    """
+
+    before: list[FusedGroup]
+    python: list[FusedGroup]
+    behind: list[FusedGroup]
+
+
 class Program:
     """The fused groups of a graph in the order of a forward pass; `fusion.fuse` makes one.
 
@@ -124,10 +142,29 @@ class Program:
                 buffer = self.channel_of[node][0]
                 buffer.zeroed_first |= len(buffer.nodes) > 1 or group.kind is Kind.PYTHON
 
-    @property
-    def calls_python(self) -> bool:
-        """Whether some node is computed by its own methods, in Python."""
-        return any(group.kind is Kind.PYTHON for group in self.groups)
+    def order_around_python(self) -> AroundPython:
+        """Moves the groups that depend on Python nodes behind the others, and returns the three parts of `groups`.
+
+        Groups of one part keep their order, so that Python nodes are computed in the same order as before.
+        """
+        depends: set[Buffer] = set()  # on a Python node
+        for group in self.groups:
+            if group.kind is Kind.PYTHON or not depends.isdisjoint(self.buffers_read_by(group)):
+                depends.add(group.buffer)
+        needed: set[Buffer] = set()  # by a Python node
+        for group in reversed(self.groups):
+            if group.kind is Kind.PYTHON or group.buffer in needed:
+                needed |= self.buffers_read_by(group)
+        parts = AroundPython([], [], [])
+        for group in self.groups:
+            if group.buffer not in depends:
+                parts.before.append(group)
+            elif group.kind is Kind.PYTHON or group.buffer in needed:
+                parts.python.append(group)
+            else:
+                parts.behind.append(group)
+        self.groups = [*parts.before, *parts.python, *parts.behind]
+        return parts
 
     def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
         """Returns the fused groups on which the content of a buffer depends, in the order of a forward pass."""

@@ -20,7 +20,7 @@ def program_of(network):
 @every_network
 def test_a_layout_that_is_asked_for_is_taken(network):
     program = program_of(network)
-    samples, lanes = (choose_layout(program, layout, False) for layout in ("samples", "lanes"))
+    samples, lanes = (choose_layout(program, layout) for layout in ("samples", "lanes"))
     assert samples[:3] == (1, 1, NEVER)
     assert lanes[1:3] == (LINE, 1)
     assert lanes.lanes in (LINE, 4 * LINE)
@@ -29,14 +29,14 @@ def test_a_layout_that_is_asked_for_is_taken(network):
 @every_network
 def test_the_cheaper_layout_is_taken(network):
     program = program_of(network)
-    by_rule, *asked = (choose_layout(program, name, False) for name in ("auto", "samples", "lanes"))
+    by_rule, *asked = (choose_layout(program, name) for name in ("auto", "samples", "lanes"))
     assert by_rule.cost == min(layout_plan.cost for layout_plan in asked)
 
 
 @every_network
 def test_from_the_least_number_of_samples_on_a_line_costs_less_than_its_samples(network):
     program = program_of(network)
-    layout_plan, alone = (choose_layout(program, layout, False) for layout in ("auto", "samples"))
+    layout_plan, alone = (choose_layout(program, layout) for layout in ("auto", "samples"))
     if layout_plan.lanes > 1:
         together = layout_plan.lanes_per_line * layout_plan.cost
         assert (
@@ -50,8 +50,8 @@ def test_from_the_least_number_of_samples_on_a_line_costs_less_than_its_samples(
 def test_blocks_of_samples_are_wide_where_matrices_outweigh_all_else(layout):
     x = CG.Leaf1(512, dtype="float32")
     matrix = fuse([CG.Norm2(CG.Affine(x, np.zeros((513, 512))))])
-    assert choose_layout(matrix, layout, False).lanes == 4 * LINE
-    assert choose_layout(program_of(sparse_lenet), layout, False).lanes == LINE
+    assert choose_layout(matrix, layout).lanes == 4 * LINE
+    assert choose_layout(program_of(sparse_lenet), layout).lanes == LINE
 
 
 @pytest.mark.parametrize(

@@ -96,7 +96,7 @@ def test_sums_that_were_handed_out_are_0_after_a_step(dtype):
 @pytest.mark.parametrize(("dtype", "line"), [("float32", 16), ("float64", 8)])
 def test_wide_blocks_are_no_wider_than_a_batch(dtype, line):
     bench = Bench(100, 100, dtype)
-    executors = bench.graph._executable.executors.lanes
+    executors = bench.graph._executable.executors._lanes[True]
     for count, expected in ((1, 1), (line, 1), (line + 1, 2), (3 * line, 4), (100, 4)):
         executors.clear()
         bench.step(count)

@@ -13,7 +13,7 @@ METHODS = ("calcData", "calcPartialDerivative", "updateParameters")
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_own_nodes_between_compiled_ones_equal_the_nodes_own_passes(dtype):
-    twins = Twins(lambda: mixed(dtype), [9])
+    twins = Twins(lambda: mixed(dtype), [10])
     rng = np.random.default_rng(1)
     for batch in (1, 2):
         samples = twins.draw(rng, 3)

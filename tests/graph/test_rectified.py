@@ -126,7 +126,7 @@ def test_a_relu_that_goes_with_its_pooling_costs_nothing():
         for group in program.groups
         if group is not relu
     ]
-    assert choose_layout(program, "lanes", calls_python=False).cost == pytest.approx(sum(costs))
+    assert choose_layout(program, "lanes").cost == pytest.approx(sum(costs))
 
 
 @every_case

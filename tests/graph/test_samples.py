@@ -167,7 +167,7 @@ def test_samples_of_a_graph_without_a_loss_have_their_data():
 
 @every_setting
 def test_samples_of_a_graph_with_nodes_of_the_users_own(setting):
-    twins = BatchTwins(lambda: mixed("float64"), 9, uniform(mixed("float64")[:1]), 20)
+    twins = BatchTwins(lambda: mixed("float64"), 10, uniform(mixed("float64")[:1]), 20)
     twins.check_samples(setting, 20, range(0, 20, 3))
 
 
@@ -221,7 +221,7 @@ def test_from_a_number_on_samples_go_side_by_side(layout, threads):
     """Batches of fewer samples pass through the nodes' own arrays, one sample after the other."""
     twins = twins_of(sparse_lenet)
     graph = twins.compile(Setting(layout, threads))
-    feed, least = twins.reference.samples, graph._executable.executors.layout_plan.min_samples
+    feed, least = twins.reference.samples, graph._executable.executors.layouts.backward.min_samples
     assert 1 <= least <= 16
     for count in range(1, 18):
         graph.train(twins.feed(feed, count), 0.0, batch=count)

@@ -13,8 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from graph_networks import nodes_of, residual
-from guard_pages import BETWEEN, EDGES, SANITIZED, Guard, needs_guard_pages
-from per_sample_stretch import stretch
+from guard_pages import EDGES, SANITIZED, Guard, needs_guard_pages
 
 import cgraph as CG
 
@@ -75,9 +74,9 @@ class Noted(Guard):
         super().__init__(edge)
         self.arrays = []
 
-    def array(self, count, dtype, holes=()):
-        made = super().array(count, dtype, holes)
-        self.arrays.append((made, holes))
+    def array(self, count, dtype):
+        made = super().array(count, dtype)
+        self.arrays.append(made)
         return made
 
 
@@ -95,24 +94,19 @@ def closed():
 @pytest.mark.skipif(SANITIZED, reason="the sanitizer's heap has no pages of this kind")
 @every_edge
 def test_all_memory_of_a_graph_lies_between_inaccessible_pages(edge, monkeypatch):
-    """Inaccessible pages surround the arena, the lanes, and the memory of single samples among them."""
+    """Inaccessible pages surround the arena and the lanes."""
     guard = Noted(edge).install(monkeypatch)
-    stretch(monkeypatch, guard, 3, 5)
     nodes = nodes_of(residual, "float64")
     graph = CG.Graph(nodes[-1], layout="lanes", threads=1)
     graph.accumulate({x: np.zeros((8, x.size)) for x in graph.leaves})
     arena, ranges = graph._executable.arena, closed()
     parts = arena.data, arena.grad, arena.parameters, arena.parameter_grads, arena.scratch
-    given = [array for array, _ in guard.arrays]
-    assert all(any(part is array for array in given) for part in parts)
-    assert len(given) == len(parts) + 3  # data, gradients and scratch over lanes
-    assert sum(len(holes) for _, holes in guard.arrays) == 1 + 3 * 8
-    for array, holes in guard.arrays:
+    assert all(any(part is array for array in guard.arrays) for part in parts)
+    assert len(guard.arrays) == len(parts) + 3  # data, gradients and scratch over lanes
+    for array in guard.arrays:
         begin = array.__array_interface__["data"][0]
-        edges = [begin + at for at in holes] + [begin + at + BETWEEN - 1 for at in holes]
-        edges.append(begin - 1 if edge == "begin" or holes else begin + array.nbytes)
-        for address in edges:
-            assert any(first <= address < last for first, last in ranges)
+        address = begin - 1 if edge == "begin" else begin + array.nbytes
+        assert any(first <= address < last for first, last in ranges)
 
 
 def test_the_laws_of_graphs_run_between_inaccessible_pages():

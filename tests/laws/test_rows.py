@@ -37,7 +37,7 @@ def test_no_operation_runs_as_python_in_a_graph(row, case, capsys):
     inputs = row.draw(case, np.random.default_rng(0))
     samples = {leaf: np.array([x.ravel()] * 2) for leaf, x in zip(nodes, inputs, strict=False)}
     graph.accumulate(samples)
-    (lanes,) = graph._executable.executors.lanes.values()
+    (lanes,) = graph._executable.executors.lanes
     for executor in (graph._executable.executors.samples, lanes):
         computed = {type(node) for group in executor.steps for node in group.nodes}
         assert row.op in computed

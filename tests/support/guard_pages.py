@@ -15,9 +15,9 @@ from cgraph import _kernels
 from cgraph._lowering.buffers import Allocator
 
 PAGE = mmap.PAGESIZE
-# Inaccessible bytes on both sides of an array, and between the parts of one: a wrong offset reaches far. None of them
-# takes memory.
-FAR, BETWEEN = 1 << 26, 1 << 20
+FAR = (
+    1 << 26
+)  # inaccessible bytes on both sides of an array, none of which takes memory: a wrong offset reaches far
 HERE = sys.platform == "linux"
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux
 LIBC = ctypes.CDLL(None) if HERE else None
@@ -39,11 +39,8 @@ def close(block, at, nbytes):
         raise OSError("mprotect failed")
 
 
-def guarded(count, dtype, edge, holes=()):
-    """An array of zeros that begins, or ends, at an inaccessible page; behind the other end lies one, too.
-
-    holes: offsets, in bytes, from which on BETWEEN bytes of it are inaccessible, too; it then begins at a page.
-    """
+def guarded(count, dtype, edge):
+    """An array of zeros that begins, or ends, at an inaccessible page; behind the other end lies one, too."""
     dtype = np.dtype(dtype)
     nbytes = count * dtype.itemsize
     if SANITIZED:
@@ -53,18 +50,15 @@ def guarded(count, dtype, edge, holes=()):
         block = np.frombuffer(mmap.mmap(-1, room + 2 * FAR, flags=flags), np.uint8)
         close(block, 0, FAR)
         close(block, FAR + room, FAR)
-        begin = FAR + (room - nbytes if edge == "end" and not holes else 0)
+        begin = FAR + (room - nbytes if edge == "end" else 0)
         array = block[begin : begin + nbytes].view(dtype)
-    for at in holes:
-        close(array, at, BETWEEN)
     return array
 
 
 class Guard:
     """An allocator of the memory that kernels work on, which puts each array between inaccessible pages.
 
-    These arrays are the allocations of arenas and of lanes, and the scratch of the nodes' own passes. The memory of
-    each single sample in an allocation can be kept `apart`.
+    These arrays are the allocations of arenas and of lanes, and the scratch of the nodes' own passes.
 
     Parameters
     ----------
@@ -84,13 +78,13 @@ class Guard:
         monkeypatch.setattr(_kernels, "scratch", self.scratch)
         return self
 
-    def array(self, count, dtype, holes=()):
+    def array(self, count, dtype):
         self.pieces += 1
-        return guarded(count, dtype, self.edge, holes)
+        return guarded(count, dtype, self.edge)
 
     def allocate(self, allocator):
         """Returns an array of exactly the size that an allocator has given away."""
-        return self.array(allocator.size, allocator.dtype, getattr(allocator, "holes", ()))
+        return self.array(allocator.size, allocator.dtype)
 
     def scratch(self, dtype, size):
         """Returns scratch of exactly this size for a pass of nodes."""
@@ -99,26 +93,6 @@ class Guard:
         if key not in buffers:
             buffers[key] = self.array(size, dtype)
         return buffers[key]
-
-    def apart(self, allocator, parts, lanes):
-        """Returns the offsets in bytes of these parts in memory for `lanes` samples, and the stride between samples.
-
-        parts: allocators of the sizes that one sample needs. Inaccessible pages lie between all parts.
-        """
-        item = allocator.dtype.itemsize
-        sizes = [part.size * item for part in parts]
-        rooms = [pages(size) + BETWEEN for size in sizes]
-        stride = sum(rooms)
-        begin = allocator.allocate((stride * lanes + BETWEEN) // item, PAGE) * item
-        starts = begin + BETWEEN + np.cumsum([0, *rooms[:-1]])
-        allocator.holes = [begin] + [
-            int(start + lane * stride + room - BETWEEN)
-            for lane in range(lanes)
-            for start, room in zip(starts, rooms, strict=True)
-        ]
-        if self.edge == "end":
-            starts += [pages(size) - size for size in sizes]
-        return list(map(int, starts)), stride
 
 
 needs_guard_pages = pytest.mark.skipif(not HERE, reason="needs mprotect of Linux")

@@ -97,4 +97,5 @@ def mixed(dtype):
     both = Recorder([c, square, c], [])
     joined = CG.Concatenation([CG.Tanh(a), CG.Tanh(b), CG.Tanh(c), square, scale, both])
     scores = CG.Affine(joined, np.linspace(-0.1, 0.1, 73 * 3).reshape(73, 3))
-    return [x, a, b, c, square, scale, both, joined, scores, CG.Norm2(Scale(scores, [1, 2, 3]))]
+    scaled = Scale(scores, [1, 2, 3])
+    return [x, a, b, c, square, scale, both, joined, scores, scaled, CG.Norm2(scaled)]

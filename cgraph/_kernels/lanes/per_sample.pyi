@@ -1,21 +1,24 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
-from cgraph._kernels.runtime.plan import Steps
+from cgraph._kernels.runtime.plan import Memory, Steps
 from cgraph._kernels.runtime.step import Step
 
-_LayoutCopy = tuple[int, int, int, int, int]
+LAYOUT_COPY: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
     def __init__(
         self,
         steps: Steps,
+        memory: Memory,
         lanes: int,
         item: int,
-        scratch_offset: int,
-        stride: int,
-        grad_offset: int,
-        own_scratch_offset: int,
-        inputs: list[_LayoutCopy],
-        outputs: list[_LayoutCopy],
+        inputs: npt.NDArray[Any],
+        outputs: npt.NDArray[Any],
     ) -> None: ...
+
+class PerSampleEnd(PerSampleStep): ...

@@ -1,25 +1,33 @@
-"""The step over lanes that runs steps of one sample for each of the samples that lie side by side.
+"""The steps over lanes that run steps of one sample for each of the samples that lie side by side.
 
-Design: steps of one sample know nothing of lanes, so that each sample is copied from its lane into memory of its own,
-run through all steps, and copied back. The step is compiled once for all dtypes, since it copies elements as bits.
+Design: steps of one sample know nothing of lanes, and nodes that are computed in Python know their own arrays alone. So
+each sample is copied from its lane into the memory of one sample, run through these steps, and copied back. The steps
+are compiled once for all dtypes, since they copy elements as bits.
 """
 from libc.stdint cimport int32_t, int64_t
 
-from cgraph._kernels.runtime.plan cimport Steps
+import numpy as np
+
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.step cimport Context, Step, Table
+from cgraph._kernels.runtime.plan cimport Memory, Steps
+from cgraph._kernels.runtime.step cimport Context, Step
 
 ctypedef fused Bits:
     int32_t
     int64_t
 
 
-# A buffer that lies in both layouts, [channel][element][lane] over lanes and [element][channel] in a sample's memory:
-# its offsets in both, in elements.
+# A buffer that lies in both layouts, [channel][element][lane] over lanes and [element][channel] in the memory of one
+# sample.
 cdef struct LayoutCopy:
-    Py_ssize_t lanes_offset, offset
-    Py_ssize_t channels, size
-    Py_ssize_t pitch            # the distance between elements of a channel in a sample's memory
+    Py_ssize_t lanes_offset     # the offset of its first element over lanes
+    Py_ssize_t offset           # the offset of its first element in the memory of one sample
+    Py_ssize_t channels
+    Py_ssize_t size             # the number of elements of a channel
+    Py_ssize_t pitch            # the distance between elements of a channel in the memory of one sample
+
+# The same fields, for arrays of them.
+LAYOUT_COPY = np.dtype([(name, np.intp) for name in ("lanes_offset", "offset", "channels", "size", "pitch")])
 
 
 cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
@@ -38,84 +46,112 @@ cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize
 cdef class PerSampleStep(Step):
     """Runs consecutive steps of a graph one sample at a time, anywhere among steps over lanes.
 
-    The scratch of the lanes holds the data, gradients and scratch of each sample, which last from the forward to the
-    backward pass. All samples share the parameters and the gradient sums, to which gradients are added sample by
-    sample. None of the steps may use fused SGD: a plan that has this step must run with `overwrite=False`.
+    All samples use the memory of one sample, one after the other. A forward pass copies the data of inputs in, and the
+    data of outputs out. A backward pass takes the samples in the opposite order, and runs the forward pass of each one
+    again before its backward pass, since the memory holds another one; only the last sample is still there. It
+    copies in the gradients of outputs, and those of inputs, to which the steps may have to add; then the gradients of
+    inputs out.
 
-    inputs: the buffers that these steps read and others compute; outputs: the buffers that these steps compute and
-    others read. A forward pass copies the data of inputs into the memory of a sample, and the data of outputs out of
-    it. A backward pass copies the gradients of outputs in, and those of inputs, to which the steps may have to add;
-    then the gradients of inputs out.
+    None of the steps may use fused SGD, and gradient sums must not count as 0: a plan that has this step must run with
+    `overwrite=False`.
+
+    memory: the memory of one sample, with the parameters and gradient sums of the lanes; lanes: the number of samples
+    side by side; item: the size of an element in bytes; inputs: the buffers that these steps read and others compute;
+    outputs: the buffers that these steps compute and others read.
     """
     cdef Steps steps
-    cdef Py_ssize_t lanes, item, scratch_offset, stride, grad_offset, own_scratch_offset
-    cdef Table inputs, outputs
+    cdef Memory memory
+    cdef Py_ssize_t lanes, item
+    cdef const LayoutCopy[::1] inputs, outputs
 
     def __init__(
-        self, Steps steps, Py_ssize_t lanes, Py_ssize_t item, Py_ssize_t scratch_offset, Py_ssize_t stride,
-        Py_ssize_t grad_offset, Py_ssize_t own_scratch_offset, list inputs, list outputs
+        self, Steps steps, Memory memory, Py_ssize_t lanes, Py_ssize_t item, const LayoutCopy[::1] inputs,
+        const LayoutCopy[::1] outputs
     ):
-        """Offsets and sizes are in bytes.
-
-        item: the size of an element; scratch_offset: the offset of the first sample in the scratch of the lanes;
-        stride: the distance between samples; grad_offset, own_scratch_offset: the offsets of a sample's gradients and
-        scratch from its data; inputs, outputs: the fields of LayoutCopy.
-        """
-        self.steps, self.lanes, self.item = steps, lanes, item
-        self.scratch_offset, self.stride = scratch_offset, stride
-        self.grad_offset, self.own_scratch_offset = grad_offset, own_scratch_offset
-        self.inputs, self.outputs = table_of(inputs), table_of(outputs)
+        self.steps, self.memory, self.lanes, self.item = steps, memory, lanes, item
+        self.inputs, self.outputs = inputs, outputs
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
-        cdef Context own
+        cdef Context own = self.context_of_one(context)
         for lane in range(context.valid):
-            own = self.context_of(context, lane)
-            self.copy_buffers(self.inputs, own.data, context.data + lane * self.item, False)
+            self.copy_data(self.inputs, &own, context, lane, False)
             self.steps.forward(&own)
             if has_failed(&own, context):
                 return
-            self.copy_buffers(self.outputs, own.data, context.data + lane * self.item, True)
+            self.copy_data(self.outputs, &own, context, lane, True)
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
-        cdef Context own
-        for lane in range(context.valid):
-            own = self.context_of(context, lane)
-            own.grads_are_zero = context.grads_are_zero and lane == 0
-            self.copy_buffers(self.outputs, own.grad, context.grad + lane * self.item, False)
-            self.copy_buffers(self.inputs, own.grad, context.grad + lane * self.item, False)
+        cdef Context own = self.context_of_one(context)
+        for lane in range(context.valid - 1, -1, -1):
+            self.copy_data(self.inputs, &own, context, lane, False)
+            if lane < context.valid - 1:
+                self.steps.forward(&own)
+                if has_failed(&own, context):
+                    return
+            self.copy_grad(self.outputs, &own, context, lane, False)
+            self.copy_grad(self.inputs, &own, context, lane, False)
             self.steps.backward(&own)
             if has_failed(&own, context):
                 return
-            self.copy_buffers(self.inputs, own.grad, context.grad + lane * self.item, True)
+            self.copy_grad(self.inputs, &own, context, lane, True)
 
-    cdef Context context_of(self, const Context *context, Py_ssize_t lane) noexcept nogil:
-        """Returns the context of one sample."""
-        cdef Context own
-        own.parameters, own.parameter_grads, own.eta = context.parameters, context.parameter_grads, context.eta
-        own.parameters_only, own.grads_are_zero = context.parameters_only, context.grads_are_zero
-        own.fused_sgd, own.apart = False, context.apart
+    cdef object take_error(self):
+        return self.steps.take_error()
+
+    cdef Context context_of_one(self, const Context *context) noexcept nogil:
+        """Returns the context of a pass for one sample."""
+        cdef Context own = self.memory.context
+        own.parameters_only, own.apart, own.eta = context.parameters_only, context.apart, context.eta
+        own.grads_are_zero = own.fused_sgd = False
         own.valid, own.failed = 1, False    # another thread may be writing the flag of the lanes
-        own.data = context.scratch + self.scratch_offset + lane * self.stride
-        own.grad, own.scratch = own.data + self.grad_offset, own.data + self.own_scratch_offset
         return own
 
-    cdef void copy_buffers(self, Table buffers, char *own, char *lanes, bint out) noexcept nogil:
+    cdef void copy_data(
+        self, const LayoutCopy[::1] buffers, const Context *own, const Context *context, Py_ssize_t lane, bint out
+    ) noexcept nogil:
+        self.copy_buffers(buffers, own.data, context.data + lane * self.item, out)
+
+    cdef void copy_grad(
+        self, const LayoutCopy[::1] buffers, const Context *own, const Context *context, Py_ssize_t lane, bint out
+    ) noexcept nogil:
+        self.copy_buffers(buffers, own.grad, context.grad + lane * self.item, out)
+
+    cdef void copy_buffers(self, const LayoutCopy[::1] buffers, char *own, char *lanes, bint out) noexcept nogil:
         """Copies one sample of all buffers. own, lanes: the addresses of its data or gradients in both layouts."""
-        cdef const LayoutCopy *buffer = <const LayoutCopy *>buffers.data
-        cdef const LayoutCopy *end = <const LayoutCopy *>(buffers.data + buffers.size)
-        while buffer < end:
+        cdef Py_ssize_t i
+        for i in range(buffers.shape[0]):
             if self.item == 4:
-                copy[int32_t](<int32_t *>own, <int32_t *>lanes, buffer, self.lanes, out)
+                copy[int32_t](<int32_t *>own, <int32_t *>lanes, &buffers[i], self.lanes, out)
             else:
-                copy[int64_t](<int64_t *>own, <int64_t *>lanes, buffer, self.lanes, out)
-            buffer += 1
+                copy[int64_t](<int64_t *>own, <int64_t *>lanes, &buffers[i], self.lanes, out)
 
 
-cdef Table table_of(list rows):
-    """Returns a table of the fields of LayoutCopy, row by row."""
-    return Table([number for row in rows for number in row])
+cdef class PerSampleEnd(PerSampleStep):
+    """Runs the last steps of a graph one sample at a time, and the backward pass of each sample at once.
+
+    It serves passes with gradients alone. So a backward pass always follows the forward pass of its own sample, and no
+    step runs twice. The steps begin the backward pass themselves, with a seed step; they are the first ones to write
+    the gradients of the inputs, and overwrite them.
+    """
+
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Py_ssize_t lane
+        cdef Context own = self.context_of_one(context)
+        for lane in range(context.valid):
+            self.copy_data(self.inputs, &own, context, lane, False)
+            self.steps.forward(&own)
+            if has_failed(&own, context):
+                return
+            self.copy_data(self.outputs, &own, context, lane, True)
+            self.steps.backward(&own)
+            if has_failed(&own, context):
+                return
+            self.copy_grad(self.inputs, &own, context, lane, True)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        """Does nothing: the forward pass has computed the gradients."""
 
 
 cdef bint has_failed(Context *own, Context *context) noexcept nogil:

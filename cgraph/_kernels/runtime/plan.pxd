@@ -10,6 +10,7 @@ cdef class Steps:
     cdef void forward(self, Context *context) noexcept nogil
     cdef void backward(self, Context *context) noexcept nogil
     cdef void apply_update(self, Context *context) noexcept nogil
+    cdef object take_error(self)
     cdef int check(self, Context *context) except -1
 
 

@@ -5,7 +5,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load, s_replace, s_state
-from cgraph._kernels.runtime.step cimport Context, PythonStep, Port, Step
+from cgraph._kernels.runtime.step cimport Context, Port, Step
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot, complete
 
 
@@ -49,14 +49,21 @@ cdef class Steps:
             if s_load(&context.failed):
                 return
 
+    cdef object take_error(self):
+        """Returns the first exception that one of these steps has kept, and forgets it; None if there is none."""
+        cdef Step step
+        for step in self.steps:
+            error = step.take_error()
+            if error is not None:
+                return error
+        return None
+
     cdef int check(self, Context *context) except -1:
         """Raises the exception that one of these steps has kept."""
         if context.failed:
-            for step in self.steps:
-                if isinstance(step, PythonStep) and (<PythonStep>step).error is not None:
-                    error = (<PythonStep>step).error
-                    (<PythonStep>step).error = None
-                    raise error
+            error = self.take_error()
+            if error is not None:
+                raise error
         return 0
 
 

@@ -42,6 +42,7 @@ cdef class Step:
     cdef void forward(self, Context *context) noexcept nogil
     cdef void backward(self, Context *context) noexcept nogil
     cdef void apply_update(self, Context *context) noexcept nogil
+    cdef object take_error(self)
 
 
 cdef class LearningStep(Step):
@@ -65,6 +66,5 @@ cdef class RowPort(Port):
 
 
 cdef class PythonStep(Step):
-    cdef object node
-    cdef readonly object error
+    cdef object node, error
     cdef void call(self, Context *context, str method, tuple args=*) noexcept

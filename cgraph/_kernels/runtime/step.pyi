@@ -20,7 +20,6 @@ class LearningStep(Step):
 
 @disjoint_base
 class PythonStep(Step):
-    error: BaseException | None
     def __init__(self, node: Any) -> None: ...
 
 @disjoint_base

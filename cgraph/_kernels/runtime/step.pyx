@@ -58,6 +58,9 @@ cdef class Step:
     cdef void apply_update(self, Context *context) noexcept nogil:
         """Subtracts eta times the gradient sums from parameters. Then the sums are 0, or count as 0."""
 
+    cdef object take_error(self):
+        """Returns the exception that ended a pass, and forgets it; None if the step has kept none."""
+
 
 cdef class LearningStep(Step):
     """A step with parameters: weights, the kernels of convolutions among them, and biases behind them.
@@ -108,7 +111,7 @@ cdef class RowPort(Port):
 
 
 cdef class PythonStep(Step):
-    """A node of a user's own class, whose methods are called. An exception is kept in `error`, and ends the pass."""
+    """A node of a user's own class, whose methods are called. An exception is kept, and ends the pass."""
 
     def __init__(self, node):
         self.node = node
@@ -124,6 +127,10 @@ cdef class PythonStep(Step):
     cdef void apply_update(self, Context *context) noexcept nogil:
         with gil:
             self.call(context, "updateParameters", (context.eta,))
+
+    cdef object take_error(self):
+        error, self.error = self.error, None
+        return error
 
     cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
