@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleEnd, PerSampleStep
+from cgraph._kernels.lanes.per_sample import PerSampleEnd, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import Step
 from cgraph._lowering.lane_steps import LaneBuilder
@@ -16,6 +16,11 @@ from cgraph._validation import Array
 
 if TYPE_CHECKING:
     from cgraph._execution.executors import SampleExecutor
+
+# The fields of the struct of this name in per_sample.pyx.
+LAYOUT_COPY = np.dtype(
+    [(name, np.intp) for name in ("lanes_offset", "offset", "channels", "size", "pitch")]
+)
 
 
 class Crossing:

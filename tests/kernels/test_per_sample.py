@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from lane_arena import Arena
 
-from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleEnd, PerSampleStep
+from cgraph._execution.crossing import LAYOUT_COPY
+from cgraph._kernels.lanes.per_sample import PerSampleEnd, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import PythonStep
 

@@ -1,13 +1,10 @@
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.plan import Memory, Steps
 from cgraph._kernels.runtime.step import Step
-
-LAYOUT_COPY: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):

@@ -6,8 +6,6 @@ are compiled once for all dtypes, since they copy elements as bits.
 """
 from libc.stdint cimport int32_t, int64_t
 
-import numpy as np
-
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.plan cimport Memory, Steps
 from cgraph._kernels.runtime.step cimport Context, Step
@@ -25,9 +23,6 @@ cdef struct LayoutCopy:
     Py_ssize_t channels
     Py_ssize_t size             # the number of elements of a channel
     Py_ssize_t pitch            # the distance between elements of a channel in the memory of one sample
-
-# The same fields, for arrays of them.
-LAYOUT_COPY = np.dtype([(name, np.intp) for name in ("lanes_offset", "offset", "channels", "size", "pitch")])
 
 
 cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
