@@ -289,3 +289,13 @@ def test_summary_says_why_all_samples_go_one_by_one(capsys):
     )
     graph = CG.Graph([Remembering(node) for node in [x, *nodes][:1]], layout="lanes")
     assert "one sample at a time, in one thread" in summary_line(graph, capsys)[-1]
+
+
+def test_where_all_samples_go_one_by_one_the_nodes_show_the_last_one():
+    x = CG.Leaf1(3)
+    node = Remembering(x)
+    graph = CG.Graph(CG.Norm2(CG.Affine(node, np.ones((4, 1)))), layout="lanes", leaf_grads=True)
+    graph.predict({x: np.ones((3, 3))})  # makes the executor for forward passes
+    graph.accumulate({x: [[1, 1, 1], [1, -2, 3]]})
+    assert node.data.tolist() == [1, 0, 3]
+    assert x.grad.tolist() == [1, 0, 1]
