@@ -8,13 +8,16 @@ from arrays import assert_equal, assert_within
 from lane_arena import Arena, kernels, lanes_of, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._lowering import lane_steps
+from cgraph._lowering.ops import ROWS
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
     pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
 ]
 
-REDUCTIONS = {"Dots": 2, "MSE": 2, "CEE": 2, "Norm2": 1, "Softmax": 1}  # the number of inputs
+# The number of inputs of each reduction.
+REDUCTIONS = {op.node_class.__name__: op.inputs for op in ROWS if op.lanes is lane_steps.reduction}
 WINDOWS = {
     "pairs": FilterGeometry(6, 4, 2, 2, 3, 2, 2, 0, 0),
     "pairs, a column left over": FilterGeometry(4, 5, 2, 2, 2, 2, 2, 0, 0),

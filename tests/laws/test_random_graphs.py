@@ -103,7 +103,8 @@ def test_the_graphs_are_as_varied_as_they_should_be():
     repeated = [step for step in steps if len(set(step.inputs)) < len(step.inputs)]
     assert len(repeated) > COUNT
     kinds = {type(step.reference).__name__ for step in steps}
-    assert len(kinds) == 17  # every op, the own node and the leaves (None)
+    # At least every op of the specification, the own node and the leaves (None).
+    assert len(kinds) >= 17
     assert sum(len(recipe.ends) == 2 for recipe in recipes) > COUNT / 20
 
 

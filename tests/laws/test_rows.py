@@ -33,6 +33,7 @@ def test_every_operation_has_one_row_for_graphs():
 @over(FIRST)
 def test_no_operation_runs_as_python_in_a_graph(row, case, capsys):
     nodes = network_of(row, case, "float64")
+    assert row.op in ops.OPS, f"{row.op.__name__} has no row in cgraph/_lowering/ops.py"
     graph = CG.Graph(nodes[-1], layout="lanes")
     inputs = row.draw(case, np.random.default_rng(0))
     samples = {leaf: np.array([x.ravel()] * 2) for leaf, x in zip(nodes, inputs, strict=False)}

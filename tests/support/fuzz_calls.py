@@ -89,6 +89,12 @@ CALLS = {
     CG.MaxPooling2d: filter_call(POOLING_FORMS, maps, small, small, pad_value=usually(reals)),
     CG.AveragePooling2d: filter_call(POOLING_FORMS, maps, small, small),
 }
-UNARY = (CG.MtoM, CG.ReLU, CG.Softmax, CG.Sigmoid, CG.Tanh, CG.Mto1, CG.Norm2)
-BINARY = (CG.MMtoM, CG.Add, CG.Sub, CG.MMto1, CG.Dots, CG.MSE, CG.CEE)
-CALLS |= {op: call(arguments(refs)) for op in UNARY} | {op: call(pairs) for op in BINARY}
+NODES = [op for op in vars(CG).values() if isinstance(op, type) and issubclass(op, CG.Node)]
+UNARY = [op for op in NODES if issubclass(op, CG.MtoM | CG.Mto1)]
+BINARY = [op for op in NODES if issubclass(op, CG.MMtoM | CG.MMto1)]
+# A class with a constructor of its own has a row above.
+CALLS = {
+    **{op: call(arguments(refs)) for op in UNARY},
+    **{op: call(pairs) for op in BINARY},
+    **CALLS,
+}
