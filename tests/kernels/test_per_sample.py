@@ -12,9 +12,10 @@ from guard_pages import Guard, needs_guard_pages
 from lane_arena import Arena, lanes_of
 from per_sample_stretch import stretch
 
-from cgraph._kernels.lanes.per_sample import PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import PythonStep
+from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.program import Kind
 
@@ -88,8 +89,11 @@ def arena_and_step(node):
     scratch = np.zeros(LANES * OWN // ITEM)
     addresses = [x.__array_interface__["data"][0] for x in (arena.data, arena.grad, scratch)]
     memory = plan.Memory(addresses[0], addresses[1], addresses[0], addresses[1], addresses[2])
-    rows = [(0, 0, 1, 1, 1)], [(LANES, 1, 1, 1, 1)]
-    many = PerSampleStep(plan.Steps([step]), LANES, ITEM, 0, OWN, OWN // 2, OWN // 2, *rows)
+    copies = [
+        structs(LAYOUT_COPY, 1, lanes_offset=lanes, offset=own, channels=1, size=1, pitch=1)
+        for lanes, own in ((0, 0), (LANES, 1))
+    ]
+    many = PerSampleStep(plan.Steps([step]), LANES, ITEM, 0, OWN, OWN // 2, OWN // 2, *copies)
     return arena, memory, step, many, scratch.reshape(LANES, -1)
 
 

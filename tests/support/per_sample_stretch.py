@@ -2,17 +2,24 @@
 
 from cgraph._execution import executors
 from cgraph._execution.executors import LaneExecutor
-from cgraph._kernels.lanes.per_sample import PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.program import Kind
 
 
-def rows_of(buffers, builder):
-    """Returns the fields of LayoutCopy for each buffer."""
-    return [
-        (builder.offsets[b], b.offset, len(b.nodes), b.nodes[0].size, b.pitch)
-        for b in sorted(buffers, key=lambda buffer: buffer.offset)
-    ]
+def copies_of(buffers, builder):
+    """Returns a LayoutCopy for each buffer."""
+    ordered = sorted(buffers, key=lambda buffer: buffer.offset)
+    return structs(
+        LAYOUT_COPY,
+        len(ordered),
+        lanes_offset=[builder.offsets[b] for b in ordered],
+        offset=[b.offset for b in ordered],
+        channels=[len(b.nodes) for b in ordered],
+        size=[b.nodes[0].size for b in ordered],
+        pitch=[b.pitch for b in ordered],
+    )
 
 
 def per_sample_step(samples, builder, groups, guard):
@@ -26,7 +33,7 @@ def per_sample_step(samples, builder, groups, guard):
     steps = [samples.steps[group] for group in groups] + [samples.seed_step(made - read)]
     (data, grad, scratch), stride = guard.apart(builder.scratch, samples.allocators, builder.lanes)
     offsets = data, stride, grad - data, scratch - data
-    copies = rows_of(above, builder), rows_of(read, builder)
+    copies = copies_of(above, builder), copies_of(read, builder)
     return PerSampleStep(
         plan.Steps(steps), builder.lanes, builder.dtype.itemsize, *offsets, *copies
     )

@@ -1,9 +1,11 @@
+import numpy as np
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.plan import Steps
 from cgraph._kernels.runtime.step import Step
+from cgraph._kernels.runtime.structs import Structs
 
-_LayoutCopy = tuple[int, int, int, int, int]
+LAYOUT_COPY: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -16,6 +18,6 @@ class PerSampleStep(Step):
         stride: int,
         grad_offset: int,
         own_scratch_offset: int,
-        inputs: list[_LayoutCopy],
-        outputs: list[_LayoutCopy],
+        inputs: Structs,
+        outputs: Structs,
     ) -> None: ...

@@ -5,9 +5,10 @@ run through all steps, and copied back. The step is compiled once for all dtypes
 """
 from libc.stdint cimport int32_t, int64_t
 
+from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.plan cimport Steps
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.step cimport Context, Step, Table
+from cgraph._kernels.runtime.step cimport Context, Step
 
 ctypedef fused Bits:
     int32_t
@@ -20,6 +21,10 @@ cdef struct LayoutCopy:
     Py_ssize_t lanes_offset, offset
     Py_ssize_t channels, size
     Py_ssize_t pitch            # the distance between elements of a channel in a sample's memory
+
+cdef LayoutCopy layout_copy
+cdef LayoutCopy[::1] layout_copies = <LayoutCopy[:1]>&layout_copy
+LAYOUT_COPY = structs.dtype_of(layout_copies)
 
 
 cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
@@ -49,22 +54,22 @@ cdef class PerSampleStep(Step):
     """
     cdef Steps steps
     cdef Py_ssize_t lanes, item, scratch_offset, stride, grad_offset, own_scratch_offset
-    cdef Table inputs, outputs
+    cdef const LayoutCopy[::1] inputs, outputs
 
     def __init__(
         self, Steps steps, Py_ssize_t lanes, Py_ssize_t item, Py_ssize_t scratch_offset, Py_ssize_t stride,
-        Py_ssize_t grad_offset, Py_ssize_t own_scratch_offset, list inputs, list outputs
+        Py_ssize_t grad_offset, Py_ssize_t own_scratch_offset, inputs, outputs
     ):
         """Offsets and sizes are in bytes.
 
         item: the size of an element; scratch_offset: the offset of the first sample in the scratch of the lanes;
         stride: the distance between samples; grad_offset, own_scratch_offset: the offsets of a sample's gradients and
-        scratch from its data; inputs, outputs: the fields of LayoutCopy.
+        scratch from its data; inputs, outputs: arrays of LayoutCopy.
         """
         self.steps, self.lanes, self.item = steps, lanes, item
         self.scratch_offset, self.stride = scratch_offset, stride
         self.grad_offset, self.own_scratch_offset = grad_offset, own_scratch_offset
-        self.inputs, self.outputs = table_of(inputs), table_of(outputs)
+        self.inputs, self.outputs = structs.checked(LAYOUT_COPY, inputs), structs.checked(LAYOUT_COPY, outputs)
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane
@@ -101,21 +106,14 @@ cdef class PerSampleStep(Step):
         own.grad, own.scratch = own.data + self.grad_offset, own.data + self.own_scratch_offset
         return own
 
-    cdef void copy_buffers(self, Table buffers, char *own, char *lanes, bint out) noexcept nogil:
+    cdef void copy_buffers(self, const LayoutCopy[::1] buffers, char *own, char *lanes, bint out) noexcept nogil:
         """Copies one sample of all buffers. own, lanes: the addresses of its data or gradients in both layouts."""
-        cdef const LayoutCopy *buffer = <const LayoutCopy *>buffers.data
-        cdef const LayoutCopy *end = <const LayoutCopy *>(buffers.data + buffers.size)
-        while buffer < end:
+        cdef Py_ssize_t i
+        for i in range(buffers.shape[0]):
             if self.item == 4:
-                copy[int32_t](<int32_t *>own, <int32_t *>lanes, buffer, self.lanes, out)
+                copy[int32_t](<int32_t *>own, <int32_t *>lanes, &buffers[i], self.lanes, out)
             else:
-                copy[int64_t](<int64_t *>own, <int64_t *>lanes, buffer, self.lanes, out)
-            buffer += 1
-
-
-cdef Table table_of(list rows):
-    """Returns a table of the fields of LayoutCopy, row by row."""
-    return Table([number for row in rows for number in row])
+                copy[int64_t](<int64_t *>own, <int64_t *>lanes, &buffers[i], self.lanes, out)
 
 
 cdef bint has_failed(Context *own, Context *context) noexcept nogil:
