@@ -5,22 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from cgraph._kernels.lanes.per_sample import PerSampleEnd, PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleEnd, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import Step
+from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.program import Buffer, FusedGroup
-from cgraph._validation import Array
 
 if TYPE_CHECKING:
     from cgraph._execution.executors import SampleExecutor
-
-# The fields of the struct of this name in per_sample.pyx.
-LAYOUT_COPY = np.dtype(
-    [(name, np.intp) for name in ("lanes_offset", "offset", "channels", "size", "pitch")]
-)
 
 
 class Crossing:
@@ -95,10 +88,15 @@ class Crossing:
         """Returns the buffers that some groups read."""
         return set().union(*map(self._program.buffers_read_by, groups))
 
-    def _copies(self, buffers: Iterable[Buffer]) -> Array:
+    def _copies(self, buffers: Iterable[Buffer]) -> Structs:
         """Returns the offsets of buffers in both layouts."""
-        rows = [
-            (self._builder.offsets[b], b.offset, len(b.nodes), b.nodes[0].size, b.pitch)
-            for b in sorted(buffers, key=lambda buffer: buffer.offset)
-        ]
-        return np.array(rows, LAYOUT_COPY)
+        found = sorted(buffers, key=lambda buffer: buffer.offset)
+        return structs(
+            LAYOUT_COPY,
+            len(found),
+            lanes_offset=[self._builder.offsets[b] for b in found],
+            offset=[b.offset for b in found],
+            channels=[len(b.nodes) for b in found],
+            size=[b.nodes[0].size for b in found],
+            pitch=[b.pitch for b in found],
+        )

@@ -12,8 +12,9 @@ from cgraph._execution.crossing import Crossing
 from cgraph._execution.learning import Learning
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
-from cgraph._kernels.runtime.step import Port, RowPort, Step
-from cgraph._lowering.buffers import Allocator, Operand, Use
+from cgraph._kernels.runtime.step import EXTENT, Operand, Port, RowPort, Step
+from cgraph._kernels.runtime.structs import structs
+from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.layout import NEVER, LayoutPlan
@@ -155,20 +156,19 @@ class SampleExecutor(Executor):
 
     def seed_step(self, buffers: Iterable[Buffer]) -> Step:
         """Returns the step with which a backward pass through some buffers begins."""
-        zeroed_first = [(b.offset, b.nodes[0].size * b.pitch) for b in buffers if b.zeroed_first]
+        zeroed = [b for b in buffers if b.zeroed_first]
+        firsts, counts = [b.offset for b in zeroed], [b.nodes[0].size * b.pitch for b in zeroed]
+        cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
         # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
         loss = self.program.channel_of[self.program.outputs[0]][0].offset
-        rows = np.array(zeroed_first, np.intp).reshape(-1, 2)
-        return self.arena.kernels.elementwise.SeedStep(loss, rows)
+        return self.arena.kernels.elementwise.SeedStep(loss, cleared)
 
     def _packing_step(self, buffer: Buffer, channel: int) -> Step:
         """Returns a step that copies one channel of a fused group, contiguously, to a place of its own."""
-        size = buffer.nodes[channel].size
-        row = np.array(
-            [[buffer.offset + channel, buffer.pitch, False, False, False, size]], np.intp
-        )
-        packed = Operand(self._packed_channel_offset, 1, False, False, False)
-        return self.arena.kernels.concatenation.ConcatenationStep(row, packed)
+        sizes = np.array([buffer.nodes[channel].size], np.intp)
+        x = data_operand(buffer.offset + channel, buffer.pitch)
+        packed = data_operand(self._packed_channel_offset, 1)
+        return self.arena.kernels.concatenation.ConcatenationStep([x], sizes, packed)
 
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
@@ -226,12 +226,11 @@ class LaneExecutor(Executor):
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes
         written = self._crossing.overwritten_buffers
-        zeroed_first = [
-            (offsets[b], b.size * lanes) for b in offsets if b.zeroed_first and b not in written
-        ]
+        zeroed = [b for b in offsets if b.zeroed_first and b not in written]
+        firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
+        cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
         loss = offsets[self.program.channel_of[self.program.outputs[0]][0]]
-        rows = np.array(zeroed_first, np.intp).reshape(-1, 2)
-        return self._builder.kernels.elementwise.SeedStep(loss, rows, lanes)
+        return self._builder.kernels.elementwise.SeedStep(loss, cleared, lanes)
 
     def _port(self, node: Node) -> Port:
         buffer, channel = self.program.channel_of[node]
@@ -341,3 +340,14 @@ class Executors:
             0 < batch_size % lanes < min_samples
             or 0 < request.size % batch_size % lanes < min_samples
         )
+
+
+def data_operand(offset: int, stride: int) -> Operand:
+    """Returns an operand of which no gradient is computed."""
+    return Operand(
+        offset=offset,
+        stride=stride,
+        accumulate=False,
+        requires_grad=False,
+        requires_grad_parameters_only=False,
+    )

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from cgraph._kernels.runtime.step import LearningStep, Step
+from cgraph._kernels.runtime.step import EXTENT, LearningStep, Step
+from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._lowering.program import FusedGroup, Program
 from cgraph._lowering.sample_steps import ParameterSlot
 
@@ -20,15 +20,15 @@ class Learning(NamedTuple):
     ----------
     flags : dict of FusedGroup to (bool, bool)
         For each group with parameters, whether its weights learn, and whether its biases do.
-    runs : ndarray, shape (k, 2)
-        The first element and the number of elements of each run of the arena's parameters that learns.
+    runs : ndarray of Extent
+        The runs of the arena's parameters that learn.
     is_mixed : bool
         Whether in some fused group a parameter learns, and that of another node does not. Its step computes both, and
         so must not use fused SGD.
     """
 
     flags: dict[FusedGroup, tuple[bool, bool]]
-    runs: npt.NDArray[np.intp]
+    runs: Structs
     is_mixed: bool
 
     def tell(self, steps: Mapping[FusedGroup, Step]) -> None:
@@ -57,5 +57,6 @@ def learning(program: Program, slots: Iterable[ParameterSlot], size: int) -> Lea
             if name in node._frozen:
                 learns[elements[part]] = 0
     edges = np.flatnonzero(np.diff(learns, prepend=0, append=0))
-    runs = np.stack([edges[::2], edges[1::2] - edges[::2]], axis=1).astype(np.intp)
+    firsts, ends = edges[::2], edges[1::2]
+    runs = structs(EXTENT, len(firsts), first=firsts, count=ends - firsts)
     return Learning(flags, runs, is_mixed)

@@ -7,15 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.runtime.step import LearningStep, Port, Step
+from cgraph._kernels.runtime.step import LearningStep, Operand, Port, Step
+from cgraph._kernels.runtime.structs import Structs
 
 Array = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.uintc]
 Offsets = npt.NDArray[np.intp]
 Connected = npt.NDArray[np.uint8]
-# The fields of _lowering.buffers.Operand: offset; stride; accumulate, whether to add to the gradient; requires_grad,
-# whether the gradient is computed: in a full pass, and in a pass for parameters only.
-Operand = tuple[int, int, bool, bool, bool]
 
 
 class Affine(Protocol):
@@ -32,7 +30,7 @@ class Affine(Protocol):
 class Concatenation(Protocol):
     def concatenation_forward(self, xs: list[Array], d: Array) -> None: ...
     def concatenation_backward(self, g: Array, dxs: list[Array]) -> None: ...
-    def ConcatenationStep(self, inputs: Offsets, d: Operand) -> Step: ...
+    def ConcatenationStep(self, inputs: Sequence[Operand], sizes: Offsets, d: Operand) -> Step: ...
 
 
 class Convolution(Protocol):
@@ -61,7 +59,7 @@ class Convolution(Protocol):
     def ConvolutionStep(
         self,
         geometry: FilterGeometry,
-        inputs: Offsets,
+        inputs: Sequence[Operand],
         d: Operand,
         taps: Offsets,
         parameters_offset: int,
@@ -78,8 +76,8 @@ class Function(Protocol):
 class Elementwise(Protocol):
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
     def add_up(self, s: Array, others: list[Array]) -> None: ...
-    def SGDStep(self, runs: Offsets) -> Step: ...
-    def SeedStep(self, loss: int, cleared: Offsets, lanes: int = 1) -> Step: ...
+    def SGDStep(self, runs: Structs) -> Step: ...
+    def SeedStep(self, loss: int, cleared: Structs, lanes: int = 1) -> Step: ...
 
     # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
     def __getattr__(self, name: str) -> Function: ...
@@ -98,7 +96,7 @@ class ChannelsConvolutionGroup(Protocol):
     def ConvolutionGroupStep(
         self,
         geometry: FilterGeometry,
-        inputs: Offsets,
+        inputs: Sequence[Operand],
         d: Operand,
         c_out: int,
         parameters_offset: int,
@@ -120,7 +118,7 @@ class LanesLayer(Protocol):
         self,
         geometry: FilterGeometry,
         lanes: int,
-        inputs: Offsets,
+        inputs: Sequence[Operand],
         d: Operand,
         c_out: int,
         parameters_offset: int,

@@ -6,22 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cgraph._kernels.runtime.step import Operand
 from cgraph._lowering.program import VECTOR_BYTES, Buffer, FusedGroup, Kind, Program
 from cgraph._validation import Array, DType
 from cgraph.node import Node
 
 # A cache line. It holds one line of samples, and steps over lanes compute whole lines.
 LINE_BYTES = 64
-
-
-class Operand(NamedTuple):
-    """One input or the output of a compiled step; offset and stride are in elements."""
-
-    offset: int
-    stride: int
-    accumulate: bool  # whether the step adds to the gradient, which another step has written before
-    requires_grad: bool  # in a full backward pass
-    requires_grad_parameters_only: bool  # in a backward pass for the parameters only
 
 
 class Allocator:
@@ -122,8 +113,19 @@ def _uses(program: Program, group: FusedGroup) -> list[Use]:
 
 def operand(use: Use) -> Operand:
     """Returns the operand of an input, for a step that computes one sample at a time."""
-    buffer = use.buffer
-    return Operand(buffer.offset + use.channel, buffer.pitch, use.accumulate, *buffer.requires_grad)
+    return operand_at(use, use.buffer.offset + use.channel, use.buffer.pitch)
+
+
+def operand_at(use: Use, offset: int, stride: int) -> Operand:
+    """Returns the operand of an input with a given place in the arena."""
+    full, parameters_only = use.buffer.requires_grad
+    return Operand(
+        offset=offset,
+        stride=stride,
+        accumulate=use.accumulate,
+        requires_grad=full,
+        requires_grad_parameters_only=parameters_only,
+    )
 
 
 def output_operand(buffer: Buffer) -> Operand:

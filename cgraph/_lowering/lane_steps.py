@@ -11,8 +11,8 @@ import numpy as np
 from cgraph._kernels import Build
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.protocols import ElementwiseStep, ReductionStep
-from cgraph._kernels.runtime.step import Step
-from cgraph._lowering.buffers import Allocator, Operand, Use
+from cgraph._kernels.runtime.step import Operand, Step
+from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
 from cgraph._lowering.sample_steps import connected
 from cgraph._validation import DType
@@ -58,7 +58,7 @@ class LaneBuilder:
         """Returns the operand of an input."""
         buffer = use.buffer
         offset = self.offsets[buffer] + use.channel * buffer.nodes[0].size * self.lanes
-        return Operand(offset, self.lanes, use.accumulate, *buffer.requires_grad)
+        return operand_at(use, offset, self.lanes)
 
 
 Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
@@ -69,9 +69,9 @@ def elementwise(
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector."""
     size = group.buffer.size * builder.lanes
-    inputs = [x._replace(stride=1) for x in inputs]
+    inputs = [x.contiguous() for x in inputs]
     make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(size, inputs, output._replace(stride=1))
+    return make(size, inputs, output.contiguous())
 
 
 def reduction(
@@ -115,10 +115,9 @@ def average_pooling(
 def concatenation(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    pairs = zip(inputs, group.inputs, strict=True)
-    rows = [(*operand._replace(stride=1), x.size * builder.lanes) for operand, x in pairs]
+    sizes = np.array([x.size * builder.lanes for x in group.inputs], np.intp)
     make = builder.kernels.concatenation.ConcatenationStep
-    return make(np.array(rows, np.intp), output._replace(stride=1))
+    return make([x.contiguous() for x in inputs], sizes, output.contiguous())
 
 
 def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
@@ -147,7 +146,7 @@ def convolution(
 
 def equally_spaced(first: Operand, count: int, distance: int) -> list[Operand]:
     """Returns operands at equal distances, in elements, for channels that lie one behind the other."""
-    return [first._replace(offset=first.offset + channel * distance) for channel in range(count)]
+    return [first.shifted(channel * distance) for channel in range(count)]
 
 
 def layer(
@@ -167,7 +166,7 @@ def layer(
     return kernels.LaneLayerStep(
         geometry,
         builder.lanes,
-        np.array(inputs, np.intp),
+        inputs,
         output,
         c_out,
         builder.parameters_offset[group],

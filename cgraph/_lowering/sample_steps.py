@@ -11,8 +11,8 @@ import numpy as np
 
 from cgraph._kernels import Build
 from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
-from cgraph._kernels.runtime.step import PythonStep, Step
-from cgraph._lowering.buffers import Allocator, Operand, Use, operand, output_operand
+from cgraph._kernels.runtime.step import Operand, PythonStep, Step
+from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
 from cgraph._validation import DType
 from cgraph.node import Node
@@ -80,8 +80,8 @@ def elementwise(
     size = group.nodes[0].size
     if len(group.nodes) > 1:
         size *= output.stride
-        inputs = [x._replace(stride=1) for x in inputs]
-        output = output._replace(stride=1)
+        inputs = [x.contiguous() for x in inputs]
+        output = output.contiguous()
     make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
     return make(size, inputs, output)
 
@@ -112,9 +112,8 @@ def average_pooling(
 def concatenation(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    rows = [(*operand, x.size) for operand, x in zip(inputs, group.inputs, strict=True)]
-    make = builder.kernels.concatenation.ConcatenationStep
-    return make(np.array(rows, np.intp), output)
+    sizes = np.array([x.size for x in group.inputs], np.intp)
+    return builder.kernels.concatenation.ConcatenationStep(inputs, sizes, output)
 
 
 def affine(
@@ -136,8 +135,7 @@ def convolution(
     kernels = builder.kernels.convolution
     scratch = builder.scratch.allocate(kernels.convolution2d_scratch(node._geometry, len(inputs)))
     offset = builder.allocate_in_order(group, node._parameter_vector.size)
-    rows = np.array(inputs, np.intp)
-    return kernels.ConvolutionStep(node._geometry, rows, output, node._taps, offset, scratch)
+    return kernels.ConvolutionStep(node._geometry, inputs, output, node._taps, offset, scratch)
 
 
 def convolution_group(
@@ -150,7 +148,7 @@ def convolution_group(
     nodes: Any = group.nodes
     geometry, pitch, count = nodes[0]._geometry, output.stride, len(group.inputs)
     if group.input_buffers:
-        inputs = [inputs[0]._replace(offset=inputs[0].offset + channel) for channel in range(count)]
+        inputs = [inputs[0].shifted(channel) for channel in range(count)]
     taps = geometry.k_h * geometry.k_w
     offset = builder.allocate_parameters(group, (taps * count + 1) * pitch)
     previous = None
@@ -165,7 +163,7 @@ def convolution_group(
         kernels.convolution_group_scratch(geometry, count, len(nodes), pitch)
     )
     return kernels.ConvolutionGroupStep(
-        geometry, np.array(inputs, np.intp), output, len(nodes), offset, scratch, connected(group)
+        geometry, inputs, output, len(nodes), offset, scratch, connected(group)
     )
 
 

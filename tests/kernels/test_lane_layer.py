@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import reference_filters
 from amounts import full
+from lane_arena import operand
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels import build
@@ -110,14 +111,14 @@ class Bench:
         self.scratch[:] = 0
         self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
         inputs = [
-            (c * self.size * self.lanes, self.lanes, adds, *2 * [c not in unwanted])
+            operand(c * self.size * self.lanes, self.lanes, adds, *2 * [c not in unwanted])
             for c, adds in zip(layer.channels, self.adds, strict=True)
         ]
         step = kernels.LaneLayerStep(
             window,
             self.lanes,
-            np.array(inputs, np.intp),
-            (self.d_offset * self.lanes, self.lanes, False, True, True),
+            inputs,
+            operand(self.d_offset * self.lanes, self.lanes),
             layer.c_out,
             4,
             8,

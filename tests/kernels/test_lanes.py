@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from arrays import assert_equal, assert_within
-from lane_arena import Arena, kernels, lanes_of, poisoned
+from lane_arena import Arena, extents, kernels, lanes_of, operand, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._lowering import lane_steps
@@ -54,7 +54,10 @@ def one_sample(op, x, y, grads, places):
     """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous."""
     m, size = len(x), len(grads[2])
     step = getattr(kernels(x.dtype).reduction, f"{op}Step")(
-        m, 1, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
+        m,
+        1,
+        [operand(0, 1, *places[0]), operand(m, 1, *places[1])][: REDUCTIONS[op]],
+        operand(2 * m, 1),
     )
     data = np.concatenate([x, y, np.zeros(size, x.dtype)])
     data, grad = Arena(data, np.concatenate(grads)).run(step)
@@ -64,9 +67,11 @@ def one_sample(op, x, y, grads, places):
 def all_lanes(op, x, y, grads, places, valid):
     """Returns output and gradients of both inputs by the step over all lanes."""
     (m, lanes), size = x.shape, len(grads[2])
-    inputs = [(0, lanes, *places[0]), (m * lanes, lanes, *places[1])][: REDUCTIONS[op]]
-    output = (2 * m * lanes, lanes, 0, 1, 1)
-    step = getattr(kernels(x.dtype).reduction, f"{op}Step")(m, lanes, inputs, output)
+    inputs = [operand(0, lanes, *places[0]), operand(m * lanes, lanes, *places[1])]
+    output = operand(2 * m * lanes, lanes)
+    step = getattr(kernels(x.dtype).reduction, f"{op}Step")(
+        m, lanes, inputs[: REDUCTIONS[op]], output
+    )
     rows = [poisoned(r, valid) for r in (x, y, np.zeros((size, lanes), x.dtype))]
     arena = Arena(np.concatenate(rows).ravel(), np.concatenate(grads).ravel())
     data, grad = (v.reshape(-1, lanes) for v in arena.run(step, valid))
@@ -102,9 +107,8 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
     x = np.random.default_rng(0).uniform(0.5, 1, (m, lanes)).astype(dtype)
     data = np.concatenate([x, np.zeros((1, lanes), dtype)])
     grad = np.full_like(data, 2)
-    place = (0, lanes)
     step = getattr(kernels(dtype).reduction, f"{op}Step")(
-        m, lanes, [(*place, 0, 1, 1), (*place, 1, 1, 1)], (m * lanes, lanes, 0, 1, 1)
+        m, lanes, [operand(0, lanes), operand(0, lanes, True)], operand(m * lanes, lanes)
     )
     _, grad = Arena(data.ravel(), grad.ravel()).run(step, lanes)
     slopes = {"Dots": 2 * x, "MSE": 0 * x, "CEE": -1 - np.log(x)}
@@ -114,7 +118,7 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
 def pooled(make, x, g, grad, window, lanes, add, images):
     """Returns output and input gradient of a pooling of images over lanes."""
     m, n = window.m_h * window.m_w * images, window.n_h * window.n_w * images
-    step = make((0, lanes, add, 1, 1), (m * lanes, lanes, 0, 1, 1), images)
+    step = make(operand(0, lanes, add), operand(m * lanes, lanes), images)
     data = np.concatenate([x.ravel(), np.zeros(n * lanes, x.dtype)])
     arena = Arena(data, np.concatenate([grad.ravel(), g.ravel()]))
     data, grad = (v.reshape(-1, lanes) for v in arena.run(step, lanes))
@@ -186,7 +190,7 @@ def test_ties_share_the_gradient_in_each_lane_alone(dtype):
     x = np.zeros((4, lanes), dtype)
     x[0, 0], x[1:3, 1], x[:3, 2] = 1, 1, 1
     step = kernels(dtype).pooling.PoolingStep(
-        window, False, 0.0, lanes, (0, lanes, 0, 1, 1), (4 * lanes, lanes, 0, 1, 1)
+        window, False, 0.0, lanes, operand(0, lanes), operand(4 * lanes, lanes)
     )
     data = np.append(x.ravel(), np.zeros(lanes, dtype))
     _, grad = Arena(data, np.full(5 * lanes, 12, dtype)).run(step, 3)
@@ -201,8 +205,7 @@ def test_ties_share_the_gradient_in_each_lane_alone(dtype):
 @dtypes
 def test_each_lane_has_a_loss(dtype):
     lanes = lanes_of(dtype)
-    cleared = np.array([[4 * lanes, 3]], np.intp)
-    step = kernels(dtype).elementwise.SeedStep(lanes, cleared, lanes)
+    step = kernels(dtype).elementwise.SeedStep(lanes, extents((4 * lanes, 3)), lanes)
     _, grad = Arena(np.zeros(5 * lanes, dtype), np.full(5 * lanes, 7, dtype)).run(step, lanes)
     expected = np.full(5 * lanes, 7)
     expected[lanes : 2 * lanes], expected[4 * lanes : 4 * lanes + 3] = 1, 0

@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from lane_arena import aligned, kernels, lanes_of
+from lane_arena import aligned, extents, kernels, lanes_of, operand
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import LearningStep, RowPort
-from cgraph._lowering.buffers import Operand
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -39,10 +38,6 @@ class Layer(NamedTuple):
     lanes: int = 1
 
 
-def operand(offset, stride):
-    return Operand(offset, stride, False, True, True)
-
-
 def affine(dtype, stride=1, m=11, n=19):
     step = kernels(dtype).affine.AffineStep(
         operand(0, stride), operand(m * stride, stride), m, n, FIRST, 1.5
@@ -52,10 +47,10 @@ def affine(dtype, stride=1, m=11, n=19):
 
 def convolution(dtype, stride=1, f=PADDED, channels=3):
     family, size = kernels(dtype).convolution, f.m_h * f.m_w * stride
-    rows = np.array([operand(c * size, stride) for c in range(channels)], np.intp)
+    inputs = [operand(c * size, stride) for c in range(channels)]
     taps = np.arange(channels * f.k_h * f.k_w)
     taps = taps // (f.k_h * f.k_w) * f.frame + taps % f.k_w + taps // f.k_w % f.k_h * f.pitch
-    step = family.ConvolutionStep(f, rows, operand(channels * size, stride), taps, FIRST, 0)
+    step = family.ConvolutionStep(f, inputs, operand(channels * size, stride), taps, FIRST, 0)
     scratch = family.convolution2d_scratch(f, channels)
     return Layer(step, channels * size, f.n_h * f.n_w * stride, len(taps), 1, scratch)
 
@@ -63,11 +58,11 @@ def convolution(dtype, stride=1, f=PADDED, channels=3):
 def group(dtype, f=PADDED, c_in=4, c_out=3, connected=None):
     family, vector = kernels(dtype).channels_convolution_group, 32 // np.dtype(dtype).itemsize
     x_pitch, pitch = (-(-count // vector) * vector for count in (c_in, c_out))
-    inputs, outputs = f.m_h * f.m_w * x_pitch, f.n_h * f.n_w * pitch
-    rows = np.array([operand(c, x_pitch) for c in range(c_in)], np.intp)
-    step = family.ConvolutionGroupStep(f, rows, operand(inputs, pitch), c_out, FIRST, 0, connected)
+    size, outputs = f.m_h * f.m_w * x_pitch, f.n_h * f.n_w * pitch
+    inputs = [operand(c, x_pitch) for c in range(c_in)]
+    step = family.ConvolutionGroupStep(f, inputs, operand(size, pitch), c_out, FIRST, 0, connected)
     scratch = family.convolution_group_scratch(f, c_in, c_out, pitch)
-    return Layer(step, inputs, outputs, f.k_h * f.k_w * c_in * pitch, pitch, scratch)
+    return Layer(step, size, outputs, f.k_h * f.k_w * c_in * pitch, pitch, scratch)
 
 
 def lanes(dtype, f=PADDED, c_in=4, c_out=3, pitch=3, connected=None):
@@ -78,7 +73,7 @@ def lanes(dtype, f=PADDED, c_in=4, c_out=3, pitch=3, connected=None):
     step = family.LaneLayerStep(
         f,
         count,
-        np.array([operand(c * size, count) for c in range(c_in)], np.intp),
+        [operand(c * size, count) for c in range(c_in)],
         operand(c_in * size, count),
         c_out,
         FIRST,
@@ -226,8 +221,7 @@ def test_an_update_changes_the_runs_that_learn_alone(name, grads_are_zero, dtype
     dw[~learning] = np.nan
     expected, before = np.where(learning, w - 0.5 * dw, w), dw.copy()
     memory = plan.Memory(0, 0, w.ctypes.data, dw.ctypes.data, 0)
-    runs = np.array(RUNS[name], np.intp).reshape(-1, 2)
-    step = kernels(dtype).elementwise.SGDStep(runs)
+    step = kernels(dtype).elementwise.SGDStep(extents(*RUNS[name]))
     plan.apply_update(plan.Steps([step]), memory, 0.5, grads_are_zero)
     assert_array_equal(w, expected)
     assert_same_bits(dw, before if grads_are_zero else np.where(learning, 0, before).astype(dtype))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from lane_arena import Arena
 
-from cgraph._execution.crossing import LAYOUT_COPY
-from cgraph._kernels.lanes.per_sample import PerSampleEnd, PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleEnd, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import PythonStep
+from cgraph._kernels.runtime.structs import structs
 
 LANES, ITEM = 8, 8  # samples side by side in float64
 
@@ -49,7 +49,10 @@ def lanes_and_step(step_class, raises=-1):
     data = np.arange(2.0 * LANES)
     own = Arena(np.zeros(2), np.zeros(2))
     node = Noting(own, raises)
-    copies = [np.array([row], LAYOUT_COPY) for row in ((0, 0, 1, 1, 1), (LANES, 1, 1, 1, 1))]
+    copies = [
+        structs(LAYOUT_COPY, 1, lanes_offset=lanes, offset=element, channels=1, size=1, pitch=1)
+        for lanes, element in ((0, 0), (LANES, 1))
+    ]
     step = step_class(plan.Steps([PythonStep(node)]), own.memory, LANES, ITEM, *copies)
     return Arena(data, -1 - data), node, step
 

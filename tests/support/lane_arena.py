@@ -4,6 +4,8 @@ import numpy as np
 
 from cgraph import _kernels
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.step import EXTENT, Operand
+from cgraph._kernels.runtime.structs import structs
 
 LINE_BYTES = 64
 
@@ -37,6 +39,23 @@ class Arena:
         plan.forward(steps, self.memory, valid)
         plan.backward(steps, self.memory, valid)
         return self.data, self.grad
+
+
+def operand(offset, stride, accumulate=False, requires_grad=True, parameters_only=True):
+    """Returns an operand whose gradient is overwritten, and always computed, unless other flags are given."""
+    return Operand(
+        offset=offset,
+        stride=stride,
+        accumulate=accumulate,
+        requires_grad=requires_grad,
+        requires_grad_parameters_only=parameters_only,
+    )
+
+
+def extents(*pairs):
+    """Returns the Extents with these first elements and numbers of elements."""
+    firsts, counts = np.array(pairs, np.intp).reshape(-1, 2).T
+    return structs(EXTENT, len(pairs), first=firsts, count=counts)
 
 
 def kernels(dtype):

@@ -19,11 +19,16 @@ from libc.string cimport memset
 
 from cgraph._kernels.channels import offsets
 from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply
+from cgraph._kernels.channels.tables cimport Subconvolution
+from cgraph._kernels.channels.tables import SUBCONVOLUTION
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
 from cgraph._kernels.common.simd cimport V_LANES, real
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, Table, adds_to_sums, bytes_of, operand
+from cgraph._kernels.runtime import structs
+from cgraph._kernels.runtime.step cimport (
+    Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
+)
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
@@ -52,17 +57,6 @@ def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize
     return 2 * padded_size(geometry, c_in) + (1 + geometry.k_h * c_out + round_up(1)) * round_up(geometry.k_w * c_in)
 
 
-# The operand of one input channel.
-cdef struct InputChannel:
-    Py_ssize_t offset, stride, accumulate
-    Py_ssize_t requires_grad[2]
-
-# Input rows whose gradients come from one set of kernel rows: `rows` elements of `grad_offsets` and `input_offsets`,
-# from `first` on; `depth` rows of the transposed kernels, from `kernel` on.
-cdef struct Subconvolution:
-    Py_ssize_t first, rows, kernel, depth
-
-
 cdef void gemm(const IndirectGemm *p) noexcept nogil:
     """Computes a GEMM; `multiply` is inlined here alone, and not into each of the callers."""
     multiply(p)
@@ -71,12 +65,13 @@ cdef void gemm(const IndirectGemm *p) noexcept nogil:
 cdef class ConvolutionGroupStep(LearningStep):
     """Convolves c_in channels to c_out channels; with fused SGD, its backward pass updates the kernels, too."""
     cdef FilterGeometry f
-    cdef Table inputs
-    cdef Table connected        # whether each (c_in, c_out) is connected; empty if all are
-    cdef Table missing          # the offset of each missing connection's weight within the weights of one tap
-    cdef Table kernel_offsets, window_offsets, result_offsets
-    cdef Table grad_term_offsets, grad_offsets, input_offsets, subconvolutions
-    cdef Operand x, d           # the operands of the first channels
+    cdef OperandList inputs
+    cdef const unsigned char[:, ::1] connected  # whether each (c_in, c_out) is connected; None if all are
+    cdef const Py_ssize_t[::1] missing  # the offset of each missing connection's weight within the weights of one tap
+    cdef const Py_ssize_t[::1] kernel_offsets, window_offsets, result_offsets
+    cdef const Py_ssize_t[::1] grad_term_offsets, grad_offsets, input_offsets
+    cdef const Subconvolution[::1] subconvolutions
+    cdef OperandFields x, d     # the operands of the first channels
     cdef Py_ssize_t c_in, c_out
     cdef Py_ssize_t channel_runs    # 1 if the input's channels lie side by side, else c_in
     cdef Py_ssize_t terms       # the terms of an output, k_h k_w c_in
@@ -90,12 +85,13 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef bint one_to_one        # each element of the input's gradient has terms of one output position alone
 
     def __init__(
-        self, FilterGeometry geometry, inputs, d, Py_ssize_t c_out, Py_ssize_t parameters_offset,
+        self, FilterGeometry geometry, inputs, Operand d not None, Py_ssize_t c_out, Py_ssize_t parameters_offset,
         Py_ssize_t scratch_offset, connected
     ):
-        """inputs, d: the fields of `_lowering.buffers.Operand`; connected: whether each (c_in, c_out) is, or None."""
+        """inputs: an Operand for each input channel; connected: whether each (c_in, c_out) is, or None for all."""
         cdef FilterGeometry f = geometry
-        self.f, self.x, self.d = f, operand(inputs[0]), operand(d)
+        self.f, self.inputs, self.d, self.connected = f, OperandList(inputs), d.fields, connected
+        self.x = self.inputs.fields[0]
         self.c_in, self.c_out, self.parameters_offset = len(inputs), c_out, parameters_offset
         self.terms, self.positions = f.k_h * f.k_w * self.c_in, f.n_h * f.n_w
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
@@ -113,19 +109,20 @@ cdef class ConvolutionGroupStep(LearningStep):
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.stride == self.c_in
         self.one_to_one = whole and self.in_place and f.k_h == f.k_w == f.s == 1
-        (
-            self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
-            self.grad_term_offsets, self.grad_offsets, self.input_offsets, self.subconvolutions
-        ) = map(Table, offsets.tables(
-            f, inputs, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
-        ))
-        self.table_bytes = bytes_of([
-            self.inputs, self.connected, self.missing, self.kernel_offsets, self.window_offsets, self.result_offsets,
-            self.grad_term_offsets, self.grad_offsets, self.input_offsets, self.subconvolutions
-        ])
+        tables = offsets.tables(
+            f, self.c_in, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
+        )
+        self.missing, self.kernel_offsets = tables.missing, tables.kernel_offsets
+        self.window_offsets, self.result_offsets = tables.window_offsets, tables.result_offsets
+        self.grad_term_offsets, self.grad_offsets = tables.grad_term_offsets, tables.grad_offsets
+        self.input_offsets = tables.input_offsets
+        self.subconvolutions = structs.checked(SUBCONVOLUTION, tables.subconvolutions)
+        self.table_bytes = self.inputs.nbytes + sum(table.nbytes for table in tables)
+        if connected is not None:
+            self.table_bytes += connected.nbytes
 
     cdef bint requires_grad(self, Context *context) noexcept nogil:
-        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
+        cdef const OperandFields *inputs = self.inputs.fields
         cdef Py_ssize_t c
         for c in range(self.c_in):
             if inputs[c].requires_grad[context.parameters_only]:
@@ -136,7 +133,8 @@ cdef class ConvolutionGroupStep(LearningStep):
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *d = <real *>context.data + self.d.offset
         cdef const real *x = self.copy_input(context)
-        if self.missing.size and not rows_are_finite(x, self.padded_stride, self.padded_h * self.padded_w, self.c_in):
+        cdef Py_ssize_t rows = self.padded_h * self.padded_w
+        if self.missing.shape[0] and not rows_are_finite(x, self.padded_stride, rows, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
             self.outputs(x, w, d)
@@ -172,7 +170,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         cdef Py_ssize_t row = self.padded_w * self.padded_stride
         cdef real *padded = <real *>context.scratch + self.padded_input_offset
         cdef real *inner = padded + (self.f.p * self.padded_w + self.f.q) * self.padded_stride
-        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
+        cdef const OperandFields *inputs = self.inputs.fields
         cdef const real *x
         if self.in_place:
             return self.padded_input(context)
@@ -189,9 +187,9 @@ cdef class ConvolutionGroupStep(LearningStep):
 
     cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
         cdef IndirectGemm p
-        p.a, p.row_offsets, p.term_offsets = x, self.window_offsets.data, self.kernel_offsets.data
+        p.a, p.row_offsets, p.term_offsets = x, &self.window_offsets[0], &self.kernel_offsets[0]
         p.b, p.pitch, p.start = w, self.d.stride, w + self.terms * self.d.stride
-        p.c, p.c_offsets = d, self.result_offsets.data
+        p.c, p.c_offsets = d, &self.result_offsets[0]
         p.rows, p.width, p.depth = self.positions, self.width, self.terms
         gemm(&p)
 
@@ -200,33 +198,33 @@ cdef class ConvolutionGroupStep(LearningStep):
         cdef Py_ssize_t pitch = self.d.stride, i, t, o
         cdef const real *window
         for i in range(self.positions):
-            window = x + self.window_offsets.data[i]
+            window = x + self.window_offsets[i]
             for o in range(self.c_out):
                 d[i * pitch + o] = w[self.terms * pitch + o]
                 for t in range(self.terms):
-                    if self.connected.data[t % self.c_in * self.c_out + o]:
-                        d[i * pitch + o] += w[t * pitch + o] * window[self.kernel_offsets.data[t]]
+                    if self.connected[t % self.c_in, o]:
+                        d[i * pitch + o] += w[t * pitch + o] * window[self.kernel_offsets[t]]
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
     cdef void kernel_gradient(self, const real *x, const real *g, real *dw) noexcept nogil:
         cdef Py_ssize_t t, i
         cdef IndirectGemm p
-        p.a, p.row_offsets, p.term_offsets = x, self.kernel_offsets.data, self.window_offsets.data
+        p.a, p.row_offsets, p.term_offsets = x, &self.kernel_offsets[0], &self.window_offsets[0]
         p.b, p.pitch, p.start = g, self.d.stride, NULL
-        p.c, p.c_offsets = dw, self.result_offsets.data
+        p.c, p.c_offsets = dw, &self.result_offsets[0]
         p.rows, p.width, p.depth = self.terms, self.width, self.positions
         gemm(&p)
         for t in range(self.f.k_h * self.f.k_w):
-            for i in range(self.missing.size):
-                dw[t * self.c_in * self.d.stride + self.missing.data[i]] = 0
+            for i in range(self.missing.shape[0]):
+                dw[t * self.c_in * self.d.stride + self.missing[i]] = 0
 
     # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b], in whole rows of a window, [j][c]
 
     cdef void input_gradient(self, const real *g, const real *w, Context *context) noexcept nogil:
         cdef real *padded = <real *>context.scratch + self.padded_grad_offset
         cdef const real *zeros = <real *>context.scratch + self.zeros_offset
-        cdef bint by_terms = self.missing.size and not rows_are_finite(g, self.d.stride, self.positions, self.c_out)
+        cdef bint by_terms = self.missing.shape[0] and not rows_are_finite(g, self.d.stride, self.positions, self.c_out)
         if self.direct:
             padded = <real *>context.grad + self.x.offset
         if self.direct and self.x.accumulate or by_terms or not self.one_to_one:
@@ -248,8 +246,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         `transposed` receives the kernels as [i][o][j][c].
         """
         cdef Py_ssize_t row = self.f.k_w * self.c_in, phase, i
-        cdef const Subconvolution *part = <const Subconvolution *>self.subconvolutions.data
-        cdef const Subconvolution *end = part + self.subconvolutions.size // 4
+        cdef const Subconvolution *part
         cdef real *t = transposed
         cdef IndirectGemm p
         for phase in range(self.f.s):
@@ -258,14 +255,14 @@ cdef class ConvolutionGroupStep(LearningStep):
                 transpose(w + i * row * self.d.stride, self.d.stride, t, self.transposed_pitch, row, self.c_out)
                 t += self.c_out * self.transposed_pitch
                 i += self.f.s
-        p.a, p.term_offsets, p.pitch, p.start = g, self.grad_term_offsets.data, self.transposed_pitch, start
+        p.a, p.term_offsets, p.pitch, p.start = g, &self.grad_term_offsets[0], self.transposed_pitch, start
         p.c, p.width = padded, row
-        while part < end:
-            p.row_offsets, p.c_offsets = self.grad_offsets.data + part.first, self.input_offsets.data + part.first
+        for i in range(self.subconvolutions.shape[0]):
+            part = &self.subconvolutions[i]
+            p.row_offsets, p.c_offsets = &self.grad_offsets[part.first], &self.input_offsets[part.first]
             p.rows, p.depth = part.rows, part.depth
             p.b = transposed + part.kernel * self.transposed_pitch
             gemm(&p)
-            part += 1
 
     cdef void padded_gradient_by_terms(self, const real *g, const real *w, real *padded) noexcept nogil:
         """Adds to a padded gradient, missing connections left out: zeros times a g that is not finite would be NaN."""
@@ -277,14 +274,14 @@ cdef class ConvolutionGroupStep(LearningStep):
                     dx = padded + ((a * self.f.s + i) * self.padded_w + b * self.f.s) * self.c_in
                     for t in range(row):
                         for k in range(self.c_out):
-                            if self.connected.data[t % self.c_in * self.c_out + k]:
+                            if self.connected[t % self.c_in, k]:
                                 dx[t] += w[(i * row + t) * pitch + k] * g[(a * self.f.n_w + b) * pitch + k]
 
     cdef void copy_gradient(self, const real *padded, Context *context) noexcept nogil:
         """Copies the padded gradient, without its padding, to the channels that require their gradients."""
         cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
         cdef const real *x = padded + (self.f.p * self.padded_w + self.f.q) * self.c_in
-        cdef const InputChannel *inputs = <const InputChannel *>self.inputs.data
+        cdef const OperandFields *inputs = self.inputs.fields
         cdef real *dx
         for c in range(self.channel_runs):
             if not inputs[c].requires_grad[context.parameters_only]:

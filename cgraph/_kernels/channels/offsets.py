@@ -1,46 +1,59 @@
 """The tables of offsets that a ConvolutionGroupStep reads, in elements: one set serves the kernels of all builds.
 
-Each table is a flat list of integers; the rows of `inputs` and `subconvolutions` are structs of convolution_group.pyx.
+`subconvolutions` is an array of structs of tables.pxd; the other tables are arrays of offsets.
 """
 
 from __future__ import annotations
 
-from itertools import chain
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from cgraph._kernels.channels.tables import SUBCONVOLUTION
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.runtime.step import Operand
+from cgraph._kernels.runtime.structs import Structs, structs
+
+Offsets = npt.NDArray[np.intp]
 
 TILE, TALL = 6, 8  # rows of a tile, as in indirect_gemm.pxd
 
 
 class Tables(NamedTuple):
-    """The tables of a step, in the order of its attributes.
+    """The tables of a step.
 
     `missing` holds the offset of each missing connection's weight within the weights of one tap; the header of
     convolution_group.pyx explains the others.
     """
 
-    inputs: list[int]
-    connected: list[int]
-    missing: list[int]
-    kernel_offsets: list[int]
-    window_offsets: list[int]
-    result_offsets: list[int]
-    grad_term_offsets: list[int]
-    grad_offsets: list[int]
-    input_offsets: list[int]
-    subconvolutions: list[int]
+    missing: Offsets
+    kernel_offsets: Offsets
+    window_offsets: Offsets
+    result_offsets: Offsets
+    grad_term_offsets: Offsets
+    grad_offsets: Offsets
+    input_offsets: Offsets
+    subconvolutions: Structs
 
 
-def lie_side_by_side(inputs: Any) -> bool:
+def lie_side_by_side(inputs: Sequence[Operand]) -> bool:
     """Whether the channels of a position are neighbours in memory, and their operands alike otherwise."""
-    rows = inputs.tolist()
-    return all(row == [rows[0][0] + c, *rows[0][1:]] for c, row in enumerate(rows))
+    first = inputs[0]
+    return all(
+        x.offset == first.offset + c
+        and x.stride == first.stride
+        and x.accumulate == first.accumulate
+        and x.requires_grad == first.requires_grad
+        and x.requires_grad_parameters_only == first.requires_grad_parameters_only
+        for c, x in enumerate(inputs)
+    )
 
 
 def tables(
     f: FilterGeometry,
-    inputs: Any,
+    c_in: int,
     c_out: int,
     pitch: int,
     padded_stride: int,
@@ -52,23 +65,23 @@ def tables(
 
     padded_stride: the distance between positions of the padded input; lanes: the number of elements of a vector.
     """
-    c_in, row, line = len(inputs), padded_width * padded_stride, f.n_w * pitch
-    linked = [] if connected is None else connected.tolist()
+    row, line = padded_width * padded_stride, f.n_w * pitch
+    missing = () if connected is None else np.argwhere(np.asarray(connected) == 0)
     most = max(f.k_h * f.k_w * c_in, f.n_h * f.n_w)
+    parts, grad_offsets, input_offsets = subconvolutions(f, c_in, c_out, pitch, padded_width, lanes)
     return Tables(
-        list(chain.from_iterable(inputs.tolist())),
-        list(chain.from_iterable(linked)),
-        [
-            c * pitch + k
-            for c, links in enumerate(linked)
-            for k, link in enumerate(links)
-            if not link
-        ],
-        extended([tap + c for tap in grid(f.k_h, f.k_w, row, padded_stride) for c in range(c_in)]),
-        extended(grid(f.n_h, f.n_w, f.s * row, f.s * padded_stride)),
-        extended(list(range(0, most * pitch, pitch))),
-        extended([k - above for above in range(0, f.k_h * line, line) for k in range(c_out)]),
-        *subconvolutions(f, c_in, c_out, pitch, padded_width, lanes),
+        missing=array([c * pitch + k for c, k in missing]),
+        kernel_offsets=extended(
+            [tap + c for tap in grid(f.k_h, f.k_w, row, padded_stride) for c in range(c_in)]
+        ),
+        window_offsets=extended(grid(f.n_h, f.n_w, f.s * row, f.s * padded_stride)),
+        result_offsets=extended(list(range(0, most * pitch, pitch))),
+        grad_term_offsets=extended(
+            [k - above for above in range(0, f.k_h * line, line) for k in range(c_out)]
+        ),
+        grad_offsets=grad_offsets,
+        input_offsets=input_offsets,
+        subconvolutions=parts,
     )
 
 
@@ -80,29 +93,31 @@ def grid(height: int, width: int, row: int, stride: int) -> list[int]:
     return [a + b for a in range(0, height * row, row) for b in range(0, width * stride, stride)]
 
 
-def extended(offsets: list[int]) -> list[int]:
+def array(offsets: list[int]) -> Offsets:
+    """Returns offsets as kernels read them."""
+    return np.array(offsets, np.intp)
+
+
+def extended(offsets: list[int]) -> Offsets:
     """The offsets of a GEMM's rows, and behind them the last one, as often as a tile may read beyond the rows.
 
     A tile with fewer rows than it sums side by side computes the missing rows, too, and drops them. The elements
     that it reads for them, at these offsets plus each of `term_offsets`, must lie within the array. Those of an
     existing row do; those at offset 0 would not where terms have negative offsets, as in `grad_term_offsets`.
     """
-    return offsets + offsets[-1:] * TALL
+    return array(offsets + offsets[-1:] * TALL)
 
 
 def subconvolutions(
     f: FilterGeometry, c_in: int, c_out: int, pitch: int, padded_width: int, lanes: int
-) -> tuple[list[int], list[int], list[int]]:
-    """Returns the offsets of gradients and of inputs, and the subconvolutions that share them out.
+) -> tuple[Structs, Offsets, Offsets]:
+    """Returns the subconvolutions, and the offsets of gradients and of inputs that they share out.
 
     A subconvolution covers the input rows whose gradients come from one set of kernel rows. It is a GEMM with a
     depth of its own, and so its tables are extended on their own: at some of its depths, the first rows of the
     next subconvolution, which follow its last row, would lie outside the array.
     """
     input_rows: dict[tuple[int, int], list[int]] = {}
-    grad_offsets: list[int] = []
-    input_offsets: list[int] = []
-    parts: list[int] = []
     for y in range(f.p, f.p + f.m_h):
         kernel_rows = [i for i in range(y % f.s, f.k_h, f.s) if 0 <= y - i <= (f.n_h - 1) * f.s]
         if kernel_rows:
@@ -112,8 +127,8 @@ def subconvolutions(
     apart = -(-2 * lanes // (f.s * c_in))
     columns = [b for first in range(apart) for b in range(first, f.n_w, apart)]
     grad_columns, input_columns = [b * pitch for b in columns], [b * f.s * c_in for b in columns]
-    for (i, count), ys in input_rows.items():
-        parts += [len(grad_offsets), len(ys) * f.n_w, order.index(i) * c_out, count * c_out]
+    grad_offsets, input_offsets = [array([])], [array([])]
+    for (i, _), ys in input_rows.items():
         grads: list[int] = []
         inputs: list[int] = []
         for first in range(0, len(ys), TILE):
@@ -122,6 +137,14 @@ def subconvolutions(
             grads += [row + column for column in grad_columns for row in grad_rows]
             rows = [y * padded_width * c_in for y in tile]
             inputs += [row + column for column in input_columns for row in rows]
-        grad_offsets += extended(grads)
-        input_offsets += extended(inputs)
-    return grad_offsets, input_offsets, parts
+        grad_offsets.append(extended(grads))
+        input_offsets.append(extended(inputs))
+    parts = structs(
+        SUBCONVOLUTION,
+        len(input_rows),
+        first=np.cumsum([len(offsets) for offsets in grad_offsets])[:-1],
+        rows=[len(ys) * f.n_w for ys in input_rows.values()],
+        kernel=[order.index(i) * c_out for i, _ in input_rows],
+        depth=[count * c_out for _, count in input_rows],
+    )
+    return parts, np.concatenate(grad_offsets), np.concatenate(input_offsets)

@@ -3,7 +3,7 @@
 from libc.string cimport memcpy, memset
 
 from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_gather, v_load, v_scatter, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, OperandFields
 
 
 cdef struct Input:
@@ -132,28 +132,23 @@ cdef inline Output output_from(Output d, Py_ssize_t i) noexcept nogil:
 
 # Operands of a step, which are offsets, as addresses in the memory of a context.
 
-cdef inline Operand operand_of_row(const Py_ssize_t *fields) noexcept nogil:
-    """Returns the Operand whose fields are a row of a table."""
-    return Operand(fields[0], fields[1], <bint>fields[2], [<bint>fields[3], <bint>fields[4]])
-
-
-cdef inline Input data_of(Context *context, Operand *p) noexcept nogil:
+cdef inline Input data_of(Context *context, OperandFields *p) noexcept nogil:
     return Input(<real *>context.data + p.offset, p.stride)
 
 
-cdef inline Input grad_of(Context *context, Operand *p) noexcept nogil:
+cdef inline Input grad_of(Context *context, OperandFields *p) noexcept nogil:
     return Input(<real *>context.grad + p.offset, p.stride)
 
 
-cdef inline Output output(Context *context, Operand *p) noexcept nogil:
+cdef inline Output output(Context *context, OperandFields *p) noexcept nogil:
     return Output(<real *>context.data + p.offset, p.stride, False)
 
 
-cdef inline bint requires_grad(Context *context, Operand *p) noexcept nogil:
+cdef inline bint requires_grad(Context *context, OperandFields *p) noexcept nogil:
     return p.requires_grad[context.parameters_only]
 
 
-cdef inline Output gradient(Context *context, Operand *p) noexcept nogil:
+cdef inline Output gradient(Context *context, OperandFields *p) noexcept nogil:
     """Returns the gradient of an input of a step as an output; its address is NULL if it is not required."""
     if not requires_grad(context, p):
         return Output(NULL, p.stride, False)
@@ -165,5 +160,5 @@ cdef struct Operands:
     Input x, y, d, g
 
 
-cdef inline Operands operands(Context *context, Operand *x, Operand *y, Operand *d) noexcept nogil:
+cdef inline Operands operands(Context *context, OperandFields *x, OperandFields *y, OperandFields *d) noexcept nogil:
     return Operands(data_of(context, x), data_of(context, y), data_of(context, d), grad_of(context, d))

@@ -8,40 +8,21 @@
 # nearest cache; a *panel* has up to MAX_ROWS output channels, whose weights are packed where many positions read them.
 
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.lanes.microkernels cimport Position, Row, RowPanel, Term, gemm_tiles, prefetch_weights
+from cgraph._kernels.lanes.microkernels cimport Row, RowPanel, gemm_tiles, prefetch_weights
+from cgraph._kernels.lanes.tables cimport (
+    PACKED, PACKED_STRIDE, PREFETCHED, ChannelSet, OutputChannel, Position, PositionSet, ShiftedTap, Term
+)
 
 cdef enum:
-    PACKED_STRIDE = 8   # the distance between terms in packed weights, as in offsets.py
     MAX_ROWS = 6        # rows of a panel, or of a tile of a weight gradient; outputs of a gradient tile
 
 
-# An output channel of the GEMM: the offsets of its weights and of its elements, and whether to compute it and to add.
-cdef struct OutputChannel:
-    Py_ssize_t w, y, accumulate
-    Py_ssize_t requires_grad[2]
-
-# Output channels that read the same source channels. `first_term`: the first one's number where terms are stored.
-cdef struct ChannelSet:
-    Py_ssize_t first_output, outputs, first_source, sources, first_term
-
-# Positions, in all columns, that read the same taps. `first_tap`: the number of taps of the position sets before.
-cdef struct PositionSet:
-    Py_ssize_t first, count, first_tap, taps
-
-# A tap of a position set: its number, and the offset of its source from the position's.
-cdef struct ShiftedTap:
-    Py_ssize_t tap, x
-
-# How weights are read, as in offsets.py: where they lie, where they lie with prefetches, or from a packed copy.
-cdef enum Reading:
-    IN_PLACE, PREFETCHED, PACKED
-
-# The tables of a GEMM, which offsets.gemm_table makes.
+# The tables of a GEMM. Their elements belong to the arrays of an offsets.GemmTables.
 cdef struct Gemm:
-    Reading reading
+    int reading                 # how weights are read: IN_PLACE, PREFETCHED or PACKED
     Py_ssize_t depth            # the number of terms of a block
     Py_ssize_t channel_set_count, position_set_count, tap_count
-    Py_ssize_t terms_stored     # whether all terms are; if not, each block's are made of sources and shifted taps
+    bint terms_stored           # whether all terms are; if not, each block's are made of sources and shifted taps
     const OutputChannel *outputs
     const Term *sources
     const ChannelSet *channel_sets
@@ -62,17 +43,6 @@ cdef struct GemmOperands:
     Term *terms             # room for the terms of a block
     Py_ssize_t columns
     bint parameters_only
-
-
-cdef inline Gemm gemm_of(const Py_ssize_t *table) noexcept nogil:
-    """Returns the fields and the addresses of the tables that offsets.gemm_table has joined."""
-    return Gemm(
-        <Reading>table[0], table[1], table[2], table[3], table[4], table[5],
-        <const OutputChannel *>(table + table[6]), <const Term *>(table + table[7]),
-        <const ChannelSet *>(table + table[8]), <const PositionSet *>(table + table[9]),
-        <const Position *>(table + table[10]), <const Term *>(table + table[11]), table + table[12],
-        <const ShiftedTap *>(table + table[13])
-    )
 
 
 cdef inline void run_gemm(const Gemm *gemm, const GemmOperands *p) noexcept nogil:

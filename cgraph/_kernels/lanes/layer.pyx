@@ -22,11 +22,16 @@ from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
 from cgraph._kernels.lanes import offsets
-from cgraph._kernels.lanes.gemm cimport MAX_ROWS, ChannelSet, Gemm, GemmOperands, OutputChannel, gemm_of, run_gemm
-from cgraph._kernels.lanes.microkernels cimport (
-    GradientTile, Position, Term, WeightGradient, gradient_taps, weight_gradient_rows
+from cgraph._kernels.lanes.gemm cimport MAX_ROWS, Gemm, GemmOperands, run_gemm
+from cgraph._kernels.lanes.microkernels cimport GradientTile, WeightGradient, gradient_taps, weight_gradient_rows
+from cgraph._kernels.lanes.tables cimport (
+    ChannelSet, LayerSizes, OutputChannel, Position, PositionSet, ShiftedTap, Term
 )
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Table, adds_to_sums, bytes_of
+from cgraph._kernels.lanes.tables import (
+    CHANNEL_SET, LAYER_SIZES, OUTPUT_CHANNEL, POSITION, POSITION_SET, SHIFTED_TAP, TERM
+)
+from cgraph._kernels.runtime import structs
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, adds_to_sums
 
 cdef enum:
     TRANSPOSED_BYTES = 16384    # a chunk of the transposed gradient, which each tile of rows reads again
@@ -38,41 +43,60 @@ def lane_layer_scratch(geometry, lanes, c_in, c_out, connected):
     return offsets.scratch(geometry, lanes, c_in, c_out, sizeof(real), connected).size
 
 
-# The sizes and offsets of a layer, as offsets.layer lists them.
-cdef struct LayerSizes:
-    Py_ssize_t lanes, c_out, positions, tap_count, padded_width
-    Py_ssize_t d_offset, parameters_offset, rows, pitch
-    Py_ssize_t packed_offset, padded_offset, totals_offset, transposed_offset, biases_offset, terms_offset  # scratch
-    Py_ssize_t in_place         # the input needs no padding, and is read where it lies
-    Py_ssize_t gaps             # there are gaps between the weights
-    Py_ssize_t one_gemm         # the weight gradient is one matrix product
-    Py_ssize_t tap_offsets, window_positions, weight_rows   # the offsets of these tables
+cdef Gemm gemm_of(tables) except *:
+    """Returns the GEMM of an offsets.GemmTables, which must outlive it."""
+    cdef Gemm gemm
+    cdef const OutputChannel[::1] outputs = structs.checked(OUTPUT_CHANNEL, tables.outputs)
+    cdef const Term[::1] sources = structs.checked(TERM, tables.sources), terms = structs.checked(TERM, tables.terms)
+    cdef const ChannelSet[::1] channel_sets = structs.checked(CHANNEL_SET, tables.channel_sets)
+    cdef const PositionSet[::1] position_sets = structs.checked(POSITION_SET, tables.position_sets)
+    cdef const Position[::1] positions = structs.checked(POSITION, tables.positions)
+    cdef const ShiftedTap[::1] shifted_taps = structs.checked(SHIFTED_TAP, tables.shifted_taps)
+    cdef const Py_ssize_t[::1] taps = tables.taps
+    gemm.reading, gemm.depth, gemm.terms_stored = tables.reading, tables.depth, tables.terms_stored
+    gemm.channel_set_count, gemm.position_set_count = channel_sets.shape[0], position_sets.shape[0]
+    gemm.tap_count = taps.shape[0]
+    gemm.outputs, gemm.channel_sets, gemm.taps = &outputs[0], &channel_sets[0], &taps[0]
+    gemm.position_sets, gemm.positions = &position_sets[0], &positions[0]
+    gemm.sources = &sources[0] if sources.shape[0] else NULL
+    gemm.terms = &terms[0] if terms.shape[0] else NULL
+    gemm.shifted_taps = &shifted_taps[0] if shifted_taps.shape[0] else NULL
+    return gemm
 
 
 cdef class LaneLayerStep(LearningStep):
     """Connects its input channels to c_out output channels: an affine map, or convolutions."""
     cdef FilterGeometry f
     cdef Gemm output_gemm, gradient_gemm
-    cdef Table table, output_table, gradient_table
     cdef LayerSizes sizes
-    cdef const Py_ssize_t *tap_offsets      # of each tap, in the padded input
-    cdef const Position *window_positions   # of each window, in the padded input and in the output
-    cdef const Term *weight_rows            # the offsets of each row of weights and of its x
+    cdef const Py_ssize_t[::1] tap_offsets      # of each tap, in the padded input
+    cdef const Position[::1] window_positions   # of each window, in the padded input and in the output
+    cdef const Term[::1] weight_rows            # the offsets of each row of weights and of its x
     cdef real bias
+    cdef object tables          # the owner of all of these
 
-    def __init__(self, FilterGeometry geometry, *given):
-        """given: the arguments of offsets.layer from `lanes` on."""
-        table, output_table, gradient_table, bias = offsets.layer(geometry, V_LANES, sizeof(real), *given)
-        self.f, self.bias = geometry, bias
-        self.table, self.output_table = Table(table), Table(output_table)
-        self.gradient_table = Table(gradient_table)
-        self.table_bytes = bytes_of([self.table, self.output_table, self.gradient_table])
-        self.output_gemm, self.gradient_gemm = gemm_of(self.output_table.data), gemm_of(self.gradient_table.data)
-        cdef const Py_ssize_t *start = self.table.data
-        self.sizes = (<const LayerSizes *>start)[0]
-        self.tap_offsets = start + self.sizes.tap_offsets
-        self.window_positions = <const Position *>(start + self.sizes.window_positions)
-        self.weight_rows = <const Term *>(start + self.sizes.weight_rows)
+    def __init__(
+        self, FilterGeometry geometry, Py_ssize_t lanes, inputs, Operand d not None, Py_ssize_t c_out,
+        Py_ssize_t parameters_offset, Py_ssize_t scratch_offset, Py_ssize_t tap_stride, Py_ssize_t channel_stride,
+        Py_ssize_t pitch, double bias, connected
+    ):
+        """inputs: an Operand for each input channel.
+
+        Weight (tap, c, o) has the offset `parameters_offset` + tap `tap_stride` + c `channel_stride` + o; the biases,
+        each multiplied by `bias`, lie behind k_h k_w c_in rows of `pitch`. connected: whether each (c_in, c_out) is, or
+        None for all.
+        """
+        self.f, self.bias = geometry, <real>bias
+        self.tables = tables = offsets.layer(
+            geometry, V_LANES, sizeof(real), lanes, inputs, d, c_out, parameters_offset, scratch_offset, tap_stride,
+            channel_stride, pitch, connected
+        )
+        cdef const LayerSizes[::1] sizes = structs.checked(LAYER_SIZES, tables.sizes)
+        self.sizes, self.table_bytes = sizes[0], tables.nbytes
+        self.output_gemm, self.gradient_gemm = gemm_of(tables.output_gemm), gemm_of(tables.gradient_gemm)
+        self.tap_offsets = tables.tap_offsets
+        self.window_positions = structs.checked(POSITION, tables.window_positions)
+        self.weight_rows = structs.checked(TERM, tables.weight_rows)
 
     cdef void run(
         self, const Gemm *gemm, Context *context, char *memory, const real *bias, bint parameters_only
@@ -182,7 +206,7 @@ cdef class LaneLayerStep(LearningStep):
             p.x = <const real *>context.data
             for i in range(tiles):
                 row = rows * i // tiles
-                weight_gradient_rows(&p, self.weight_rows + row, rows * (i + 1) // tiles - row)
+                weight_gradient_rows(&p, &self.weight_rows[row], rows * (i + 1) // tiles - row)
             p.x = biases
             if self.biases_learn:
                 weight_gradient_rows(&p, &bias_row, 1)
@@ -239,8 +263,8 @@ cdef class LaneLayerStep(LearningStep):
         size = positions * self.sizes.lanes * <Py_ssize_t>sizeof(real)
         chunks = min((size + CHUNK_BYTES - 1) // CHUNK_BYTES, positions)
         for number in range(chunks):
-            p.position = self.window_positions + positions * number // chunks
-            p.end = self.window_positions + positions * (number + 1) // chunks
+            p.position = &self.window_positions[0] + positions * number // chunks
+            p.end = &self.window_positions[0] + positions * (number + 1) // chunks
             tiles = 1 if outputs <= MAX_ROWS else (outputs + 3) // 4  # a tile of 3 * 4 sums is full
             o = 0
             while o < outputs:
@@ -255,7 +279,7 @@ cdef class LaneLayerStep(LearningStep):
         """Sums the tiles of all taps and of `width` outputs."""
         cdef Py_ssize_t t = 0, taps
         while t < self.sizes.tap_count:
-            p.tap_offsets = self.tap_offsets + t
+            p.tap_offsets = &self.tap_offsets[t]
             taps = gradient_taps(p, self.sizes.tap_count - t, width)
             p.total += taps * p.pitch
             t += taps

@@ -10,6 +10,7 @@
 #define CGRAPH_MICROKERNELS_H
 
 #include "common/simd.h"
+#include "lanes/tables.h"
 
 #ifdef __GNUC__
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -20,16 +21,6 @@
 #define GEMM_SUMS 6         /* rows * positions of a GEMM tile: sums of a column each */
 #define GRADIENT_SUMS 12    /* taps * outputs of a gradient tile: sums of a vector each */
 #define PREFETCH_BYTES 128
-
-/* A term of a sum: the offsets of its weight and of its x. */
-typedef struct {
-    ptrdiff_t w, x;
-} Term;
-
-/* A position: its offsets in x and in y. */
-typedef struct {
-    ptrdiff_t x, y;
-} Position;
 
 /* GEMM tiles: sums over terms of weights times columns
  *

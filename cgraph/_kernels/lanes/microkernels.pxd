@@ -1,13 +1,9 @@
 # The tiles of microkernels.h and weight_gradient.h, as the steps over lanes call them.
 
 from cgraph._kernels.common.simd cimport real
+from cgraph._kernels.lanes.tables cimport Position, Term
 
 cdef extern from "lanes/microkernels.h" nogil:
-    ctypedef struct Term:
-        Py_ssize_t w, x
-    ctypedef struct Position:
-        Py_ssize_t x, y
-
     ctypedef struct Row:
         const real *w
         real *y

@@ -1,26 +1,38 @@
 """The tables of offsets that a LaneLayerStep reads, in elements: one set serves the kernels of all builds.
 
-Numbers and tables are joined to one array, whose parts are the structs of layer.pyx and gemm.pxd.
+The tables are arrays of the structs of tables.pxd, whose fields are given by their names.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.lanes.tables import (
+    CHANNEL_SET,
+    IN_PLACE,
+    LAYER_SIZES,
+    OUTPUT_CHANNEL,
+    PACKED,
+    PACKED_STRIDE,
+    POSITION,
+    POSITION_SET,
+    PREFETCHED,
+    SHIFTED_TAP,
+    TERM,
+)
+from cgraph._kernels.runtime.step import Operand
+from cgraph._kernels.runtime.structs import Structs, structs
 
 Numbers = npt.NDArray[np.intp]
 Links = npt.NDArray[np.bool_]
 Pairs = list[tuple[int, int]]
-Rows = list[tuple[int, ...]]
 # Taps, as (number, offset of the source), and the positions that read them, as (offset in the source, offset).
 PositionSet = tuple[Pairs, Pairs]
-PACKED_STRIDE = 8  # the distance between terms in packed weights
 LINE, WIDEST = 64, 32  # bytes of a cache line, and of the widest vector
 DEPTH = 384  # terms of a block whose weights are packed, so that these stay in the nearest cache
 # Of a single position: bytes of x in a block, which all panels read, and terms, whose weights lie in rows far apart.
@@ -29,8 +41,38 @@ NEAR_BYTES, NARROW = 16384, 128
 MAX_STORED_TERMS = 1 << 16
 FAR_BYTES = 1024  # the distance between the weights of two terms from which on they are prefetched
 
-# How weights are read: Reading of gemm.pxd.
-IN_PLACE, PREFETCHED, PACKED = range(3)
+
+class GemmTables(NamedTuple):
+    """The tables of a GEMM, as the struct Gemm of gemm.pxd explains them."""
+
+    reading: int
+    depth: int
+    terms_stored: bool
+    outputs: Structs
+    sources: Structs
+    channel_sets: Structs
+    position_sets: Structs
+    positions: Structs
+    terms: Structs
+    taps: Numbers
+    shifted_taps: Structs
+
+
+class LayerTables(NamedTuple):
+    """The tables of a layer, as the attributes of LaneLayerStep explain them; `sizes` has one element."""
+
+    sizes: Structs
+    tap_offsets: Numbers
+    window_positions: Structs
+    weight_rows: Structs
+    output_gemm: GemmTables
+    gradient_gemm: GemmTables
+
+    @property
+    def nbytes(self) -> int:
+        """The number of bytes of all tables."""
+        tables = [*self[:4], *self.output_gemm[3:], *self.gradient_gemm[3:]]
+        return sum(table.nbytes for table in tables)
 
 
 class Scratch(NamedTuple):
@@ -94,44 +136,52 @@ def layer(
     vector: int,
     itemsize: int,
     lanes: int,
-    inputs: Any,
-    d: Any,
+    inputs: Sequence[Operand],
+    d: Operand,
     c_out: int,
     parameters_offset: int,
     scratch_offset: int,
     tap_stride: int,
     channel_stride: int,
     pitch: int,
-    bias: float,
     connected: Any,
-) -> tuple[Numbers, Numbers, Numbers, float]:
-    """Returns the tables of a LaneLayerStep, of its output's GEMM and of its input gradient's GEMM, and the bias.
-
-    inputs, d: the fields of `_lowering.buffers.Operand`. Weight (tap, c, o) has the offset `parameters_offset` +
-    tap `tap_stride` + c `channel_stride` + o; the biases, each multiplied by `bias`, lie behind k_h k_w c_in rows of
-    `pitch`. connected: whether each (c_in, c_out) is, or None for all.
-    """
-    operands = inputs.tolist()
+) -> LayerTables:
+    """Returns the tables of a LaneLayerStep, whose constructor explains the arguments from `lanes` on."""
     links = None if connected is None else np.asarray(connected, bool)
-    taps = [t * tap_stride for t in range(f.k_h * f.k_w)]
-    n, m, (height, width) = f.n_h * f.n_w, f.m_h * f.m_w, padded_shape(f)
-    columns = range(0, lanes, 2 * vector)
-    ins = [(c * channel_stride, x[0]) for c, x in enumerate(operands)]
-    outs = [(k, d[0] + k * n * lanes) for k in range(c_out)]
+    tap = np.arange(f.k_h * f.k_w, dtype=np.intp)
+    taps = tap * tap_stride
+    c_in, n, m, (height, width) = len(inputs), f.n_h * f.n_w, f.m_h * f.m_w, padded_shape(f)
+    columns = np.arange(0, lanes, 2 * vector, dtype=np.intp)
+    ins = structs(
+        OUTPUT_CHANNEL,
+        c_in,
+        w=np.arange(c_in, dtype=np.intp) * channel_stride,
+        y=[x.offset for x in inputs],
+        accumulate=[x.accumulate for x in inputs],
+        requires_grad=[(x.requires_grad, x.requires_grad_parameters_only) for x in inputs],
+    )
+    outs = structs(
+        OUTPUT_CHANNEL,
+        c_out,
+        w=np.arange(c_out),
+        y=d.offset + np.arange(c_out, dtype=np.intp) * n * lanes,
+        accumulate=0,
+        requires_grad=1,
+    )
     few = min(NEAR_BYTES // (lanes * itemsize), NARROW)
     unpacked = PREFETCHED if channel_stride * itemsize >= FAR_BYTES else IN_PLACE
-    outputs = gemm_table(
+    outputs = gemm_tables(
         ins,
-        [(*out, 0, 1, 1) for out in outs],
+        outs,
         None if links is None else links.T,
         taps,
         output_positions(f, lanes),
         columns,
         *((PACKED, DEPTH) if n > 1 else (unpacked, few)),
     )
-    gradients = gemm_table(
+    gradients = gemm_tables(
         outs,
-        [(*entry, *x[2:]) for entry, x in zip(ins, operands, strict=True)],
+        ins,
         links,
         taps,
         input_positions(f, lanes),
@@ -139,32 +189,43 @@ def layer(
         *((PACKED, DEPTH) if m > 1 else (IN_PLACE, few)),
     )
     one_gemm = connected is None and n == 1 and (f.m_h, f.m_w) == (f.k_h, f.k_w)
-    numbers = [
-        *(lanes, c_out, n, len(taps), width),
-        *(d[0], parameters_offset, len(taps) * len(ins), pitch),
-        *(scratch_offset + x for x in scratch(f, lanes, len(ins), c_out, itemsize, connected)[:6]),
-        (height, width) == (f.m_h, f.m_w),
-        connected is not None or channel_stride == pitch > c_out,
-        one_gemm,
-    ]
-    tap_offsets = [(i * width + j) * lanes for i in range(f.k_h) for j in range(f.k_w)]
-    window_positions = [
-        ((a * width + b) * f.s * lanes, (a * f.n_w + b) * lanes)
-        for a in range(f.n_h)
-        for b in range(f.n_w)
-    ]
-    of_taps = np.array([*enumerate(taps)]) * (lanes, 1)
-    weight_rows = np.array(ins)[:, None] + of_taps[:, ::-1] if one_gemm else ()
-    table = joined(numbers, tap_offsets, window_positions, weight_rows)
-    return table, outputs, gradients, bias
-
-
-def joined(numbers: Sequence[int], *tables: Any) -> Numbers:
-    """Joins the numbers, the offset of each table, and the tables to one array."""
-    arrays = [np.asarray(table, np.intp).ravel() for table in tables]
-    begin = len(numbers) + len(tables)
-    begins = accumulate((array.size for array in arrays[:-1]), initial=begin)
-    return np.concatenate([np.array([*numbers, *begins], np.intp), *arrays])
+    place = scratch(f, lanes, c_in, c_out, itemsize, connected)
+    sizes = structs(
+        LAYER_SIZES,
+        1,
+        lanes=lanes,
+        c_out=c_out,
+        positions=n,
+        tap_count=len(taps),
+        padded_width=width,
+        d_offset=d.offset,
+        parameters_offset=parameters_offset,
+        rows=len(taps) * c_in,
+        pitch=pitch,
+        packed_offset=scratch_offset + place.packed,
+        padded_offset=scratch_offset + place.padded,
+        totals_offset=scratch_offset + place.totals,
+        transposed_offset=scratch_offset + place.transposed,
+        biases_offset=scratch_offset + place.biases,
+        terms_offset=scratch_offset + place.terms,
+        in_place=(height, width) == (f.m_h, f.m_w),
+        gaps=connected is not None or channel_stride == pitch > c_out,
+        one_gemm=one_gemm,
+    )
+    i, j = np.divmod(tap, f.k_w)
+    a, b = np.divmod(np.arange(n, dtype=np.intp), f.n_w)
+    window_positions = structs(
+        POSITION, n, x=(a * width + b) * f.s * lanes, y=(a * f.n_w + b) * lanes
+    )
+    rows = ins if one_gemm else ins[:0]
+    weight_rows = structs(
+        TERM,
+        len(rows) * len(taps),
+        w=np.add.outer(rows["w"], taps).ravel(),
+        x=np.add.outer(rows["y"], tap * lanes).ravel(),
+    )
+    tap_offsets = (i * width + j) * lanes
+    return LayerTables(sizes, tap_offsets, window_positions, weight_rows, outputs, gradients)
 
 
 def output_positions(f: FilterGeometry, lanes: int) -> list[PositionSet]:
@@ -208,77 +269,117 @@ def input_positions(f: FilterGeometry, lanes: int) -> list[PositionSet]:
     ]
 
 
-def channel_sets(outputs: Rows, links: Links | None, sources: int) -> list[tuple[Numbers, Rows]]:
-    """Returns sets of output channels, each with the numbers of the source channels that all of the set read.
+def channel_sets(outputs: Structs, links: Links | None) -> list[tuple[Numbers | None, Numbers]]:
+    """Returns the sets of output channels that read the same source channels.
 
-    Of outputs with one offset, which is that of a node read as several channels, all but the first accumulate.
+    For each set there are the numbers of these source channels, None for all, and those of its output channels.
     """
-    every = np.arange(sources)
-    sets: dict[bytes, tuple[Numbers, Rows]] = {}
-    added: dict[int, int] = {}
-    for i, output in enumerate(outputs):
-        key = b"" if links is None else links[i].tobytes()
-        if key not in sets:
-            sets[key] = every if links is None else np.flatnonzero(links[i]), []
-        sets[key][1].append(output)
-        added[output[1]] = added.get(output[1], 1) and output[2]
-    return [
-        (linked, [(w, y, added.pop(y, 1), *requires_grad) for w, y, _, *requires_grad in members])
-        for linked, members in sets.values()
-    ]
+    if links is None:
+        return [(None, np.arange(len(outputs)))]
+    sets: dict[bytes, list[int]] = {}
+    for i, row in enumerate(links):
+        sets.setdefault(row.tobytes(), []).append(i)
+    return [(np.flatnonzero(links[found[0]]), np.array(found)) for found in sets.values()]
 
 
-def gemm_table(
-    sources: Pairs,
-    outputs: Rows,
+def accumulate_repeated(outputs: Structs) -> None:
+    """Lets all but the first of the outputs with one offset, which is that of a node read as several channels, add.
+
+    The first one overwrites if any of them does.
+    """
+    _, first, node = np.unique(outputs["y"], return_index=True, return_inverse=True)
+    accumulate = outputs["accumulate"][first]
+    np.minimum.at(accumulate, node, outputs["accumulate"])
+    outputs["accumulate"] = 1
+    outputs["accumulate"][first] = accumulate
+
+
+def gemm_tables(
+    sources: Structs,
+    outputs: Structs,
     links: Links | None,
-    taps: list[int],
+    taps: Numbers,
     position_sets: list[PositionSet],
-    columns: range,
+    columns: Numbers,
     reading: int,
     depth: int,
-) -> Numbers:
-    """Returns the table of a GEMM: output channels, each the sum of taps of its source channels.
+) -> GemmTables:
+    """Returns the tables of a GEMM: output channels, each the sum of taps of its source channels.
 
-    links: whether each (output, source) is linked, or None for all; columns: the offsets of the columns of samples;
-    reading: how weights are read; depth: the number of terms of a block.
+    sources, outputs: OutputChannels, of which sources have only offsets; links: whether each (output, source) is
+    linked, or None for all; columns: the offsets of the columns of samples; reading: how weights are read; depth: the
+    number of terms of a block.
     """
-    operands, stored = np.array(sources, np.intp).reshape(-1, 2), True
-    if links is not None:
-        stored = block_terms(links, position_sets, len(taps)) == 0
-    tap_weights = np.array(taps)
-    sets: Rows = []
-    members: Rows = []
-    read: list[Numbers] = [operands[:0]]
-    terms: list[Numbers] = []
-    source_count = term_count = 0
-    for linked, channels in channel_sets(outputs, links, len(operands)):
-        rows = operands[linked]
-        sets.append((len(members), len(channels), source_count, len(linked), term_count))
-        members += channels
-        read.append(rows)
-        source_count += len(linked)
-        packed = np.arange(len(linked)) * len(taps) * PACKED_STRIDE
-        for shifted, _ in position_sets if stored else ():
-            tap, shift = np.array(shifted, np.intp).reshape(-1, 2).T
-            made = np.empty((len(linked), len(tap), 2), np.intp)
-            if reading == PACKED:
-                made[..., 0] = np.add.outer(packed, tap * PACKED_STRIDE)
-            else:
-                made[..., 0] = np.add.outer(rows[:, 0], tap_weights[tap])
-            made[..., 1] = np.add.outer(rows[:, 1], shift)
-            terms.append(made.ravel())
-            term_count += made.size // 2
-    position_rows: Rows = []
-    positions: Pairs = []
-    tap_count = 0
-    for shifted, alike in position_sets:
-        position_rows.append((len(positions), len(alike), tap_count, len(shifted)))
-        positions += [(x + v, y + v) for v in columns for x, y in alike]
-        tap_count += len(shifted)
-    shifted_taps = [tap for shifted, _ in position_sets for tap in shifted]
-    return joined(
-        [reading, depth, len(sets), len(position_sets), len(taps), stored],
-        *(members, np.concatenate(read), sets, position_rows, positions),
-        *(np.concatenate(terms) if terms else (), taps, () if stored else shifted_taps),
+    operands = structs(TERM, len(sources), w=sources["w"], x=sources["y"])
+    stored = links is None or block_terms(links, position_sets, len(taps)) == 0
+    shifted_taps = [pairs(SHIFTED_TAP, found, "tap", "x") for found, _ in position_sets]
+    sets = channel_sets(outputs, links)
+    members = outputs[np.concatenate([channels for _, channels in sets])]
+    accumulate_repeated(members)
+    read = [operands if linked is None else operands[linked] for linked, _ in sets]
+    terms = [
+        block_of_terms(rows, taps, shifted, reading)
+        for rows in (read if stored else ())
+        for shifted in shifted_taps
+    ]
+    tap_counts = np.array([len(shifted) for shifted in shifted_taps], np.intp)
+    source_counts = np.array([len(rows) for rows in read], np.intp)
+    output_counts = np.array([len(channels) for _, channels in sets], np.intp)
+    position_counts = np.array([len(found) * len(columns) for _, found in position_sets], np.intp)
+    return GemmTables(
+        reading=reading,
+        depth=depth,
+        terms_stored=stored,
+        outputs=members,
+        sources=np.concatenate(read),
+        channel_sets=structs(
+            CHANNEL_SET,
+            len(sets),
+            first_output=begins(output_counts),
+            outputs=output_counts,
+            first_source=begins(source_counts),
+            sources=source_counts,
+            first_term=begins(source_counts * tap_counts.sum()) if stored else 0,
+        ),
+        position_sets=structs(
+            POSITION_SET,
+            len(position_sets),
+            first=begins(position_counts),
+            count=position_counts // len(columns),
+            first_tap=begins(tap_counts),
+            taps=tap_counts,
+        ),
+        positions=np.concatenate([in_columns(found, columns) for _, found in position_sets]),
+        terms=np.concatenate(terms or [operands[:0]]),
+        taps=taps,
+        shifted_taps=np.concatenate(shifted_taps)[: 0 if stored else None],
     )
+
+
+def begins(counts: Numbers) -> Numbers:
+    """Returns the number of elements before each of several parts of an array."""
+    return np.cumsum(counts) - counts
+
+
+def pairs(dtype: np.dtype[np.void], rows: Pairs, first: str, second: str) -> Structs:
+    """Returns structs with two fields of these names."""
+    columns = np.array(rows, np.intp).reshape(-1, 2).T
+    return structs(dtype, len(rows), **dict(zip((first, second), columns, strict=True)))
+
+
+def in_columns(found: Pairs, columns: Numbers) -> Structs:
+    """Returns positions in all columns of samples, one column after the other."""
+    one = pairs(POSITION, found, "x", "y")
+    x, y = (np.add.outer(columns, one[name]).ravel() for name in ("x", "y"))
+    return structs(POSITION, len(x), x=x, y=y)
+
+
+def block_of_terms(rows: Structs, taps: Numbers, shifted: Structs, reading: int) -> Structs:
+    """Returns the terms of all sources at the positions of one set."""
+    if reading == PACKED:
+        source, tap = np.arange(len(rows), dtype=np.intp) * len(taps), shifted["tap"]
+        w = np.add.outer(source, tap) * PACKED_STRIDE
+    else:
+        w = np.add.outer(rows["w"], taps[shifted["tap"]])
+    x = np.add.outer(rows["x"], shifted["x"])
+    return structs(TERM, w.size, w=w.ravel(), x=x.ravel())

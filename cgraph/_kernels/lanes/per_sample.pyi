@@ -1,10 +1,11 @@
-from typing import Any
-
-import numpy.typing as npt
+import numpy as np
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.plan import Memory, Steps
 from cgraph._kernels.runtime.step import Step
+from cgraph._kernels.runtime.structs import Structs
+
+LAYOUT_COPY: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -14,8 +15,8 @@ class PerSampleStep(Step):
         memory: Memory,
         lanes: int,
         item: int,
-        inputs: npt.NDArray[Any],
-        outputs: npt.NDArray[Any],
+        inputs: Structs,
+        outputs: Structs,
     ) -> None: ...
 
 class PerSampleEnd(PerSampleStep): ...

@@ -6,6 +6,7 @@ are compiled once for all dtypes, since they copy elements as bits.
 """
 from libc.stdint cimport int32_t, int64_t
 
+from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.plan cimport Memory, Steps
 from cgraph._kernels.runtime.step cimport Context, Step
@@ -23,6 +24,10 @@ cdef struct LayoutCopy:
     Py_ssize_t channels
     Py_ssize_t size             # the number of elements of a channel
     Py_ssize_t pitch            # the distance between elements of a channel in the memory of one sample
+
+cdef LayoutCopy layout_copy
+cdef LayoutCopy[::1] layout_copies = <LayoutCopy[:1]>&layout_copy
+LAYOUT_COPY = structs.dtype_of(layout_copies)
 
 
 cdef inline void copy(Bits *own, Bits *lanes, const LayoutCopy *buffer, Py_ssize_t count, bint out) noexcept nogil:
@@ -51,20 +56,17 @@ cdef class PerSampleStep(Step):
     `overwrite=False`.
 
     memory: the memory of one sample, with the parameters and gradient sums of the lanes; lanes: the number of samples
-    side by side; item: the size of an element in bytes; inputs: the buffers that these steps read and others compute;
-    outputs: the buffers that these steps compute and others read.
+    side by side; item: the size of an element in bytes; inputs, outputs: arrays of LayoutCopy, of
+    the buffers that these steps read and others compute, and of those that these steps compute and others read.
     """
     cdef Steps steps
     cdef Memory memory
     cdef Py_ssize_t lanes, item
     cdef const LayoutCopy[::1] inputs, outputs
 
-    def __init__(
-        self, Steps steps, Memory memory, Py_ssize_t lanes, Py_ssize_t item, const LayoutCopy[::1] inputs,
-        const LayoutCopy[::1] outputs
-    ):
+    def __init__(self, Steps steps, Memory memory, Py_ssize_t lanes, Py_ssize_t item, inputs, outputs):
         self.steps, self.memory, self.lanes, self.item = steps, memory, lanes, item
-        self.inputs, self.outputs = inputs, outputs
+        self.inputs, self.outputs = structs.checked(LAYOUT_COPY, inputs), structs.checked(LAYOUT_COPY, outputs)
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Py_ssize_t lane

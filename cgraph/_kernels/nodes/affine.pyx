@@ -10,7 +10,7 @@ from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, get, grad_of, gradient, input_of, output, overwritten, put, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, adds_to_sums, operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
 
 cdef enum:
     ROWS = 8        # rows of W that are read in one pass over d or g
@@ -203,13 +203,16 @@ cdef inline void fused_sgd(
 
 cdef class AffineStep(LearningStep):
     """The step of one Affine, for one sample. The row of biases is a row of weights, for `weights_learn` as well."""
-    cdef Operand x, d
+    cdef OperandFields x, d
     cdef Py_ssize_t m, n, parameters_offset
     cdef real bias
 
-    def __init__(self, x, d, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parameters_offset, double bias):
-        """x, d: the fields of a `_lowering.buffers.Operand`; parameters_offset: that of W, and of its gradient sums."""
-        self.x, self.d = operand(x), operand(d)
+    def __init__(
+        self, Operand x not None, Operand d not None, Py_ssize_t m, Py_ssize_t n, Py_ssize_t parameters_offset,
+        double bias
+    ):
+        """parameters_offset: that of W, and of its gradient sums."""
+        self.x, self.d = x.fields, d.fields
         self.m, self.n, self.parameters_offset, self.bias = m, n, parameters_offset, <real>bias
 
     cdef void forward(self, Context *context) noexcept nogil:

@@ -5,11 +5,11 @@ into on the Node path. All of them may be strided.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, grad_of, gradient, input_from, input_of, move, operand_of_row, output,
-    output_from, overwritten
+    Input, Output, added_to, data_of, grad_of, gradient, input_from, input_of, move, output, output_from,
+    overwritten
 )
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, OperandList, Step
 
 
 def concatenation_forward(list xs, real[:] d):
@@ -34,37 +34,30 @@ def concatenation_backward(const real[:] g, list dxs):
 
 # The step of a Graph
 
-cdef enum:
-    SIZE = 5    # the column of the table of inputs behind the fields of an Operand
-
-
 cdef class ConcatenationStep(Step):
     """The step of one Concatenation, whose inputs may be strided, and may hold one node twice."""
-    cdef const Py_ssize_t[:, ::1] inputs
-    cdef Operand d
+    cdef OperandList inputs
+    cdef const Py_ssize_t[::1] sizes
+    cdef OperandFields d
 
-    def __init__(self, const Py_ssize_t[:, ::1] inputs, d):
-        """inputs: for each input, the fields of a `_lowering.buffers.Operand` and the size; d: those fields."""
-        self.inputs = inputs
-        self.d = operand(d)
+    def __init__(self, inputs, const Py_ssize_t[::1] sizes, Operand d not None):
+        """sizes: the number of elements of each input."""
+        require(len(inputs) == sizes.shape[0])
+        self.inputs, self.sizes, self.d = OperandList(inputs), sizes, d.fields
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Output d = output(context, &self.d)
-        cdef Operand x
         cdef Py_ssize_t k
-        for k in range(self.inputs.shape[0]):
-            x = operand_of_row(&self.inputs[k, 0])
-            move(data_of(context, &x), d, self.inputs[k, SIZE])
-            d = output_from(d, self.inputs[k, SIZE])
+        for k in range(self.inputs.size):
+            move(data_of(context, &self.inputs.fields[k]), d, self.sizes[k])
+            d = output_from(d, self.sizes[k])
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef Input g = grad_of(context, &self.d)
-        cdef Operand x
         cdef Output dx
         cdef Py_ssize_t k
-        for k in range(self.inputs.shape[0]):
-            x = operand_of_row(&self.inputs[k, 0])
-            dx = gradient(context, &x)
+        for k in range(self.inputs.size):
+            dx = gradient(context, &self.inputs.fields[k])
             if dx.start != NULL:
-                move(g, dx, self.inputs[k, SIZE])
-            g = input_from(g, self.inputs[k, SIZE])
+                move(g, dx, self.sizes[k])
+            g = input_from(g, self.sizes[k])

@@ -14,11 +14,11 @@ from libc.string cimport memset
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend_learning, grad_of, gradient, input_from, input_of, move, operand_of_row,
-    output, output_from, overwritten, put1
+    Input, Output, added_to, data_of, descend_learning, grad_of, gradient, input_from, input_of, move, output,
+    output_from, overwritten, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, adds_to_sums, operand
+from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
 
 cdef enum:
     TILE = 8        # vectors of sums that a loop holds in registers
@@ -307,22 +307,22 @@ def convolution2d_backward_kernel(
 cdef class ConvolutionStep(LearningStep):
     """The step of one Convolution2d. Scratch keeps the frames of the inputs between forward and backward."""
     cdef FilterGeometry geometry
-    cdef const Py_ssize_t[:, ::1] inputs
+    cdef OperandList inputs
     cdef const Py_ssize_t[::1] taps
-    cdef Operand d
+    cdef OperandFields d
     cdef Py_ssize_t channels, count, parameters_offset, scratch_offset
 
     def __init__(
-        self, FilterGeometry geometry, const Py_ssize_t[:, ::1] inputs, d, const Py_ssize_t[::1] taps,
+        self, FilterGeometry geometry, inputs, Operand d not None, const Py_ssize_t[::1] taps,
         Py_ssize_t parameters_offset, Py_ssize_t scratch_offset,
     ):
-        """inputs: a row for each channel, with the fields of a `_lowering.buffers.Operand`; d: those fields.
+        """inputs: an Operand for each channel.
 
         parameters_offset, scratch_offset: of the node's parameters and scratch in those of the arena, in elements.
         """
-        self.geometry, self.inputs, self.taps = geometry, inputs, taps
-        self.channels, self.count = inputs.shape[0], taps.shape[0]
-        self.d = operand(d)
+        self.geometry, self.inputs, self.taps = geometry, OperandList(inputs), taps
+        self.channels, self.count = len(inputs), taps.shape[0]
+        self.d = d.fields
         self.parameters_offset, self.scratch_offset = parameters_offset, scratch_offset
 
     cdef void forward(self, Context *context) noexcept nogil:
@@ -358,21 +358,17 @@ cdef class ConvolutionStep(LearningStep):
             kernel_gradient(frame, packed, &self.taps[0], self.count, self.geometry, Output(dw, 1, accumulate))
 
     cdef void fill_frames(self, Context *context, real *frame) noexcept nogil:
-        cdef Operand x
         cdef Py_ssize_t c
         for c in range(self.channels):
-            x = operand_of_row(&self.inputs[c, 0])
-            fill_frame(data_of(context, &x), self.geometry, frame + c * self.geometry.frame)
+            fill_frame(data_of(context, &self.inputs.fields[c]), self.geometry, frame + c * self.geometry.frame)
 
     cdef void input_gradients(self, Context *context, Input g, const real *w, real *frame) noexcept nogil:
         cdef real *wide = frame + self.channels * self.geometry.frame + SLACK + self.geometry.reach
         cdef bint widened = False
-        cdef Operand x
         cdef Output dx
         cdef Py_ssize_t c
         for c in range(self.channels):
-            x = operand_of_row(&self.inputs[c, 0])
-            dx = gradient(context, &x)
+            dx = gradient(context, &self.inputs.fields[c])
             if dx.start == NULL:
                 continue
             if not widened:

@@ -13,7 +13,9 @@ from cgraph._kernels.common.operands cimport (
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime import structs
+from cgraph._kernels.runtime.step cimport Context, Extent, Operand, OperandFields, Step
+from cgraph._kernels.runtime.step import EXTENT
 
 
 cdef class ElementwiseStep(Step):
@@ -22,12 +24,12 @@ cdef class ElementwiseStep(Step):
     The step of an operation stands beside its kernels; if it has one input, y is x.
     """
     cdef Py_ssize_t n
-    cdef Operand x, y, d
+    cdef OperandFields x, y, d
 
-    def __init__(self, Py_ssize_t n, inputs, d):
-        """inputs, d: the fields of a `_lowering.buffers.Operand` for each input and for the output."""
+    def __init__(self, Py_ssize_t n, inputs, Operand d not None):
+        """inputs: an Operand for each input."""
         self.n = n
-        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
+        self.x, self.y, self.d = (<Operand?>inputs[0]).fields, (<Operand?>inputs[len(inputs) - 1]).fields, d.fields
         if self.x.stride == self.y.stride == self.d.stride == 1:
             # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
             self.n = (n + V_LANES - 1) // V_LANES * V_LANES
@@ -263,20 +265,20 @@ def add_up(real[::1] s, list others):
 
 cdef class SGDStep(Step):
     """The update of the arena's parameters that learn:   w -= eta dw,  then dw = 0, or dw counts as 0."""
-    cdef const Py_ssize_t[:, ::1] runs
+    cdef const Extent[::1] runs
 
-    def __init__(self, const Py_ssize_t[:, ::1] runs):
-        """runs: the first element, and the number of elements, of each run of parameters that learn."""
-        self.runs = runs
+    def __init__(self, runs):
+        """runs: the Extents of the parameters that learn."""
+        self.runs = structs.checked(EXTENT, runs)
 
     cdef void apply_update(self, Context *context) noexcept nogil:
         cdef real *w = <real *>context.parameters
         cdef real *dw = <real *>context.parameter_grads
         cdef Py_ssize_t k
         for k in range(self.runs.shape[0]):
-            descend_n(w + self.runs[k, 0], dw + self.runs[k, 0], <real>context.eta, self.runs[k, 1])
+            descend_n(w + self.runs[k].first, dw + self.runs[k].first, <real>context.eta, self.runs[k].count)
             if not context.grads_are_zero:
-                memset(dw + self.runs[k, 0], 0, self.runs[k, 1] * sizeof(real))
+                memset(dw + self.runs[k].first, 0, self.runs[k].count * sizeof(real))
 
 
 cdef class SeedStep(Step):
@@ -285,17 +287,17 @@ cdef class SeedStep(Step):
     A gradient begins at 0 where no step overwrites all of its elements.
     """
     cdef Py_ssize_t loss, lanes
-    cdef const Py_ssize_t[:, ::1] cleared
+    cdef const Extent[::1] cleared
 
-    def __init__(self, Py_ssize_t loss, const Py_ssize_t[:, ::1] cleared, Py_ssize_t lanes=1):
-        """loss: the offset of the loss; cleared: an offset and a number of elements for each gradient that begins at 0;
-        lanes: the number of lanes, each of which has a loss."""
-        self.loss, self.cleared, self.lanes = loss, cleared, lanes
+    def __init__(self, Py_ssize_t loss, cleared, Py_ssize_t lanes=1):
+        """loss: the offset of the loss; cleared: the Extents of the gradients that begin at 0; lanes: the number of
+        lanes, each of which has a loss."""
+        self.loss, self.cleared, self.lanes = loss, structs.checked(EXTENT, cleared), lanes
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef real *grad = <real *>context.grad
         cdef Py_ssize_t i
         for i in range(self.cleared.shape[0]):
-            memset(grad + self.cleared[i, 0], 0, self.cleared[i, 1] * sizeof(real))
+            memset(grad + self.cleared[i].first, 0, self.cleared[i].count * sizeof(real))
         for i in range(self.lanes):
             grad[self.loss + i] = 1

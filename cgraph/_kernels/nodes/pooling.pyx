@@ -20,7 +20,7 @@ from cgraph._kernels.common.operands cimport (
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_relu, v_set1, vec
 )
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
 
 # The part of a filter's window that lies within the domain.
@@ -257,17 +257,17 @@ cdef class PoolingStep(Step):
     cdef bint average, tiled, two_by_two, rectified
     cdef real pad_value
     cdef Py_ssize_t channels, images, m, n
-    cdef Operand x, d
+    cdef OperandFields x, d
 
     def __init__(
-        self, FilterGeometry geometry, bint average, double pad_value, Py_ssize_t channels, x, d, Py_ssize_t images=1,
-        bint rectified=False
+        self, FilterGeometry geometry, bint average, double pad_value, Py_ssize_t channels, Operand x not None,
+        Operand d not None, Py_ssize_t images=1, bint rectified=False
     ):
-        """x, d: the fields of a `_lowering.buffers.Operand`. rectified needs more than one channel."""
+        """rectified needs more than one channel."""
         cdef FilterGeometry f = geometry
         cdef bint inside
         self.geometry, self.average, self.pad_value, self.channels = f, average, <real>pad_value, channels
-        self.x, self.d, self.images, self.rectified = operand(x), operand(d), images, rectified
+        self.x, self.d, self.images, self.rectified = x.fields, d.fields, images, rectified
         self.m, self.n = f.m_h * f.m_w, f.n_h * f.n_w
         # inside: every window lies within the domain; tiled: and every element lies in exactly one window
         inside = f.p == f.q == 0 and (f.n_h - 1) * f.s + f.k_h <= f.m_h and (f.n_w - 1) * f.s + f.k_w <= f.m_w

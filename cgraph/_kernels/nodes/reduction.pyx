@@ -20,7 +20,7 @@ from cgraph._kernels.common.simd cimport (
     R_TINY, V_LANES, r_exp, real, v_add, v_div, v_equal, v_fma, v_less, v_max, v_mul, v_select, v_set1, v_store, v_sub,
     vec
 )
-from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
 
 cdef class ReductionStep(Step):
@@ -30,12 +30,12 @@ cdef class ReductionStep(Step):
     """
     cdef Py_ssize_t m, lanes
     cdef bint over_lanes
-    cdef Operand x, y, d
+    cdef OperandFields x, y, d
 
-    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, d):
-        """lanes: 1 for one sample; inputs, d: the fields of a `_lowering.buffers.Operand` for each operand."""
+    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, Operand d not None):
+        """lanes: 1 for one sample; inputs: an Operand for each input."""
         self.m, self.lanes, self.over_lanes = m, lanes, lanes > 1
-        self.x, self.y, self.d = operand(inputs[0]), operand(inputs[len(inputs) - 1]), operand(d)
+        self.x, self.y, self.d = (<Operand?>inputs[0]).fields, (<Operand?>inputs[len(inputs) - 1]).fields, d.fields
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)

@@ -20,21 +20,24 @@ cdef struct Context:
 
 
 # An input or the output of a step: the position of its elements in `data` and, for the gradient, in `grad`.
-cdef struct Operand:
+cdef struct OperandFields:
     Py_ssize_t offset, stride   # of the first element, and from one element to the next, both counted in elements
     bint accumulate             # add to the gradient, which an earlier step of the backward pass has written
     bint requires_grad[2]       # whether the gradient is computed; [1] in a pass for parameters only
 
 
-cdef Operand operand(given) except *
+cdef class Operand:
+    cdef OperandFields fields
 
 
-cdef class Table:
-    cdef Py_ssize_t *data
+cdef class OperandList:
+    cdef OperandFields *fields
     cdef Py_ssize_t size
 
 
-cdef Py_ssize_t bytes_of(list tables) except -1
+# Consecutive elements of a region of the arena.
+cdef struct Extent:
+    Py_ssize_t first, count
 
 
 cdef class Step:

@@ -1,12 +1,40 @@
+from collections.abc import Sequence
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+EXTENT: np.dtype[np.void]
+
 @disjoint_base
-class Table:
-    def __new__(cls, numbers: list[int] | npt.NDArray[np.intp]) -> Self: ...
+class Operand:
+    def __init__(
+        self,
+        *,
+        offset: int,
+        stride: int,
+        accumulate: bool,
+        requires_grad: bool,
+        requires_grad_parameters_only: bool,
+    ) -> None: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def accumulate(self) -> bool: ...
+    @property
+    def requires_grad(self) -> bool: ...
+    @property
+    def requires_grad_parameters_only(self) -> bool: ...
+    def contiguous(self) -> Operand: ...
+    def shifted(self, distance: int) -> Operand: ...
+
+@disjoint_base
+class OperandList:
+    def __new__(cls, operands: Sequence[Operand]) -> Self: ...
+    @property
+    def nbytes(self) -> int: ...
 
 @disjoint_base
 class Step:

@@ -1,49 +1,92 @@
 """Steps, which a Graph runs, one for each node or fused group: their base class, and the step that calls Python.
 
-Here are also ports, through which samples enter an arena and results leave it, and tables of offsets for kernels.
+Here are also their operands, and ports, through which samples enter an arena and results leave it.
 """
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange
 
-
-cdef Operand operand(given) except *:
-    """Returns the Operand with the fields of a `_lowering.buffers.Operand`."""
-    cdef Operand p
-    p.offset, p.stride, p.accumulate, p.requires_grad[0], p.requires_grad[1] = given
-    return p
+cdef Extent extent
+cdef Extent[::1] extents = <Extent[:1]>&extent
+EXTENT = structs.dtype_of(extents)
 
 
-cdef class Table:
-    """An array of integers that kernels read: offsets, or structs of offsets."""
+cdef class Operand:
+    """An input or the output of a step.
 
-    def __cinit__(self, numbers):
-        """numbers: a list or an array of intp."""
+    Parameters
+    ----------
+    offset, stride : int
+        The offset of the first element, and the distance from one element to the next, in elements.
+    accumulate : bool
+        Whether the step adds to the gradient, which another step has written before.
+    requires_grad, requires_grad_parameters_only : bool
+        Whether the gradient is computed: in a full backward pass, and in one for the parameters only.
+    """
+
+    def __init__(
+        self, *, Py_ssize_t offset, Py_ssize_t stride, bint accumulate, bint requires_grad,
+        bint requires_grad_parameters_only
+    ):
+        self.fields.offset, self.fields.stride, self.fields.accumulate = offset, stride, accumulate
+        self.fields.requires_grad[0] = requires_grad
+        self.fields.requires_grad[1] = requires_grad_parameters_only
+
+    @property
+    def offset(self):
+        return self.fields.offset
+
+    @property
+    def stride(self):
+        return self.fields.stride
+
+    @property
+    def accumulate(self):
+        return self.fields.accumulate
+
+    @property
+    def requires_grad(self):
+        return self.fields.requires_grad[0]
+
+    @property
+    def requires_grad_parameters_only(self):
+        return self.fields.requires_grad[1]
+
+    def contiguous(self):
+        """Returns the operand with a stride of one element."""
+        cdef Operand operand = Operand.__new__(Operand)
+        operand.fields = self.fields
+        operand.fields.stride = 1
+        return operand
+
+    def shifted(self, Py_ssize_t distance):
+        """Returns the operand with an offset that is larger by a number of elements."""
+        cdef Operand operand = Operand.__new__(Operand)
+        operand.fields = self.fields
+        operand.fields.offset += distance
+        return operand
+
+
+cdef class OperandList:
+    """The fields of several operands, one behind the other."""
+
+    def __cinit__(self, operands):
         cdef Py_ssize_t i
-        cdef const Py_ssize_t[::1] array
-        self.size = len(numbers)
-        self.data = <Py_ssize_t *>malloc((self.size + 1) * sizeof(Py_ssize_t))
-        if self.data == NULL:
+        self.size = len(operands)
+        self.fields = <OperandFields *>malloc((self.size + 1) * sizeof(OperandFields))
+        if self.fields == NULL:
             raise MemoryError()
-        if isinstance(numbers, list):
-            for i in range(self.size):
-                self.data[i] = numbers[i]
-        elif self.size:
-            array = numbers
-            memcpy(self.data, &array[0], self.size * sizeof(Py_ssize_t))
+        for i in range(self.size):
+            self.fields[i] = (<Operand?>operands[i]).fields
 
     def __dealloc__(self):
-        free(self.data)
+        free(self.fields)
 
-
-cdef Py_ssize_t bytes_of(list tables) except -1:
-    """Returns the number of bytes that a list of Tables takes."""
-    cdef Py_ssize_t total = 0
-    cdef Table table
-    for table in tables:
-        total += table.size * <Py_ssize_t>sizeof(Py_ssize_t)
-    return total
+    @property
+    def nbytes(self):
+        return self.size * <Py_ssize_t>sizeof(OperandFields)
 
 
 cdef class Step:

@@ -1,0 +1,3 @@
+import numpy as np
+
+SUBCONVOLUTION: np.dtype[np.void]
