@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from cgraph._execution.arena import Arena
-from cgraph._execution.crossing import Crossing
+from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._execution.learning import Learning
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
@@ -201,10 +201,10 @@ class LaneExecutor(Executor):
         super().__init__(program, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
         per_sample = frozenset(layout_plan.per_sample)
-        self._crossing = Crossing(samples, builder, per_sample, layout_plan.pass_by_pass)
+        self._per_sample = PerSampleBuilder(samples, builder, layout_plan)
         relus = foldable_relus(program, per_sample)
         absorbed = {relu.buffer for relu in relus.values()}
-        self._absent = absorbed | self._crossing.inner_buffers
+        self._absent = absorbed | self._per_sample.inner_buffers
         without_step = per_sample | {*relus.values()}
         for group in program.groups:
             if group.buffer not in self._absent:
@@ -221,11 +221,11 @@ class LaneExecutor(Executor):
         return node is None or self.program.channel_of[node][0] not in self._absent
 
     def _steps_of(self, groups: Sequence[FusedGroup]) -> list[Step]:
-        return self._crossing.insert(groups, self.steps)
+        return self._per_sample.insert(groups, self.steps)
 
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes
-        written = self._crossing.overwritten_buffers
+        written = self._per_sample.overwritten_buffers
         zeroed = [b for b in offsets if b.zeroed_first and b not in written]
         firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
@@ -286,14 +286,18 @@ class Executors:
     @property
     def nbytes(self) -> int:
         """The bytes of memory that each thread needs, whatever the number of samples."""
-        lanes = self._lane_executor_for(True, NEVER - 1, NEVER)
-        return (lanes or self.samples).nbytes
+        return sum(executor.nbytes for executor in self._widest())
 
     @property
     def table_bytes(self) -> tuple[int, int]:
         """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
-        lanes = self._lane_executor_for(True, NEVER - 1, NEVER)
-        return self.samples.table_bytes, lanes.table_bytes if lanes else 0
+        over_lanes = [executor for executor in self._widest() if executor is not self.samples]
+        return self.samples.table_bytes, sum(executor.table_bytes for executor in over_lanes)
+
+    def _widest(self) -> list[Executor]:
+        """Returns the executors for the largest batches, with gradients and without."""
+        found = (self._lane_executor_for(b, NEVER - 1, NEVER) for b in (True, False))
+        return list(dict.fromkeys(executor or self.samples for executor in found))
 
     def bind(
         self, request: Request, batch_size: int, thread: int = 0

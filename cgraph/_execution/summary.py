@@ -5,7 +5,7 @@ from __future__ import annotations
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
-from cgraph._lowering.layout import LayoutPlan
+from cgraph._lowering.layout import LayoutPlan, is_repeatable
 from cgraph._lowering.program import FusedGroup, Kind
 
 MAX_NAMES = 5  # arrays that are named at most
@@ -19,7 +19,7 @@ def summary(executable: Executable) -> str:
     groups = [group for group in program.groups if group.kind is not Kind.LEAF]
     parameters = [sum(node._parameter_count() for node in group.nodes) for group in groups]
     rows: list[tuple[str, ...]] = [HEADER]
-    layout_plan = executors.layouts.backward
+    layout_plan = executors.layouts[0 if executable.is_loss else 1]
     alone = set(groups if layout_plan.lanes == 1 else layout_plan.per_sample)
     rows += [
         (*_step_row(number, group, count), "samples" if group in alone else "lanes")
@@ -39,7 +39,7 @@ def summary(executable: Executable) -> str:
         f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds"
     )
-    lines.append(_batches_line(executors, groups))
+    lines.append(_batches_line(executors, groups, executable.is_loss))
     lines += _lent_line(executable)
     return "\n".join(lines)
 
@@ -59,18 +59,39 @@ def _lent_line(executable: Executable) -> list[str]:
     )
 
 
-def _batches_line(executors: Executors, groups: list[FusedGroup]) -> str:
-    """Returns the line about batches: their layouts, why samples go one by one, and the memory of a thread."""
+def _batches_line(executors: Executors, groups: list[FusedGroup], is_loss: bool) -> str:
+    """Returns the line about batches: their layouts, why some samples go one by one, and the memory of a thread."""
     backward, forward = executors.layouts
-    classes = dict.fromkeys(type(g.nodes[0]).__name__ for g in groups if g.kind is Kind.PYTHON)
-    reason = f"the methods of {', '.join(classes)} compute one"
-    batches = _samples_at_a_time(backward, groups)
-    if classes:
-        batches += f", in one thread, since {reason}"
-        if forward.lanes > 1 and forward is not backward:
-            batches += f"; without gradients {_samples_at_a_time(forward, groups)}"
-    tables = f", {executors.table_bytes[1]:,} for all" if backward.lanes > 1 else ""
-    return f"batches: {batches}; {executors.nbytes:,} bytes for each thread{tables}"
+    text = _samples_at_a_time(backward if is_loss else forward, groups)
+    python = [group for group in groups if group.kind is Kind.PYTHON]
+    if python:
+        if is_loss and forward is not backward:
+            text += _why_one_by_one(backward, python, groups)
+            text += f"; without gradients {_samples_at_a_time(forward, groups)}"
+        names = _class_names(python)
+        text += (
+            f"; in one thread, since {names} {'are' if ',' in names else 'is'} computed in Python"
+        )
+    tables = executors.table_bytes[1]
+    more = f", {tables:,} for all" if tables or backward.lanes > 1 else ""
+    return f"batches: {text}; {executors.nbytes:,} bytes for each thread{more}"
+
+
+def _why_one_by_one(
+    backward: LayoutPlan, python: list[FusedGroup], groups: list[FusedGroup]
+) -> str:
+    """Returns why what lies behind Python nodes takes one sample at a time in passes with gradients."""
+    names = _class_names([group for group in python if not is_repeatable(group)])
+    if not names:
+        return ""
+    lanes, first = backward.lanes > 1, groups[0] is python[0]
+    where = "no step lies in front of them, and " if first and not lanes else ""
+    return f" ({where}{names} may not compute twice: see _repeatable)"
+
+
+def _class_names(groups: list[FusedGroup]) -> str:
+    """Returns the names of the classes of some groups."""
+    return ", ".join(dict.fromkeys(type(group.nodes[0]).__name__ for group in groups))
 
 
 def _samples_at_a_time(layout_plan: LayoutPlan, groups: list[FusedGroup]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
-from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind, Work
+from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind, Program, Work
 
 # Measured on a core with 32-byte vectors that does 57 multiply-adds in a nanosecond, in nanoseconds for an element of
 # four bytes; an element of eight bytes takes twice as long.
@@ -18,7 +19,8 @@ CACHE_BYTES = 1 << 22
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
 LIBRARY_CALL = 6.0  # one exp, log or tanh, in either dtype
 STEP = 12.0  # the start of a step
-PYTHON_CALL = 2000.0  # a method of a Python node
+PYTHON_CALL = 2000.0  # a method of a Python node that makes two or three calls of NumPy
+COPIED_ELEMENT = 1.2  # copying an element of one sample from its lane or back, in either dtype
 
 
 def multiply_adds(group: FusedGroup) -> int:
@@ -68,6 +70,12 @@ def lane_cost(group: FusedGroup, macs: int, lanes: int, uncached: bool) -> float
     element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
     moved = group.elements * scale * element + library_calls(group)
     return STEP / lanes + macs * scale * MULTIPLY_ADD + moved
+
+
+def copy_cost(program: Program, groups: Collection[FusedGroup]) -> float:
+    """Estimates the nanoseconds in which the data around groups for one sample are copied from lanes and back."""
+    inputs, outputs = program.buffers_around(groups)
+    return COPIED_ELEMENT * sum(buffer.size for buffer in (*inputs, *outputs))
 
 
 def library_calls(group: FusedGroup) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.buffers import LINE_BYTES
-from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
+from cgraph._lowering.cost import CACHE_BYTES, copy_cost, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
 
@@ -36,8 +36,8 @@ class LayoutPlan(NamedTuple):
         The estimated nanoseconds of one sample in a forward pass.
     per_sample : tuple of FusedGroup
         The groups that take one sample at a time, among others over lanes: Python nodes, what lies between them and,
-        with `pass_by_pass`, all that depends on them.
-    pass_by_pass : bool
+        with `backward_at_once`, all that depends on them.
+    backward_at_once : bool
         Whether the backward pass of each sample through `per_sample` directly follows its forward pass.
     """
 
@@ -46,7 +46,7 @@ class LayoutPlan(NamedTuple):
     min_samples: int
     cost: float
     per_sample: tuple[FusedGroup, ...] = ()
-    pass_by_pass: bool = False
+    backward_at_once: bool = False
 
 
 class Layouts(NamedTuple):
@@ -57,23 +57,41 @@ class Layouts(NamedTuple):
 
 
 def choose_layouts(program: Program, parts: AroundPython, layout: LayoutName) -> Layouts:
-    """Chooses the layouts of a program, of which `parts` are the groups in front of Python nodes, between and behind.
+    """Chooses the layouts of a program, of which `parts` are the groups in front of Python nodes, among and behind them.
 
     Any class may rely on its `calcPartialDerivative` to follow `calcData` of the same sample. So in passes with
     gradients all that depends on a Python node takes one sample at a time, there and back. Where all of these classes
     are `_repeatable`, what lies behind them may work over lanes, too, and their `calcData` runs twice.
     """
-    _, python, behind = parts
-    forward = choose_layout(program, layout, python)
-    if not python:
+    forward = choose_layout(program, layout, parts.among)
+    if not parts.among:
         return Layouts(forward, forward)
-    backward = choose_layout(program, layout, (*python, *behind))._replace(pass_by_pass=True)
-    if all(g.nodes[0]._repeatable for g in python if g.kind is Kind.PYTHON):
+    backward = choose_layout(program, layout, (*parts.among, *parts.behind))
+    backward = backward._replace(backward_at_once=backward.lanes > 1)
+    if forward.lanes > 1 and all(map(is_repeatable, parts.among)):
         # The forward pass of one sample more; a forward and a backward pass cost three times a forward pass.
-        again = sum(sample_cost(group, multiply_adds(group)) for group in python) / 3
-        if forward.lanes > 1 and (backward.lanes == 1 or forward.cost + again < backward.cost):
+        again = sum(sample_cost(group, multiply_adds(group)) for group in parts.among) / 3
+        asked_for = layout == "lanes" and backward.lanes == 1
+        if asked_for or forward.cost + again < backward.cost:
             backward = forward
     return Layouts(backward, forward)
+
+
+def is_repeatable(group: FusedGroup) -> bool:
+    """Returns whether a group may compute the data of one sample twice.
+
+    A class says so by `_repeatable`, for the `calcData` that it defines or inherits, but not for one that a class
+    derived from it defines.
+    """
+    if group.kind is not Kind.PYTHON:
+        return True
+    node = group.nodes[0]
+    for namespace in (vars(node), *map(vars, type(node).__mro__)):
+        if "_repeatable" in namespace:
+            return bool(namespace["_repeatable"])
+        if "calcData" in namespace:
+            break
+    return False
 
 
 def choose_layout(
@@ -100,6 +118,8 @@ def choose_layout(
         lane_cost(g, macs[g], line, uncached) for g in over_lanes if g not in folded
     )
     cost_alone = sum(sample_cost(group, macs[group]) for group in alone)
+    if alone:
+        cost_alone += copy_cost(program, within)
     # A matrix has as many elements as its product with one sample has multiply-adds.
     weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
     lanes = line * (MAX_LINES if weights >= DOMINANT_WEIGHTS * elements else 1)

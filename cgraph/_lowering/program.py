@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -92,14 +92,14 @@ class AroundPython(NamedTuple):
     ----------
     before : list of FusedGroup
         The groups that depend on no Python node; all groups, where there is none.
-    python : list of FusedGroup
+    among : list of FusedGroup
         The Python nodes, and what lies between them.
     behind : list of FusedGroup
         The groups that depend on a Python node, and on which none depends.
     """
 
     before: list[FusedGroup]
-    python: list[FusedGroup]
+    among: list[FusedGroup]
     behind: list[FusedGroup]
 
 
@@ -160,10 +160,10 @@ class Program:
             if group.buffer not in depends:
                 parts.before.append(group)
             elif group.kind is Kind.PYTHON or group.buffer in needed:
-                parts.python.append(group)
+                parts.among.append(group)
             else:
                 parts.behind.append(group)
-        self.groups = [*parts.before, *parts.python, *parts.behind]
+        self.groups = [*parts.before, *parts.among, *parts.behind]
         return parts
 
     def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
@@ -179,3 +179,17 @@ class Program:
     def buffers_read_by(self, group: FusedGroup) -> set[Buffer]:
         """Returns the buffers that a fused group reads."""
         return {self.channel_of[x][0] for x in group.inputs}
+
+    def buffers_around(self, groups: Collection[FusedGroup]) -> tuple[set[Buffer], set[Buffer]]:
+        """Returns the buffers that some groups read and others compute, and those for which it is the other way round.
+
+        The outputs of the program count as read by others.
+        """
+        computed = {group.buffer for group in groups}
+        read: set[Buffer] = set()
+        read_by_others = {self.channel_of[node][0] for node in self.outputs}
+        for group in self.groups:
+            (read if group.buffer in computed else read_by_others).update(
+                self.buffers_read_by(group)
+            )
+        return read - computed, computed & read_by_others

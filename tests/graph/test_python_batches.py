@@ -148,12 +148,12 @@ def body(own, *arguments):
 
 def test_a_node_that_remembers_the_sample_of_its_last_calcData_learns_rightly():
     graph = check(lambda: body(Remembering), "float64")
-    assert executors(graph).layouts.backward.pass_by_pass
+    assert executors(graph).layouts.backward.backward_at_once
 
 
 def test_a_repeatable_node_that_remembers_computes_its_data_again(over_lanes_twice):
     graph = check(lambda: repeatable(body(Remembering)), "float64")
-    assert not executors(graph).layouts.backward.pass_by_pass
+    assert not executors(graph).layouts.backward.backward_at_once
 
 
 def test_a_node_that_draws_at_random_goes_backward_by_what_it_drew():
@@ -205,25 +205,22 @@ def test_a_repeatable_node_in_front_of_a_large_network_leaves_it_over_lanes():
     layouts = []
     for size in (300, 3):
         x = CG.Leaf1(size, dtype="float32")
-        (node,) = repeatable([Failing(CG.ReLU(x))])
         weight = np.zeros((size + 1, size))
-        loss = CG.Norm2(CG.Affine(CG.Affine(node, weight), weight))
-        layouts.append(executors(CG.Graph(loss)).layouts.backward)
-    assert [layout.pass_by_pass for layout in layouts] == [False, True]
-    assert layouts[0].lanes > 1
+        for below in (x, CG.Affine(x, weight)):
+            (node,) = repeatable([Failing(below)])
+            loss = CG.Norm2(CG.Affine(CG.Affine(node, weight), weight))
+            layouts.append(executors(CG.Graph(loss)).layouts)
+    twice = [x.backward is x.forward and x.backward.lanes > 1 for x in layouts]
+    assert twice == [True, True, False, False]
 
 
 @pytest.mark.parametrize("method", ["calcData", "calcPartialDerivative"])
 @pytest.mark.parametrize("repeat", [False, True])
-def test_an_exception_amid_a_block_leaves_sums_and_parameters(method, repeat, monkeypatch):
+def test_an_exception_amid_a_block_leaves_sums_and_parameters(method, repeat, request):
     nodes = body(Failing)
     if repeat:
         repeatable(nodes)
-        monkeypatch.setattr(
-            pipeline,
-            "choose_layouts",
-            lambda *given: Layouts(*[choose_layouts(*given).forward] * 2),
-        )
+        request.getfixturevalue("over_lanes_twice")
     x, node = nodes[0], nodes[2]
     graph = CG.Graph(nodes[-1], layout="lanes")
     samples = np.random.default_rng(0).uniform(-1, 1, (8, 20))
@@ -262,33 +259,81 @@ def test_frozen_parameters_stay_whichever_way_their_nodes_are_run():
     before = [p.value.copy() for p in parameters]
     graph.train({nodes[0]: np.ones((9, 20))}, ETA, batch=8)
     changed = [bool((p.value != old).any()) for p, old in zip(parameters, before, strict=True)]
-    assert changed == [False, True, False][: len(parameters)]
+    assert changed == [False, True, False]
 
 
-def summary_line(graph, capsys):
+def summary_of(graph, capsys):
+    """Returns the layouts of all steps, and the line about batches."""
     graph.summary()
-    return capsys.readouterr().out.splitlines()
+    *rows, last = capsys.readouterr().out.splitlines()
+    return [row.split()[-1] for row in rows[1:-1]], last
 
 
 def test_summary_says_which_steps_take_one_sample_and_why(capsys):
-    graph = CG.Graph(body(Remembering)[-1], layout="lanes")
-    *rows, last = summary_line(graph, capsys)
-    assert [row.split()[-1] for row in rows[1:5]] == ["lanes", "samples", "samples", "samples"]
-    assert last.startswith(
-        "batches: up to 8 samples at a time, but one in steps 2 to 4, in one thread, since the methods of "
-        "Remembering compute one; without gradients up to 8 samples at a time, but one in step 2;"
+    steps, line = summary_of(CG.Graph(body(Remembering)[-1], layout="lanes"), capsys)
+    assert steps == ["lanes", "samples", "samples", "samples"]
+    assert line.startswith(
+        "batches: up to 8 samples at a time, but one in steps 2 to 4 (Remembering may not compute twice: see "
+        "_repeatable); without gradients up to 8 samples at a time, but one in step 2; in one thread, since "
+        "Remembering is computed in Python; "
+    )
+
+
+def test_summary_of_repeatable_nodes_blames_nobody(capsys, over_lanes_twice):
+    nodes = repeatable(body(Remembering))
+    steps, line = summary_of(CG.Graph(nodes[-1], layout="lanes"), capsys)
+    assert steps == ["lanes", "samples", "lanes", "lanes"]
+    assert line.startswith(
+        "batches: up to 8 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python;"
     )
 
 
 def test_summary_says_why_all_samples_go_one_by_one(capsys):
-    x, nodes = group()
-    graph = CG.Graph(CG.Norm2(Remembering(x)), layout="lanes")
-    assert summary_line(graph, capsys)[-1].startswith(
-        "batches: one sample at a time, in one thread, since the methods of Remembering compute one; "
-        "without gradients up to 8 samples at a time, but one in step 1;"
+    x = CG.Leaf1(3)
+    loss = CG.Norm2(Failing(Remembering(x)))
+    assert summary_of(CG.Graph(loss, layout="lanes"), capsys)[1].startswith(
+        "batches: one sample at a time (no step lies in front of them, and Remembering, Failing may not compute twice: "
+        "see _repeatable); without gradients up to 8 samples at a time, but one in steps 1 to 2; in one thread, since "
+        "Remembering, Failing are computed in Python; "
     )
-    graph = CG.Graph([Remembering(node) for node in [x, *nodes][:1]], layout="lanes")
-    assert "one sample at a time, in one thread" in summary_line(graph, capsys)[-1]
+    line = summary_of(CG.Graph(loss, layout="samples"), capsys)[1]
+    assert "without gradients one sample at a time; in one thread" in line
+
+
+def test_a_graph_without_a_loss_has_the_layout_of_predictions(capsys):
+    nodes = body(Remembering)
+    steps, line = summary_of(CG.Graph(nodes[3], layout="lanes"), capsys)
+    assert steps == ["lanes", "samples", "lanes"]
+    assert line.startswith("batches: up to 8 samples at a time, but one in step 2; in one thread")
+
+
+def test_many_elements_in_front_of_a_python_node_are_not_copied_for_little_work():
+    """Copies of single samples cost more than lanes save on a cheap layer with many elements."""
+    layouts = []
+    for outputs, inputs in ((4096, 8), (64, 784)):
+        x = CG.Leaf1(inputs, dtype="float32")
+        node = Remembering(CG.Affine(x, np.zeros((inputs + 1, outputs))))
+        layouts.append(executors(CG.Graph(CG.Norm2(node))).layouts.backward.lanes)
+    assert layouts[0] == 1 < layouts[1]
+
+
+def test_a_class_with_a_calcData_of_its_own_must_declare_again_that_it_may_run_twice():
+    class Repeatable(Remembering):
+        _repeatable = True
+
+    class Inheriting(Repeatable):
+        def calcPartialDerivative(self):
+            super().calcPartialDerivative()
+
+    class Overriding(Repeatable):
+        def calcData(self):
+            super().calcData()
+
+    found = []
+    for cls in (Remembering, Repeatable, Inheriting, Overriding):
+        loss = CG.Norm2(CG.Affine(cls(CG.Leaf1(300)), np.zeros((301, 300))))
+        found.append(executors(CG.Graph(loss, layout="lanes")).layouts.backward.lanes > 1)
+    assert found == [False, True, True, False]
 
 
 def test_where_all_samples_go_one_by_one_the_nodes_show_the_last_one():

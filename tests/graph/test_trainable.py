@@ -97,7 +97,7 @@ def test_a_derived_class_keeps_the_compiled_step_unless_it_has_a_method_of_its_o
     graph.summary()
     rows = capsys.readouterr().out.splitlines()
     assert next(row for row in rows if cls.__name__ in row).endswith(layout)
-    reason = "in one thread, since the methods of Noisy compute one"
+    reason = "in one thread, since Noisy is computed in Python"
     assert (reason in rows[-1]) == (cls is Noisy)
     if cls is Fixed:
         twin.parameters[6].trainable = False

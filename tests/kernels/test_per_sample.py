@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lane_arena import Arena
 
-from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleEnd, PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleTail, PerSampleStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.structs import structs
@@ -76,7 +76,7 @@ def test_samples_that_exist_enter_and_leave_and_no_others(valid):
 
 @pytest.mark.parametrize("valid", [1, 3, LANES])
 def test_at_the_end_each_sample_goes_forward_and_backward_at_once(valid):
-    lanes, node, step = lanes_and_step(PerSampleEnd)
+    lanes, node, step = lanes_and_step(PerSampleTail)
     data, grad = lanes.data.copy(), lanes.grad.copy()
     node.own.grad[:] = 0, 0.5  # what a seed step would write
     plan.forward(plan.Steps([step]), lanes.memory, valid)
@@ -90,13 +90,13 @@ def test_at_the_end_each_sample_goes_forward_and_backward_at_once(valid):
 
 
 @pytest.mark.parametrize("run", [plan.forward, plan.backward])
-@pytest.mark.parametrize("step_class", [PerSampleStep, PerSampleEnd])
+@pytest.mark.parametrize("step_class", [PerSampleStep, PerSampleTail])
 def test_an_error_in_one_sample_ends_the_pass_and_comes_out_once(run, step_class):
     """The steps behind the one that raises are not run, in either order."""
     lanes, node, step = lanes_and_step(step_class, raises=3)
     before, behind = Noting(), Noting()
     steps = plan.Steps([PythonStep(before), step, PythonStep(behind)])
-    if step_class is PerSampleEnd and run is plan.backward:
+    if step_class is PerSampleTail and run is plan.backward:
         run(steps, lanes.memory, LANES)
         assert not node.calls
         return

@@ -15,9 +15,8 @@ from cgraph import _kernels
 from cgraph._lowering.buffers import Allocator
 
 PAGE = mmap.PAGESIZE
-FAR = (
-    1 << 26
-)  # inaccessible bytes on both sides of an array, none of which takes memory: a wrong offset reaches far
+# Inaccessible bytes on both sides of an array, none of which takes memory: a wrong offset reaches far.
+FAR = 1 << 26
 HERE = sys.platform == "linux"
 NORESERVE = 0x4000  # MAP_NORESERVE of Linux
 LIBC = ctypes.CDLL(None) if HERE else None

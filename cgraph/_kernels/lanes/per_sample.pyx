@@ -125,7 +125,7 @@ cdef class PerSampleStep(Step):
                 copy[int64_t](<int64_t *>own, <int64_t *>lanes, &buffers[i], self.lanes, out)
 
 
-cdef class PerSampleEnd(PerSampleStep):
+cdef class PerSampleTail(PerSampleStep):
     """Runs the last steps of a graph one sample at a time, and the backward pass of each sample at once.
 
     It serves passes with gradients alone. So a backward pass always follows the forward pass of its own sample, and no

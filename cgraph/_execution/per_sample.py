@@ -1,0 +1,91 @@
+"""The steps that take one sample at a time, in the nodes' own arrays, among steps over lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleTail, PerSampleStep
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.step import Step
+from cgraph._kernels.runtime.structs import Structs, structs
+from cgraph._lowering.lane_steps import LaneBuilder
+from cgraph._lowering.layout import LayoutPlan
+from cgraph._lowering.program import Buffer, FusedGroup
+
+if TYPE_CHECKING:
+    from cgraph._execution.executors import SampleExecutor
+
+
+class PerSampleBuilder:
+    """Makes the step that runs some groups one sample at a time among steps over lanes.
+
+    Parameters
+    ----------
+    samples : SampleExecutor
+        The steps for one sample.
+    builder : LaneBuilder
+        The offsets of buffers over lanes.
+    layout_plan : LayoutPlan
+        The groups that take one sample at a time, which follow each other in the program.
+
+    Attributes
+    ----------
+    inner_buffers : set of Buffer
+        The buffers that these groups compute and no others read, which have no place over lanes.
+    overwritten_buffers : set of Buffer
+        The buffers over lanes whose gradients the step overwrites.
+    """
+
+    def __init__(
+        self, samples: SampleExecutor, builder: LaneBuilder, layout_plan: LayoutPlan
+    ) -> None:
+        self._samples = samples
+        self._builder = builder
+        self._groups = frozenset(layout_plan.per_sample)
+        self._backward_at_once = layout_plan.backward_at_once
+        inputs, self._outputs = samples.program.buffers_around(self._groups)
+        self.inner_buffers = {group.buffer for group in self._groups} - self._outputs
+        self.overwritten_buffers = inputs if self._backward_at_once else set()
+
+    def insert(self, groups: Sequence[FusedGroup], steps: Mapping[FusedGroup, Step]) -> list[Step]:
+        """Returns the steps over lanes that compute `groups`, with one among them for those that take one sample."""
+        result = [steps[group] for group in groups if group in steps]
+        own = [group for group in groups if group in self._groups]
+        if own:
+            before = groups[: groups.index(own[0])]
+            result.insert(sum(group in steps for group in before), self._step(own))
+        return result
+
+    def _step(self, groups: Sequence[FusedGroup]) -> PerSampleStep:
+        """Returns the step that runs these groups, which begins their backward pass."""
+        program, samples = self._samples.program, self._samples
+        computed = dict.fromkeys(group.buffer for group in groups)
+        read = set().union(*map(program.buffers_read_by, groups)) - computed.keys()
+        outputs = self._outputs & computed.keys()
+        first_written_here = [b for b in computed if b not in outputs]
+        if self._backward_at_once:
+            first_written_here = [*computed, *read]
+        steps = [samples.steps[group] for group in groups]
+        step_class = PerSampleTail if self._backward_at_once else PerSampleStep
+        return step_class(
+            plan.Steps([*steps, samples.seed_step(first_written_here)]),
+            samples.arena.memory,
+            self._builder.lanes,
+            self._builder.dtype.itemsize,
+            self._copies(read),
+            self._copies(outputs),
+        )
+
+    def _copies(self, buffers: Iterable[Buffer]) -> Structs:
+        """Returns the offsets of buffers in both layouts."""
+        found = sorted(buffers, key=lambda buffer: buffer.offset)
+        return structs(
+            LAYOUT_COPY,
+            len(found),
+            lanes_offset=[self._builder.offsets[b] for b in found],
+            offset=[b.offset for b in found],
+            channels=[len(b.nodes) for b in found],
+            size=[b.nodes[0].size for b in found],
+            pitch=[b.pitch for b in found],
+        )
