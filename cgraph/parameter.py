@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.runtime.uninterrupted import only_one
+from cgraph._kernels.runtime.uninterrupted import only_one, store
 from cgraph._validation import Array, copy_into, describe
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
@@ -89,11 +89,12 @@ class Parameter:
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"Parameter: trainable must be True or False, got {describe(value)}")
         node = self.node
-        node._frozen = node._frozen - {self._value_name} | (
-            frozenset() if value else {self._value_name}
-        )
+        frozen = node._frozen - {self._value_name} | (frozenset() if value else {self._value_name})
+        # Both at once, so that no signal leaves a Graph that does not know of the change.
+        changes: list[Any] = [(("_frozen",), [(node, frozen)])]
         if node._residency is not None:
-            node._residency.freeze()
+            changes.append((("freezes",), [(node._residency, object())]))
+        store(changes)
 
     def _peek(self) -> Array:
         """Returns the array that learns, up to date, to be read at once and neither kept nor written into."""

@@ -86,8 +86,8 @@ class Executable:
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
         store(self.residency.adopt(program, builder.slots))
+        self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
-        self._freezes = 0  # the changes of `trainable` that the steps know of
         for node in program.outputs:
             node._component.root().compiled = True
 
@@ -112,7 +112,7 @@ class Executable:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self.residency.begin()
         freezes = self.residency.freezes
-        if freezes != self._freezes:
+        if freezes is not self._freezes:
             self.update_steps = self._freeze()
             self._freezes = freezes
         if self._python_nodes:
