@@ -308,6 +308,10 @@ class Executable:
                     snapshot.add_array(getattr(node, name))
 
     def preserve(self, snapshot: Snapshot) -> None:
-        """Adds to a snapshot all that calls change, but for the arrays of Python nodes."""
+        """Adds to a snapshot all that calls change, but for the arrays of Python nodes.
+
+        The steps learn before which parameters have been frozen, since that moves gradient sums.
+        """
+        plan.exclusively(self.memory, "Graph", self.complete, self.begin, "gradcheck")
         snapshot.add_attributes(self)
         self.residency.preserve(snapshot)

@@ -321,11 +321,12 @@ class Residency:
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds this state, and the content of the arena, to a snapshot.
 
-        All arrays are brought up to date before, so that no later call misses what users have written into them.
+        All arrays are brought up to date before, so that no later call misses what users have written into them. Those
+        of a stale Graph are so already, and its arena is older than they are.
         """
-        self.begin()
-        self.finish()
-        self.refresh()
+        if not self.stale:
+            plan.exclusively(self.memory, "Graph", self.finish, self.begin)
+            self.refresh()
         snapshot.add_attributes(self)
         snapshot.add_field(self.memory, "grads_are_zero")
         for array in self.arena.arrays:
