@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.runtime.uninterrupted import only_one, store
+from cgraph._subclassing import declared_array
 from cgraph._validation import Array, copy_into, describe
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
@@ -58,7 +59,8 @@ class Parameter:
 
     @value.setter
     def value(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, self.name, value, self.value)
+        target = declared_array(self.node, self._value_name)
+        copy_into(type(self.node).__name__, self.name, value, target)
 
     @property
     def grad(self) -> Array:
@@ -68,7 +70,8 @@ class Parameter:
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self.grad)
+        target = declared_array(self.node, self._grad_name)
+        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, target)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -102,6 +105,11 @@ class Parameter:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "Parameter: a parameter cannot be copied or pickled, since it is part of a graph; copy its value"
+        )
 
     def __repr__(self) -> str:
         frozen = "" if self.trainable else ", trainable=False"
