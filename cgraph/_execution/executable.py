@@ -22,6 +22,7 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
+from cgraph._subclassing import declared_array
 from cgraph._validation import Array
 from cgraph.node import Node
 
@@ -170,9 +171,12 @@ class Executable:
 
     def zero_grad(self) -> None:
         """Sets all gradient sums to 0."""
+        if self._python_nodes:
+            self._snapshot_grads()
+            for node in self._python_nodes:
+                node.zero_grad()
         self.memory.grads_are_zero = True
-        for node in self._python_nodes:
-            node.zero_grad()
+        self._grads_before = None
         if self._python_nodes:
             self.residency.materialise_sums()
 
@@ -302,6 +306,7 @@ class Executable:
         """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
         for node in self._python_nodes:
             for _, name in node._parameters:
+                declared_array(node, name)
                 if name in vars(node):
                     snapshot.add_held_array(node, name)
                 else:

@@ -384,6 +384,7 @@ CALLS = {
     },
     "backward": partial(one_pass, call="backward"),
     "update": partial(one_pass, call="update"),
+    "zero_grad": partial(one_pass, call="zero_grad"),
     "look at sums": look_at_sums,
     "freezing": freezing,
     "written before": written_before,
