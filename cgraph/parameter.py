@@ -83,7 +83,8 @@ class Parameter:
         """Whether the parameter learns; it can be assigned at any time, and counts from the next call or pass on.
 
         Where it is False, no update changes ``value``, and ``grad`` is neither added to nor set to 0. A parameter of a
-        class that does not declare it in ``_parameters`` never learns.
+        class that does not declare it in ``_parameters`` never learns. If it is assigned while a Graph is running, a
+        node computed in Python heeds it from its next method on.
         """
         return self._value_name not in self.node._frozen
 
