@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cgraph._validation import describe
+import numpy as np
+
+from cgraph._validation import Array, describe, is_iterable
 
 
 def check_class(cls: type[Any], base: type[Any]) -> None:
-    """Refuses a class that overrides a propagation of the base, or whose `_parameters` are not pairs of names."""
+    """Refuses a class that overrides a propagation of the base, or whose `_parameters` do not name distinct arrays."""
     for name in ("forwardPropagation", "backwardPropagation", "update"):
         if getattr(cls, name) is not getattr(base, name):
             raise TypeError(f"{cls.__name__}: {name} may not be overridden")
+    expected = (
+        f"{cls.__name__}: _parameters must be pairs of names, of an array that learns and of its "
+        "gradient sum"
+    )
+    if not is_iterable(cls._parameters):
+        raise TypeError(f"{expected}, got {describe(cls._parameters)}")
     for pair in cls._parameters:
         if not (isinstance(pair, tuple) and [type(name) for name in pair] == [str, str]):
-            raise TypeError(
-                f"{cls.__name__}: _parameters must be pairs of names, of an array that learns and of its "
-                f"gradient sum, got {describe(pair)}"
-            )
+            raise TypeError(f"{expected}, got {describe(pair)}")
+    names = [name for pair in cls._parameters for name in pair]
+    twice = [name for number, name in enumerate(names) if name in names[:number]]
+    if twice:
+        raise ValueError(f"{expected}, each array once, got {twice[0]!r} twice")
 
 
 def check_identity(cls: Any) -> None:
@@ -30,6 +39,16 @@ def check_identity(cls: Any) -> None:
             f"{cls.__name__}: a node must be compared by identity, without __eq__ and __hash__ of its own; "
             "for a dataclass write @dataclass(eq=False)"
         )
+
+
+def declared_array(node: Any, name: str) -> Array:
+    """Returns an array that `_parameters` of a node names, to be written into; refuses what is no array."""
+    array: Array = getattr(node, name)
+    if not isinstance(array, np.ndarray):
+        raise TypeError(
+            f"{type(node).__name__}: {name} must be an array, since _parameters names it, got {describe(array)}"
+        )
+    return array
 
 
 class SetByConstructor:

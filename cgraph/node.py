@@ -17,7 +17,7 @@ from cgraph import _kernels
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
-from cgraph._subclassing import Unfinished, check_class, check_identity
+from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -287,22 +287,21 @@ class Node(Unfinished):
         if not self._parameters:
             return
         eta = as_rate(type(self).__name__, eta, self._dtype)
-        for name, grad_name in self._parameters:
-            if name not in self._frozen:
-                value, grad_sum = getattr(self, name), getattr(self, grad_name)
-                value -= eta * grad_sum
-                grad_sum[...] = 0
+        learning = [pair for pair in self._parameters if pair[0] not in self._frozen]
+        for value, grad_sum in [[declared_array(self, name) for name in pair] for pair in learning]:
+            value -= eta * grad_sum
+            grad_sum[...] = 0
 
     def zero_grad(self) -> None:
         """Sets the gradient sums of this node's parameters to 0 without an update, but not of those that are frozen."""
-        for name, grad_name in self._parameters:
-            if name not in self._frozen:
-                getattr(self, grad_name)[...] = 0
+        learning = [pair for pair in self._parameters if pair[0] not in self._frozen]
+        for grad_sum in [declared_array(self, grad_name) for _, grad_name in learning]:
+            grad_sum[...] = 0
 
     def _call(self, method: str, *args: float) -> None:
         """Calls a method, after which parameters that do not learn are as before, like their gradient sums."""
         frozen = [pair for pair in self._parameters if pair[0] in self._frozen]
-        kept = [(name, getattr(self, name).copy()) for pair in frozen for name in pair]
+        kept = [(name, declared_array(self, name).copy()) for pair in frozen for name in pair]
         try:
             getattr(self, method)(*args)
         finally:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.runtime.uninterrupted import only_one
+from cgraph._kernels.runtime.uninterrupted import only_one, store
+from cgraph._subclassing import declared_array
 from cgraph._validation import Array, copy_into, describe
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
@@ -58,7 +59,8 @@ class Parameter:
 
     @value.setter
     def value(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, self.name, value, self.value)
+        target = declared_array(self.node, self._value_name)
+        copy_into(type(self.node).__name__, self.name, value, target)
 
     @property
     def grad(self) -> Array:
@@ -68,7 +70,8 @@ class Parameter:
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, self.grad)
+        target = declared_array(self.node, self._grad_name)
+        copy_into(type(self.node).__name__, f"gradient sum of {self.name}", value, target)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -80,7 +83,8 @@ class Parameter:
         """Whether the parameter learns; it can be assigned at any time, and counts from the next call or pass on.
 
         Where it is False, no update changes ``value``, and ``grad`` is neither added to nor set to 0. A parameter of a
-        class that does not declare it in ``_parameters`` never learns.
+        class that does not declare it in ``_parameters`` never learns. If it is assigned while a Graph is running, a
+        node computed in Python heeds it from its next method on.
         """
         return self._value_name not in self.node._frozen
 
@@ -89,11 +93,12 @@ class Parameter:
         if not isinstance(value, (bool, np.bool_)):
             raise TypeError(f"Parameter: trainable must be True or False, got {describe(value)}")
         node = self.node
-        node._frozen = node._frozen - {self._value_name} | (
-            frozenset() if value else {self._value_name}
-        )
+        frozen = node._frozen - {self._value_name} | (frozenset() if value else {self._value_name})
+        # Both at once, so that no signal leaves a Graph that does not know of the change.
+        changes: list[Any] = [(("_frozen",), [(node, frozen)])]
         if node._residency is not None:
-            node._residency.freeze()
+            changes.append((("freezes",), [(node._residency, object())]))
+        store(changes)
 
     def _peek(self) -> Array:
         """Returns the array that learns, up to date, to be read at once and neither kept nor written into."""
@@ -101,6 +106,11 @@ class Parameter:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "Parameter: a parameter cannot be copied or pickled, since it is part of a graph; copy its value"
+        )
 
     def __repr__(self) -> str:
         frozen = "" if self.trainable else ", trainable=False"

@@ -22,6 +22,7 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
+from cgraph._subclassing import declared_array
 from cgraph._validation import Array
 from cgraph.node import Node
 
@@ -86,8 +87,8 @@ class Executable:
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
         store(self.residency.adopt(program, builder.slots))
+        self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
-        self._freezes = 0  # the changes of `trainable` that the steps know of
         for node in program.outputs:
             node._component.root().compiled = True
 
@@ -112,7 +113,7 @@ class Executable:
             raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
         self.residency.begin()
         freezes = self.residency.freezes
-        if freezes != self._freezes:
+        if freezes is not self._freezes:
             self.update_steps = self._freeze()
             self._freezes = freezes
         if self._python_nodes:
@@ -170,9 +171,12 @@ class Executable:
 
     def zero_grad(self) -> None:
         """Sets all gradient sums to 0."""
+        if self._python_nodes:
+            self._snapshot_grads()
+            for node in self._python_nodes:
+                node.zero_grad()
         self.memory.grads_are_zero = True
-        for node in self._python_nodes:
-            node.zero_grad()
+        self._grads_before = None
         if self._python_nodes:
             self.residency.materialise_sums()
 
@@ -302,12 +306,17 @@ class Executable:
         """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
         for node in self._python_nodes:
             for _, name in node._parameters:
+                declared_array(node, name)
                 if name in vars(node):
                     snapshot.add_held_array(node, name)
                 else:
                     snapshot.add_array(getattr(node, name))
 
     def preserve(self, snapshot: Snapshot) -> None:
-        """Adds to a snapshot all that calls change, but for the arrays of Python nodes."""
+        """Adds to a snapshot all that calls change, but for the arrays of Python nodes.
+
+        The steps learn before which parameters have been frozen, since that moves gradient sums.
+        """
+        plan.exclusively(self.memory, "Graph", self.complete, self.begin, "gradcheck")
         snapshot.add_attributes(self)
         self.residency.preserve(snapshot)

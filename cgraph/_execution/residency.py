@@ -52,6 +52,8 @@ class Residency:
         Whether a forward pass of the Graph has come since its last backward pass, and nothing has changed since.
     has_computed : bool
         Whether the Graph has computed data since the last forward pass over the nodes.
+    freezes : object
+        Another object after each assignment to `trainable` of a parameter.
     """
 
     def __init__(self, arena: Arena, program: Program) -> None:
@@ -61,8 +63,7 @@ class Residency:
         self.gradients: Gradients = "live"
         self.backward_may_follow = False
         self.has_computed = False
-        # How often `trainable` of some parameter has been assigned.
-        self.freezes = 0
+        self.freezes = object()
         channels = program.channel_of.items()
         # The nodes whose gradient is not computed: by full backward passes, and by those for the parameters only.
         # Their ids, since references would be a cycle, and only these nodes ask.
@@ -200,9 +201,6 @@ class Residency:
         for mirror in self.value_mirrors:
             mirror.refresh()
 
-    def freeze(self) -> None:
-        self.freezes += 1
-
     def freeze_sums(self, slots: Iterable[ParameterSlot]) -> None:
         """Leaves the gradient sums of parameters that do not learn to their nodes, and takes the others back.
 
@@ -323,11 +321,12 @@ class Residency:
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds this state, and the content of the arena, to a snapshot.
 
-        All arrays are brought up to date before, so that no later call misses what users have written into them.
+        All arrays are brought up to date before, so that no later call misses what users have written into them. Those
+        of a stale Graph are so already, and its arena is older than they are.
         """
-        self.begin()
-        self.finish()
-        self.refresh()
+        if not self.stale:
+            plan.exclusively(self.memory, "Graph", self.finish, self.begin)
+            self.refresh()
         snapshot.add_attributes(self)
         snapshot.add_field(self.memory, "grads_are_zero")
         for array in self.arena.arrays:

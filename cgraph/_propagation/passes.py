@@ -140,7 +140,10 @@ def forward_pass(start: Node) -> None:
             # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
             node.b_count = node.f_count = 0
             node._grad.fill(0)
-            node.calcData()
+            if node._frozen:
+                node._call("calcData")
+            else:
+                node.calcData()
             node._has_run = True
             if observe is not None:
                 observe("calcData", node)
@@ -228,7 +231,10 @@ def compute(order: Iterable[Node]) -> None:
     """Computes the data of nodes in the given order without a pass: counters and gradients do not change."""
     observe = _observer.get()
     for node in order:
-        node.calcData()
+        if node._frozen:
+            node._call("calcData")
+        else:
+            node.calcData()
         if observe is not None:
             observe("calcData", node)
 

@@ -16,10 +16,14 @@ class Residency(Protocol):
         Whether the nodes have moved to the arena of a newer Graph.
     has_computed : bool
         Whether the Graph has computed data since the last forward pass over the nodes.
+    freezes : object
+        Another object after each assignment to `trainable` of a parameter. The Graph asks, before its next call, which
+        parameters learn.
     """
 
     stale: bool
     has_computed: bool
+    freezes: object
 
     @property
     def gradients_are_zero(self) -> bool:
@@ -33,6 +37,3 @@ class Residency(Protocol):
 
     def before_evaluate(self) -> None:
         """Brings parameters up to date before nodes compute their data outside of any pass."""
-
-    def freeze(self) -> None:
-        """Makes the Graph ask, before its next call, which parameters learn."""

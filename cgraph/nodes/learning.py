@@ -28,9 +28,13 @@ class LearningNode(Node):
     _parts: ClassVar[dict[tuple[str, str], slice]] = {}
     # The attribute that is the array of each name.
     _attributes: ClassVar[dict[str, str]] = {}
+    # The class whose methods compute the operation, which leave parameters alone that do not learn.
+    _operation: ClassVar[type[Node]]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        if "_parts" in vars(cls):
+            cls._operation = cls
         # A parameter that a derived class does not declare does not learn.
         cls._frozen = frozenset(name for name, _ in {*cls._parts}.difference(cls._parameters))
 
@@ -74,6 +78,13 @@ class LearningNode(Node):
         """Brings the gradient sums up to date, before the node itself changes them."""
         for _, name in self._parts:
             self._loans[name].touch()
+
+    def _call(self, method: str, *args: float) -> None:
+        is_own = getattr(type(self), method) is not getattr(self._operation, method)
+        if is_own or method in vars(self):
+            super()._call(method, *args)
+        else:
+            getattr(self, method)(*args)
 
     def _parameter_count(self) -> int:
         return self._parameter_vector.size

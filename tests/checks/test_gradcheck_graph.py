@@ -153,12 +153,21 @@ def lent_while_trained(graph, image, target):
     image.views = views
 
 
+def unfrozen(graph, image, target):
+    """Freezes a kernel of a fused group, and unfreezes it, of which the Graph learns in its next call."""
+    kernel = graph.parameters[0]
+    kernel.trainable = False
+    graph.accumulate(feed(image, target))
+    kernel.trainable = True
+
+
 BEFORE = {
     "nothing": lambda graph, image, target: None,
     "forward": lambda graph, image, target: graph.forward(),
     "backward": lambda graph, image, target: (graph.forward(), graph.backward()),
     "accumulate": lambda graph, image, target: graph.accumulate(feed(image, target)),
     "train": trained,
+    "unfreezing": lambda graph, image, target: unfrozen(graph, image, target),
     "arrays lent": lambda graph, image, target: lent_while_trained(graph, image, target),
     "a pass of the nodes": lambda graph, image, target: (
         image.forwardPropagation(),
@@ -214,6 +223,20 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     losses = [g.train(s, 0.1) for g, s in zip(graphs, samples, strict=True)]
     np.testing.assert_array_equal(*losses)
     np.testing.assert_array_equal(dense.weight, twin[2].weight)
+
+
+def test_a_check_of_nodes_of_an_older_graph_leaves_what_a_newer_one_holds():
+    *_, dense, loss = network()
+    CG.Graph(loss).forward()
+    body = CG.Graph(dense.backward)
+    held = [np.full(p.shape, 0.5) for p in CG.parameters(loss)]
+    for p, value in zip(CG.parameters(loss), held, strict=True):
+        p.value = value
+    body.forward()
+    CG.gradcheck(loss, mode="projection")
+    body.forward()
+    for p, value in zip(CG.parameters(loss), held, strict=True):
+        np.testing.assert_array_equal(p.value, value)
 
 
 def test_a_graph_can_learn_while_it_goes_backward_after_a_check_as_before():

@@ -69,13 +69,16 @@ def test_writes_count_in_the_next_call_also_where_the_view_is_dead(held):
         assert not p.grad.any()
 
 
-def test_a_write_into_a_view_that_was_kept_over_a_call_and_then_dropped_counts():
-    (graph, feed, ours), (twin, twin_feed, theirs), _ = twins()
-    view = ours[0].value
-    graph.step(feed, 1e-4)
-    twin.step(twin_feed, 1e-4)
-    view[...] = 3
-    del view
+@pytest.mark.parametrize("over", ["the building of the Graph", "a call"])
+def test_a_write_into_a_view_that_was_kept_and_then_dropped_counts(over):
+    is_call = over == "a call"
+    (graph, feed, ours), (twin, twin_feed, theirs), views = twins(held=() if is_call else NAMES[:1])
+    if is_call:
+        views = [[ours[0].value]]
+        graph.step(feed, 1e-4)
+        twin.step(twin_feed, 1e-4)
+    views[0][0][...] = 3
+    del views
     theirs[0].value = np.full((1, 3, 3), 3.0)
     np.testing.assert_array_equal(graph.step(feed, 1e-4), twin.step(twin_feed, 1e-4))
     np.testing.assert_array_equal(ours[0].value, theirs[0].value)

@@ -143,6 +143,65 @@ def test_an_own_node_that_does_not_learn_keeps_its_arrays():
     assert (node.weight < 2).all()
 
 
+class Meddling(CG.Affine):
+    """Every method writes into the weights and into their gradient sum."""
+
+    def calcData(self):
+        super().calcData()
+        self.weight[...] += 1
+
+    def calcPartialDerivative(self):
+        super().calcPartialDerivative()
+        self.weight[...] += 1
+        self.gradWeight[...] += 1
+
+    def updateParameters(self, eta):
+        self.weight[...] -= eta * self.gradWeight + 1
+        self.gradWeight[...] = 0
+
+
+CALLS = {
+    "nodes": lambda x, t, loss, graph: node_passes(x, t, loss, IMAGES[:2], LABELS[:2]),
+    "update of nodes": lambda x, t, loss, graph: loss.update(0.1),
+    "evaluate": lambda x, t, loss, graph: CG.evaluate(loss),
+    "train": lambda x, t, loss, graph: graph.train({x: IMAGES, t: LABELS}, 0.1, 4),
+    "predict": lambda x, t, loss, graph: graph.predict({x: IMAGES, t: LABELS}),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_own_methods_do_to_a_frozen_parameter_is_undone(call):
+    x, t, loss = network(Meddling)
+    graph = CG.Graph(loss)
+    p = graph.parameters[6]
+    assert type(p.node) is Meddling
+    p.grad[...] = 3
+    p.trainable = False
+    value = p.value.copy()
+    CALLS[call](x, t, loss, graph)
+    np.testing.assert_array_equal(p.value, value)
+    assert (p.grad == 3).all()
+
+
+def test_zero_grad_of_a_graph_clears_all_sums_or_none():
+    class Refusing(CG.Affine):
+        def calcData(self):
+            super().calcData()
+
+        def zero_grad(self):
+            super().zero_grad()
+            raise ZeroDivisionError
+
+    x, t, loss = network(Refusing)
+    graph = CG.Graph(loss)
+    graph.accumulate({x: IMAGES, t: LABELS})
+    before = [p.grad.copy() for p in graph.parameters]
+    with pytest.raises(ZeroDivisionError):
+        graph.zero_grad()
+    for p, total in zip(graph.parameters, before, strict=True):
+        np.testing.assert_array_equal(p.grad, total)
+
+
 def test_trainable_takes_a_truth_value_alone():
     p = CG.parameters(network()[-1])[0]
     for wrong in (1, None, "no"):

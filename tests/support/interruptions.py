@@ -222,6 +222,22 @@ def look_at_sums(make):
     return lambda: net.deep.gradKernel, lambda: same(net.sums(), expected)
 
 
+def freezing(make):
+    """A parameter learns in the next call if it is trainable then."""
+    net = make().filled()
+    kernel = CG.parameters(net.deep)[-2]
+
+    def call():
+        kernel.trainable = False
+
+    def right():
+        before = kernel.value.copy(), kernel.grad.copy()
+        net.graph.step(net.few, ETA)
+        return same((kernel.value, kernel.grad), before) is not kernel.trainable
+
+    return call, right
+
+
 def written_before(make):
     """Checks that a value written into a parameter is kept if the call after it is interrupted or refused."""
     net = make()
@@ -368,7 +384,9 @@ CALLS = {
     },
     "backward": partial(one_pass, call="backward"),
     "update": partial(one_pass, call="update"),
+    "zero_grad": partial(one_pass, call="zero_grad"),
     "look at sums": look_at_sums,
+    "freezing": freezing,
     "written before": written_before,
     "forward pass of nodes": partial(pass_of_nodes, call="forward"),
     "backward pass of nodes": partial(pass_of_nodes, call="backward"),

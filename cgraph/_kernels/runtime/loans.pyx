@@ -133,10 +133,18 @@ cdef class Mirror:
         self.in_place = arena is None
         self.count, self.item = array.size, array.itemsize
         self.own = <char *><size_t>array.__array_interface__["data"][0]
-        self.period, self.seen = side.period, account.looks
+        self.period, self.seen = side.period, self.reckoned()
         if not self.in_place:
             self.elements = <char *><size_t>arena.__array_interface__["data"][0]
             self.offset = &offsets[0]
+
+    cdef s_state reckoned(self) noexcept:
+        """Returns the looks with which a copy that follows has reckoned.
+
+        Where a view lives, users may write into it after the copy and drop it, so that the array stays lent until then.
+        """
+        cdef s_state looks = s_load(&self.account._looks)
+        return looks - 1 if s_load(&self.account._live) > 0 else looks
 
     @property
     def is_lent(self):
@@ -191,25 +199,22 @@ def lent(list mirrors):
 def read_arrays(list mirrors):
     """Copies arrays to the arena. No signal is heard between the copies, nor before they count as reckoned with."""
     cdef Mirror mirror
-    cdef s_state looks
+    cdef s_state seen
     for mirror in mirrors:
-        looks = s_load(&mirror.account._looks)
+        seen = mirror.reckoned()
         mirror.copy(True)
-        mirror.seen = looks
+        mirror.seen = seen
 
 
 def write_arrays(list mirrors):
-    """Brings arrays up to date, as `refresh` does, whatever users have written into them.
-
-    Where a view still lives, users may write into it before the next call, so that the array stays lent until then.
-    """
+    """Brings arrays up to date, as `refresh` does, whatever users have written into them."""
     cdef Mirror mirror
-    cdef s_state looks
+    cdef s_state seen
     for mirror in mirrors:
-        looks = s_load(&mirror.account._looks)
+        seen = mirror.reckoned()
         mirror.period = mirror.side.period - 1
         mirror.refresh()
-        mirror.seen = looks - 1 if s_load(&mirror.account._live) > 0 else looks
+        mirror.seen = seen
 
 
 def are_zero(list mirrors):
