@@ -8,8 +8,8 @@ from collections.abc import Collection, Iterable, Sequence
 import numpy as np
 
 from cgraph._execution.arena import Arena
-from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._execution.learning import Learning
+from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Request
 from cgraph._kernels.runtime.step import EXTENT, Operand, Port, RowPort, Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleTail, PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep, PerSampleTail
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import Step
 from cgraph._kernels.runtime.structs import Structs, structs

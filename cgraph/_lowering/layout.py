@@ -57,7 +57,7 @@ class Layouts(NamedTuple):
 
 
 def choose_layouts(program: Program, parts: AroundPython, layout: LayoutName) -> Layouts:
-    """Chooses the layouts of a program, of which `parts` are the groups in front of Python nodes, among and behind them.
+    """Chooses the layouts of a program; `parts` are its groups in front of Python nodes, among and behind them.
 
     Any class may rely on its `calcPartialDerivative` to follow `calcData` of the same sample. So in passes with
     gradients all that depends on a Python node takes one sample at a time, there and back. Where all of these classes

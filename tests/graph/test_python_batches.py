@@ -6,7 +6,7 @@ from amounts import full
 from batch_settings import Setting
 from batch_twins import BatchTwins, some_nodes, uniform
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, sparse_lenet
-from own_nodes import Failing, Recorder, Scale, group, mixed
+from own_nodes import Failing, Recorder, Scale, mixed
 
 import cgraph as CG
 from cgraph._lowering import pipeline

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lane_arena import Arena
 
-from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleTail, PerSampleStep
+from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep, PerSampleTail
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.structs import structs
