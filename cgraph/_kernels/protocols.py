@@ -144,16 +144,18 @@ class Pooling(Protocol):
     ) -> None: ...
     def average_pooling_forward(self, x: Array, geometry: FilterGeometry, d: Array) -> None: ...
     def average_pooling_backward(self, g: Array, geometry: FilterGeometry, dx: Array) -> None: ...
-    def PoolingStep(
+    def MaxPoolingStep(
         self,
         geometry: FilterGeometry,
-        average: bool,
         pad_value: float,
         channels: int,
         x: Operand,
         d: Operand,
         images: int = 1,
         rectified: bool = False,
+    ) -> Step: ...
+    def AveragePoolingStep(
+        self, geometry: FilterGeometry, channels: int, x: Operand, d: Operand, images: int = 1
     ) -> Step: ...
 
 

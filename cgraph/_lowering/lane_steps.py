@@ -92,9 +92,9 @@ def max_pooling(
     rectified: bool = False,
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.kernels.pooling.PoolingStep, len(group.nodes)
+    make, images = builder.kernels.pooling.MaxPoolingStep, len(group.nodes)
     padding = node._pad_value
-    return make(node._geometry, False, padding, builder.lanes, inputs[0], output, images, rectified)
+    return make(node._geometry, padding, builder.lanes, inputs[0], output, images, rectified)
 
 
 def rectified_max_pooling(
@@ -108,8 +108,8 @@ def average_pooling(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.kernels.pooling.PoolingStep, len(group.nodes)
-    return make(node._geometry, True, 0.0, builder.lanes, inputs[0], output, images)
+    make, images = builder.kernels.pooling.AveragePoolingStep, len(group.nodes)
+    return make(node._geometry, builder.lanes, inputs[0], output, images)
 
 
 def concatenation(

@@ -97,16 +97,16 @@ def max_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels.pooling.PoolingStep
-    return make(node._geometry, False, node._pad_value, group.buffer.pitch, inputs[0], output)
+    make = builder.kernels.pooling.MaxPoolingStep
+    return make(node._geometry, node._pad_value, group.buffer.pitch, inputs[0], output)
 
 
 def average_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels.pooling.PoolingStep
-    return make(node._geometry, True, 0.0, group.buffer.pitch, inputs[0], output)
+    make = builder.kernels.pooling.AveragePoolingStep
+    return make(node._geometry, group.buffer.pitch, inputs[0], output)
 
 
 def concatenation(

@@ -131,7 +131,13 @@ def pooled(make, x, g, grad, window, lanes, add, images):
 def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, dtype):
     window, images, rng = WINDOWS[name], 3, np.random.default_rng(1)
     m, n = window.m_h * window.m_w, window.n_h * window.n_w
-    make = kernels(dtype).pooling.PoolingStep
+    pooling = kernels(dtype).pooling
+
+    def make(channels, x, d, images=1):
+        if average:
+            return pooling.AveragePoolingStep(window, channels, x, d, images)
+        return pooling.MaxPoolingStep(window, -1.0, channels, x, d, images)
+
     for lanes, add in itertools.product((lanes_of(dtype), 4 * lanes_of(dtype)), (False, True)):
         x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)  # with many ties
         g = rng.uniform(-1, 1, (images * n, lanes)).astype(dtype)
@@ -140,10 +146,10 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
         x[:m, 4], x[m:, 5] = np.nan, -np.inf
 
         def block(x, d, images, lanes=lanes):
-            return make(window, average, -1.0, lanes, x, d, images)
+            return make(lanes, x, d, images)
 
         def channel(x, d, images):
-            return make(window, average, -1.0, 1, x, d)
+            return make(1, x, d)
 
         found = pooled(block, x, g, grad, window, lanes, add, images)
         for image, lane in itertools.product(range(images), range(8)):
@@ -161,7 +167,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
 def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
     window, images, rng = WINDOWS[name], 2, np.random.default_rng(2)
     m, n, lanes = window.m_h * window.m_w, window.n_h * window.n_w, lanes_of(dtype)
-    make = kernels(dtype).pooling.PoolingStep
+    make = kernels(dtype).pooling.MaxPoolingStep
     x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)
     x[::3, ::2] = -x[::3, ::2]  # zeros of both signs
     x[m, 1], x[m // 2, 2], x[-1, 3] = np.nan, np.inf, -np.inf
@@ -174,7 +180,7 @@ def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
         found, expected = (
             pooled(
                 lambda source, d, images, rectified=rectified: make(
-                    window, False, pad_value, lanes, source, d, images, rectified
+                    window, pad_value, lanes, source, d, images, rectified
                 ),
                 *(source, g, grad * add, window, lanes, add, images),
             )
@@ -189,8 +195,8 @@ def test_ties_share_the_gradient_in_each_lane_alone(dtype):
     lanes, window = lanes_of(dtype), FilterGeometry(2, 2, 2, 2, 1, 1, 2, 0, 0)
     x = np.zeros((4, lanes), dtype)
     x[0, 0], x[1:3, 1], x[:3, 2] = 1, 1, 1
-    step = kernels(dtype).pooling.PoolingStep(
-        window, False, 0.0, lanes, operand(0, lanes), operand(4 * lanes, lanes)
+    step = kernels(dtype).pooling.MaxPoolingStep(
+        window, 0.0, lanes, operand(0, lanes), operand(4 * lanes, lanes)
     )
     data = np.append(x.ravel(), np.zeros(lanes, dtype))
     _, grad = Arena(data, np.full(5 * lanes, 12, dtype)).run(step, 3)

@@ -25,12 +25,13 @@ def functions(holder):
 
 
 def own_types(module):
-    """Returns the names of the steps and ports that a module defines."""
+    """Returns the names of the steps and ports that a module defines, without private base classes."""
     return {
         name
         for name, value in vars(module).items()
         if inspect.isclass(value)
         and issubclass(value, Step | Port)
+        and not name.startswith("_")
         and value.__module__ == module.__name__
     }
 

@@ -238,7 +238,7 @@ def average_pooling_backward(const real[:] g, FilterGeometry geometry, real[:] d
         average_pooling_gradient(input_of(g), geometry, 1, added_to(dx), False, False)
 
 
-# The step of a Graph
+# The steps of a Graph
 
 cdef void clear(Output d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
     """Sets n elements to 0."""
@@ -248,34 +248,51 @@ cdef void clear(Output d, Py_ssize_t n, Py_ssize_t channels) noexcept nogil:
             d.start[i * d.stride + c] = 0
 
 
-cdef class PoolingStep(Step):
-    """The step of a pooling node, or of a fused group of them.
+cdef class _PoolingStep(Step):
+    """The base of the steps of poolings, of a node or of a fused group of nodes.
 
     An image is one channel, or a row of channels or lanes at each position; several images lie one behind the other.
+    The steps call `pool` and `pool_gradient` with constants, for which the compiler makes loops for each case.
     """
     cdef FilterGeometry geometry
-    cdef bint average, tiled, two_by_two, rectified
-    cdef real pad_value
+    cdef bint tiled, two_by_two
     cdef Py_ssize_t channels, images, m, n
     cdef OperandFields x, d
 
-    def __init__(
-        self, FilterGeometry geometry, bint average, double pad_value, Py_ssize_t channels, Operand x not None,
-        Operand d not None, Py_ssize_t images=1, bint rectified=False
-    ):
-        """rectified needs more than one channel."""
-        cdef FilterGeometry f = geometry
+    cdef int set_up(
+        self, FilterGeometry f, Py_ssize_t channels, Operand x, Operand d, Py_ssize_t images
+    ) except -1:
         cdef bint inside
-        self.geometry, self.average, self.pad_value, self.channels = f, average, <real>pad_value, channels
-        self.x, self.d, self.images, self.rectified = x.fields, d.fields, images, rectified
+        self.geometry, self.channels, self.images, self.x, self.d = f, channels, images, x.fields, d.fields
         self.m, self.n = f.m_h * f.m_w, f.n_h * f.n_w
         # inside: every window lies within the domain; tiled: and every element lies in exactly one window
         inside = f.p == f.q == 0 and (f.n_h - 1) * f.s + f.k_h <= f.m_h and (f.n_w - 1) * f.s + f.k_w <= f.m_w
         self.two_by_two = inside and f.k_h == f.k_w == 2
         self.tiled = inside and f.s == f.k_h == f.k_w and f.m_h == f.n_h * f.s and f.m_w == f.n_w * f.s
+        return 0
+
+    cdef inline Output input_gradient(self, const Context *context) noexcept nogil:
+        """Returns the gradient of the input, which is set to 0 where windows add to it; NULL if it is not required."""
+        cdef Output dx = gradient(context, &self.x)
+        if dx.start != NULL and not (dx.accumulate or self.tiled):
+            clear(dx, self.images * self.m, self.channels)
+            dx.accumulate = True
+        return dx
+
+
+cdef class MaxPoolingStep(_PoolingStep):
+    """The step of a max pooling; with `rectified`, of the ReLU of its input, too, which needs more than one channel."""
+    cdef bint rectified
+    cdef real pad_value
+
+    def __init__(
+        self, FilterGeometry geometry, double pad_value, Py_ssize_t channels, Operand x not None, Operand d not None,
+        Py_ssize_t images=1, bint rectified=False
+    ):
+        self.set_up(geometry, channels, x, d, images)
+        self.pad_value, self.rectified = <real>pad_value, rectified
 
     cdef void forward(self, Context *context) noexcept nogil:
-        """Calls `pool` with constants, for which the compiler makes loops for each case."""
         cdef Input x = data_of(context, &self.x)
         cdef Output d = output(context, &self.d)
         if self.channels == 1:
@@ -288,23 +305,15 @@ cdef class PoolingStep(Step):
             self.pool(x, d, True, False, self.rectified)
 
     cdef inline void pool(self, Input x, Output d, bint vectors, bint two_by_two, bint rectified) noexcept nogil:
-        """Pools all images."""
         cdef Py_ssize_t _image
         for _image in range(self.images):
-            if self.average:
-                average_pooling(x, self.geometry, self.channels, d, vectors, two_by_two)
-            else:
-                max_pooling(x, self.geometry, self.pad_value, self.channels, NULL, d, vectors, two_by_two, rectified)
+            max_pooling(x, self.geometry, self.pad_value, self.channels, NULL, d, vectors, two_by_two, rectified)
             x, d = input_from(x, self.m), output_from(d, self.n)
 
     cdef void backward(self, Context *context) noexcept nogil:
-        """Calls `pool_gradient` with constants, for which the compiler makes loops for each case."""
-        cdef Output dx = gradient(context, &self.x)
+        cdef Output dx = self.input_gradient(context)
         if dx.start == NULL:
             return
-        if not (dx.accumulate or self.tiled):
-            clear(dx, self.images * self.m, self.channels)
-            dx.accumulate = True
         if self.channels == 1:
             self.pool_gradient(context, dx, False, False, False)
         elif self.two_by_two and self.rectified:
@@ -317,13 +326,52 @@ cdef class PoolingStep(Step):
     cdef inline void pool_gradient(
         self, Context *context, Output dx, bint vectors, bint two_by_two, bint rectified
     ) noexcept nogil:
-        """Computes the gradients of all images."""
         cdef Input x = data_of(context, &self.x), d = data_of(context, &self.d), g = grad_of(context, &self.d)
         cdef Py_ssize_t _image
         for _image in range(self.images):
-            if self.average:
-                average_pooling_gradient(g, self.geometry, self.channels, dx, vectors, two_by_two)
-            else:
-                max_pooling_gradient(x, d, NULL, g, self.geometry, self.channels, dx, vectors, two_by_two, rectified)
+            max_pooling_gradient(x, d, NULL, g, self.geometry, self.channels, dx, vectors, two_by_two, rectified)
             x, dx = input_from(x, self.m), output_from(dx, self.m)
             d, g = input_from(d, self.n), input_from(g, self.n)
+
+
+cdef class AveragePoolingStep(_PoolingStep):
+    """The step of an average pooling."""
+
+    def __init__(
+        self, FilterGeometry geometry, Py_ssize_t channels, Operand x not None, Operand d not None, Py_ssize_t images=1
+    ):
+        self.set_up(geometry, channels, x, d, images)
+
+    cdef void forward(self, Context *context) noexcept nogil:
+        cdef Input x = data_of(context, &self.x)
+        cdef Output d = output(context, &self.d)
+        if self.channels == 1:
+            self.pool(x, d, False, False)
+        elif self.two_by_two:
+            self.pool(x, d, True, True)
+        else:
+            self.pool(x, d, True, False)
+
+    cdef inline void pool(self, Input x, Output d, bint vectors, bint two_by_two) noexcept nogil:
+        cdef Py_ssize_t _image
+        for _image in range(self.images):
+            average_pooling(x, self.geometry, self.channels, d, vectors, two_by_two)
+            x, d = input_from(x, self.m), output_from(d, self.n)
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Output dx = self.input_gradient(context)
+        if dx.start == NULL:
+            return
+        if self.channels == 1:
+            self.pool_gradient(context, dx, False, False)
+        elif self.two_by_two:
+            self.pool_gradient(context, dx, True, True)
+        else:
+            self.pool_gradient(context, dx, True, False)
+
+    cdef inline void pool_gradient(self, Context *context, Output dx, bint vectors, bint two_by_two) noexcept nogil:
+        cdef Input g = grad_of(context, &self.d)
+        cdef Py_ssize_t _image
+        for _image in range(self.images):
+            average_pooling_gradient(g, self.geometry, self.channels, dx, vectors, two_by_two)
+            dx, g = output_from(dx, self.m), input_from(g, self.n)
