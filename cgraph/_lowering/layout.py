@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from typing import Literal, NamedTuple
 
-from cgraph._lowering.buffers import LINE_BYTES
 from cgraph._lowering.cost import CACHE_BYTES, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import Program, Work
@@ -52,9 +51,9 @@ def choose_layout(program: Program, layout: LayoutName, calls_python: bool) -> L
     by_sample = LayoutPlan(1, 1, NEVER, cost_by_sample)
     if calls_python or layout == "samples":
         return by_sample
-    line = LINE_BYTES // program.outputs[0].dtype.itemsize
+    line = program.line_bytes // program.outputs[0].dtype.itemsize
     elements = sum(group.elements for group in groups)
-    uncached = 2 * LINE_BYTES * elements > CACHE_BYTES  # data and gradients
+    uncached = 2 * program.line_bytes * elements > CACHE_BYTES  # data and gradients
     folded = set(foldable_relus(program).values())
     cost_in_lanes = sum(
         0.0 if group in folded else lane_cost(group, count, line, uncached)

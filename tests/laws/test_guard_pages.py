@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from graph_networks import nodes_of, residual
 from guard_pages import BETWEEN, EDGES, SANITIZED, Guard, needs_guard_pages
+from lane_arena import lanes_of
 from per_sample_stretch import stretch
 
 import cgraph as CG
@@ -45,7 +46,7 @@ Guard(edge).install(pytest.MonkeyPatch())
 x = CG.Leaf2(4, 4)
 node = CG.Convolution2d([x], np.ones((1, 2, 2)), 0.0)
 graph = CG.Graph(CG.Norm2(node))
-tile = 8 * 16 // 8      # elements that a tile of the baseline build reads from a tap on
+tile = 8 * node._kernels.elementwise.VECTOR_BYTES // 8  # elements that a tile reads from a tap on
 node._taps[:] = -astray if edge == "begin" else graph._executable.arena.scratch.size - tile + astray
 graph.forward()
 print("survived")
@@ -106,7 +107,7 @@ def test_all_memory_of_a_graph_lies_between_inaccessible_pages(edge, monkeypatch
     given = [array for array, _ in guard.arrays]
     assert all(any(part is array for array in given) for part in parts)
     assert len(given) == len(parts) + 3  # data, gradients and scratch over lanes
-    assert sum(len(holes) for _, holes in guard.arrays) == 1 + 3 * 8
+    assert sum(len(holes) for _, holes in guard.arrays) == 1 + 3 * lanes_of("float64")
     for array, holes in guard.arrays:
         begin = array.__array_interface__["data"][0]
         edges = [begin + at for at in holes] + [begin + at + BETWEEN - 1 for at in holes]
