@@ -41,6 +41,16 @@ class Build(NamedTuple):
     lanes_layer: protocols.LanesLayer
     lanes_ports: protocols.LanesPorts
 
+    @property
+    def padded_bytes(self) -> int:
+        """The bytes to a multiple of which rows of channels are padded: whole vectors, of this build and narrower."""
+        return self.elementwise.PADDED_BYTES
+
+    @property
+    def line_bytes(self) -> int:
+        """The bytes of a line of samples, which steps over lanes compute as a whole, and of a cache line at least."""
+        return self.elementwise.LINE_BYTES
+
 
 def available() -> tuple[str, ...]:
     """The instruction sets for which kernels were built, and which this CPU runs; the best one is the last."""

@@ -74,6 +74,11 @@ class Function(Protocol):
 
 
 class Elementwise(Protocol):
+    # The widths of the build, in bytes: of a vector; to which rows of channels are padded; of a line of samples.
+    VECTOR_BYTES: int
+    PADDED_BYTES: int
+    LINE_BYTES: int
+
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...
     def add_up(self, s: Array, others: list[Array]) -> None: ...
     def SGDStep(self, runs: Structs) -> Step: ...
@@ -110,7 +115,6 @@ class LanesLayer(Protocol):
         self,
         geometry: FilterGeometry,
         lanes: int,
-        c_in: int,
         c_out: int,
         connected: Connected | None,
     ) -> int: ...

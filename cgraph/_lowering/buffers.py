@@ -6,13 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from cgraph import _kernels
 from cgraph._kernels.runtime.step import Operand
-from cgraph._lowering.program import VECTOR_BYTES, Buffer, FusedGroup, Kind, Program
+from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._validation import Array, DType
 from cgraph.node import Node
-
-# A cache line. It holds one line of samples, and steps over lanes compute whole lines.
-LINE_BYTES = 64
 
 
 class Allocator:
@@ -21,18 +19,21 @@ class Allocator:
     def __init__(self, dtype: DType) -> None:
         self.dtype = dtype
         self.size = 0
+        self.line = _kernels.build(dtype).line_bytes // dtype.itemsize
 
-    def allocate(self, count: int, alignment: int = LINE_BYTES) -> int:
-        """Returns the offset of `count` elements that no other allocation overlaps; `alignment` is in bytes."""
-        multiple = alignment // self.dtype.itemsize
+    def allocate(self, count: int, alignment: int = 0) -> int:
+        """Returns the offset of `count` elements that no other allocation overlaps.
+
+        `alignment` is in bytes; without it, the elements begin at a line.
+        """
+        multiple = alignment // self.dtype.itemsize or self.line
         offset = -(-self.size // multiple) * multiple
         self.size = offset + count
         return offset
 
     def padded(self) -> int:
         """Returns the size of the region in whole cache lines, behind which another region may follow."""
-        line = LINE_BYTES // self.dtype.itemsize
-        return -(-self.size // line) * line
+        return -(-self.size // self.line) * self.line
 
     def zeros(self) -> Array:
         """Returns an array of zeros for the region, which begins at a cache line.
@@ -41,9 +42,9 @@ class Allocator:
         has room for that. tests/support/guard_pages.py replaces this method, so that an access outside ends the
         process.
         """
-        memory = np.zeros(self.size + LINE_BYTES // self.dtype.itemsize, self.dtype)
-        address = memory.__array_interface__["data"][0]
-        start = -address % LINE_BYTES // self.dtype.itemsize
+        memory = np.zeros(self.size + self.line, self.dtype)
+        address = memory.__array_interface__["data"][0] // self.dtype.itemsize
+        start = -address % self.line
         return memory[start : start + self.size]
 
 
@@ -54,8 +55,8 @@ def place_buffers(program: Program, dtype: DType) -> Allocator:
         buffer = group.buffer
         count = group.nodes[0].size * buffer.pitch
         # Steps compute whole vectors, so no other buffer begins within the last one.
-        vector = VECTOR_BYTES // dtype.itemsize
-        alignment = VECTOR_BYTES if len(buffer.nodes) == 1 else LINE_BYTES
+        vector = program.padded_bytes // dtype.itemsize
+        alignment = program.padded_bytes if len(buffer.nodes) == 1 else program.line_bytes
         buffer.offset = allocator.allocate(-(-count // vector) * vector, alignment)
     return allocator
 

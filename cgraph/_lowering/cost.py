@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from cgraph._lowering.program import VECTOR_BYTES, FusedGroup, Kind, Program, Work
+from cgraph import _kernels
+from cgraph._lowering.program import FusedGroup, Kind, Program, Work
 
 # Measured on a core with 32-byte vectors that does 57 multiply-adds in a nanosecond, in nanoseconds for an element of
 # four bytes; an element of eight bytes takes twice as long.
@@ -52,10 +53,10 @@ def sample_cost(group: FusedGroup, macs: int) -> float:
 
 def slowdown(group: FusedGroup) -> float:
     """Returns the factor by which a multiply-add of these convolutions is slower for one sample than over lanes."""
-    count, pitch = len(group.nodes), group.buffer.pitch
+    count, pitch, dtype = len(group.nodes), group.buffer.pitch, group.nodes[0].dtype
     if count == 1:
         return SINGLE_SLOWDOWN
-    one_vector = pitch * group.nodes[0].dtype.itemsize <= VECTOR_BYTES
+    one_vector = pitch * dtype.itemsize <= _kernels.build(dtype).padded_bytes
     return pitch / count * (ONE_VECTOR_SLOWDOWN if one_vector else 1)
 
 

@@ -162,7 +162,7 @@ def layer(
     """Makes the step of a convolution or an affine node; `strides` of its parameters are by tap, input and output."""
     kernels = builder.kernels.lanes_layer
     connections = connected(group) if len(group.nodes) > 1 else None
-    scratch = kernels.lane_layer_scratch(geometry, builder.lanes, len(inputs), c_out, connections)
+    scratch = kernels.lane_layer_scratch(geometry, builder.lanes, c_out, connections)
     return kernels.LaneLayerStep(
         geometry,
         builder.lanes,

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from cgraph._lowering.buffers import LINE_BYTES
 from cgraph._lowering.cost import CACHE_BYTES, copy_cost, lane_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
@@ -110,9 +109,9 @@ def choose_layout(
     over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
     if layout == "samples" or not over_lanes:
         return by_sample
-    line = LINE_BYTES // program.outputs[0].dtype.itemsize
+    line = program.line_bytes // program.outputs[0].dtype.itemsize
     elements = sum(group.elements for group in groups)
-    uncached = 2 * LINE_BYTES * elements > CACHE_BYTES  # data and gradients
+    uncached = 2 * program.line_bytes * elements > CACHE_BYTES  # data and gradients
     folded = set(foldable_relus(program, within).values())
     cost_in_lanes = sum(
         lane_cost(g, macs[g], line, uncached) for g in over_lanes if g not in folded

@@ -1,4 +1,4 @@
-"""The pipeline from nodes to a lowered program, stage by stage; it needs no kernels, and runs nothing."""
+"""The pipeline from nodes to a lowered program, stage by stage; it makes no steps, and runs nothing."""
 
 from __future__ import annotations
 

@@ -7,14 +7,12 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
+from cgraph import _kernels
 from cgraph.node import Node
 from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
     from cgraph._lowering.ops import Op
-
-# The channels of a fused group lie side by side, and are padded to whole vectors of this many bytes.
-VECTOR_BYTES = 32
 
 
 class Kind(Enum):
@@ -118,10 +116,14 @@ class Program:
         The groups of nodes that are computed together, in the order of a forward pass.
     channel_of : dict of Node to (Buffer, int)
         For each node its buffer, and the index of its channel there.
+    padded_bytes, line_bytes : int
+        The bytes to a multiple of which the channels of a fused group are padded, and those of a line of samples.
     """
 
     def __init__(self, outputs: Sequence[Node]) -> None:
         self.outputs = outputs
+        kernels = _kernels.build(outputs[0].dtype)
+        self.padded_bytes, self.line_bytes = kernels.padded_bytes, kernels.line_bytes
         self.order = topological_order(outputs)
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
@@ -131,7 +133,7 @@ class Program:
         """Adds a fused group, whose inputs must have been added before, and makes its buffer."""
         count, pitch = len(group.nodes), 1
         if count > 1:
-            vector = VECTOR_BYTES // group.nodes[0].dtype.itemsize
+            vector = self.padded_bytes // group.nodes[0].dtype.itemsize
             pitch = -(-count // vector) * vector
         group.buffer = Buffer(group.nodes, pitch)
         for channel, node in enumerate(group.nodes):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from graph_networks import convolution_of_several_groups, nodes_of, sparse_lenet, strides_of_two
 from graph_twins import parameters_of
+from lane_arena import lanes_of
 from numpy.testing import assert_array_equal
 
 import cgraph as CG
@@ -48,7 +49,7 @@ class Bench:
 
 def counts(dtype):
     """Returns numbers of samples: parts of a block of lanes, whole blocks, and more than one block."""
-    lanes = 64 // np.dtype(dtype).itemsize
+    lanes = lanes_of(dtype)
     return [1, 3, lanes - 1, lanes, lanes + 1, 4 * lanes, 4 * lanes + 5, 9 * lanes]
 
 
@@ -93,9 +94,9 @@ def test_sums_that_were_handed_out_are_0_after_a_step(dtype):
         bench.check()
 
 
-@pytest.mark.parametrize(("dtype", "line"), [("float32", 16), ("float64", 8)])
-def test_wide_blocks_are_no_wider_than_a_batch(dtype, line):
-    bench = Bench(100, 100, dtype)
+@both_dtypes
+def test_wide_blocks_are_no_wider_than_a_batch(dtype):
+    bench, line = Bench(100, 100, dtype), lanes_of(dtype)
     executors = bench.graph._executable.executors._lanes[True]
     for count, expected in ((1, 1), (line, 1), (line + 1, 2), (3 * line, 4), (100, 4)):
         executors.clear()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from batch_settings import Setting
 from batch_twins import BatchTwins
+from lane_arena import lanes_of
 
 import cgraph as CG
 from cgraph._lowering.cost import lane_cost, multiply_adds
@@ -122,7 +123,7 @@ def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
     (relu,) = foldable_relus(program).values()
     costs = [
-        lane_cost(group, multiply_adds(group), 8, uncached=False)
+        lane_cost(group, multiply_adds(group), lanes_of("float64"), uncached=False)
         for group in program.groups
         if group is not relu
     ]

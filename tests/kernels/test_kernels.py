@@ -29,6 +29,17 @@ def run(code, **environment):
     )
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_memory_is_laid_out_in_whole_vectors_of_the_build(dtype, build_name):
+    """Rows of channels are padded to whole vectors, and a line of samples has whole columns of two."""
+    build = _kernels.build(np.dtype(dtype))
+    vector, padded, line = build.elementwise.VECTOR_BYTES, build.padded_bytes, build.line_bytes
+    assert padded % vector == 0
+    assert line % (2 * vector) == line % 64 == 0
+    graph = CG.Graph(CG.Norm2(CG.Leaf1(3, dtype=dtype)), layout="lanes")
+    assert graph._executable.executors.layouts.forward.lanes == line // np.dtype(dtype).itemsize
+
+
 def test_baseline_is_always_available_and_the_best_build_is_the_default():
     assert _kernels.available()[0] == "baseline"
     default = run(CODE, CGRAPH_SIMD="")

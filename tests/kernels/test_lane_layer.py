@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_filters
 from amounts import full
-from lane_arena import operand
+from lane_arena import lanes_of, operand, padded
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels import build
@@ -28,7 +28,7 @@ class Layer(NamedTuple):
     layout: str = "group"
     bias: float = 1.0
     connected: np.ndarray | None = None
-    columns: int = 1  # lanes, in 64 bytes
+    columns: int = 1  # lanes, in lines
 
 
 def affine(m, n, bias=1.0, columns=1):
@@ -94,7 +94,7 @@ class Bench:
     def __init__(self, layer, dtype, add=False, unwanted=()):
         o = layer.window
         self.layer, self.dtype, self.o = layer, np.dtype(dtype), o
-        self.lanes = 64 // self.dtype.itemsize * layer.columns
+        self.lanes = lanes_of(dtype) * layer.columns
         self.size, self.area = o.m_h * o.m_w, o.n_h * o.n_w
         self.buffers = max(layer.channels) + 1
         self.d_offset = (self.buffers + 1) * self.size  # an unused buffer lies between
@@ -105,8 +105,8 @@ class Bench:
         self.values, self.sums = (self.array(self.length) for _ in "12")
         kernels = build(self.dtype).lanes_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
-        window, c_in = FilterGeometry(*geometry), len(layer.channels)
-        scratch = kernels.lane_layer_scratch(window, self.lanes, c_in, layer.c_out, layer.connected)
+        window = FilterGeometry(*geometry)
+        scratch = kernels.lane_layer_scratch(window, self.lanes, layer.c_out, layer.connected)
         self.scratch = self.array(scratch + 8)
         self.scratch[:] = 0
         self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
@@ -133,8 +133,7 @@ class Bench:
     def lay_out(self):
         """Computes the positions of the weights, [tap, c, o], and of the biases."""
         k, c_in, c_out = self.o.k_h * self.o.k_w, len(self.layer.channels), self.layer.c_out
-        vector = 32 // self.dtype.itemsize
-        pitch = -(-c_out // vector) * vector if self.layer.layout == "group" else c_out
+        pitch = padded(c_out, self.dtype) if self.layer.layout == "group" else c_out
         self.steps = (c_in * pitch, pitch, pitch) if self.layer.layout != "lone" else (1, k, 1)
         tap, c, o = np.ogrid[:k, :c_in, :c_out]
         self.weight_positions = 4 + tap * self.steps[0] + c * self.steps[1] + o
@@ -143,8 +142,9 @@ class Bench:
 
     def array(self, size):
         """Returns an array of NaN that begins at a cache line."""
-        memory = np.full(size + 16, np.nan, self.dtype)
-        start = -memory.ctypes.data % 64 // self.dtype.itemsize
+        line = lanes_of(self.dtype)
+        memory = np.full(size + line, np.nan, self.dtype)
+        start = -(memory.ctypes.data // self.dtype.itemsize) % line
         return memory[start : start + size]
 
     def fill(self, valid, seed=0):
@@ -223,7 +223,7 @@ class Bench:
 
 
 def valid_counts(dtype):
-    lanes = 64 // np.dtype(dtype).itemsize
+    lanes = lanes_of(dtype)
     return [1, lanes - 1, lanes]
 
 
@@ -240,7 +240,7 @@ SOME_CASES = [case if (k + k // 6) % 2 == 0 else full(case) for k, case in enume
 @pytest.mark.parametrize(("layer", "dtype", "valid"), SOME_CASES)
 def test_a_layer_has_the_values_and_gradients_of_plain_loops(layer, dtype, valid):
     bench = Bench(layer, dtype)
-    bench.fill(bench.lanes - (64 // bench.dtype.itemsize - valid))
+    bench.fill(bench.lanes - (lanes_of(dtype) - valid))
     d, dx, dw, db = bench.reference()
     assert_array_equal(bench.forward(), d)
     found = bench.backward(True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from lane_arena import aligned, extents, kernels, lanes_of, operand
+from lane_arena import aligned, extents, kernels, lanes_of, operand, padded
 from numpy.testing import assert_array_equal
 
 from cgraph._kernels.common.geometry import FilterGeometry
@@ -56,8 +56,8 @@ def convolution(dtype, stride=1, f=PADDED, channels=3):
 
 
 def group(dtype, f=PADDED, c_in=4, c_out=3, connected=None):
-    family, vector = kernels(dtype).channels_convolution_group, 32 // np.dtype(dtype).itemsize
-    x_pitch, pitch = (-(-count // vector) * vector for count in (c_in, c_out))
+    family = kernels(dtype).channels_convolution_group
+    x_pitch, pitch = padded(c_in, dtype), padded(c_out, dtype)
     size, outputs = f.m_h * f.m_w * x_pitch, f.n_h * f.n_w * pitch
     inputs = [operand(c, x_pitch) for c in range(c_in)]
     step = family.ConvolutionGroupStep(f, inputs, operand(size, pitch), c_out, FIRST, 0, connected)
@@ -68,7 +68,7 @@ def group(dtype, f=PADDED, c_in=4, c_out=3, connected=None):
 def lanes(dtype, f=PADDED, c_in=4, c_out=3, pitch=3, connected=None):
     family, count = kernels(dtype).lanes_layer, lanes_of(dtype)
     size, taps = f.m_h * f.m_w * count, f.k_h * f.k_w
-    scratch = family.lane_layer_scratch(f, count, c_in, c_out, connected)
+    scratch = family.lane_layer_scratch(f, count, c_out, connected)
     strides = (1, taps, 1) if c_out == 1 else (c_in * pitch, pitch, pitch)
     step = family.LaneLayerStep(
         f,

@@ -7,6 +7,7 @@ import pytest
 from amounts import BEST, full
 from graph_networks import NETWORKS, TABLE, nodes_of
 from graph_twins import Twins, assert_same
+from lane_arena import lanes_of, padded
 
 import cgraph as CG
 from cgraph import _kernels
@@ -58,8 +59,8 @@ def test_the_summary_of_lenet_counts_what_it_says(capsys):
     total = affine + 6 * 25 * 784 + taps * 100
     assert lines[-2].endswith(f" bytes, {total:,} multiply-adds")
     assert re.fullmatch(
-        r"batches: up to 16 samples at a time, from \d+ samples on; [\d,]+ bytes for each thread, "
-        r"[\d,]+ for all",
+        rf"batches: up to {lanes_of('float32')} samples at a time, from \d+ samples on; "
+        r"[\d,]+ bytes for each thread, [\d,]+ for all",
         lines[-1],
     )
     assert len(lines) == 1 + 14 + 2
@@ -111,7 +112,7 @@ def test_a_channel_can_be_an_output_too():
     twins.assert_data_are_equal()
     channel = twins.ours[2].data
     assert channel.shape == (16,)
-    assert channel.strides == (4 * channel.itemsize,)
+    assert channel.strides == (padded(3, channel.dtype) * channel.itemsize,)
 
 
 def test_a_long_chain_is_built_and_run_without_recursion():

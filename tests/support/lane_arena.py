@@ -7,19 +7,23 @@ from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import EXTENT, Operand
 from cgraph._kernels.runtime.structs import structs
 
-LINE_BYTES = 64
-
 
 def lanes_of(dtype):
-    """Returns the smallest number of lanes: the elements in a cache line."""
-    return LINE_BYTES // np.dtype(dtype).itemsize
+    """Returns the smallest number of lanes: the elements in a line."""
+    return kernels(dtype).line_bytes // np.dtype(dtype).itemsize
+
+
+def padded(count, dtype):
+    """Returns the pitch of `count` channels: their number, filled up to whole vectors."""
+    vector = kernels(dtype).padded_bytes // np.dtype(dtype).itemsize
+    return -(-count // vector) * vector
 
 
 def aligned(values):
-    """Returns a copy that begins at a cache line."""
-    size = values.nbytes
-    memory = np.zeros(size + LINE_BYTES, np.uint8)
-    start = -memory.__array_interface__["data"][0] % LINE_BYTES
+    """Returns a copy that begins at a line."""
+    size, line = values.nbytes, kernels(values.dtype).line_bytes
+    memory = np.zeros(size + line, np.uint8)
+    start = -memory.__array_interface__["data"][0] % line
     copy = memory[start : start + size].view(values.dtype)
     copy[:] = values
     return copy

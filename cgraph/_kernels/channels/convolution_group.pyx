@@ -24,7 +24,7 @@ from cgraph._kernels.channels.tables import SUBCONVOLUTION
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
-from cgraph._kernels.common.simd cimport V_LANES, real
+from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.step cimport (
     Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
@@ -32,9 +32,8 @@ from cgraph._kernels.runtime.step cimport (
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
-    """Returns n, rounded up to a multiple of 32 bytes."""
-    cdef Py_ssize_t vector = 32 // <Py_ssize_t>sizeof(real)
-    return (n + vector - 1) // vector * vector
+    """Returns n, rounded up to the elements to which rows are padded."""
+    return (n + V_PADDED - 1) // V_PADDED * V_PADDED
 
 
 # The padded copy ends where the last window does.

@@ -9,13 +9,14 @@
 
 from libc.string cimport memset
 
-from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_first, v_fma, v_load, v_opaque, v_set1, v_store, vec
+from cgraph._kernels.common.simd cimport (
+    V_COUNT, V_LANES, real, v_add, v_first, v_fma, v_load, v_opaque, v_set1, v_store, vec
+)
 
 cdef enum:
     TILE = 6        # rows of a tile of two vectors: 12 of 16 registers hold its sums
     TALL = 8        # rows of a tile of one vector
     DEPTH = 128     # terms of a block, so that the parts of a and b that all tiles read stay in the nearest cache
-    MOST_LANES = 8  # V_LANES of any build
     SUMS = 4        # running sums of a row that is summed alone
     FEW = 2         # rows at the end that are not worth a tile
 
@@ -153,8 +154,8 @@ cdef inline void edge_tile(
     Py_ssize_t width
 ) noexcept nogil:
     """Computes `rows` rows of `width` columns: a whole tile beside c, and then its first rows and columns into c."""
-    cdef real tile_sums[TALL * 2 * MOST_LANES]
-    cdef real zeros[2 * MOST_LANES]
+    cdef real tile_sums[TALL * 2 * V_COUNT]
+    cdef real zeros[2 * V_COUNT]
     cdef Py_ssize_t tile_offsets[TALL]
     cdef const real *start = block.start
     cdef Py_ssize_t i, j

@@ -2,7 +2,8 @@
  *
  * `real` is float or double (CGRAPH_FLOAT32). A `vec` has as many elements as one register of the instruction set that
  * this file is compiled for. For compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) a vec
- * has one element, and kernels go element by element.
+ * has one element, and kernels go element by element. V_BYTES alone says how wide vectors are: all kernels, and the
+ * layout of memory, follow from it. -DCGRAPH_V_BYTES=64 tries another width, for which the compiler needs the registers.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
 #ifndef CGRAPH_SIMD_H
@@ -12,11 +13,11 @@
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 #ifdef CGRAPH_FLOAT32
 typedef float real;
 typedef int32_t r_int;
+#define R_BYTES 4
 #define R_TINY FLT_MIN
 #define R_SQUARES_LOW (FLT_MIN / FLT_EPSILON)
 #define R_SQUARES_HIGH FLT_MAX
@@ -32,6 +33,7 @@ typedef int32_t r_int;
 #else
 typedef double real;
 typedef int64_t r_int;
+#define R_BYTES 8
 #define R_TINY DBL_MIN
 #define R_SQUARES_LOW (DBL_MIN / DBL_EPSILON)
 #define R_SQUARES_HIGH DBL_MAX
@@ -46,10 +48,28 @@ typedef int64_t r_int;
 #endif
 #endif
 
+#if !defined(__GNUC__) || defined(CGRAPH_SCALAR)
+#define V_BYTES R_BYTES
+#elif defined(CGRAPH_V_BYTES)
+#define V_BYTES CGRAPH_V_BYTES
+#elif defined(__AVX2__)
+#define V_BYTES 32
+#else
+#define V_BYTES 16
+#endif
+/* The elements of a vector: for the sizes of arrays, and as a signed number for all else. */
+#define V_COUNT (V_BYTES / R_BYTES)
+#define V_LANES ((ptrdiff_t)V_COUNT)
+/* Rows of channels are padded to a multiple of these bytes, or elements; builds with vectors of up to 32 bytes lay out
+ * memory alike. */
+#define V_PADDED_BYTES (V_BYTES > 32 ? V_BYTES : 32)
+#define V_PADDED (V_PADDED_BYTES / R_BYTES)
+/* A line of samples: a cache line, or two vectors where these are more, since tiles over lanes compute two at a time. */
+#define V_LINE_BYTES (2 * V_PADDED_BYTES)
+
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
-#ifdef __AVX2__
-#define V_BYTES 32
+#if defined(__AVX2__) && V_BYTES == 32
 #include <immintrin.h>
 #ifdef CGRAPH_FLOAT32
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
@@ -62,10 +82,7 @@ typedef int64_t r_int;
 #define V_SELECT(mask, yes, no) _mm256_blendv_pd(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_pd(a, b)
 #endif
-#else
-#define V_BYTES 16
 #endif
-#define V_LANES ((ptrdiff_t)(V_BYTES / sizeof(real)))
 
 typedef real vec __attribute__((vector_size(V_BYTES)));
 /* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
@@ -106,10 +123,17 @@ static inline real v_lane0(vec v) { return v[0]; }
 #endif
 
 /* v_zip_low: a0 b0 a1 b1 … of the lower halves of a and b; v_zip_high: of the upper halves. */
-#if V_BYTES == 32 && defined(CGRAPH_FLOAT32)
+#if V_COUNT == 16
+static inline vec v_zip_low(vec a, vec b) {
+    return V_SHUFFLE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+}
+static inline vec v_zip_high(vec a, vec b) {
+    return V_SHUFFLE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+#elif V_COUNT == 8
 static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 8, 1, 9, 2, 10, 3, 11); }
 static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 4, 12, 5, 13, 6, 14, 7, 15); }
-#elif V_BYTES == 32 || defined(CGRAPH_FLOAT32)
+#elif V_COUNT == 4
 static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 4, 1, 5); }
 static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 2, 6, 3, 7); }
 #else
@@ -131,11 +155,9 @@ static inline void v_zip_rows(vec *row) {
 /* Transposes a square of V_LANES rows: from rows x_stride apart to rows t_stride apart. */
 static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     vec row[V_LANES];
-    ptrdiff_t i;
+    ptrdiff_t i, rounds;
     for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_stride);
-    v_zip_rows(row);
-    if (V_LANES > 2) v_zip_rows(row);
-    if (V_LANES > 4) v_zip_rows(row);
+    for (rounds = V_LANES; rounds > 1; rounds /= 2) v_zip_rows(row);
     for (i = 0; i < V_LANES; i++) v_store(t + i * t_stride, row[i]);
 }
 
@@ -153,7 +175,7 @@ static inline vec v_row_sums(const real *x) {
 /* Hides the origin of v from the compiler: else gcc reads a vector from memory once for each of its uses. */
 static inline vec v_opaque(vec v) {
 #if defined(__x86_64__)
-    __asm__("" : "+x"(v));
+    __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
     __asm__("" : "+w"(v));
 #endif
@@ -162,9 +184,9 @@ static inline vec v_opaque(vec v) {
 
 /* A mask of the first `count` lanes. */
 static inline vmask v_lanes_below(ptrdiff_t count) {
-    static const r_int lane[] = {0, 1, 2, 3, 4, 5, 6, 7};
     vmask index;
-    memcpy(&index, lane, sizeof index);
+    int i;
+    for (i = 0; i < V_COUNT; i++) index[i] = i;
     return index < (r_int)count - (vmask){0};
 }
 
@@ -173,7 +195,6 @@ static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_
 
 #else
 
-#define V_LANES ((ptrdiff_t)1)
 typedef real vec;
 typedef int vmask;
 

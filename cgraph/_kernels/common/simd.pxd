@@ -13,6 +13,12 @@ cdef extern from "common/simd.h" nogil:
         pass
     ctypedef struct vmask:
         pass
+    enum:
+        V_BYTES
+        V_COUNT
+        V_PADDED
+        V_PADDED_BYTES
+        V_LINE_BYTES
     const Py_ssize_t V_LANES
     vec v_load(const real *p) noexcept
     void v_store(real *p, vec v) noexcept

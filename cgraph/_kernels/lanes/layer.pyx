@@ -19,7 +19,7 @@ from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport rows_are_finite
 from cgraph._kernels.common.simd cimport (
-    V_LANES, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
+    V_LANES, V_PADDED, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
 )
 from cgraph._kernels.lanes import offsets
 from cgraph._kernels.lanes.gemm cimport MAX_ROWS, Gemm, GemmOperands, run_gemm
@@ -38,9 +38,9 @@ cdef enum:
     CHUNK_BYTES = 3200          # a chunk of a channel's gradient, which each tile of taps reads again
 
 
-def lane_layer_scratch(geometry, lanes, c_in, c_out, connected):
+def lane_layer_scratch(geometry, lanes, c_out, connected):
     """Returns the number of elements of scratch that a LaneLayerStep needs."""
-    return offsets.scratch(geometry, lanes, c_in, c_out, sizeof(real), connected).size
+    return offsets.scratch(geometry, V_PADDED, sizeof(real), lanes, c_out, connected).size
 
 
 cdef Gemm gemm_of(tables) except *:
@@ -88,8 +88,8 @@ cdef class LaneLayerStep(LearningStep):
         """
         self.f, self.bias = geometry, <real>bias
         self.tables = tables = offsets.layer(
-            geometry, V_LANES, sizeof(real), lanes, inputs, d, c_out, parameters_offset, scratch_offset, tap_stride,
-            channel_stride, pitch, connected
+            geometry, V_LANES, V_PADDED, sizeof(real), lanes, inputs, d, c_out, parameters_offset, scratch_offset,
+            tap_stride, channel_stride, pitch, connected
         )
         cdef const LayerSizes[::1] sizes = structs.checked(LAYER_SIZES, tables.sizes)
         self.sizes, self.table_bytes = sizes[0], tables.nbytes

@@ -33,7 +33,6 @@ Links = npt.NDArray[np.bool_]
 Pairs = list[tuple[int, int]]
 # Taps, as (number, offset of the source), and the positions that read them, as (offset in the source, offset).
 PositionSet = tuple[Pairs, Pairs]
-LINE, WIDEST = 64, 32  # bytes of a cache line, and of the widest vector
 DEPTH = 384  # terms of a block whose weights are packed, so that these stay in the nearest cache
 # Of a single position: bytes of x in a block, which all panels read, and terms, whose weights lie in rows far apart.
 NEAR_BYTES, NARROW = 16384, 128
@@ -93,13 +92,13 @@ def padded_shape(f: FilterGeometry) -> tuple[int, int]:
 
 
 def scratch(
-    f: FilterGeometry, lanes: int, c_in: int, c_out: int, itemsize: int, connected: Any
+    f: FilterGeometry, vector: int, itemsize: int, lanes: int, c_out: int, connected: Any
 ) -> Scratch:
-    """Returns the layout of a step's scratch, for vectors of any size.
+    """Returns the layout of a step's scratch; `vector` is the number of elements to which rows are padded.
 
     A padded input channel and the transposed gradient share their room: a step needs one of them.
     """
-    line, vector, taps = LINE // itemsize, WIDEST // itemsize, f.k_h * f.k_w
+    line, taps = 2 * vector, f.k_h * f.k_w
     height, width = padded_shape(f)
     begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
     totals = begin + height * width * lanes
@@ -134,6 +133,7 @@ def round_up(n: int, multiple: int) -> int:
 def layer(
     f: FilterGeometry,
     vector: int,
+    padded: int,
     itemsize: int,
     lanes: int,
     inputs: Sequence[Operand],
@@ -146,7 +146,10 @@ def layer(
     pitch: int,
     connected: Any,
 ) -> LayerTables:
-    """Returns the tables of a LaneLayerStep, whose constructor explains the arguments from `lanes` on."""
+    """Returns the tables of a LaneLayerStep, whose constructor explains the arguments from `lanes` on.
+
+    vector, padded: the number of elements of a vector, and that to which rows are padded; itemsize: the bytes of one.
+    """
     links = None if connected is None else np.asarray(connected, bool)
     tap = np.arange(f.k_h * f.k_w, dtype=np.intp)
     taps = tap * tap_stride
@@ -189,7 +192,7 @@ def layer(
         *((PACKED, DEPTH) if m > 1 else (IN_PLACE, few)),
     )
     one_gemm = connected is None and n == 1 and (f.m_h, f.m_w) == (f.k_h, f.k_w)
-    place = scratch(f, lanes, c_in, c_out, itemsize, connected)
+    place = scratch(f, padded, itemsize, lanes, c_out, connected)
     sizes = structs(
         LAYER_SIZES,
         1,

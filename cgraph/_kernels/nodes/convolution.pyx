@@ -17,12 +17,12 @@ from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, descend_learning, grad_of, gradient, input_from, input_of, move, output,
     output_from, overwritten, put1
 )
-from cgraph._kernels.common.simd cimport V_LANES, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
+from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
 
 cdef enum:
     TILE = 8        # vectors of sums that a loop holds in registers
-    SLACK = 128     # elements behind a buffer that a tile may touch: TILE vectors of 64 bytes
+    SLACK = TILE * V_PADDED     # elements behind a buffer that a tile may touch
 
 
 def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):

@@ -11,11 +11,15 @@ from cgraph._kernels.common.operands cimport (
     put, requires_grad
 )
 from cgraph._kernels.common.simd cimport (
-    V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
+    V_BYTES, V_LANES, V_LINE_BYTES, V_PADDED_BYTES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu,
+    v_set1, v_sub, vec
 )
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.step cimport Context, Extent, Operand, OperandFields, Step
 from cgraph._kernels.runtime.step import EXTENT
+
+# The widths of this build, in bytes, for all who lay out memory.
+VECTOR_BYTES, PADDED_BYTES, LINE_BYTES = V_BYTES, V_PADDED_BYTES, V_LINE_BYTES
 
 
 cdef class ElementwiseStep(Step):
