@@ -69,6 +69,8 @@ class LearningNode(Node):
 
     def _refresh_parameters(self) -> None:
         """Brings the parameters up to date, where a Graph computes with a copy of them."""
+        if self._residency is None:
+            return
         for name, _ in self._parts:
             mirror = self._loans[name].mirror
             if mirror is not None:
@@ -76,6 +78,8 @@ class LearningNode(Node):
 
     def _touch_grads(self) -> None:
         """Brings the gradient sums up to date, before the node itself changes them."""
+        if self._residency is None:
+            return
         for _, name in self._parts:
             self._loans[name].touch()
 
