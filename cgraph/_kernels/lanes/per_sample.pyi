@@ -3,7 +3,8 @@ from typing import Any
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
-from cgraph._kernels.runtime.plan import Memory, Steps
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.plan import Steps
 from cgraph._kernels.runtime.step import Step
 
 @disjoint_base
