@@ -7,10 +7,12 @@ from typing import NoReturn
 
 import numpy as np
 
-from cgraph._execution.executable import Executable, exclusive
-from cgraph._execution.feeds import Feed, Feeds, as_feeds, feed_specs, one_sample, require_room
+from cgraph._execution.executable import Executable
+from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
+from cgraph._kernels.runtime.memory import exclusive
+from cgraph._kernels.runtime.request import Feeds
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._streams import say
@@ -91,16 +93,14 @@ class Graph:
             )
         lowered = lower(ends, leaf_grads, layout)
         self._program = lowered.program
-        self._dtype = lowered.data.dtype
         self._feed_specs = feed_specs(self._program.leaves)
         self._executable = Executable(lowered, count)
 
-    def _begin_training(self, method: str, feed: Feed) -> Feeds:
+    def _begin_training(self, owner: str, feed: Feed) -> Feeds:
         """Begins a call for backward passes, and returns the feed, checked and converted."""
-        executable = self._executable
-        executable.begin(method)
-        executable.require_loss(method)
-        return as_feeds(f"Graph.{method}", feed, self._feed_specs, executable.may_write_to)
+        self._executable.begin(owner)
+        self._executable.require_loss(owner)
+        return as_feeds(owner, feed, self._feed_specs, self._executable.written)
 
     # Nodes and parameters
 
@@ -185,7 +185,7 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("forward")
+        self._executable.begin("Graph.forward")
         self._executable.forward()
 
     @exclusive
@@ -200,8 +200,8 @@ class Graph:
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin("backward")
-        executable.require_loss("backward")
+        executable.begin("Graph.backward")
+        executable.require_loss("Graph.backward")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -222,8 +222,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("update")
-        self._executable.update(as_rate("Graph.update", eta, self._dtype))
+        self._executable.begin("Graph.update")
+        self._executable.update(as_rate("Graph.update", eta, self._executable.dtype))
 
     @exclusive
     def zero_grad(self) -> None:
@@ -234,7 +234,7 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("zero_grad")
+        self._executable.begin("Graph.zero_grad")
         self._executable.zero_grad()
 
     # Passes for samples that are fed
@@ -260,7 +260,7 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        feeds = self._begin_training("accumulate", feed)
+        feeds = self._begin_training("Graph.accumulate", feed)
         return self._executable.train(feeds, parameters_only=False)
 
     @exclusive
@@ -286,8 +286,8 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.step", eta, self._dtype)
-        feeds = self._begin_training("step", feed)
+        rate = as_rate("Graph.step", eta, self._executable.dtype)
+        feeds = self._begin_training("Graph.step", feed)
         return self._executable.train(feeds, True, feeds.size, rate)
 
     @exclusive
@@ -315,9 +315,9 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.train", eta, self._dtype)
+        rate = as_rate("Graph.train", eta, self._executable.dtype)
         count = as_size("Graph.train", "batch", batch)
-        feeds = self._begin_training("train", feed)
+        feeds = self._begin_training("Graph.train", feed)
         return self._executable.train(feeds, True, count, rate)
 
     @exclusive
@@ -347,14 +347,14 @@ class Graph:
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin("predict")
+        executable.begin("Graph.predict")
         predicted = self._predicted_node(node)
-        feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.may_write_to)
+        feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.written)
         if out is None:
-            out = np.empty((feeds.size, predicted.size), self._dtype)
-            return executable.predict(predicted, feeds, out)
-        require_room("Graph.predict", out, feeds.size, predicted)
-        return executable.predict_into(predicted, feeds, out)
+            out = np.empty((feeds.size, predicted.size), executable.dtype)
+        elif not require_room("Graph.predict", out, feeds, predicted, executable.written):
+            return executable.predict_into(predicted, feeds, out)
+        return executable.predict(predicted, feeds, out)
 
     @exclusive
     def sample(self, i: int) -> None:
@@ -379,7 +379,7 @@ class Graph:
             No samples have been fed; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin("sample")
+        executable.begin("Graph.sample")
         kept = executable.last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")

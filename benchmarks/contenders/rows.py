@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 import cgraph as CG
-from benchmarks.contenders import affine, chain, inference, training
+from benchmarks.contenders import affine, calls, chain, inference, training
 from benchmarks.contenders.convolution import Layer, graph_call
 from benchmarks.measure.timing import Work
 from benchmarks.networks.lenet import LENET
@@ -70,6 +70,15 @@ def layer_rows() -> list[Row]:
     ]
 
 
+def call_rows() -> list[Row]:
+    """Calls with one sample, which cost more than the steps of these networks."""
+    return [
+        Row(network, call, 1, calls.DTYPE, partial(calls.graph_call, network, call))
+        for network in calls.NETWORKS
+        for call in calls.CALLS
+    ]
+
+
 def kernel_rows() -> list[Row]:
     """Single passes of nodes that are too small for anything but the call itself to count."""
     x, y = CG.Leaf1(4), CG.Leaf1(4)
@@ -97,4 +106,4 @@ def all_rows() -> list[Row]:
         rows += network_rows("LeNet-5", LENET, dtype, [1, 32, 128], 256)
         rows += network_rows("MLP 784-64-64-10", MLP, dtype, [1, 32, 128], 1024)
     rows += network_rows("VGG-like block", VGG, "float32", [1, 32], 32)
-    return [*rows, *layer_rows(), *kernel_rows(), *thread_rows()]
+    return [*rows, *layer_rows(), *call_rows(), *kernel_rows(), *thread_rows()]

@@ -14,7 +14,8 @@ from benchmarks.measure.timing import Work
 from cgraph import _kernels
 from cgraph._execution.executors import Executor
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.plan import Request
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import RowPort, Step
 from cgraph._lowering import layout
 from cgraph._lowering.buffers import Use, place_buffers
@@ -47,7 +48,7 @@ class LayerStep:
         self.arrays = [allocator.zeros() for allocator in allocators]
         for array in self.arrays[:3]:
             array[...] = np.random.default_rng(1).normal(size=array.shape)
-        self.memory = plan.Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
+        self.memory = Memory(*(a.__array_interface__["data"][0] for a in self.arrays))
         self.times = times
         self.steps, self.update_steps = plan.Steps([step] * times), plan.Steps([])
 
@@ -55,10 +56,11 @@ class LayerStep:
         """The work of forward passes, and of as many backward passes that overwrite what they compute."""
         binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
-        request = Request(None, [], [], out, 1, backward)
+        request = Request(None, Feeds([], [], 1), out, backward)
+        schedule = plan.Schedule(request, binding, binding, 1, 1, one_by_one=True)
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
-            plan.run(plan.prepare(request, binding, binding, 1, self.update_steps, 1, True))
+            plan.run(plan.prepare(request, schedule, self.update_steps, True))
 
         return Work(passes, self.times)
 
@@ -77,11 +79,12 @@ class GraphSteps:
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
         """The work of a forward pass, or of a forward and a backward pass, in which the steps may make fused SGD."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
-        request = Request(None, [], [], out, samples, backward, True, int(learn), eta)
-        binding, update_steps = self.binding, self.graph._executable.update_steps
+        request = Request(None, Feeds([], [], samples), out, backward, True, int(learn), eta)
+        schedule = plan.Schedule(request, self.binding, self.binding, 1, samples)
+        update_steps = self.graph._executable.update_steps
 
         def passes() -> None:
-            plan.run(plan.prepare(request, binding, binding, 1, update_steps, samples, True))
+            plan.run(plan.prepare(request, schedule, update_steps, True))
 
         return Work(passes, samples)
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from cgraph._kernels import Build
-from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.loans import Loan
+from cgraph._kernels.runtime.memory import Memory
 from cgraph._lowering.buffers import Allocator
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
@@ -25,7 +20,7 @@ class Arena:
         The parameters, and their gradient sums at the same offsets.
     scratch : ndarray
         The scratch of steps for one sample.
-    memory : plan.Memory
+    memory : Memory
         The addresses of these arrays, for compiled code.
     """
 
@@ -35,33 +30,31 @@ class Arena:
         self.parameters = builder.parameters.zeros()
         self.parameter_grads = builder.parameters.zeros()
         self.scratch = builder.scratch.zeros()
-        self.memory = plan.Memory(*map(address, self.arrays))
+        self.memory = Memory(*map(address, self.arrays))
         self.nbytes = sum(array.nbytes for array in self.arrays)
         self._parameters_allocator = builder.parameters
         self._thread_grads = [self.parameter_grads]  # the gradient sums of each thread
-        # The ids of the objects that own the memory of which arrays of the nodes are views.
-        self._owner_ids = {id(x if x.base is None else x.base) for x in self.arrays[:4]}
 
     @property
     def arrays(self) -> tuple[Array, ...]:
-        """All arrays, in the order in which `plan.Memory` takes their addresses."""
+        """All arrays, in the order in which `Memory` takes their addresses."""
         return self.data, self.grad, self.parameters, self.parameter_grads, self.scratch
 
-    def memory_of(self, thread: int, data: Array, grad: Array, scratch: Array) -> plan.Memory:
+    def memory_of(self, thread: int, data: Array, grad: Array, scratch: Array) -> Memory:
         """Returns memory for one more thread: given arrays, the common parameters, gradient sums of its own."""
         while len(self._thread_grads) <= thread:
             self._thread_grads.append(self._parameters_allocator.zeros())
         arrays = data, grad, self.parameters, self._thread_grads[thread], scratch
-        return plan.Memory(*map(address, arrays))
+        return Memory(*map(address, arrays))
 
-    def memory_with_discarded_grads(self) -> tuple[plan.Memory, Array]:
+    def memory_with_discarded_grads(self) -> tuple[Memory, Array]:
         """Returns the memory of the nodes with other gradient sums, which are discarded afterwards.
 
         The array of these sums comes with it, and must be kept alive while the memory is in use.
         """
         grads = self._parameters_allocator.zeros()
         arrays = self.data, self.grad, self.parameters, grads, self.scratch
-        memory = plan.Memory(*map(address, arrays))
+        memory = Memory(*map(address, arrays))
         memory.grads_are_zero = True
         return memory, grads
 
@@ -73,17 +66,6 @@ class Arena:
         """Sets the gradient sums of all threads but the first to 0, before other parameters learn."""
         for grads in self._thread_grads[1:]:
             grads[...] = 0
-
-    def holds(self, array: Array) -> bool:
-        """Returns whether an array may share memory with an array of a node, or is a view that was handed out."""
-        base: Any = array.base
-        while type(base) is np.ndarray and base.base is not None:
-            base = base.base
-        if base is None:  # the array owns its memory, so it is no view of another one
-            return False
-        if type(base) is np.ndarray:  # `base` owns the memory
-            return id(base) in self._owner_ids
-        return type(base) is Loan or any(np.may_share_memory(array, x) for x in self.arrays[:4])
 
 
 def address(array: Array) -> int:

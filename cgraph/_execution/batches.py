@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from cgraph._execution.executors import Executors
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.plan import Request
+from cgraph._kernels.runtime.plan import Schedule
+from cgraph._kernels.runtime.request import Request
 from cgraph._kernels.runtime.thread_pool import run_together
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 
@@ -15,6 +16,7 @@ THREAD_NANOSECONDS = 60_000
 SIGNAL_CHECK_NANOSECONDS = 2_000_000
 
 NO_STEPS = plan.Steps([])
+MAX_REMEMBERED = 8  # schedules
 
 
 class Batches:
@@ -37,47 +39,62 @@ class Batches:
         # Whether gradient sums may count as 0 after an update, and so steps may use fused SGD.
         self.may_overwrite = not calls_python
         self._calls_python = calls_python
+        self._schedules: list[Schedule] = []
         self._samples_between_signal_checks = {
             backward: int(SIGNAL_CHECK_NANOSECONDS / self._time(backward)) + 1
             for backward in (False, True)
         }
 
-    def is_uninterrupted(self, request: Request) -> bool:
-        """Returns whether no exception can end the run halfway: one thread computes, and checks for no signal."""
-        count = request.size
-        if self._calls_python or count > self._samples_between_signal_checks[request.backward]:
-            return False
-        return self._uses_one_thread(request, min(request.batch or count, count))
+    def schedule(self, request: Request) -> Schedule:
+        """Returns how the samples of a request are computed."""
+        return plan.find(self._schedules, request) or self._add_schedule(request)
 
-    def run(
-        self, request: Request, update_steps: plan.Steps, grads_before: Snapshot | None
-    ) -> bool:
-        """Runs all samples, and adds up their gradients, whatever the thread.
-
-        `grads_before` holds the gradient sums with which a batch began, for the case that an exception ends it. Returns
-        whether all samples have passed through the nodes' own arrays, which then hold the last one.
-        """
+    def _add_schedule(self, request: Request) -> Schedule:
+        """Decides how requests like this one are computed, and remembers it."""
         count = request.size
         batch_size = min(request.batch or count, count)
-        one_thread = self._uses_one_thread(request, batch_size)
-        one_by_one = one_thread and batch_size < self._executors.layout_of(request).min_samples
-        if request.backward and not (one_by_one or request.parameters_only):
-            # The gradients of leaves would not reach the nodes' own arrays.
-            request = request.without_leaf_grads()
-        if one_thread:
-            bindings = self._executors.bind(request, batch_size)
-            plan.run(self._prepare(request, bindings, update_steps, grads_before))
+        min_samples = self._executors.layout_of(request).min_samples
+        patience = self._samples_between_signal_checks[request.backward]
+        if batch_size == 1 or self._thread_count(request, batch_size) == 1:
+            schedule = Schedule(
+                request,
+                *self._executors.bind(request, batch_size),
+                min_samples,
+                patience,
+                one_by_one=batch_size < min_samples,
+                is_uninterrupted=not self._calls_python and count <= patience,
+            )
         else:
-            self._run_in_threads(request, update_steps, batch_size)
-        return one_by_one
+            schedule = Schedule(request, None, None, min_samples, patience)
+        if len(self._schedules) == MAX_REMEMBERED:
+            self._schedules.clear()
+        self._schedules.append(schedule)
+        return schedule
 
-    def _uses_one_thread(self, request: Request, batch_size: int) -> bool:
-        """Returns whether the calling thread computes all samples."""
-        return batch_size == 1 or self._thread_count(request, batch_size) == 1
+    def run(
+        self,
+        request: Request,
+        schedule: Schedule,
+        update_steps: plan.Steps,
+        grads_before: Snapshot | None,
+    ) -> None:
+        """Runs all samples, and adds up their gradients, whatever the thread.
 
-    def _run_in_threads(self, request: Request, update_steps: plan.Steps, batch_size: int) -> None:
+        `grads_before` holds the gradient sums with which a batch began, for the case that an exception ends it.
+        """
+        if schedule.main is None:
+            self._run_in_threads(request, update_steps)
+        else:
+            zero = self._memory.grads_are_zero
+            run = plan.prepare(
+                request, schedule, update_steps, zero, self.may_overwrite, grads_before
+            )
+            plan.run(run)
+
+    def _run_in_threads(self, request: Request, update_steps: plan.Steps) -> None:
         """Runs all samples in several threads, with an update after each batch."""
         count = request.size
+        batch_size = min(request.batch or count, count)
         for first in range(0, count, batch_size):
             self._share_among_threads(request.part(first, min(first + batch_size, count)))
             if request.batch:
@@ -89,11 +106,16 @@ class Batches:
         """Runs samples without an update in several threads, each of which has gradient sums of its own."""
         count = request.size
         threads = self._thread_count(request, count)
+        min_samples = self._executors.layout_of(request).min_samples
+        patience = self._samples_between_signal_checks[request.backward]
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
             part = request.part(first, last)
             bindings = self._executors.bind(part, count, thread)
-            runs.append(self._prepare(part, bindings, NO_STEPS, first_thread=thread == 0))
+            schedule = Schedule(part, *bindings, min_samples, patience)
+            # The gradient sums of the other threads count as 0.
+            zero = thread > 0 or self._memory.grads_are_zero
+            runs.append(plan.prepare(part, schedule, NO_STEPS, zero, self.may_overwrite))
         run_together(runs)
         if request.backward:
             self._executors.arena.accumulate_grads(threads)
@@ -122,23 +144,3 @@ class Batches:
         """Returns the number of samples, of `count`, that take no longer than one of them."""
         layout_plan = self._executors.layout_of(request)
         return layout_plan.lanes_per_line if count >= layout_plan.min_samples else 1
-
-    def _prepare(
-        self,
-        request: Request,
-        bindings: tuple[plan.Binding, plan.Binding],
-        update_steps: plan.Steps,
-        grads_before: Snapshot | None = None,
-        first_thread: bool = True,
-    ) -> plan.Run:
-        """Prepares the run of a request by the first thread, or by another one, whose gradient sums count as 0."""
-        return plan.prepare(
-            request,
-            *bindings,
-            self._executors.layout_of(request).min_samples,
-            update_steps,
-            self._samples_between_signal_checks[request.backward],
-            not first_thread or self._memory.grads_are_zero,
-            self.may_overwrite,
-            grads_before,
-        )

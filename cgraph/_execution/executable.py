@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property, wraps
-from typing import Any, TypeVar, cast
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -12,11 +10,13 @@ from cgraph import _kernels
 from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
-from cgraph._execution.feeds import Feeds, RememberedFeed
+from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
 from cgraph._execution.residency import Residency, python_arrays
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.plan import Request
+from cgraph._kernels.runtime.loans import Written
+from cgraph._kernels.runtime.memory import exclusively
+from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
@@ -25,22 +25,6 @@ from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._subclassing import declared_array
 from cgraph._validation import Array
 from cgraph.node import Node
-
-Method = TypeVar("Method", bound=Callable[..., Any])
-
-
-def exclusive(method: Method) -> Method:
-    """Decorates a method of a Graph: only one runs at a time, and arrays that are lent are up to date after it."""
-    name = f"Graph.{method.__name__}"
-
-    @wraps(method)
-    def guarded(graph: Any, *args: Any, **kwargs: Any) -> Any:
-        executable: Executable = graph._executable
-        return plan.exclusively(
-            executable.memory, name, executable.complete, method, graph, *args, **kwargs
-        )
-
-    return cast("Method", guarded)
 
 
 class Executable:
@@ -57,17 +41,22 @@ class Executable:
     ----------
     program : Program
         The fused groups and their buffers.
-    memory : plan.Memory
+    dtype : numpy dtype
+        The dtype of all nodes.
+    memory : Memory
         The memory of the nodes, which one call at a time may hold.
     residency : Residency
         The state of the nodes' arrays.
+    written : Written
+        The memory to which calls write.
     last_feed : RememberedFeed or None
-        The objects that were fed in the last call with a feed.
+        The objects that were fed in the last call with a feed, for `sample`, not converted copies of them.
     """
 
     def __init__(self, lowered: Lowered, threads: int) -> None:
         self.program = program = lowered.program
-        kernels, dtype = _kernels.build(lowered.data.dtype), lowered.data.dtype
+        self.dtype = dtype = lowered.data.dtype
+        kernels = _kernels.build(dtype)
         builder = SampleBuilder(kernels, dtype)
         steps = {
             group: builder.step(group, lowered.uses[group])
@@ -82,6 +71,8 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self._python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self._python_nodes))
+        others = partial(python_arrays, self._python_nodes) if self._python_nodes else None
+        self.written = Written(list(self.arena.arrays[:4]), np.may_share_memory, others)
         self._slots = builder.slots
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
@@ -107,10 +98,10 @@ class Executable:
 
     # The beginning and the end of each call
 
-    def begin(self, method: str) -> None:
+    def begin(self, owner: str) -> None:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
         if self.residency.stale:
-            raise RuntimeError(f"Graph.{method}: its nodes belong to a newer Graph")
+            raise RuntimeError(f"{owner}: its nodes belong to a newer Graph")
         self.residency.begin()
         freezes = self.residency.freezes
         if freezes is not self._freezes:
@@ -120,12 +111,12 @@ class Executable:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()
 
-    def require_loss(self, method: str) -> None:
+    def require_loss(self, owner: str) -> None:
         """Refuses a graph whose output is not a loss."""
         if not self.is_loss:
             outputs = self.program.outputs
             raise ValueError(
-                f"Graph.{method}: needs one output of one element, got {len(outputs)} of sizes "
+                f"{owner}: needs one output of one element, got {len(outputs)} of sizes "
                 f"{[node.size for node in outputs]}"
             )
 
@@ -184,24 +175,12 @@ class Executable:
 
     def train(self, feeds: Feeds, parameters_only: bool, batch: int = 0, eta: float = 0.0) -> Array:
         """Runs forward and backward passes, with an update after each batch unless that is 0; returns the losses."""
-        losses = np.empty(feeds.size, self.arena.data.dtype)
-        if feeds.size == 0:
-            self._remember_feed(feeds)
+        size = feeds.size
+        losses = np.empty(size, self.dtype)
+        self.last_feed = feeds.to_remember()
+        if size == 0:
             return losses
-        self._run(
-            feeds,
-            Request(
-                None,
-                feeds.leaves,
-                feeds.arrays,
-                losses,
-                feeds.size,
-                True,
-                parameters_only,
-                batch,
-                eta,
-            ),
-        )
+        self._run(Request(None, feeds, losses, True, parameters_only, batch, eta))
         if self.residency.gradients == "running":
             self.residency.gradients = "parameters_only" if parameters_only else "full"
             self.residency.allow_node_backward(self.program.outputs)
@@ -209,16 +188,16 @@ class Executable:
 
     def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node, and returns `out`, which then holds the results."""
+        self.last_feed = feeds.to_remember()
         if feeds.size == 0:
-            self._remember_feed(feeds)
             return out
-        self._run(feeds, Request(node, feeds.leaves, feeds.arrays, out, feeds.size))
+        self._run(Request(node, feeds, out))
         if self.residency.gradients == "running":
             self.residency.gradients = "zero"
             self.residency.allow_node_backward(self.program.outputs, node)
         return out
 
-    def _run(self, feeds: Feeds, request: Request) -> None:
+    def _run(self, request: Request) -> None:
         """Runs all samples of a request.
 
         The leaves hold the last sample afterwards; so do the other nodes if the samples went one by one. An exception
@@ -226,15 +205,13 @@ class Executable:
         batch began.
         """
         self.residency.start("running", self.program.outputs)
-        self._remember_feed(feeds)
-        if request.backward and not (
-            self.memory.grads_are_zero or self.batches.is_uninterrupted(request)
-        ):
+        schedule = self.batches.schedule(request)
+        if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        one_by_one = self.batches.run(request, self.update_steps, self._grads_before)
+        self.batches.run(request, schedule, self.update_steps, self._grads_before)
         self._grads_before = None
-        if not one_by_one:
-            self._feed_leaves(feeds, feeds.size - 1)
+        if not schedule.one_by_one:
+            self._feed_leaves(request.feeds, request.size - 1)
             self.residency.gradients = "none"
 
     def show(self, feeds: Feeds) -> None:
@@ -260,30 +237,17 @@ class Executable:
         """Copies one sample into the nodes' own arrays."""
         plan.feed(self.memory, self._samples.feed_ports(feeds.leaves), feeds.arrays, number)
 
-    def _remember_feed(self, feeds: Feeds) -> None:
-        """Keeps the objects that the user has fed for `sample`, not converted copies of them."""
-        self.last_feed = feeds.leaves, feeds.given, feeds.size
-
     @cached_property
     def is_loss(self) -> bool:
         """Whether the only output is a node of one element."""
         outputs = self.program.outputs
         return len(outputs) == 1 and outputs[0].size == 1
 
-    # Arrays of the caller that may share memory with those of the nodes
-
-    def may_write_to(self, array: Array) -> bool:
-        """Returns whether a call may write to an array: to memory of the arena, or to parameters of Python nodes."""
-        if self.arena.holds(array):
-            return True
-        held = python_arrays(self._python_nodes) if self._python_nodes else ()
-        return any(np.may_share_memory(array, each) for each in held)
-
     def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node into an array that may be an array of a node, or one of those that are fed."""
-        is_node_array = self.arena.holds(out)
+        is_node_array = self.written.holds(out)
         fed = any(np.may_share_memory(out, x) for x in feeds.arrays)
-        if not (is_node_array or fed or self.may_write_to(out)):
+        if not (is_node_array or fed or self.written.may_include(out)):
             return self.predict(node, feeds, out)
         rows = self.predict(node, feeds, np.empty_like(out))
         if is_node_array:
@@ -317,6 +281,6 @@ class Executable:
 
         The steps learn before which parameters have been frozen, since that moves gradient sums.
         """
-        plan.exclusively(self.memory, "Graph", self.complete, self.begin, "gradcheck")
+        exclusively(self.memory, "Graph", self.complete, self.begin, ("gradcheck",), {})
         snapshot.add_attributes(self)
         self.residency.preserve(snapshot)

@@ -11,7 +11,8 @@ from cgraph._execution.arena import Arena
 from cgraph._execution.learning import Learning
 from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.plan import Request
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.request import Request
 from cgraph._kernels.runtime.step import EXTENT, Operand, Port, RowPort, Step
 from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.buffers import Allocator, Use
@@ -51,7 +52,7 @@ class Executor(ABC):
         self.allocators = data, data, scratch
         self._steps_to_node: dict[Node | None, StepsToNode] = {}
         self._ports: dict[Node, Port] = {}
-        self._memories: dict[int, plan.Memory] = {}
+        self._memories: dict[int, Memory] = {}
         self._arrays: list[Array] = []  # kept alive here, since a memory has only their addresses
         # For each thread its last binding, with the node and the leaves that it was made for.
         self._last_bindings: dict[int, tuple[Node | None, Collection[Node], plan.Binding]] = {}
@@ -116,7 +117,7 @@ class Executor(ABC):
             if leaf not in fed
         ]
 
-    def _add_memory(self, thread: int) -> plan.Memory:
+    def _add_memory(self, thread: int) -> Memory:
         arrays = [allocator.zeros() for allocator in self.allocators]
         self._arrays += arrays
         memory = self._memories[thread] = self.arena.memory_of(thread, *arrays)
@@ -306,7 +307,7 @@ class Executors:
 
         The request may be a thread's share of a batch, whose size is `batch_size`.
         """
-        node, leaves = request.node, request.leaves
+        node, leaves = request.node, request.feeds.leaves
         share = min(batch_size, request.size)
         lanes = self._lane_executor_for(request.backward, batch_size, share)
         if lanes and not lanes.has_buffer_of(node):

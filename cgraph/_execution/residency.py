@@ -8,16 +8,17 @@ from typing import Any, Literal
 import numpy as np
 
 from cgraph._execution.arena import Arena
-from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import (
     Mirror,
-    Side,
+    Sides,
     are_zero,
     clear_around,
+    is_zero,
     lent,
     read_arrays,
     write_arrays,
 )
+from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
@@ -71,18 +72,14 @@ class Residency:
             "full": frozenset(id(n) for n, (x, _) in channels if not x.requires_grad[0]),
             "parameters_only": frozenset(id(n) for n, (x, _) in channels if not x.requires_grad[1]),
         }
-        self._values, self._sums = Side(), Side(self.memory)
+        self._sides = Sides(self.memory)
         # The mirrors of the arrays that are not views of the arena, and of all gradient sums.
         self.value_mirrors: list[Mirror] = []
         self.sum_mirrors: list[Mirror] = []
-        # The looks at these arrays with which calls have reckoned, and the mirrors that were lent at the last call.
-        # No number of looks before the first call, since arrays may have been handed out before the Graph was built.
-        self._seen = -1, -1
+        # The mirrors that were lent at the last call.
         self._lent: tuple[list[Mirror], list[Mirror]] = [], []
         # The period of a node pass, for which all mirrors have been brought up to date.
         self._pass_period = -1
-        # Whether the running call has read the lent arrays, so that its results may overwrite them.
-        self._has_read = False
 
     # The beginning and the end of a call
 
@@ -90,38 +87,31 @@ class Residency:
         """Begins a call: reads the arrays that users may have written into since the last one."""
         self.read()
         if self._lent[1] and not self.memory.grads_are_zero:
-            self.memory.grads_are_zero = plan.is_zero(self.arena.parameter_grads)
+            self.memory.grads_are_zero = is_zero(self.arena.parameter_grads)
 
     def read(self) -> None:
         """Reads the arrays that have been lent since the last call, or still are."""
-        values, sums = self._values, self._sums
-        looks = values.looks, sums.looks
-        if looks != self._seen or self._lent[0] or self._lent[1]:
+        sides = self._sides
+        if not sides.are_settled():
+            looks = sides.looks
             self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
             if self.memory.grads_are_zero and not are_zero(self._lent[1]):
                 self._clear_sums(self._lent[1])
             else:
                 read_arrays(self._lent[1])
             read_arrays(self._lent[0])
-            self._seen = looks
-        values.period, sums.period = values.period + 1, sums.period + 1
-        # Last, so that after an exception the next call reads the arrays again.
-        self._has_read = values.running = sums.running = True
+            sides.reckon(*looks, any(self._lent))
+        sides.begin()
 
     def finish(self) -> None:
         """Brings the arrays that are lent up to date, unless `read` has not come to its end before."""
-        values, sums = self._values, self._sums
-        # First, so that an array that is handed out from now on is brought up to date at once.
-        values.running = sums.running = False
-        if self._has_read:
-            values.period, sums.period = values.period + 1, sums.period + 1
-            looks = values.looks, sums.looks
-            if looks != self._seen or self._lent[0] or self._lent[1]:
-                self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
-                write_arrays(self._lent[0])
-                write_arrays(self._lent[1])
-                self._seen = looks
-            self._has_read = False
+        sides = self._sides
+        if sides.end():
+            looks = sides.looks
+            self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
+            write_arrays(self._lent[0])
+            write_arrays(self._lent[1])
+            sides.reckon(*looks, any(self._lent))
 
     def materialise_sums(self) -> None:
         """Sets gradient sums that count as 0 to 0."""
@@ -189,10 +179,10 @@ class Residency:
             self.arena.grad[...] = 0
         self.gradients = "live"
         self.backward_may_follow = False
-        if self._pass_period != self._values.period:
+        if self._pass_period != self._sides.values.period:
             for mirror in self.value_mirrors:
                 mirror.account.touch()
-            self._pass_period = self._values.period
+            self._pass_period = self._sides.values.period
 
     def before_evaluate(self) -> None:
         if self.memory.busy:
@@ -304,7 +294,9 @@ class Residency:
                 account = node._loans[pair[side]]
                 if side == 1 or stays:
                     where = (region, offsets[part]) if stays else ()
-                    mirror = Mirror((self._values, self._sums)[side], account, vector[part], *where)
+                    mirror = Mirror(
+                        (self._sides.values, self._sides.sums)[side], account, vector[part], *where
+                    )
                     (self.value_mirrors, self.sum_mirrors)[side].append(mirror)
                     accounts.append((account, mirror))
                 else:
@@ -325,7 +317,7 @@ class Residency:
         of a stale Graph are so already, and its arena is older than they are.
         """
         if not self.stale:
-            plan.exclusively(self.memory, "Graph", self.finish, self.begin)
+            exclusively(self.memory, "Graph", self.finish, self.begin, (), {})
             self.refresh()
         snapshot.add_attributes(self)
         snapshot.add_field(self.memory, "grads_are_zero")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 
 from cgraph._execution.quota import cpu_quota, openmp_threads
-from cgraph._kernels.runtime import plan, thread_pool
+from cgraph._kernels.runtime import memory, thread_pool
 
 
 def _renew() -> None:
-    """Resets thread pool and plan in a forked child, which has none of the threads of its parent."""
+    """Resets thread pool and memories in a forked child, which has none of the threads of its parent."""
     thread_pool.renew()
-    plan.renew()
+    memory.renew()
 
 
 if hasattr(os, "register_at_fork"):

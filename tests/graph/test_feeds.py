@@ -47,7 +47,7 @@ def test_a_feed_may_have_any_real_dtype_and_layout(form, dtype):
 def test_compiled_code_reads_arrays_that_are_contiguous_and_aligned(form):
     graph, x, _t, _y = affine_graph()
     fed = FEEDS[form](np.tile([1.0, -2.0, 3.0], (4, 1)))
-    (array,) = as_feeds("feed", {x: fed}, graph._feed_specs, graph._executable.arena.holds).arrays
+    (array,) = as_feeds("feed", {x: fed}, graph._feed_specs, graph._executable.written).arrays
     assert (array.dtype, array.flags.c_contiguous, array.flags.aligned) == (x.dtype, True, True)
     plain = type(fed) is np.ndarray and fed.dtype == x.dtype and fed.flags.carray
     assert np.may_share_memory(array, np.asarray(fed)) >= plain  # arrays that fit are not copied

@@ -16,7 +16,8 @@ from numpy.testing import assert_array_equal
 from cgraph._kernels import build
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.lanes import offsets
-from cgraph._kernels.runtime.plan import Memory, Steps, backward, forward
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.plan import Steps, backward, forward
 
 
 class Layer(NamedTuple):

@@ -5,6 +5,7 @@ import pytest
 from lane_arena import Arena, kernels, lanes_of
 
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.request import Feeds, Request
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -35,8 +36,9 @@ def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origi
     binding = plan.Binding(
         NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
     )
-    request = plan.Request(None, [], arrays, out, count, parameters_only=True)
-    plan.run(plan.prepare(request, binding, binding, 0, NOTHING, 1000, grads_are_zero=False))
+    request = Request(None, Feeds([], arrays, count), out, parameters_only=True)
+    schedule = plan.Schedule(request, binding, binding, 0, 1000)
+    plan.run(plan.prepare(request, schedule, NOTHING, grads_are_zero=False))
 
 
 def node_lanes(arena, size, lanes):

@@ -10,6 +10,8 @@ from numpy.testing import assert_array_equal
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import LearningStep, RowPort
 
 pytestmark = [
@@ -125,7 +127,7 @@ class Passes:
         self.before = parameters.copy(), sums.copy()
         scratch = aligned(np.zeros(layer.scratch + 64, dtype))
         arrays = data, grad, parameters, sums, scratch
-        self.run(plan.Memory(*(x.ctypes.data for x in arrays)), mode, np.dtype(dtype))
+        self.run(Memory(*(x.ctypes.data for x in arrays)), mode, np.dtype(dtype))
 
     def run(self, memory, mode, dtype):
         count, steps = self.layer.lanes, plan.Steps([self.layer.step])
@@ -137,8 +139,9 @@ class Passes:
         port = RowPort(0, dtype.itemsize)
         binding = plan.Binding(steps, memory, count, [], port, [], memory)
         out = np.empty(count, dtype)
-        request = plan.Request(None, [], [], out, count, True, False, count, 0.125)
-        plan.run(plan.prepare(request, binding, binding, 0, plan.Steps([]), 1, True))
+        request = Request(None, Feeds([], [], count), out, True, False, count, 0.125)
+        schedule = plan.Schedule(request, binding, binding, 0, 1, one_by_one=True)
+        plan.run(plan.prepare(request, schedule, plan.Steps([]), grads_are_zero=True))
 
     def learning(self):
         """Returns the elements of weights and of biases, and the others."""
@@ -220,7 +223,7 @@ def test_an_update_changes_the_runs_that_learn_alone(name, grads_are_zero, dtype
         learning[first : first + count] = True
     dw[~learning] = np.nan
     expected, before = np.where(learning, w - 0.5 * dw, w), dw.copy()
-    memory = plan.Memory(0, 0, w.ctypes.data, dw.ctypes.data, 0)
+    memory = Memory(0, 0, w.ctypes.data, dw.ctypes.data, 0)
     step = kernels(dtype).elementwise.SGDStep(extents(*RUNS[name]))
     plan.apply_update(plan.Steps([step]), memory, 0.5, grads_are_zero)
     assert_array_equal(w, expected)

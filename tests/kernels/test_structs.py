@@ -9,7 +9,8 @@ from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.lanes import offsets as lane_offsets
 from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep
 from cgraph._kernels.lanes.tables import TERM
-from cgraph._kernels.runtime.plan import Memory, Steps
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.plan import Steps
 from cgraph._kernels.runtime.step import EXTENT, Operand, OperandList
 from cgraph._kernels.runtime.structs import checked, structs
 

@@ -4,6 +4,7 @@ import numpy as np
 
 from cgraph import _kernels
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.step import EXTENT, Operand
 from cgraph._kernels.runtime.structs import structs
 
@@ -35,7 +36,7 @@ class Arena:
     def __init__(self, data, grad):
         self.data, self.grad = aligned(data), aligned(grad)
         addresses = [x.__array_interface__["data"][0] for x in (self.data, self.grad)]
-        self.memory = plan.Memory(*addresses, *addresses, addresses[0])
+        self.memory = Memory(*addresses, *addresses, addresses[0])
 
     def run(self, step, valid=1):
         """Runs a step forward and backward; returns data and gradients."""

@@ -1,7 +1,8 @@
 import numpy as np
 from typing_extensions import disjoint_base
 
-from cgraph._kernels.runtime.plan import Memory, Steps
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.plan import Steps
 from cgraph._kernels.runtime.step import Step
 from cgraph._kernels.runtime.structs import Structs
 

@@ -8,7 +8,8 @@ from libc.stdint cimport int32_t, int64_t
 
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.plan cimport Memory, Steps
+from cgraph._kernels.runtime.memory cimport Memory
+from cgraph._kernels.runtime.plan cimport Steps
 from cgraph._kernels.runtime.step cimport Context, Step
 
 ctypedef fused Bits:

@@ -8,12 +8,12 @@ view dies: the next call reads the counts. This module copies elements as bits, 
 The base of each view is a Loan of its own. A `memoryview` would not do, since NumPy looks through it, nor a weak
 reference to one view, since two threads may be handed out two of them.
 """
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from cgraph._kernels.runtime.atomics cimport s_add, s_load, s_state
-from cgraph._kernels.runtime.plan cimport Memory
+from cgraph._kernels.runtime.memory cimport Memory
 
 ctypedef fused Bits:
     int32_t
@@ -102,6 +102,63 @@ cdef class Side:
         return s_load(&self._looks)
 
 
+cdef class Sides:
+    """Both sides of an arena, and the loans with which its calls have reckoned.
+
+    A call reads the arrays that are lent, calls `begin`, computes, calls `end`, and brings the arrays that are lent up
+    to date. Where the sides `are_settled` there is nothing to read, and where `end` returns False nothing to write.
+
+    Attributes
+    ----------
+    values, sums : Side
+        The side of the parameters and that of the gradient sums.
+    """
+
+    cdef readonly Side values, sums
+    cdef s_state seen_values, seen_sums     # the looks with which a call has reckoned
+    cdef bint lent      # whether arrays were lent then; at first True, since some may have been handed out before
+    cdef bint begun     # whether the running call has read the arrays, so that its results may overwrite them
+
+    def __cinit__(self, Memory memory not None):
+        self.values, self.sums, self.lent = Side(), Side(memory), True
+
+    @property
+    def looks(self):
+        return self.values.looks, self.sums.looks
+
+    def reckon(self, s_state values, s_state sums, bint lent):
+        """Notes the looks with which a call has reckoned, and whether arrays are lent."""
+        self.seen_values, self.seen_sums, self.lent, self.begun = values, sums, lent, False
+
+    cpdef bint are_settled(self):
+        """Returns whether no array was lent at the last reckoning, nor has been handed out since."""
+        return not self.lent and (
+            s_load(&self.values._looks) == self.seen_values and s_load(&self.sums._looks) == self.seen_sums
+        )
+
+    def begin(self):
+        """Begins the time in which the elements of the arena may change, once all arrays that are lent have been read.
+
+        After an exception before that, the next call reads the arrays again.
+        """
+        self.turn()
+        self.begun = self.values.running = self.sums.running = True
+
+    def end(self):
+        """Ends that time; returns whether arrays have to be brought up to date, after which `reckon` must be called."""
+        # First, so that an array that is handed out from now on is brought up to date at once.
+        self.values.running = self.sums.running = False
+        if not self.begun:
+            return False
+        self.turn()
+        self.begun = not self.are_settled()
+        return self.begun
+
+    cdef void turn(self) noexcept:
+        self.values.period += 1
+        self.sums.period += 1
+
+
 cdef class Mirror:
     """An array of a node, and the elements of an arena that it mirrors.
 
@@ -174,8 +231,12 @@ cdef class Mirror:
 
     cdef bint is_zero(self) noexcept:
         """Returns whether all bytes of the array are 0."""
-        cdef Py_ssize_t size = self.count * self.item
-        return size == 0 or self.own[0] == 0 and memcmp(self.own, self.own + 1, size - 1) == 0
+        return all_zero(self.own, self.count * self.item)
+
+
+cdef bint all_zero(const char *data, Py_ssize_t size) noexcept nogil:
+    """Returns whether all bytes are 0."""
+    return size == 0 or data[0] == 0 and memcmp(data, data + 1, size - 1) == 0
 
 
 cdef void copy_bits(
@@ -226,6 +287,15 @@ def are_zero(list mirrors):
     return True
 
 
+def is_zero(array):
+    """Returns whether all bytes of an array are 0."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
+    cdef bint zero = all_zero(<const char *>view.buf, view.len)
+    PyBuffer_Release(&view)
+    return zero
+
+
 def clear_around(list mirrors, region):
     """Sets all bytes of an arena's region to 0, and then copies arrays there. No signal is heard in between."""
     cdef Mirror mirror
@@ -239,3 +309,52 @@ def clear_around(list mirrors, region):
         if content is not None:
             memcpy(mirror.own, <const char *>content, len(content))
     read_arrays(mirrors)
+
+
+cdef class Written:
+    """The memory to which calls of a Graph write.
+
+    Parameters
+    ----------
+    arrays : list of ndarray
+        The arrays of the arena whose views are arrays of nodes.
+    may_share_memory : callable
+        That of NumPy.
+    others : callable or None
+        Returns the arrays beside these to which the methods of nodes in Python may write.
+    """
+
+    def __init__(self, list arrays, may_share_memory, others=None):
+        self.arrays, self.may_share_memory, self.others = arrays, may_share_memory, others
+        self.owners = [array if array.base is None else array.base for array in arrays]
+        self.array_class = type(arrays[0])
+
+    cpdef bint holds(self, array) except -1:
+        """Returns whether an array may share memory with an array of a node, or is a view that was handed out."""
+        base = array.base
+        if base is None:    # the array owns its memory, so it is no view of another one
+            return False
+        while type(base) is self.array_class and base.base is not None:
+            base = base.base
+        if type(base) is self.array_class:  # `base` owns the memory
+            return contains(self.owners, base)
+        return type(base) is Loan or self.overlaps(array, self.arrays)
+
+    cpdef bint may_include(self, array) except -1:
+        """Returns whether a call may write to an array, be it one that a node in Python declares."""
+        return self.holds(array) or self.others is not None and self.overlaps(array, self.others())
+
+    cdef bint overlaps(self, array, list arrays) except -1:
+        """Returns whether an array may share memory with one of a list."""
+        for other in arrays:
+            if self.may_share_memory(array, other):
+                return True
+        return False
+
+
+cdef bint contains(list objects, wanted) noexcept:
+    """Returns whether an object is one of a list."""
+    for each in objects:
+        if each is wanted:
+            return True
+    return False

@@ -1,4 +1,5 @@
-from cgraph._kernels.runtime.atomics cimport s_state
+from cgraph._kernels.runtime.memory cimport GradsState, Memory
+from cgraph._kernels.runtime.request cimport Request
 from cgraph._kernels.runtime.step cimport Context, Port
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
@@ -14,21 +15,9 @@ cdef class Steps:
     cdef int check(self, Context *context) except -1
 
 
-# The state of the gradient sums, which is true at every moment, also where an exception ends a call.
-cdef struct GradsState:
-    bint grads_are_zero     # the sums count as 0, whatever they hold
-    bint updating           # an update has begun to use the sums, and has not ended
-
-
-cdef class Memory:
-    cdef Context context
-    cdef GradsState grads_state
-    cdef s_state held           # 0, or 1 + the generation that holds it
-
-
 # A fed array, or the array of results, whose rows are samples; and its port in each of two bindings.
 cdef struct Stream:
-    Py_buffer array
+    char *rows
     Py_ssize_t nbytes
     void *port[2]
 
@@ -41,15 +30,18 @@ cdef class Binding:
     cdef Port fetch_port
     cdef Memory origin
     cdef int begin(self, bint parameters_only, double eta) except -1
-    cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1
+    cdef Port port(self, Py_ssize_t number)
 
 
-cdef class Request:
-    cdef readonly object node, out
-    cdef readonly list leaves, arrays
-    cdef readonly Py_ssize_t size, batch
-    cdef readonly bint backward, parameters_only
-    cdef readonly double eta
+cdef class Schedule:
+    cdef readonly Binding main, rest
+    cdef readonly bint one_by_one, is_uninterrupted
+    cdef Py_ssize_t min_samples, patience
+    cdef object node
+    cdef list leaves
+    cdef Py_ssize_t size, batch
+    cdef bint backward
+    cdef bint serves(self, Request request) noexcept
 
 
 # The samples of a Run, the two bindings for them, and its progress. The Run keeps alive the objects pointed to.
@@ -80,11 +72,14 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil
 
 cdef class Run:
     cdef RunState state
-    cdef Py_ssize_t opened  # number of streams whose buffers are held
-    cdef Binding main, rest
+    cdef Py_buffer out      # held while `holds_out`
+    cdef bint holds_out
+    cdef Request request
+    cdef Schedule schedule
     cdef Steps update_steps
     cdef Snapshot snapshot
-    cdef int open(self, list arrays, out) except -1
+    cdef int open(self) except -1
+    cdef int connect(self, Stream *stream, Py_ssize_t number, const Py_buffer *view) except -1
     cdef int finish(self) except -1
     cdef int check(self) except -1
     cdef void stop(self) noexcept

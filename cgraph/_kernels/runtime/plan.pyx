@@ -2,11 +2,12 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp
 
-from cgraph._kernels.runtime.atomics cimport s_exchange, s_load, s_replace, s_state
+from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
+from cgraph._kernels.runtime.memory cimport Memory
+from cgraph._kernels.runtime.request cimport Feeds, Request
 from cgraph._kernels.runtime.step cimport Context, Port, Step
-from cgraph._kernels.runtime.uninterrupted cimport Snapshot, complete
+from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
 
 cdef class Steps:
@@ -67,63 +68,6 @@ cdef class Steps:
         return 0
 
 
-cdef long generation = 0    # forks up to this process: a call that the parent was in does not run in the child
-
-
-def renew():
-    """Frees all memories in a child process after a fork, since no call of the parent goes on there."""
-    global generation
-    generation += 1
-
-
-cdef class Memory:
-    """An arena: the addresses of its arrays, which the owner of this object keeps alive, and the context of a pass."""
-
-    def __init__(self, size_t data, size_t grad, size_t parameters, size_t parameter_grads, size_t scratch):
-        self.context.data, self.context.grad = <char *>data, <char *>grad
-        self.context.parameters, self.context.parameter_grads = <char *>parameters, <char *>parameter_grads
-        self.context.scratch = <char *>scratch
-
-    @property
-    def grads_are_zero(self):
-        """Whether the gradient sums count as 0, whatever they hold."""
-        return self.grads_state.grads_are_zero
-
-    @grads_are_zero.setter
-    def grads_are_zero(self, bint value):
-        self.grads_state.grads_are_zero = value
-
-    @property
-    def updating(self):
-        """Whether an update has begun and has not ended."""
-        return self.grads_state.updating
-
-    @property
-    def busy(self):
-        """Whether a call of `exclusively` holds this memory."""
-        return s_load(&self.held) == 1 + generation
-
-
-def exclusively(Memory memory, str owner, finish, function, *arguments, **named):
-    """Calls a function with the memory held, so that a second such call is refused, and then `finish` in any case.
-
-    A signal that interrupts `finish` makes it be called again. This function is compiled, so no signal is heard
-    between two of its lines.
-    """
-    cdef s_state before = s_load(&memory.held), now = 1 + generation
-    # Test and set in one exchange: without the GIL, two threads may be here. A hold of another generation is void.
-    if before == now or not s_replace(&memory.held, before, now):
-        raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
-    memory.context.failed = memory.grads_state.updating = False
-    try:
-        return function(*arguments, **named)
-    finally:
-        try:
-            complete(finish)
-        finally:
-            s_exchange(&memory.held, 0)
-
-
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """Runs a forward pass over the data of the leaves, of which `valid` lanes hold a sample."""
     memory.context.valid = valid
@@ -154,17 +98,6 @@ def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_z
         update_steps.apply_update(&memory.context)
     update_steps.check(&memory.context)
     memory.grads_state.grads_are_zero, memory.grads_state.updating = grads_are_zero, False
-
-
-def is_zero(array):
-    """Whether all bytes of an array are 0."""
-    cdef Py_buffer view
-    cdef const char *data
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    data = <const char *>view.buf
-    cdef bint zero = view.len == 0 or data[0] == 0 and memcmp(data, data + 1, view.len - 1) == 0
-    PyBuffer_Release(&view)
-    return zero
 
 
 def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
@@ -204,12 +137,58 @@ cdef class Binding:
             port.broadcast(context, self.origin.context.data + offset)
         return 0
 
-    cdef int connect(self, Stream *stream, Py_ssize_t number, int which) except -1:
-        """Joins the stream of array `number`, or of the results if that is -1, with its port in this binding."""
-        cdef Port port = self.feed_ports[number] if number >= 0 else self.fetch_port
-        stream.nbytes = port.nbytes
-        stream.port[which] = <void *>port
-        return 0
+    cdef Port port(self, Py_ssize_t number):
+        """Returns the port of array `number`, or of the results if that is -1."""
+        return self.feed_ports[number] if number >= 0 else self.fetch_port
+
+
+cdef class Schedule:
+    """How requests of one sort are computed, which is remembered, since most calls are like the one before.
+
+    Requests are of one sort if they ask for the same but for samples, results and eta.
+
+    Attributes
+    ----------
+    main, rest : Binding or None
+        `main` takes the samples, except where fewer than `min_samples` are left until the next update: those go through
+        `rest`. Both have the same parameters and gradient sums. They are None where several threads share the samples.
+    one_by_one : bool
+        Whether all samples pass through the nodes' own arrays.
+    is_uninterrupted : bool
+        Whether no exception can end the run halfway: one thread computes, and checks for no signal.
+    """
+
+    def __init__(
+        self, Request request not None, Binding main, Binding rest, Py_ssize_t min_samples, Py_ssize_t patience,
+        bint one_by_one=False, bint is_uninterrupted=False
+    ):
+        """patience: a thread that completes a run listens to Ctrl-C after each so many samples."""
+        self.main, self.rest, self.min_samples, self.patience = main, rest, min_samples, patience
+        self.one_by_one, self.is_uninterrupted = one_by_one, is_uninterrupted
+        self.node, self.leaves, self.size = request.node, request.feeds.leaves, request.size
+        self.batch, self.backward = request.batch, request.backward
+
+    cdef bint serves(self, Request request) noexcept:
+        """Returns whether a request is of the sort that this schedule was made for."""
+        cdef list leaves = request.feeds.leaves
+        cdef Py_ssize_t i
+        if self.node is not request.node or self.size != request.size or self.batch != request.batch:
+            return False
+        if self.backward != request.backward or len(self.leaves) != len(leaves):
+            return False
+        for i in range(len(leaves)):
+            if self.leaves[i] is not leaves[i]:
+                return False
+        return True
+
+
+def find(list schedules, Request request not None):
+    """Returns the schedule that serves a request, or None."""
+    cdef Schedule schedule
+    for schedule in schedules:
+        if schedule.serves(request):
+            return schedule
+    return None
 
 
 cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
@@ -232,11 +211,11 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         context = state.context[which]
         context.valid = n
         for i in range(state.feeds):
-            (<Port>feeds[i].port[which]).feed(context, <char *>feeds[i].array.buf + sample * feeds[i].nbytes, n)
+            (<Port>feeds[i].port[which]).feed(context, feeds[i].rows + sample * feeds[i].nbytes, n)
         (<Steps>state.steps[which]).forward(context)
         if s_load(&context.failed):
             break
-        (<Port>out.port[which]).fetch(context, <char *>out.array.buf + sample * out.nbytes, n)
+        (<Port>out.port[which]).fetch(context, out.rows + sample * out.nbytes, n)
         if state.backward:
             context.grads_are_zero = state.grads_are_zero
             context.fused_sgd = state.can_fuse_sgd[which] and state.may_fuse_sgd and sample + n == state.end
@@ -271,26 +250,32 @@ cdef class Run:
     """Samples that are to be run, or are running. Its RunState has all that a thread without the GIL needs."""
 
     def __dealloc__(self):
-        while self.opened > 0:
-            self.opened -= 1
-            PyBuffer_Release(&self.state.streams[self.opened].array)
+        if self.holds_out:
+            PyBuffer_Release(&self.out)
         free(self.state.streams)
 
-    cdef int open(self, list arrays, out) except -1:
-        """Takes the buffers of `out` and of the arrays as streams, and joins each with its ports in both bindings."""
-        cdef Py_ssize_t count = len(arrays)
-        cdef Stream *stream
-        self.state.streams = stream = <Stream *>calloc(count + 1, sizeof(Stream))
-        if stream == NULL:
+    cdef int open(self) except -1:
+        """Makes streams of `out` and of the arrays, and joins each with its ports in both bindings."""
+        cdef Feeds feeds = self.request.feeds
+        cdef Py_ssize_t i
+        self.state.feeds = len(feeds.arrays)
+        self.state.streams = <Stream *>calloc(self.state.feeds + 1, sizeof(Stream))
+        if self.state.streams == NULL:
             raise MemoryError()
-        self.state.feeds = count
-        while self.opened <= count:
-            array = arrays[self.opened - 1] if self.opened else out
-            PyObject_GetBuffer(array, &stream.array, PyBUF_SIMPLE if self.opened else PyBUF_WRITABLE)
-            self.opened += 1
-            self.main.connect(stream, self.opened - 2, 0)
-            self.rest.connect(stream, self.opened - 2, 1)
-            stream += 1
+        PyObject_GetBuffer(self.request.out, &self.out, PyBUF_WRITABLE)
+        self.holds_out = True
+        self.connect(self.state.streams, -1, &self.out)
+        for i in range(self.state.feeds):
+            self.connect(self.state.streams + 1 + i, i, &feeds.views[i])
+        return 0
+
+    cdef int connect(self, Stream *stream, Py_ssize_t number, const Py_buffer *view) except -1:
+        """Makes a stream of the buffer of array `number`, or of the results if that is -1."""
+        cdef Port main = self.schedule.main.port(number), rest = self.schedule.rest.port(number)
+        stream.rows, stream.nbytes = <char *>view.buf, main.nbytes
+        stream.port[0], stream.port[1] = <void *>main, <void *>rest
+        if view.len < stream.nbytes * self.request.size:
+            raise ValueError("Graph: an array has become smaller since the call began")
         return 0
 
     cdef int finish(self) except -1:
@@ -316,79 +301,36 @@ cdef class Run:
             s_exchange(&self.state.context[which].failed, True)
 
 
-cdef class Request:
-    """One call with a feed: the node to compute, or the loss (None), and the array that gets the results.
-
-    Attributes
-    ----------
-    node : Node or None
-    leaves : list of Node
-        The leaves that are fed.
-    arrays : list of ndarray
-        For each of these leaves its samples, contiguous.
-    out : ndarray
-        Contiguous, with a row for the results of each sample.
-    size : int
-        The number of samples.
-    backward, parameters_only : bool
-        Whether gradients are computed, and whether those of leaves are left out.
-    batch : int
-        The number of samples to an update; 0 for no update.
-    eta : float
-        The learning rate.
-    """
-
-    def __init__(
-        self, node, list leaves, list arrays, out, Py_ssize_t size, bint backward=False, bint parameters_only=False,
-        Py_ssize_t batch=0, double eta=0.0
-    ):
-        self.node, self.leaves, self.arrays, self.out, self.size = node, leaves, arrays, out, size
-        self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
-
-    def part(self, Py_ssize_t first, Py_ssize_t last):
-        """Returns the request for some of the samples, for the parameters only and without an update."""
-        arrays = [array[first:last] for array in self.arrays]
-        return Request(self.node, self.leaves, arrays, self.out[first:last], last - first, self.backward, True)
-
-    def without_leaf_grads(self):
-        """Returns the request for gradients of parameters only."""
-        return Request(
-            self.node, self.leaves, self.arrays, self.out, self.size, self.backward, True, self.batch, self.eta
-        )
-
-
 def prepare(
-    Request request, Binding main, Binding rest, Py_ssize_t min_samples, Steps update_steps, Py_ssize_t patience,
-    bint grads_are_zero, bint overwrite=True, Snapshot snapshot=None
+    Request request not None, Schedule schedule not None, Steps update_steps, bint grads_are_zero,
+    bint overwrite=True, Snapshot snapshot=None
 ):
-    """Returns a Run that computes a request.
+    """Returns a Run that computes a request by a schedule for one thread.
 
-    The binding `main` takes the samples, except where fewer than `min_samples` are left until the next update: those go
-    through the binding `rest`. Both have the same parameters and gradient sums.
-    A thread that completes the run listens to Ctrl-C after each `patience` samples.
     The gradient sums count as 0 at the beginning if `grads_are_zero`, and after each update if `overwrite`. Where they
     do, and `overwrite` is set, the last samples of a batch use fused SGD: either several side by side, or a single one
     that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
     """
     cdef Run run = Run.__new__(Run)
     cdef RunState *state = &run.state
-    cdef Binding binding
+    cdef Binding main = schedule.main, rest = schedule.rest, binding
     cdef Py_ssize_t batch = request.batch
     cdef int which
-    run.main, run.rest, run.update_steps = main, rest, update_steps
+    run.request, run.schedule, run.update_steps = request, schedule, update_steps
     for which in range(2):
         binding = rest if which else main
-        binding.begin(request.parameters_only, request.eta)
+        # The gradients of leaves would not reach the nodes' own arrays where the samples do not pass through these.
+        binding.begin(request.parameters_only or not schedule.one_by_one, request.eta)
         state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
-    state.update_steps, state.min_samples = <void *>update_steps, min_samples
+    state.update_steps, state.min_samples = <void *>update_steps, schedule.min_samples
     state.samples = state.end = request.size
-    state.patience, state.backward, state.batch = patience, request.backward, batch
+    state.patience, state.backward, state.batch = schedule.patience, request.backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
-    run.open(request.arrays, request.out)
+    run.open()
     return run
 
 

@@ -1,0 +1,14 @@
+from cgraph._kernels.runtime.atomics cimport s_state
+from cgraph._kernels.runtime.step cimport Context
+
+
+# The state of the gradient sums, which is true at every moment, also where an exception ends a call.
+cdef struct GradsState:
+    bint grads_are_zero     # the sums count as 0, whatever they hold
+    bint updating           # an update has begun to use the sums, and has not ended
+
+
+cdef class Memory:
+    cdef Context context
+    cdef GradsState grads_state
+    cdef s_state held           # 0, or 1 + the generation that holds it

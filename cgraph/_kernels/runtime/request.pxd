@@ -1,0 +1,23 @@
+cdef class FeedSpec:
+    cdef readonly object dtype
+    cdef readonly tuple shapes
+    cdef Py_ssize_t size, height, width
+    cdef char code
+    cdef bint fits(self, const Py_buffer *view) noexcept
+
+
+cdef class Feeds:
+    cdef readonly list leaves, arrays, given
+    cdef readonly Py_ssize_t size
+    cdef Py_buffer *views   # of the arrays
+    cdef Py_ssize_t opened  # the number of arrays whose buffers are held
+    cdef int allocate(self) except -1
+    cdef int open(self, array, int flags) except -1
+
+
+cdef class Request:
+    cdef readonly object node, out
+    cdef readonly Feeds feeds
+    cdef readonly Py_ssize_t size, batch
+    cdef readonly bint backward, parameters_only
+    cdef readonly double eta

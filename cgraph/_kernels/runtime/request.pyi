@@ -1,0 +1,59 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import disjoint_base
+
+from cgraph._kernels.runtime.loans import Written
+
+_Array = npt.NDArray[np.floating[Any]]
+
+@disjoint_base
+class FeedSpec:
+    dtype: np.dtype[np.floating[Any]]
+    shapes: tuple[tuple[int], tuple[int, int]]
+    def __init__(
+        self, dtype: np.dtype[np.floating[Any]], size: int, height: int, width: int
+    ) -> None: ...
+
+@disjoint_base
+class Feeds:
+    leaves: list[Any]
+    arrays: list[_Array]
+    given: list[Any]
+    size: int
+    def __init__(
+        self, leaves: list[Any], arrays: list[_Array], size: int, given: list[Any] | None = None
+    ) -> None: ...
+    def to_remember(self) -> tuple[list[Any], list[Any], int]: ...
+
+def plain_feeds(feed: object, specs: dict[Any, FeedSpec], written: Written) -> Feeds | None: ...
+def is_plain_out(
+    out: object,
+    feeds: Feeds,
+    size: int,
+    dtype: np.dtype[np.floating[Any]],
+    written: Written,
+) -> bool: ...
+
+@disjoint_base
+class Request:
+    node: Any
+    feeds: Feeds
+    out: _Array
+    size: int
+    backward: bool
+    parameters_only: bool
+    batch: int
+    eta: float
+    def __init__(
+        self,
+        node: Any,
+        feeds: Feeds,
+        out: _Array,
+        backward: bool = False,
+        parameters_only: bool = False,
+        batch: int = 0,
+        eta: float = 0.0,
+    ) -> None: ...
+    def part(self, first: int, last: int) -> Request: ...

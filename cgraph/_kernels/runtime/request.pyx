@@ -1,0 +1,187 @@
+"""Requests: what a call with a feed asks for, and the samples that it is fed, which are read where they lie."""
+from cpython.buffer cimport (
+    PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
+)
+from cpython.dict cimport PyDict_Keys, PyDict_Values
+from libc.stdlib cimport calloc, free
+
+from cgraph._kernels.runtime.loans cimport Written
+
+
+cdef class FeedSpec:
+    """What a leaf may be fed: its dtype, and the two shapes that a sample may have.
+
+    An array is plain if compiled code can read it where it lies: a NumPy array of that dtype, contiguous and aligned,
+    each of whose rows is a sample.
+    """
+
+    def __init__(self, dtype, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width):
+        self.dtype, self.shapes = dtype, ((size,), (height, width))
+        self.size, self.height, self.width = size, height, width
+        self.code = ord(dtype.char)
+
+    cdef bint fits(self, const Py_buffer *view) noexcept:
+        """Returns whether this is the buffer of a plain array."""
+        if view.ndim == 3:
+            if view.shape[1] != self.height or view.shape[2] != self.width:
+                return False
+        elif view.ndim != 2 or view.shape[1] != self.size:
+            return False
+        return is_plain(view, self.code)
+
+
+cdef bint is_plain(const Py_buffer *view, char code) noexcept:
+    """Returns whether a buffer with a format is contiguous and aligned, and holds numbers of the dtype of this code.
+
+    NumPy has longer formats for numbers in another byte order, and for those that are not aligned.
+    """
+    return view.format[0] == code and view.format[1] == 0 and PyBuffer_IsContiguous(view, b"C")
+
+
+cdef class Feeds:
+    """A feed that has been checked: for each leaf an array with a contiguous row for each sample.
+
+    The arrays' buffers are held as long as this object lives.
+
+    Attributes
+    ----------
+    leaves : list of Node
+    arrays : list of ndarray
+        For each of these leaves its samples.
+    size : int
+        The number of samples.
+    given : list of object
+        The objects that the user has fed, before any conversion.
+    """
+
+    def __init__(self, list leaves, list arrays, Py_ssize_t size, list given=None):
+        self.leaves, self.arrays, self.size, self.given = leaves, arrays, size, given
+        self.allocate()
+        for array in arrays:
+            self.open(array, PyBUF_SIMPLE)
+
+    def __dealloc__(self):
+        while self.opened > 0:
+            self.opened -= 1
+            PyBuffer_Release(&self.views[self.opened])
+        free(self.views)
+
+    cdef int allocate(self) except -1:
+        self.views = <Py_buffer *>calloc(max(len(self.arrays), 1), sizeof(Py_buffer))
+        if self.views == NULL:
+            raise MemoryError()
+        return 0
+
+    cdef int open(self, array, int flags) except -1:
+        """Takes the buffer of the next array."""
+        PyObject_GetBuffer(array, &self.views[self.opened], flags)
+        self.opened += 1
+        return 0
+
+    def to_remember(self):
+        """Returns the leaves, the objects that the user has fed, and the number of samples."""
+        return self.leaves, self.given, self.size
+
+
+def plain_feeds(feed, dict specs, Written written not None):
+    """Returns the Feeds of a dict of plain arrays with as many rows each, to whose memory the call does not write.
+
+    For any other feed it returns None: such a feed has to be converted, or refused.
+
+    Parameters
+    ----------
+    feed : object
+        What the user has fed.
+    specs : dict of Node to FeedSpec
+        The leaves that may be fed.
+    written : Written
+        The memory to which the call writes.
+    """
+    if type(feed) is not dict:
+        return None
+    cdef list leaves = PyDict_Keys(feed), arrays = PyDict_Values(feed)
+    cdef Py_ssize_t count = len(leaves), i
+    cdef Feeds feeds = Feeds.__new__(Feeds)
+    cdef FeedSpec spec
+    feeds.leaves, feeds.arrays, feeds.given = leaves, arrays, arrays
+    feeds.allocate()
+    if count == 0 or len(arrays) != count:
+        return None
+    for i in range(count):
+        array = arrays[i]
+        spec = specs.get(leaves[i])
+        if spec is None or type(array) is not written.array_class:
+            return None
+        try:
+            feeds.open(array, PyBUF_RECORDS_RO)
+        except Exception:   # of a dtype that has no buffer
+            return None
+        if not spec.fits(&feeds.views[i]) or written.may_include(array):
+            return None
+        if i == 0:
+            feeds.size = feeds.views[i].shape[0]
+        elif feeds.views[i].shape[0] != feeds.size:
+            return None
+    return feeds
+
+
+def is_plain_out(out, Feeds feeds not None, Py_ssize_t size, dtype, Written written not None):
+    """Returns whether results may be written at once to an array of the user, without any further check of it.
+
+    That is so for a plain array with a row of `size` elements for each sample which shares no memory with the feeds,
+    nor with what the call writes to.
+    """
+    cdef Py_buffer view
+    cdef Py_ssize_t i
+    if type(out) is not written.array_class or written.may_include(out):
+        return False
+    try:
+        PyObject_GetBuffer(out, &view, PyBUF_RECORDS)
+    except Exception:   # read-only, or of a dtype that has no buffer
+        return False
+    cdef bint fits = view.ndim == 2 and view.shape[0] == feeds.size and view.shape[1] == size
+    fits = fits and is_plain(&view, ord(dtype.char))
+    for i in range(feeds.opened):
+        fits = fits and not overlap(&view, &feeds.views[i])
+    PyBuffer_Release(&view)
+    return fits
+
+
+cdef bint overlap(const Py_buffer *one, const Py_buffer *other) noexcept:
+    """Returns whether two contiguous buffers have bytes in common."""
+    cdef const char *first = <const char *>one.buf
+    cdef const char *second = <const char *>other.buf
+    return first < second + other.len and second < first + one.len
+
+
+cdef class Request:
+    """One call with a feed: the node to compute, or the loss (None), and the array that gets the results.
+
+    Attributes
+    ----------
+    node : Node or None
+    feeds : Feeds
+        The samples.
+    out : ndarray
+        Contiguous, with a row for the results of each sample.
+    size : int
+        The number of samples.
+    backward, parameters_only : bool
+        Whether gradients are computed, and whether those of leaves are left out.
+    batch : int
+        The number of samples to an update; 0 for no update.
+    eta : float
+        The learning rate.
+    """
+
+    def __init__(
+        self, node, Feeds feeds not None, out, bint backward=False, bint parameters_only=False, Py_ssize_t batch=0,
+        double eta=0.0
+    ):
+        self.node, self.feeds, self.out, self.size = node, feeds, out, feeds.size
+        self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
+
+    def part(self, Py_ssize_t first, Py_ssize_t last):
+        """Returns the request for some of the samples, for the parameters only and without an update."""
+        feeds = Feeds(self.feeds.leaves, [array[first:last] for array in self.feeds.arrays], last - first)
+        return Request(self.node, feeds, self.out[first:last], self.backward, True)
