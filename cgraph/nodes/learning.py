@@ -42,7 +42,10 @@ class LearningNode(Node):
         """Makes a vector the parameters of this node, and gradient sums of 0 beside it."""
         grads = np.zeros_like(parameters)
         self._loans = {name: Account() for pair in self._parts for name in pair}
-        vars(self).update(self._parameter_views(parameters) | self._grad_views(grads))
+        # One by one, since CPython finds attributes faster while nobody has asked for an object's __dict__.
+        for views in (self._parameter_views(parameters), self._grad_views(grads)):
+            for name, view in views.items():
+                setattr(self, name, view)
 
     def _parameter_views(self, vector: Array) -> dict[str, Array]:
         """Returns the attributes of this node that are views of its parameters."""
