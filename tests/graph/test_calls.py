@@ -285,6 +285,28 @@ def test_what_is_refused_is_refused_after_a_call_like_it():
         np.testing.assert_array_equal(a, b)
 
 
+def test_a_schedule_serves_requests_that_differ_in_samples_results_and_eta_alone():
+    def request(
+        node=None, leaves="xt", count=1, backward=True, parameters_only=True, batch=1, eta=1
+    ):
+        feeds = Feeds(list(leaves), [np.zeros((count, 2)) for _ in leaves], count)
+        return Request(node, feeds, np.zeros(count), backward, parameters_only, batch, eta)
+
+    schedule = plan.Schedule(request(), None, None, 1, 1)
+    for same in (request(), request(parameters_only=False), request(eta=2)):
+        assert plan.find([schedule], same) is schedule
+    others = [
+        *(request(leaves=leaves) for leaves in ("x", "t", "tx", "xtu", "xu", "")),
+        *(request(node="y"), request(count=2), request(backward=False), request(batch=2)),
+    ]
+    for other in others:
+        assert plan.find([schedule], other) is None
+        another = plan.Schedule(other, None, None, 1, 1)
+        assert plan.find([schedule, another], other) is another
+        assert plan.find([another], request()) is None
+    assert plan.find([], request()) is None
+
+
 def test_an_array_that_becomes_smaller_after_its_check_is_not_read():
     data = np.zeros(8)
     memory = Memory(data.ctypes.data, 0, 0, 0, 0)
