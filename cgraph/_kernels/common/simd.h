@@ -3,6 +3,7 @@
  * `real` is float or double (CGRAPH_FLOAT32). A `vec` has as many elements as one register of the instruction set that
  * this file is compiled for. For compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) a vec
  * has one element, and kernels go element by element.
+ * The bits of a real are its sign, its exponent plus R_EXPONENT_OF_1, and R_MANTISSA bits of its mantissa.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
 #ifndef CGRAPH_SIMD_H
@@ -17,7 +18,10 @@
 #ifdef CGRAPH_FLOAT32
 typedef float real;
 typedef int32_t r_int;
+typedef uint32_t r_bits;
 #define R_TINY FLT_MIN
+#define R_MANTISSA 23
+#define R_EXPONENT_OF_1 127
 #define R_SQUARES_LOW (FLT_MIN / FLT_EPSILON)
 #define R_SQUARES_HIGH FLT_MAX
 #define r_exp expf
@@ -32,7 +36,10 @@ typedef int32_t r_int;
 #else
 typedef double real;
 typedef int64_t r_int;
+typedef uint64_t r_bits;
 #define R_TINY DBL_MIN
+#define R_MANTISSA 52
+#define R_EXPONENT_OF_1 1023
 #define R_SQUARES_LOW (DBL_MIN / DBL_EPSILON)
 #define R_SQUARES_HIGH DBL_MAX
 #define r_exp exp
@@ -56,11 +63,13 @@ typedef int64_t r_int;
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
 #define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_ps(a, b)
+#define V_SMALLER(a, b) _mm256_min_ps(a, b)
 #else
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
 #define V_SELECT(mask, yes, no) _mm256_blendv_pd(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_pd(a, b)
+#define V_SMALLER(a, b) _mm256_min_pd(a, b)
 #endif
 #else
 #define V_BYTES 16
@@ -70,6 +79,8 @@ typedef int64_t r_int;
 typedef real vec __attribute__((vector_size(V_BYTES)));
 /* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
 typedef r_int vmask __attribute__((vector_size(V_BYTES)));
+/* The bits of each lane, on which the operators of C work. */
+typedef r_bits vbits __attribute__((vector_size(V_BYTES)));
 /* A vec in memory, at any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -86,16 +97,24 @@ static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
 static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
+static inline vmask v_both(vmask a, vmask b) { return a & b; }
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
-/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign. */
+/* NaN, whose bits are all ones here, where the mask holds, v elsewhere. */
+static inline vec v_nan_where(vmask m, vec v) { return (vec)((vmask)v | m); }
+/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign.
+ * v_smaller: a where a < b, else b. */
 #ifdef V_SELECT
 static inline vec v_select(vmask m, vec yes, vec no) { return V_SELECT(m, yes, no); }
 static inline vec v_larger(vec a, vec b) { return V_LARGER(a, b); }
+static inline vec v_smaller(vec a, vec b) { return V_SMALLER(a, b); }
 #else
 static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
 static inline vec v_larger(vec a, vec b) { return v_select((vmask)(a > b), a, b); }
+static inline vec v_smaller(vec a, vec b) { return v_select((vmask)(a < b), a, b); }
 #endif
+static inline vbits v_bits(vec v) { return (vbits)v; }
+static inline vec v_of_bits(vbits bits) { return (vec)bits; }
 static inline vmask v_nan(vec v) { return (vmask)(v != v); }
 static inline real v_lane0(vec v) { return v[0]; }
 
@@ -176,6 +195,7 @@ static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_
 #define V_LANES ((ptrdiff_t)1)
 typedef real vec;
 typedef int vmask;
+typedef r_bits vbits;
 
 static inline vec v_load(const real *p) { return *p; }
 static inline void v_store(real *p, vec v) { *p = v; }
@@ -193,9 +213,22 @@ static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vmask v_less(vec a, vec b) { return a < b; }
 static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
+static inline vmask v_both(vmask a, vmask b) { return a && b; }
 static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
+static inline vec v_nan_where(vmask m, vec v) { return m ? (real)NAN : v; }
 static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
 static inline vec v_larger(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_smaller(vec a, vec b) { return a < b ? a : b; }
+static inline vbits v_bits(vec v) {
+    vbits bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+static inline vec v_of_bits(vbits bits) {
+    vec v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
 static inline vmask v_nan(vec v) { return v != v; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
@@ -208,6 +241,12 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
 }
 
 #endif
+
+/* The highest bit of a real, which is its sign. */
+#define R_SIGN ((r_bits)1 << (8 * sizeof(real) - 1))
+static inline vec v_abs(vec v) { return v_of_bits(v_bits(v) & ~R_SIGN); }
+/* v, which is not negative, with the sign of x. */
+static inline vec v_signed_as(vec v, vec x) { return v_of_bits(v_bits(v) | (v_bits(x) & R_SIGN)); }
 
 /* The larger of a and b, a if they are equal; NaN where a or b is NaN. */
 static inline vec v_max(vec a, vec b) { return v_select(v_nan(b), b, v_larger(b, a)); }

@@ -13,7 +13,12 @@ from cgraph._kernels.common.operands cimport (
 from cgraph._kernels.common.simd cimport (
     V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
+from cgraph._kernels.common.vector_math cimport (
+    v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
+)
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
+
+ctypedef vec (*Function)(vec x) noexcept nogil
 
 
 cdef class ElementwiseStep(Step):
@@ -232,6 +237,28 @@ cdef class TanhStep(ElementwiseStep):
     cdef void backward(self, Context *context) noexcept nogil:
         if requires_grad(context, &self.x):
             tanh_gradient(data_of(context, &self.d), grad_of(context, &self.d), gradient(context, &self.x), self.n)
+
+
+# The functions of common/vector_math.pxd, by name, for tools/accuracy.py and the tests:   d_i = f(x_i)
+
+cdef Function[9] FUNCTIONS = [
+    v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
+]
+NAMES = ("erf", "exp", "exp_nonpositive", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh")
+
+
+cdef inline void apply_to(Function f, Input x, Output d, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i = 0
+    while i < n:
+        put(d, i, n, f(get(x, i, n)))
+        i += V_LANES
+
+
+def apply(str name, const real[:] x, real[:] d):
+    require(x.shape[0] == d.shape[0])
+    cdef Function f = FUNCTIONS[NAMES.index(name)]
+    with nogil:
+        apply_to(f, input_of(x), overwritten(d), d.shape[0])
 
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
