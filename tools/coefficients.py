@@ -1,9 +1,9 @@
 """Computes the coefficients of the vector mathematics in cgraph/_kernels/common, and prints them as C arrays.
 
-python tools/coefficients.py [NAME...]     (needs mpmath; about a minute; NAME is a row of TABLE)
+python tools/coefficients.py [NAME...]     (needs mpmath; two minutes; NAME is a part of the name of a row of TABLE)
 
-Each row is a smooth function on an interval, with a weight: how much an error of the approximation counts in the result,
-relative to the result. The approximation is the polynomial, or the quotient of two, whose largest weighted error is
+Each row is a smooth function on an interval, with a weight: how much an error of the approximation counts in the
+result, relative to it. The approximation is the polynomial, or the quotient of two, whose largest weighted error is
 smallest; Remez's exchange algorithm finds it in 50 digits. Its coefficients are then rounded to the dtype. Those of
 float32 are rounded one after the other from the lowest, and the others are fitted anew, which makes up for most of it.
 The error that is printed is that of the rounded coefficients, as a power of two.
@@ -110,7 +110,7 @@ class Fit:
     def errors(self, c: list[mp.mpf]) -> list[mp.mpf]:
         """Returns the weighted errors on the grid."""
         degree = self.row.degree
-        p, q = c[degree::-1], [*c[: degree : -1], mp.mpf(1)]
+        p, q = c[degree::-1], [*c[:degree:-1], mp.mpf(1)]
         return [
             (mp.polyval(p, x) / mp.polyval(q, x) - f) * w
             for x, f, w in zip(self.x, self.f, self.weight, strict=True)
