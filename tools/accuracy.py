@@ -23,9 +23,9 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1] / "tests/support"))
 
-from exact_functions import CRITICAL, FUNCTIONS, ODD, exact, ulps  # noqa: E402
+from exact_functions import CRITICAL, FUNCTIONS, ODD, exact, ulps
 
-from cgraph import _kernels  # noqa: E402
+from cgraph import _kernels
 
 CHUNK = 1 << 16
 Array = np.ndarray[Any, Any]
@@ -68,7 +68,7 @@ def measure(name: str, dtype: str, arguments: Iterator[Array]) -> dict[str, tupl
     for build in _kernels.available():
         _kernels.select(build)
         builds[build] = _kernels.build(np.dtype(dtype)).elementwise
-    worst = {build: (0.5, 0.0) for build in builds}
+    worst = dict.fromkeys(builds, (0.5, 0.0))
     bits = np.uint32 if dtype == "float32" else np.uint64
     for x in arguments:
         values = exact(name, x)

@@ -11,14 +11,23 @@ from cgraph._kernels.common.operands cimport (
     put, requires_grad
 )
 from cgraph._kernels.common.simd cimport (
-    V_LANES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
+    V_LANES, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport (
     v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
 )
 from cgraph._kernels.runtime.step cimport Context, Operand, Step, operand
 
+# A function of vectors, which the compiler inlines where it is a constant.
 ctypedef vec (*Function)(vec x) noexcept nogil
+
+
+cdef inline void map_vectors(Function f, Input x, Output d, Py_ssize_t n) noexcept nogil:
+    """Computes d_i = f(x_i)."""
+    cdef Py_ssize_t i = 0
+    while i < n:
+        put(d, i, n, f(get(x, i, n)))
+        i += V_LANES
 
 
 cdef class ElementwiseStep(Step):
@@ -121,10 +130,7 @@ cdef class SubStep(ElementwiseStep):
 # d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
 
 cdef void relu(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < n:
-        put(d, i, n, v_relu(get(x, i, n)))
-        i += V_LANES
+    map_vectors(v_relu, x, d, n)
 
 
 cdef void relu_gradient(Input x, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -155,20 +161,10 @@ cdef class ReLUStep(ElementwiseStep):
             relu_gradient(data_of(context, &self.x), grad_of(context, &self.d), gradient(context, &self.x), self.n)
 
 
-# d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
-
-cdef inline real sigmoid_of(real x) noexcept nogil:
-    cdef real e
-    if x >= 0:
-        return 1 / (1 + r_exp(-x))
-    e = r_exp(x)
-    return e / (1 + e)
-
+# d = 1 / (1 + e^-x);   dx += d (1 - d) g
 
 cdef void sigmoid(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        d.start[i * d.stride] = sigmoid_of(x.start[i * x.stride])
+    map_vectors(v_sigmoid, x, d, n)
 
 
 cdef void sigmoid_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -204,9 +200,7 @@ cdef class SigmoidStep(ElementwiseStep):
 # d = tanh x;   dx += (1 - d²) g
 
 cdef void tanh(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        d.start[i * d.stride] = r_tanh(x.start[i * x.stride])
+    map_vectors(v_tanh, x, d, n)
 
 
 cdef void tanh_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -247,18 +241,11 @@ cdef Function[9] FUNCTIONS = [
 NAMES = ("erf", "exp", "exp_nonpositive", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh")
 
 
-cdef inline void apply_to(Function f, Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < n:
-        put(d, i, n, f(get(x, i, n)))
-        i += V_LANES
-
-
 def apply(str name, const real[:] x, real[:] d):
     require(x.shape[0] == d.shape[0])
     cdef Function f = FUNCTIONS[NAMES.index(name)]
     with nogil:
-        apply_to(f, input_of(x), overwritten(d), d.shape[0])
+        map_vectors(f, input_of(x), overwritten(d), d.shape[0])
 
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
