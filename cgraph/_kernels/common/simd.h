@@ -24,10 +24,7 @@ typedef uint32_t r_bits;
 #define R_EXPONENT_OF_1 127
 #define R_SQUARES_LOW (FLT_MIN / FLT_EPSILON)
 #define R_SQUARES_HIGH FLT_MAX
-#define r_exp expf
-#define r_log logf
 #define r_sqrt sqrtf
-#define r_tanh tanhf
 #define r_abs fabsf
 #define r_fma fmaf
 #ifdef FP_FAST_FMAF
@@ -42,10 +39,7 @@ typedef uint64_t r_bits;
 #define R_EXPONENT_OF_1 1023
 #define R_SQUARES_LOW (DBL_MIN / DBL_EPSILON)
 #define R_SQUARES_HIGH DBL_MAX
-#define r_exp exp
-#define r_log log
 #define r_sqrt sqrt
-#define r_tanh tanh
 #define r_abs fabs
 #define r_fma fma
 #ifdef FP_FAST_FMA
@@ -64,12 +58,14 @@ typedef uint64_t r_bits;
 #define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_ps(a, b)
 #define V_SMALLER(a, b) _mm256_min_ps(a, b)
+#define V_SIGNS(v) _mm256_movemask_ps(v)
 #else
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
 #define V_SELECT(mask, yes, no) _mm256_blendv_pd(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_pd(a, b)
 #define V_SMALLER(a, b) _mm256_min_pd(a, b)
+#define V_SIGNS(v) _mm256_movemask_pd(v)
 #endif
 #else
 #define V_BYTES 16
@@ -98,6 +94,17 @@ static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
 static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
 static inline vmask v_both(vmask a, vmask b) { return a & b; }
+/* Whether the mask holds in all lanes. */
+static inline int v_all(vmask m) {
+#ifdef V_SIGNS
+    return V_SIGNS((vec)m) == (1 << V_LANES) - 1;
+#else
+    r_int all = -1;
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES; i++) all &= m[i];
+    return all != 0;
+#endif
+}
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
 /* NaN, whose bits are all ones here, where the mask holds, v elsewhere. */
@@ -189,6 +196,8 @@ static inline vmask v_lanes_below(ptrdiff_t count) {
 
 /* The first `count` lanes of v, and zeros in the other lanes, whatever v has there. */
 static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
+/* The first `count` lanes of v, and the other lanes of `rest`. */
+static inline vec v_first_of(vec v, ptrdiff_t count, vec rest) { return v_select(v_lanes_below(count), v, rest); }
 
 #else
 
@@ -214,6 +223,7 @@ static inline vmask v_less(vec a, vec b) { return a < b; }
 static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
 static inline vmask v_both(vmask a, vmask b) { return a && b; }
+static inline int v_all(vmask m) { return m; }
 static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
 static inline vec v_nan_where(vmask m, vec v) { return m ? (real)NAN : v; }
 static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
@@ -233,6 +243,7 @@ static inline vmask v_nan(vec v) { return v != v; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
+static inline vec v_first_of(vec v, ptrdiff_t count, vec rest) { return count > 0 ? v : rest; }
 static inline vec v_row_sums(const real *x) { return *x; }
 static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     (void)x_stride;
@@ -245,7 +256,7 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
 /* The highest bit of a real, which is its sign. */
 #define R_SIGN ((r_bits)1 << (8 * sizeof(real) - 1))
 static inline vec v_abs(vec v) { return v_of_bits(v_bits(v) & ~R_SIGN); }
-/* v, which is not negative, with the sign of x. */
+/* v with the sign of x; v is not negative, or has that sign already. */
 static inline vec v_signed_as(vec v, vec x) { return v_of_bits(v_bits(v) | (v_bits(x) & R_SIGN)); }
 
 /* The larger of a and b, a if they are equal; NaN where a or b is NaN. */
@@ -283,6 +294,16 @@ SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) 
 #endif
     v_store(lane, v);
     for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
+}
+
+/* The largest of all lanes, NaNs aside. */
+static inline real v_hmax(vec v) {
+    real lane[V_LANES], top;
+    ptrdiff_t i;
+    v_store(lane, v);
+    top = lane[0];
+    for (i = 1; i < V_LANES; i++) top = lane[i] > top ? lane[i] : top;
+    return top;
 }
 
 /* The sum of all lanes, pairwise. */
