@@ -7,11 +7,12 @@
 #
 # Sums are made block by block, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
 
-from cgraph._kernels.common.operands cimport Input, Output, get, get1, get_lanes, put, put1, put_lanes
+from cgraph._kernels.common.operands cimport Input, Output, get, get1, get_lanes, put, put_lanes
 from cgraph._kernels.common.simd cimport (
-    R_SQUARES_HIGH, R_SQUARES_LOW, R_TINY, V_LANES, r_abs, r_log, r_sqrt, real, v_add, v_hsum, v_lane0, v_load, v_set1,
-    v_store, vec
+    R_SQUARES_HIGH, R_SQUARES_LOW, V_LANES, r_abs, r_sqrt, real, v_add, v_first, v_first_of, v_hmax, v_hsum, v_lane0,
+    v_load, v_max, v_set1, v_store, v_sub, vec
 )
+from cgraph._kernels.common.vector_math cimport v_exp_nonpositive
 
 cdef enum:
     BLOCK = 64      # elements of a block: whole vectors in every build
@@ -74,32 +75,47 @@ cdef inline void put_shares(
             i += V_LANES
 
 
-# CEE:   d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny), a NaN kept;   dy_i += -ln(x̂_i) g
-# The loops are scalar, since most targets are 0 and need no logarithm.
+# Softmax:   d_i = exp(x_i - max) / Σ_j exp(x_j - max)
 
-cdef inline real clamp(real x) noexcept nogil:
-    """Returns max(x, tiny), or x if it is NaN."""
-    return R_TINY if x < R_TINY else x
-
-
-cdef inline real cee_of(Input x, Input y, Py_ssize_t m) noexcept nogil:
-    """Returns d."""
-    cdef Py_ssize_t block, i
-    cdef real total = 0, part
-    for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            if get1(y, i) != 0:
-                part -= get1(y, i) * r_log(clamp(get1(x, i)))
-        total += part
-    return total
-
-
-cdef inline void put_target_gradient(Input x, real g, Output dy, Py_ssize_t m) noexcept nogil:
-    """Writes, or adds, the gradient of the target y."""
+cdef inline vec maximum_of(Input x, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Returns the largest element, in all lanes or for each lane its own."""
     cdef Py_ssize_t i
-    for i in range(m):
-        put1(dy, i, -(r_log(clamp(get1(x, i))) * g))
+    cdef vec maximum
+    if over_lanes:
+        maximum = get_lanes(x, 0)
+        for i in range(1, m):
+            maximum = v_max(maximum, get_lanes(x, i))
+        return maximum
+    maximum = v_set1(get1(x, 0))
+    i = 0
+    while i < m:
+        maximum = v_max(maximum, v_first_of(get(x, i, m), m - i, maximum))
+        i += V_LANES
+    return v_set1(v_hmax(maximum))
+
+
+cdef inline vec put_powers(Input x, vec maximum, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Writes exp(x_i - maximum), and returns the sum, in all lanes or for each lane its own."""
+    cdef Py_ssize_t block, i
+    cdef vec lane_total = v_set1(0), part, power
+    cdef real total = 0
+    for block in range(blocks(m)):
+        part = v_set1(0)
+        i = block * BLOCK
+        if over_lanes:
+            for i in range(i, min(i + BLOCK, m)):
+                power = v_exp_nonpositive(v_sub(get_lanes(x, i), maximum))
+                put_lanes(d, i, power)
+                part = v_add(part, power)
+            lane_total = v_add(lane_total, part)
+        else:
+            while i < min((block + 1) * BLOCK, m):
+                power = v_exp_nonpositive(v_sub(get(x, i, m), maximum))
+                put(d, i, m, power)
+                part = v_add(part, v_first(power, m - i))
+                i += V_LANES
+            total += v_hsum(part)
+    return lane_total if over_lanes else v_set1(total)
 
 
 # Norm2:   d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype

@@ -4,6 +4,7 @@
  * this file is compiled for. For compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) a vec
  * has one element, and kernels go element by element. V_BYTES alone says how wide vectors are: all kernels, and the
  * layout of memory, follow from it. -DCGRAPH_V_BYTES=64 tries another width, for which the compiler needs the registers.
+ * The bits of a real are its sign, its exponent plus R_EXPONENT_OF_1, and R_MANTISSA bits of its mantissa.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
 #ifndef CGRAPH_SIMD_H
@@ -18,13 +19,13 @@
 typedef float real;
 typedef int32_t r_int;
 #define R_BYTES 4
+typedef uint32_t r_bits;
 #define R_TINY FLT_MIN
+#define R_MANTISSA 23
+#define R_EXPONENT_OF_1 127
 #define R_SQUARES_LOW (FLT_MIN / FLT_EPSILON)
 #define R_SQUARES_HIGH FLT_MAX
-#define r_exp expf
-#define r_log logf
 #define r_sqrt sqrtf
-#define r_tanh tanhf
 #define r_abs fabsf
 #define r_fma fmaf
 #ifdef FP_FAST_FMAF
@@ -34,13 +35,13 @@ typedef int32_t r_int;
 typedef double real;
 typedef int64_t r_int;
 #define R_BYTES 8
+typedef uint64_t r_bits;
 #define R_TINY DBL_MIN
+#define R_MANTISSA 52
+#define R_EXPONENT_OF_1 1023
 #define R_SQUARES_LOW (DBL_MIN / DBL_EPSILON)
 #define R_SQUARES_HIGH DBL_MAX
-#define r_exp exp
-#define r_log log
 #define r_sqrt sqrt
-#define r_tanh tanh
 #define r_abs fabs
 #define r_fma fma
 #ifdef FP_FAST_FMA
@@ -76,17 +77,23 @@ typedef int64_t r_int;
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_ps(p, (__m256i)(mask), v)
 #define V_SELECT(mask, yes, no) _mm256_blendv_ps(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_ps(a, b)
+#define V_SMALLER(a, b) _mm256_min_ps(a, b)
+#define V_SIGNS(v) _mm256_movemask_ps(v)
 #else
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_pd(p, (__m256i)(mask))
 #define V_MASKED_STORE(p, mask, v) _mm256_maskstore_pd(p, (__m256i)(mask), v)
 #define V_SELECT(mask, yes, no) _mm256_blendv_pd(no, yes, (vec)(mask))
 #define V_LARGER(a, b) _mm256_max_pd(a, b)
+#define V_SMALLER(a, b) _mm256_min_pd(a, b)
+#define V_SIGNS(v) _mm256_movemask_pd(v)
 #endif
 #endif
 
 typedef real vec __attribute__((vector_size(V_BYTES)));
 /* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
 typedef r_int vmask __attribute__((vector_size(V_BYTES)));
+/* The bits of each lane, on which the operators of C work. */
+typedef r_bits vbits __attribute__((vector_size(V_BYTES)));
 /* A vec in memory, at any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
 
@@ -103,16 +110,35 @@ static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
 static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
+static inline vmask v_both(vmask a, vmask b) { return a & b; }
+/* Whether the mask holds in all lanes. */
+static inline int v_all(vmask m) {
+#ifdef V_SIGNS
+    return V_SIGNS((vec)m) == (1 << V_LANES) - 1;
+#else
+    r_int all = -1;
+    ptrdiff_t i;
+    for (i = 0; i < V_LANES; i++) all &= m[i];
+    return all != 0;
+#endif
+}
 /* v where the mask holds, 0 elsewhere, whatever v is there. */
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
-/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign. */
+/* NaN, whose bits are all ones here, where the mask holds, v elsewhere. */
+static inline vec v_nan_where(vmask m, vec v) { return (vec)((vmask)v | m); }
+/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign.
+ * v_smaller: a where a < b, else b. */
 #ifdef V_SELECT
 static inline vec v_select(vmask m, vec yes, vec no) { return V_SELECT(m, yes, no); }
 static inline vec v_larger(vec a, vec b) { return V_LARGER(a, b); }
+static inline vec v_smaller(vec a, vec b) { return V_SMALLER(a, b); }
 #else
 static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
 static inline vec v_larger(vec a, vec b) { return v_select((vmask)(a > b), a, b); }
+static inline vec v_smaller(vec a, vec b) { return v_select((vmask)(a < b), a, b); }
 #endif
+static inline vbits v_bits(vec v) { return (vbits)v; }
+static inline vec v_of_bits(vbits bits) { return (vec)bits; }
 static inline vmask v_nan(vec v) { return (vmask)(v != v); }
 static inline real v_lane0(vec v) { return v[0]; }
 
@@ -192,11 +218,14 @@ static inline vmask v_lanes_below(ptrdiff_t count) {
 
 /* The first `count` lanes of v, and zeros in the other lanes, whatever v has there. */
 static inline vec v_first(vec v, ptrdiff_t count) { return v_keep_where(v_lanes_below(count), v); }
+/* The first `count` lanes of v, and the other lanes of `rest`. */
+static inline vec v_first_of(vec v, ptrdiff_t count, vec rest) { return v_select(v_lanes_below(count), v, rest); }
 
 #else
 
 typedef real vec;
 typedef int vmask;
+typedef r_bits vbits;
 
 static inline vec v_load(const real *p) { return *p; }
 static inline void v_store(real *p, vec v) { *p = v; }
@@ -214,13 +243,28 @@ static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 static inline vmask v_less(vec a, vec b) { return a < b; }
 static inline vmask v_at_least(vec a, vec b) { return a >= b; }
 static inline vmask v_equal(vec a, vec b) { return a == b; }
+static inline vmask v_both(vmask a, vmask b) { return a && b; }
+static inline int v_all(vmask m) { return m; }
 static inline vec v_keep_where(vmask m, vec v) { return m ? v : 0; }
+static inline vec v_nan_where(vmask m, vec v) { return m ? (real)NAN : v; }
 static inline vec v_select(vmask m, vec yes, vec no) { return m ? yes : no; }
 static inline vec v_larger(vec a, vec b) { return a > b ? a : b; }
+static inline vec v_smaller(vec a, vec b) { return a < b ? a : b; }
+static inline vbits v_bits(vec v) {
+    vbits bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+static inline vec v_of_bits(vbits bits) {
+    vec v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
 static inline vmask v_nan(vec v) { return v != v; }
 static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
+static inline vec v_first_of(vec v, ptrdiff_t count, vec rest) { return count > 0 ? v : rest; }
 static inline vec v_row_sums(const real *x) { return *x; }
 static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     (void)x_stride;
@@ -229,6 +273,12 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
 }
 
 #endif
+
+/* The highest bit of a real, which is its sign. */
+#define R_SIGN ((r_bits)1 << (8 * sizeof(real) - 1))
+static inline vec v_abs(vec v) { return v_of_bits(v_bits(v) & ~R_SIGN); }
+/* v with the sign of x; v is not negative, or has that sign already. */
+static inline vec v_signed_as(vec v, vec x) { return v_of_bits(v_bits(v) | (v_bits(x) & R_SIGN)); }
 
 /* The larger of a and b, a if they are equal; NaN where a or b is NaN. */
 static inline vec v_max(vec a, vec b) { return v_select(v_nan(b), b, v_larger(b, a)); }
@@ -265,6 +315,16 @@ SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) 
 #endif
     v_store(lane, v);
     for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
+}
+
+/* The largest of all lanes, NaNs aside. */
+static inline real v_hmax(vec v) {
+    real lane[V_LANES], top;
+    ptrdiff_t i;
+    v_store(lane, v);
+    top = lane[0];
+    for (i = 1; i < V_LANES; i++) top = lane[i] > top ? lane[i] : top;
+    return top;
 }
 
 /* The sum of all lanes, pairwise. */

@@ -3,10 +3,7 @@
 cdef extern from "common/simd.h" nogil:
     ctypedef double real
     const real R_TINY, R_SQUARES_LOW, R_SQUARES_HIGH
-    real r_exp(real) noexcept
-    real r_log(real) noexcept
     real r_sqrt(real) noexcept
-    real r_tanh(real) noexcept
     real r_abs(real) noexcept
 
     ctypedef struct vec:
@@ -31,8 +28,10 @@ cdef extern from "common/simd.h" nogil:
     vmask v_less(vec a, vec b) noexcept
     vmask v_at_least(vec a, vec b) noexcept
     vmask v_equal(vec a, vec b) noexcept
+    bint v_all(vmask m) noexcept
     vec v_keep_where(vmask m, vec v) noexcept
     vec v_select(vmask m, vec yes, vec no) noexcept
+    vec v_larger(vec a, vec b) noexcept
     vec v_max(vec a, vec b) noexcept
     vec v_relu(vec v) noexcept
     real v_lane0(vec v) noexcept
@@ -40,6 +39,8 @@ cdef extern from "common/simd.h" nogil:
     vec v_gather(const real *p, Py_ssize_t stride, Py_ssize_t count) noexcept
     void v_scatter(real *p, Py_ssize_t stride, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
+    vec v_first_of(vec v, Py_ssize_t count, vec rest) noexcept
+    real v_hmax(vec v) noexcept
     real v_hsum(vec v) noexcept
     vec v_row_sums(const real *x) noexcept
     void v_transpose(const real *x, Py_ssize_t x_stride, real *t, Py_ssize_t t_stride) noexcept

@@ -11,8 +11,11 @@ from cgraph._kernels.common.operands cimport (
     put, requires_grad
 )
 from cgraph._kernels.common.simd cimport (
-    V_BYTES, V_LANES, V_LINE_BYTES, V_PADDED_BYTES, r_exp, r_tanh, real, v_add, v_at_least, v_keep_where, v_mul, v_relu,
-    v_set1, v_sub, vec
+    V_BYTES, V_LANES, V_LINE_BYTES, V_PADDED_BYTES, real, v_add, v_at_least, v_keep_where, v_mul, v_relu, v_set1, v_sub,
+    vec
+)
+from cgraph._kernels.common.vector_math cimport (
+    v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
 )
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.step cimport Context, Extent, Operand, OperandFields, Step
@@ -20,6 +23,17 @@ from cgraph._kernels.runtime.step import EXTENT
 
 # The widths of this build, in bytes, for all who lay out memory.
 VECTOR_BYTES, PADDED_BYTES, LINE_BYTES = V_BYTES, V_PADDED_BYTES, V_LINE_BYTES
+
+# A function of vectors, which the compiler inlines where it is a constant.
+ctypedef vec (*Function)(vec x) noexcept nogil
+
+
+cdef inline void map_vectors(Function f, Input x, Output d, Py_ssize_t n) noexcept nogil:
+    """Computes d_i = f(x_i)."""
+    cdef Py_ssize_t i = 0
+    while i < n:
+        put(d, i, n, f(get(x, i, n)))
+        i += V_LANES
 
 
 cdef class ElementwiseStep(Step):
@@ -122,10 +136,7 @@ cdef class SubStep(ElementwiseStep):
 # d_i = x_i where x_i >= 0, else 0;   dx_i += g_i where x_i >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
 
 cdef void relu(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i = 0
-    while i < n:
-        put(d, i, n, v_relu(get(x, i, n)))
-        i += V_LANES
+    map_vectors(v_relu, x, d, n)
 
 
 cdef void relu_gradient(Input x, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -156,20 +167,10 @@ cdef class ReLUStep(ElementwiseStep):
             relu_gradient(data_of(context, &self.x), grad_of(context, &self.d), gradient(context, &self.x), self.n)
 
 
-# d = 1 / (1 + e^-x), by e^-|x| so that nothing overflows;   dx += d (1 - d) g
-
-cdef inline real sigmoid_of(real x) noexcept nogil:
-    cdef real e
-    if x >= 0:
-        return 1 / (1 + r_exp(-x))
-    e = r_exp(x)
-    return e / (1 + e)
-
+# d = 1 / (1 + e^-x);   dx += d (1 - d) g
 
 cdef void sigmoid(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        d.start[i * d.stride] = sigmoid_of(x.start[i * x.stride])
+    map_vectors(v_sigmoid, x, d, n)
 
 
 cdef void sigmoid_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -205,9 +206,7 @@ cdef class SigmoidStep(ElementwiseStep):
 # d = tanh x;   dx += (1 - d²) g
 
 cdef void tanh(Input x, Output d, Py_ssize_t n) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(n):
-        d.start[i * d.stride] = r_tanh(x.start[i * x.stride])
+    map_vectors(v_tanh, x, d, n)
 
 
 cdef void tanh_gradient(Input d, Input g, Output dx, Py_ssize_t n) noexcept nogil:
@@ -238,6 +237,21 @@ cdef class TanhStep(ElementwiseStep):
     cdef void backward(self, Context *context) noexcept nogil:
         if requires_grad(context, &self.x):
             tanh_gradient(data_of(context, &self.d), grad_of(context, &self.d), gradient(context, &self.x), self.n)
+
+
+# The functions of common/vector_math.pxd, by name, for tools/accuracy.py and the tests:   d_i = f(x_i)
+
+cdef Function[9] FUNCTIONS = [
+    v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
+]
+NAMES = ("erf", "exp", "exp_nonpositive", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh")
+
+
+def apply(str name, const real[:] x, real[:] d):
+    require(x.shape[0] == d.shape[0])
+    cdef Function f = FUNCTIONS[NAMES.index(name)]
+    with nogil:
+        map_vectors(f, input_of(x), overwritten(d), d.shape[0])
 
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0

@@ -10,16 +10,16 @@ results do not depend on strides.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, get1, get_lanes, gradient, input_lane, input_of, operands, output,
-    output_lane, overwritten, put1, put_lanes
+    Input, Operands, Output, added_to, data_of, gradient, input_lane, input_of, operands, output, output_lane,
+    overwritten
 )
 from cgraph._kernels.common.reductions cimport (
-    BLOCK, blocks, cee_of, get_scalar, norm_of, put_shares, put_target_gradient, set_scalar, sum_of
+    get_scalar, maximum_of, norm_of, put_powers, put_shares, set_scalar, sum_of
 )
 from cgraph._kernels.common.simd cimport (
-    R_TINY, V_LANES, r_exp, real, v_add, v_div, v_equal, v_fma, v_less, v_max, v_mul, v_select, v_set1, v_store, v_sub,
-    vec
+    R_TINY, V_LANES, real, v_add, v_all, v_div, v_equal, v_fma, v_larger, v_mul, v_select, v_set1, v_sub, vec, vmask
 )
+from cgraph._kernels.common.vector_math cimport v_log
 from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
 
@@ -161,28 +161,46 @@ cdef class MSEStep(ReductionStep):
 
 # d = -Σ y_i ln x̂_i over y_i ≠ 0, x̂ = max(x, tiny);   dx_i += -(y_i g) / x̂_i where y_i ≠ 0,  dy_i += -ln(x̂_i) g
 # (y g) / x̂ and not (y / x̂) g: finite where |y g| ≤ 1
+# The logarithms of a vector are left out where all of its targets are 0, as most are.
 
-cdef void cee(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef Py_ssize_t lane
-    for lane in range(V_LANES if over_lanes else 1):
-        d.start[lane] = cee_of(input_lane(x, lane), input_lane(y, lane), m)
+cdef inline vec clamp(vec x) noexcept nogil:
+    """Returns max(x, tiny), or x if it is NaN."""
+    return v_larger(v_set1(R_TINY), x)
+
+
+cdef inline vec cee_term(vec x, vec y, vec total) noexcept nogil:
+    cdef vmask without = v_equal(y, v_set1(0))
+    if v_all(without):
+        return total
+    return v_select(without, total, v_sub(total, v_mul(y, v_log(clamp(x)))))
 
 
 cdef inline vec prediction_share(vec x, vec y, vec d, vec minus_g) noexcept nogil:
-    cdef vec tiny = v_set1(R_TINY), zero = v_set1(0)
-    x = v_select(v_less(x, tiny), tiny, x)
-    return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), x))
+    cdef vec zero = v_set1(0)
+    return v_select(v_equal(y, zero), zero, v_div(v_mul(y, minus_g), clamp(x)))
+
+
+cdef inline vec target_share(vec x, vec y, vec d, vec minus_g) noexcept nogil:
+    return v_mul(v_log(clamp(x)), minus_g)
+
+
+cdef inline vec negative(Input g, bint over_lanes) noexcept nogil:
+    """Returns -g."""
+    return v_mul(v_set1(-1), get_scalar(g, over_lanes))
+
+
+cdef void cee(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    set_scalar(d, sum_of(cee_term, x, y, m, over_lanes), over_lanes)
 
 
 cdef void prediction_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef vec minus_g = v_mul(v_set1(-1), get_scalar(g, over_lanes))
+    cdef vec minus_g = negative(g, over_lanes)
     put_shares(prediction_share, x, y, minus_g, minus_g, dx, m, over_lanes)
 
 
 cdef void target_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef Py_ssize_t lane
-    for lane in range(V_LANES if over_lanes else 1):
-        put_target_gradient(input_lane(x, lane), g.start[lane], output_lane(dy, lane), m)
+    cdef vec minus_g = negative(g, over_lanes)
+    put_shares(target_share, x, x, minus_g, minus_g, dy, m, over_lanes)
 
 
 def cee_forward(const real[:] x, const real[:] y, real[:] d):
@@ -248,48 +266,14 @@ cdef class Norm2Step(ReductionStep):
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef void softmax(Input x, Output d, Py_ssize_t m) noexcept nogil:
-    cdef Py_ssize_t block, i
-    cdef real top = x.start[0], total = 0, part, power
-    for i in range(1, m):
-        if get1(x, i) > top:
-            top = get1(x, i)
-    for block in range(blocks(m)):
-        part = 0
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            power = r_exp(get1(x, i) - top)
-            put1(d, i, power)
-            part += power
-        total += part
-    for i in range(m):
-        d.start[i * d.stride] /= total
+cdef inline vec quotient(vec power, vec y, vec d, vec total) noexcept nogil:
+    return v_div(power, total)
 
 
-cdef void powers(Input x, vec maximum, Output d, Py_ssize_t m) noexcept nogil:
-    """Computes d_i = exp(x_i - maximum), for one vector of lanes."""
-    cdef Py_ssize_t i, lane
-    cdef real *row = d.start
-    for i in range(m):
-        v_store(row, v_sub(get_lanes(x, i), maximum))
-        for lane in range(V_LANES):
-            row[lane] = r_exp(row[lane])
-        row += d.stride
-
-
-cdef void softmax_of_lanes(Input x, Output d, Py_ssize_t m) noexcept nogil:
+cdef void softmax(Input x, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
     cdef Input power = Input(d.start, d.stride)
-    cdef Py_ssize_t block, i
-    cdef vec maximum = get_lanes(x, 0), total = v_set1(0), part
-    for i in range(1, m):
-        maximum = v_max(maximum, get_lanes(x, i))
-    powers(x, maximum, d, m)
-    for block in range(blocks(m)):
-        part = v_set1(0)
-        for i in range(block * BLOCK, min((block + 1) * BLOCK, m)):
-            part = v_add(part, get_lanes(power, i))
-        total = v_add(total, part)
-    for i in range(m):
-        put_lanes(d, i, v_div(get_lanes(power, i), total))
+    cdef vec total = put_powers(x, maximum_of(x, m, over_lanes), d, m, over_lanes)
+    put_shares(quotient, power, power, total, total, d, m, over_lanes)
 
 
 cdef inline vec softmax_share(vec d, vec g, vec mean, vec _) noexcept nogil:
@@ -305,7 +289,7 @@ cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m, bint over_
 def softmax_forward(const real[:] x, real[:] d):
     require(0 < x.shape[0] == d.shape[0])
     with nogil:
-        softmax(input_of(x), overwritten(d), d.shape[0])
+        softmax(input_of(x), overwritten(d), d.shape[0], False)
 
 
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
@@ -316,10 +300,7 @@ def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
 
 cdef class SoftmaxStep(ReductionStep):
     cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        if self.over_lanes:
-            softmax_of_lanes(x, d, self.m)
-        else:
-            softmax(x, d, self.m)
+        softmax(x, d, self.m, self.over_lanes)
 
     cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
         softmax_gradient(v.d, v.g, dx, self.m, self.over_lanes)
