@@ -16,7 +16,7 @@ WEIGHT, UNCACHED_WEIGHT = 0.04, 0.1
 CACHE_BYTES = 1 << 22
 # Writing an element and reading it again: of one sample; over lanes; over lanes where all data exceed CACHE_BYTES.
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
-LIBRARY_CALL = 6.0  # one exp, log or tanh, in either dtype
+FUNCTION = 0.6  # one exp, log, sigmoid or tanh, as an element of a vector
 STEP = 12.0  # the start of a step
 
 
@@ -42,7 +42,7 @@ def sample_cost(group: FusedGroup, macs: int) -> float:
     if group.op.work is Work.KERNELS:
         moved = group.elements * scale * ELEMENT
         return STEP + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
-    return STEP + group.elements * scale * ELEMENT + library_calls(group)
+    return STEP + group.elements * scale * ELEMENT + functions(group)
 
 
 def slowdown(group: FusedGroup) -> float:
@@ -63,12 +63,13 @@ def lane_cost(group: FusedGroup, macs: int, lanes: int, uncached: bool) -> float
     if group.kind is Kind.LEAF:
         return 0.0
     element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
-    moved = group.elements * scale * element + library_calls(group)
+    moved = group.elements * scale * element + functions(group)
     return STEP / lanes + macs * scale * MULTIPLY_ADD + moved
 
 
-def library_calls(group: FusedGroup) -> float:
-    """Estimates the nanoseconds of a fused group's calls of exp, log and tanh, for one sample."""
+def functions(group: FusedGroup) -> float:
+    """Estimates the nanoseconds of a fused group's values of exp, log, sigmoid and tanh, for one sample."""
     if group.op.work is not Work.FUNCTIONS:
         return 0.0
-    return LIBRARY_CALL * len(group.nodes) * group.inputs[0].size
+    scale = group.nodes[0].dtype.itemsize / 4
+    return FUNCTION * scale * len(group.nodes) * group.inputs[0].size

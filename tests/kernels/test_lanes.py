@@ -8,6 +8,7 @@ from arrays import assert_equal, assert_within
 from lane_arena import Arena, kernels, lanes_of, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._lowering.program import VECTOR_BYTES
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -48,14 +49,24 @@ def samples(m, lanes, dtype, rng):
 
 
 def one_sample(op, x, y, grads, places):
-    """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous."""
+    """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous.
+
+    As in a Graph, each begins a vector of its own; what lies behind it is NaN.
+    """
+    vector = VECTOR_BYTES // x.itemsize
     m, size = len(x), len(grads[2])
+    room = -(-m // vector) * vector
     step = getattr(kernels(x.dtype).reduction, f"{op}Step")(
-        m, 1, [(0, 1, *places[0]), (m, 1, *places[1])][: REDUCTIONS[op]], (2 * m, 1, 0, 1, 1)
+        m,
+        1,
+        [(0, 1, *places[0]), (room, 1, *places[1])][: REDUCTIONS[op]],
+        (2 * room, 1, 0, 1, 1),
     )
-    data = np.concatenate([x, y, np.zeros(size, x.dtype)])
-    data, grad = Arena(data, np.concatenate(grads)).run(step)
-    return data[2 * m :], grad[:m], grad[m : 2 * m]
+    data, grad = np.full((2, 3, room), np.nan, x.dtype)
+    for row, values in zip((*data, *grad), (x, y, np.zeros(size, x.dtype), *grads), strict=True):
+        row[: len(values)] = values
+    data, grad = (v.reshape(3, room) for v in Arena(data.ravel(), grad.ravel()).run(step))
+    return data[2, :size], grad[0, :m], grad[1, :m]
 
 
 def all_lanes(op, x, y, grads, places, valid):

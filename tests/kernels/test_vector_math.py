@@ -21,7 +21,7 @@ BOUNDS = {
     "expm1": 1.35,
     "log": 0.9,
     "log1p": 0.9,
-    "tanh": 1.4,
+    "tanh": 1.55,
     "sigmoid": 1.9,
     "softplus": 1.25,
     "erf": 1.5,

@@ -69,6 +69,18 @@ typedef uint64_t r_bits;
 #endif
 #else
 #define V_BYTES 16
+#ifdef __SSE2__
+#include <emmintrin.h>
+#ifdef CGRAPH_FLOAT32
+#define V_LARGER(a, b) _mm_max_ps(a, b)
+#define V_SMALLER(a, b) _mm_min_ps(a, b)
+#define V_SIGNS(v) _mm_movemask_ps(v)
+#else
+#define V_LARGER(a, b) _mm_max_pd(a, b)
+#define V_SMALLER(a, b) _mm_min_pd(a, b)
+#define V_SIGNS(v) _mm_movemask_pd(v)
+#endif
+#endif
 #endif
 #define V_LANES ((ptrdiff_t)(V_BYTES / sizeof(real)))
 
@@ -109,14 +121,17 @@ static inline int v_all(vmask m) {
 static inline vec v_keep_where(vmask m, vec v) { return (vec)((vmask)v & m); }
 /* NaN, whose bits are all ones here, where the mask holds, v elsewhere. */
 static inline vec v_nan_where(vmask m, vec v) { return (vec)((vmask)v | m); }
-/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign.
- * v_smaller: a where a < b, else b. */
 #ifdef V_SELECT
 static inline vec v_select(vmask m, vec yes, vec no) { return V_SELECT(m, yes, no); }
+#else
+static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
+#endif
+/* v_larger: a where a > b, else b; so the result is b where a or b is NaN, or where both are zeros of either sign.
+ * v_smaller: a where a < b, else b. */
+#ifdef V_LARGER
 static inline vec v_larger(vec a, vec b) { return V_LARGER(a, b); }
 static inline vec v_smaller(vec a, vec b) { return V_SMALLER(a, b); }
 #else
-static inline vec v_select(vmask m, vec yes, vec no) { return (vec)(((vmask)yes & m) | ((vmask)no & ~m)); }
 static inline vec v_larger(vec a, vec b) { return v_select((vmask)(a > b), a, b); }
 static inline vec v_smaller(vec a, vec b) { return v_select((vmask)(a < b), a, b); }
 #endif
@@ -142,6 +157,13 @@ static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 2, 6, 3, 7);
 static inline vec v_zip_low(vec a, vec b) { return V_SHUFFLE(a, b, 0, 2); }
 static inline vec v_zip_high(vec a, vec b) { return V_SHUFFLE(a, b, 1, 3); }
 #endif
+
+/* The largest of all lanes, NaNs aside, in every lane. */
+static inline vec v_largest_lane(vec v) {
+    ptrdiff_t distance;
+    for (distance = V_LANES / 2; distance > 0; distance /= 2) v = v_larger(v_zip_low(v, v), v_zip_high(v, v));
+    return v;
+}
 
 /* One of the log2(V_LANES) rounds of a transposition: zips row i of the first half with row i of the second half. */
 static inline void v_zip_rows(vec *row) {
@@ -244,6 +266,7 @@ static inline real v_lane0(vec v) { return v; }
 static inline vec v_opaque(vec v) { return v; }
 static inline vec v_first(vec v, ptrdiff_t count) { return count > 0 ? v : 0; }
 static inline vec v_first_of(vec v, ptrdiff_t count, vec rest) { return count > 0 ? v : rest; }
+static inline vec v_largest_lane(vec v) { return v; }
 static inline vec v_row_sums(const real *x) { return *x; }
 static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
     (void)x_stride;
@@ -294,16 +317,6 @@ SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) 
 #endif
     v_store(lane, v);
     for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
-}
-
-/* The largest of all lanes, NaNs aside. */
-static inline real v_hmax(vec v) {
-    real lane[V_LANES], top;
-    ptrdiff_t i;
-    v_store(lane, v);
-    top = lane[0];
-    for (i = 1; i < V_LANES; i++) top = lane[i] > top ? lane[i] : top;
-    return top;
 }
 
 /* The sum of all lanes, pairwise. */

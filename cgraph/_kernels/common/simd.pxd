@@ -34,7 +34,7 @@ cdef extern from "common/simd.h" nogil:
     void v_scatter(real *p, Py_ssize_t stride, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
     vec v_first_of(vec v, Py_ssize_t count, vec rest) noexcept
-    real v_hmax(vec v) noexcept
+    vec v_largest_lane(vec v) noexcept
     real v_hsum(vec v) noexcept
     vec v_row_sums(const real *x) noexcept
     void v_transpose(const real *x, Py_ssize_t x_stride, real *t, Py_ssize_t t_stride) noexcept

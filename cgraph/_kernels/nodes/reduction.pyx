@@ -266,14 +266,12 @@ cdef class Norm2Step(ReductionStep):
 
 # d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
 
-cdef inline vec quotient(vec power, vec y, vec d, vec total) noexcept nogil:
-    return v_div(power, total)
-
-
-cdef void softmax(Input x, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef void softmax(Input x, Output d, Py_ssize_t m, Py_ssize_t room, bint over_lanes) noexcept nogil:
     cdef Input power = Input(d.start, d.stride)
-    cdef vec total = put_powers(x, maximum_of(x, m, over_lanes), d, m, over_lanes)
-    put_shares(quotient, power, power, total, total, d, m, over_lanes)
+    # The total is between 1 and m, so that the product with its inverse loses no range.
+    cdef vec maximum = maximum_of(x, m, room, over_lanes)
+    cdef vec inverse = v_div(v_set1(1), put_powers(x, maximum, d, m, room, over_lanes))
+    put_shares(dots_share, power, power, inverse, inverse, d, m if over_lanes else room, over_lanes)
 
 
 cdef inline vec softmax_share(vec d, vec g, vec mean, vec _) noexcept nogil:
@@ -289,7 +287,7 @@ cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m, bint over_
 def softmax_forward(const real[:] x, real[:] d):
     require(0 < x.shape[0] == d.shape[0])
     with nogil:
-        softmax(input_of(x), overwritten(d), d.shape[0], False)
+        softmax(input_of(x), overwritten(d), d.shape[0], d.shape[0], False)
 
 
 def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
@@ -300,7 +298,10 @@ def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
 
 cdef class SoftmaxStep(ReductionStep):
     cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        softmax(x, d, self.m, self.over_lanes)
+        cdef Py_ssize_t room = self.m
+        if x.stride == d.stride == 1:
+            room = (self.m + V_LANES - 1) // V_LANES * V_LANES
+        softmax(x, d, self.m, room, self.over_lanes)
 
     cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
         softmax_gradient(v.d, v.g, dx, self.m, self.over_lanes)
