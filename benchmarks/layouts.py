@@ -16,8 +16,8 @@ from benchmarks.contenders import training
 from benchmarks.measure.internals import chosen_layout, layout_choices
 from benchmarks.measure.tables import number, table
 from benchmarks.measure.timing import Effort, Work, alternate, asked_effort
-from benchmarks.networks import mlp
 from benchmarks.networks.lenet import LENET
+from benchmarks.networks.mlp import MLP, Layers
 from benchmarks.networks.network import Network, Nodes
 from benchmarks.networks.vgg import VGG
 
@@ -38,15 +38,15 @@ def broad(channels: int, columns: int, side: int = 32) -> Network:
             h = [CG.ReLU(CG.Convolution2d(h, kernel, 0.0, side, side)) for kernel in kernels]
         h = [CG.MaxPooling2d(channel, 2, 2, 2) for channel in h]
         sizes = (channels * side**2 // 4, columns, 10)
-        return mlp.classifier_nodes([x], CG.Concatenation(h), sizes, dtype)
+        return Layers(sizes).nodes_on([x], CG.Concatenation(h), dtype)
 
     return Network((1, side, side), 10, nodes, lambda: None, lambda _: (None, lambda *_: None))
 
 
 NETWORKS = {
     "LeNet-5": LENET,
-    "MLP 784-64-64-10": mlp.MLP,
-    "MLP 1024-1024-1024": mlp.network(1024, 1024, 1024),
+    "MLP 784-64-64-10": MLP,
+    "MLP 1024-1024-1024": Layers((1024, 1024, 1024)).network,
     "VGG-like block": VGG,
     "2 × 16 channels, 4096-512-10": broad(16, 512),
     "2 × 32 channels, 8192-256-10": broad(32, 256),

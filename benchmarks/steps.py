@@ -16,9 +16,21 @@ from benchmarks.measure.timing import Effort, alternate, asked_effort
 from benchmarks.networks.lenet import LENET
 from benchmarks.networks.mlp import MLP
 from benchmarks.networks.network import ETA, Network
+from benchmarks.networks.tanh import CURVE, POLICY, SURROGATE, name
 
 THOROUGH = Effort(20, 0.005)
 MANY = 256  # samples in a call
+CASES = [
+    ("LeNet-5", LENET, "float32", 1),
+    ("LeNet-5", LENET, "float32", 128),
+    ("MLP", MLP, "float32", 1),
+    ("MLP", MLP, "float32", 128),
+    (name(SURROGATE), SURROGATE.network, "float32", 1),
+    (name(SURROGATE), SURROGATE.network, "float32", 10_000),
+    (name(POLICY), POLICY.network, "float32", 1),
+    (name(POLICY), POLICY.network, "float32", 64),
+    (name(CURVE), CURVE.network, "float64", 200),
+]
 
 
 def steps_table(net: Network, dtype: str, batch: int, effort: Effort) -> str:
@@ -30,29 +42,28 @@ def steps_table(net: Network, dtype: str, batch: int, effort: Effort) -> str:
         kinds["backward with update"] = (True, True)
     steps = graph_steps(graph)
     works = {
-        (name, kind): step.work(*flags, ETA, MANY)
-        for name, step in steps.items()
+        (title, kind): step.work(*flags, ETA, MANY)
+        for title, step in steps.items()
         for kind, flags in kinds.items()
     }
     calls = {GRAPH_STEP: partial(training.graph_step, net, dtype, batch)}
     if batch == 1:
         calls[GRAPH_TRAIN] = partial(training.graph_train, net, dtype)
-    works |= {(name, ""): work for name, work in built(calls).items()}
+    works |= {(title, ""): work for title, work in built(calls).items()}
     times = {key: own.fastest for key, own in alternate(works, effort).items()}
     rows = []
-    for name in steps:
-        forward, *both = (times[name, kind] for kind in kinds)
-        rows.append([name, number(forward), *(number(each - forward) for each in both)])
-    rows += [[name, *[""] * (len(kinds) - 1), number(times[name, ""])] for name in calls]
+    for title in steps:
+        forward, *both = (times[title, kind] for kind in kinds)
+        rows.append([title, number(forward), *(number(each - forward) for each in both)])
+    rows += [[title, *[""] * (len(kinds) - 1), number(times[title, ""])] for title in calls]
     return table(["µs", *kinds], rows)
 
 
 def main() -> None:
     effort = asked_effort(__doc__, THOROUGH)
-    for name, net in {"LeNet-5": LENET, "MLP": MLP}.items():
-        for batch in (1, 128):
-            table_of_steps = steps_table(net, "float32", batch, effort)
-            print(f"{name}, float32, B = {batch}\n\n{table_of_steps}\n", flush=True)
+    for title, net, dtype, batch in CASES:
+        table_of_steps = steps_table(net, dtype, batch, effort)
+        print(f"{title}, {dtype}, B = {batch}\n\n{table_of_steps}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def answer(seconds: float) -> None:
             row = rows[int(line)]
             clock = time.process_time if row.threads == 1 else time.perf_counter
             try:
-                call, units = row.make()
+                call, units, _ = row.make()
                 repeat = calls_in(Effort(1, seconds, clock), call)
             except Exception as error:
                 say(f"{type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
 """Calls of a Graph with one sample, of networks so small that what a call does besides its steps counts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -8,8 +8,8 @@ import numpy as np
 import cgraph as CG
 from benchmarks.measure.timing import Work
 from benchmarks.networks.lenet import LENET
-from benchmarks.networks.mlp import weights
 from benchmarks.networks.network import ETA, Nodes
+from benchmarks.networks.tanh import POLICY, SURROGATE, name
 
 DTYPE = "float32"
 
@@ -21,21 +21,9 @@ def norm() -> Nodes:
     return Nodes([x], x, loss, loss)
 
 
-def tanh_mlp(sizes: Sequence[int]) -> Nodes:
-    """Affine layers with Tanh between them, as they are used to control something."""
-    x = h = CG.Leaf1(sizes[0], dtype=DTYPE)
-    t = CG.Leaf1(sizes[-1], dtype=DTYPE)
-    *hidden, last = map(np.vstack, weights(sizes, DTYPE))
-    for weight in hidden:
-        h = CG.Tanh(CG.Affine(h, weight))
-    y = CG.Affine(h, last)
-    return Nodes([x], t, y, CG.MSE(y, t))
-
-
 NETWORKS: dict[str, Callable[[], Nodes]] = {
     "Norm2 of 1": norm,
-    "MLP 4-32-16-4, Tanh": partial(tanh_mlp, (4, 32, 16, 4)),
-    "MLP 17-64-64-6, Tanh": partial(tanh_mlp, (17, 64, 64, 6)),
+    **{name(layers): partial(layers.nodes, DTYPE) for layers in (SURROGATE, POLICY)},
     "LeNet-5, one call": partial(LENET.nodes, DTYPE),
 }
 STEP, TRAIN, ACCUMULATE, PREDICT, PREDICT_INTO = CALLS = (

@@ -3,6 +3,8 @@
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 import cgraph as CG
 from benchmarks.contenders.training import jax_samples
 from benchmarks.measure import one_core
@@ -19,7 +21,7 @@ ONNXRUNTIME = ("onnxruntime", "onnxruntime, input and output bound")
 
 def lenet_contenders(batch: int) -> Makers:
     """The contenders for LeNet-5."""
-    torch_predict_of = partial(torch_predict, batch)
+    torch_predict_of = partial(torch_predict, LENET, DTYPE, batch)
     onnx_plain, onnx_bound = ONNXRUNTIME
     return {
         "`Graph.predict`": partial(graph_predict, LENET, DTYPE, batch),
@@ -28,33 +30,45 @@ def lenet_contenders(batch: int) -> Makers:
         FROZEN[1]: partial(torch_predict_of, frozen=True, channels_last=True),
         onnx_plain: partial(onnx_predict, batch),
         onnx_bound: partial(onnx_predict, batch, bound=True),
-        "jax.jit": partial(jax_predict, batch),
+        "jax.jit": partial(jax_predict, LENET, DTYPE, batch),
     }
 
 
-def graph_predict(network: Network, dtype: str, batch: int = 1) -> Work:
-    """Graph.predict is called for each batch."""
+def graph_predict(network: Network, dtype: str, batch: int = 1, into: bool = False) -> Work:
+    """Graph.predict is called for each batch, and returns a new array or writes into one."""
     nodes = network.nodes(dtype)
     graph = CG.Graph(nodes.loss, threads=1)
     feed = nodes.feed(network.samples(batch, dtype)[0])
-    return Work(lambda: graph.predict(feed, nodes.y), batch)
+    out = np.empty((batch, nodes.y.size), dtype) if into else None
+    return Work(
+        lambda: graph.predict(feed, nodes.y, out),
+        batch,
+        lambda: graph.predict(feed, nodes.y, out).ravel(),
+    )
 
 
-def torch_predict(batch: int = 1, frozen: bool = False, channels_last: bool = False) -> Work:
+def torch_predict(
+    network: Network,
+    dtype: str,
+    batch: int = 1,
+    frozen: bool = False,
+    channels_last: bool = False,
+) -> Work:
     """PyTorch predicts in inference_mode; or traced and frozen."""
     torch = one_core.torch_module()
     form = torch.channels_last if channels_last else torch.contiguous_format
-    model = torch.nn.Sequential(LENET.torch_model(), torch.nn.Softmax(1)).eval()
-    model = model.to(memory_format=form)
-    x = torch.from_numpy(LENET.samples(batch, DTYPE)[0]).to(memory_format=form)
+    model = network.loss.torch_prediction(network.torch_model()).eval()
+    model = model.to(getattr(torch, dtype)).to(memory_format=form)
+    inputs, _ = network.samples(batch, dtype)
+    x = torch.from_numpy(network.torch_inputs(inputs)).to(memory_format=form)
     if frozen:
         model = torch.jit.freeze(torch.jit.trace(model, x))
 
-    def predict() -> None:
+    def predict() -> Any:
         with torch.inference_mode():
-            model(x)
+            return model(x)
 
-    return Work(predict, batch)
+    return Work(predict, batch, lambda: predict().numpy().ravel())
 
 
 def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
@@ -73,14 +87,18 @@ def onnx_predict(batch: int = 1, bound: bool = False) -> Work:
     return Work(lambda: session.run(None, feed), batch)
 
 
-def jax_predict(batch: int) -> Work:
+def jax_predict(network: Network, dtype: str, batch: int) -> Work:
     """jax.jit is called for each batch."""
     jax = one_core.jax_module()
-    parameters, apply = LENET.jax_model(DTYPE)
-    x, _ = jax_samples(LENET, DTYPE, batch)
+    parameters, apply = network.jax_model(dtype)
+    x, _ = jax_samples(network, dtype, batch)
 
     def predict(parameters: Any, x: Any) -> Any:
-        return jax.nn.softmax(jax.vmap(apply, (None, 0))(parameters, x))
+        return network.loss.jax_prediction(jax.vmap(apply, (None, 0))(parameters, x))
 
     compiled = jax.jit(predict)
-    return Work(lambda: compiled(parameters, x).block_until_ready(), batch)
+
+    def call() -> Any:
+        return compiled(parameters, x).block_until_ready()
+
+    return Work(call, batch, lambda: np.ravel(call()))

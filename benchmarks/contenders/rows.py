@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 
 import cgraph as CG
-from benchmarks.contenders import affine, calls, chain, inference, training
+from benchmarks.contenders import affine, calls, chain, functions, inference, training
 from benchmarks.contenders.convolution import Layer, graph_call
 from benchmarks.measure.timing import Work
+from benchmarks.networks.functions import SIGMOID, SOFTMAX, TANH
 from benchmarks.networks.lenet import LENET
 from benchmarks.networks.mlp import MLP
 from benchmarks.networks.network import Network
+from benchmarks.networks.tanh import CURVE, POLICY, SURROGATE, name
 from benchmarks.networks.vgg import VGG
 
 THREADS = 2  # in the rows with more than one thread
@@ -90,6 +92,31 @@ def kernel_rows() -> list[Row]:
     ]
 
 
+def tanh_rows() -> list[Row]:
+    """Networks with Tanh on batches, and chains of the functions that are not linear in pieces."""
+    float32, float64, length = "float32", "float64", 8
+    rows = [
+        Row(name(layers), "Graph.step", batch, float32, step)
+        for layers, batch in ((SURROGATE, 10_000), (POLICY, 64))
+        for step in [partial(training.graph_step, layers.network, float32, batch)]
+    ]
+    accumulate = partial(training.graph_accumulate, CURVE.network, float64, 200)
+    rows.append(Row(name(CURVE), "Graph.accumulate", 200, float64, accumulate))
+    return rows + [
+        Row(
+            f"{length} × {function.node.__name__}, an element",
+            call,
+            functions.SAMPLES,
+            dtype,
+            chain_of,
+        )
+        for function in (TANH, SIGMOID, SOFTMAX)
+        for dtype in (float32, float64)
+        for call, backward in (("Graph.predict", False), ("Graph.accumulate", True))
+        for chain_of in [partial(functions.graph_chain, function, length, dtype, backward)]
+    ]
+
+
 def thread_rows() -> list[Row]:
     """LeNet-5 with the samples of a batch shared by threads."""
     return [
@@ -106,4 +133,4 @@ def all_rows() -> list[Row]:
         rows += network_rows("LeNet-5", LENET, dtype, [1, 32, 128], 256)
         rows += network_rows("MLP 784-64-64-10", MLP, dtype, [1, 32, 128], 1024)
     rows += network_rows("VGG-like block", VGG, "float32", [1, 32], 32)
-    return [*rows, *layer_rows(), *call_rows(), *kernel_rows(), *thread_rows()]
+    return [*rows, *layer_rows(), *tanh_rows(), *call_rows(), *kernel_rows(), *thread_rows()]

@@ -13,6 +13,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import NamedTuple, Self
 
+import numpy as np
+
 
 class Effort(NamedTuple):
     """The length of a measurement: `rounds` chunks of calls for each contender, each of about `seconds`."""
@@ -43,6 +45,8 @@ class Work(NamedTuple):
 
     call: Callable[[], object]
     units: int = 1
+    # What the calls so far have computed, as one vector, by which contenders are compared with each other.
+    result: Callable[[], np.ndarray] | None = None
 
 
 class Times(NamedTuple):
@@ -89,10 +93,11 @@ def alternate(contenders: Contenders, effort: Effort) -> dict[str, Times]:
     repeats = {name: calls_in(effort, work.call) for name, work in contenders.items()}
     times = {name: Times([]) for name in contenders}
     for _ in range(effort.rounds):
-        for name, (call, units) in contenders.items():
+        for name, work in contenders.items():
             if effort.clock is not time.process_time:
-                settle(call)
-            times[name].chunks.append(microseconds(call, repeats[name], effort.clock) / units)
+                settle(work.call)
+            taken = microseconds(work.call, repeats[name], effort.clock)
+            times[name].chunks.append(taken / work.units)
     return times
 
 

@@ -7,12 +7,12 @@ import numpy as np
 
 import cgraph as CG
 from benchmarks.measure import one_core
-from benchmarks.networks import mlp
+from benchmarks.networks.mlp import Layers
 from benchmarks.networks.network import Network, Nodes
 
 CONVOLUTIONS = ((6, 1, 5, 5), (16, 6, 5, 5))
 PADDINGS = (2, 0)
-AFFINES = (400, 120, 84, 10)
+AFFINES = Layers((400, 120, 84, 10))
 
 
 def nodes(dtype: str) -> Nodes:
@@ -28,7 +28,7 @@ def nodes(dtype: str) -> Nodes:
         return outputs
 
     h = CG.Concatenation(channels(channels([x], 6, 28), 16, 10))
-    return mlp.classifier_nodes([x], h, AFFINES, dtype)
+    return AFFINES.nodes_on([x], h, dtype)
 
 
 def torch_model() -> Any:
@@ -36,7 +36,8 @@ def torch_model() -> Any:
     return nn.Sequential(
         *(nn.Conv2d(1, 6, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2)),
-        *mlp.torch_model(AFFINES),
+        nn.Flatten(),
+        *AFFINES.torch_layers(),
     )
 
 
@@ -48,7 +49,7 @@ def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
         (rng.normal(0, 0.1, shape).astype(dtype), np.zeros(shape[0], dtype))
         for shape in CONVOLUTIONS
     ]
-    affines, apply_affines = mlp.jax_model(AFFINES, dtype)
+    affines, apply_affines = AFFINES.jax_model(dtype)
 
     def apply(parameters: Any, x: Any) -> Any:
         h = x.reshape(1, 28, 28, 1)

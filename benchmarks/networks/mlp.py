@@ -1,14 +1,15 @@
-"""Affine layers with ReLU between them, Softmax, CEE."""
+"""Affine layers with a function between them, by default ReLU, and a loss, by default cross-entropy."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import cgraph as CG
 from benchmarks.measure import one_core
+from benchmarks.networks.functions import RELU, Function
+from benchmarks.networks.losses import CROSS_ENTROPY, Loss
 from benchmarks.networks.network import Network, Nodes
 
 
@@ -21,49 +22,62 @@ def weights(sizes: Sequence[int], dtype: str) -> list[tuple[np.ndarray, np.ndarr
     ]
 
 
-def classifier_nodes(x: list[CG.Node], h: CG.Node, sizes: Sequence[int], dtype: str) -> Nodes:
-    """Builds the layers from node h, which is computed from the leaves x, to the loss."""
-    t = CG.Leaf1(sizes[-1], dtype=dtype)
-    *hidden, last = map(np.vstack, weights(sizes, dtype))
-    for weight in hidden:
-        h = CG.ReLU(CG.Affine(h, weight))
-    y = CG.Softmax(CG.Affine(h, last))
-    return Nodes(x, t, y, CG.CEE(y, t))
+class Layers(NamedTuple):
+    """The layers, which stand alone or behind convolutions."""
+
+    sizes: tuple[int, ...]
+    function: Function = RELU
+    loss: Loss = CROSS_ENTROPY
+
+    def nodes_on(self, x: list[CG.Node], h: CG.Node, dtype: str) -> Nodes:
+        """Builds the layers from node h, which is computed from the leaves x, to the loss."""
+        t = CG.Leaf1(self.sizes[-1], dtype=dtype)
+        *hidden, last = map(np.vstack, weights(self.sizes, dtype))
+        for weight in hidden:
+            h = self.function.node(CG.Affine(h, weight))
+        return Nodes(x, t, *self.loss.nodes(CG.Affine(h, last), t))
+
+    def nodes(self, dtype: str) -> Nodes:
+        x = CG.Leaf1(self.sizes[0], dtype=dtype)
+        return self.nodes_on([x], x, dtype)
+
+    def torch_layers(self) -> list[Any]:
+        """Returns modules with the parameters of PyTorch's own choice."""
+        torch = one_core.torch_module()
+        function = getattr(torch.nn, self.function.node.__name__)
+        layers = [
+            layer for m, n in pairwise(self.sizes) for layer in (torch.nn.Linear(m, n), function())
+        ]
+        return layers[:-1]
+
+    def torch_model(self) -> Any:
+        """Returns a model with the same parameters as the other frameworks', in float64."""
+        torch = one_core.torch_module()
+        layers = self.torch_layers()
+        model = torch.nn.Sequential(*layers).double()
+        for layer, values in zip(layers[::2], weights(self.sizes, "float64"), strict=True):
+            layer.weight.data, layer.bias.data = (torch.from_numpy(v.T.copy()) for v in values)
+        return model
+
+    def jax_model(self, dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
+        jax = one_core.jax_module()
+        function = getattr(jax.nn, self.function.name)
+
+        def apply(parameters: Any, x: Any) -> Any:
+            h = x.reshape(-1)
+            *hidden, (weight, bias) = parameters
+            for w, b in hidden:
+                h = function(h @ w + b)
+            return h @ weight + bias
+
+        return jax.tree.map(jax.numpy.asarray, weights(self.sizes, dtype)), apply
+
+    @property
+    def network(self) -> Network:
+        first, *_, last = self.sizes
+        makers = (self.nodes, self.torch_model, self.jax_model)
+        return Network((1, first), last, *makers, self.loss)
 
 
-def nodes(sizes: Sequence[int], dtype: str) -> Nodes:
-    x = CG.Leaf1(sizes[0], dtype=dtype)
-    return classifier_nodes([x], x, sizes, dtype)
-
-
-def torch_model(sizes: Sequence[int]) -> Any:
-    nn = one_core.torch_module().nn
-    layers = [layer for m, n in pairwise(sizes) for layer in (nn.Linear(m, n), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *layers[:-1])
-
-
-def jax_model(sizes: Sequence[int], dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
-    jax = one_core.jax_module()
-
-    def apply(parameters: Any, x: Any) -> Any:
-        h = x.reshape(-1)
-        *hidden, (weight, bias) = parameters
-        for w, b in hidden:
-            h = jax.nn.relu(h @ w + b)
-        return h @ weight + bias
-
-    return jax.tree.map(jax.numpy.asarray, weights(sizes, dtype)), apply
-
-
-def network(*sizes: int) -> Network:
-    return Network(
-        (1, sizes[0]),
-        sizes[-1],
-        partial(nodes, sizes),
-        partial(torch_model, sizes),
-        partial(jax_model, sizes),
-    )
-
-
-MLP_SIZES = (784, 64, 64, 10)
-MLP = network(*MLP_SIZES)
+MLP_LAYERS = Layers((784, 64, 64, 10))
+MLP = MLP_LAYERS.network

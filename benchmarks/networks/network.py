@@ -1,4 +1,4 @@
-"""A classifier in the words of each framework, and the least cost of one of its training steps."""
+"""A network in the words of each framework, and the least cost of one of its training steps."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import cgraph as CG
+from benchmarks.networks.losses import CROSS_ENTROPY, Loss
 
 ETA = 0.01
 
@@ -15,7 +16,7 @@ class Nodes(NamedTuple):
 
     x: list[CG.Node]  # one for each channel
     t: CG.Node
-    y: CG.Node  # Softmax
+    y: CG.Node  # the prediction
     loss: CG.Node
 
     def feed(self, inputs: np.ndarray) -> dict[CG.Node, np.ndarray]:
@@ -24,23 +25,29 @@ class Nodes(NamedTuple):
 
 
 class Network(NamedTuple):
-    """A classifier with random parameters; the models of PyTorch and JAX end with the input of Softmax."""
+    """A network with random parameters; the models of PyTorch and JAX end with the last layer, in front of the loss."""
 
     shape: tuple[int, ...]  # the shape of one input, channels first
-    classes: int
+    outputs: int
     nodes: Callable[[str], Nodes]
     torch_model: Callable[[], Any]
     # Returns the parameters, and the function of these and of one input with channels last.
     jax_model: Callable[[str], tuple[Any, Callable[[Any, Any], Any]]]
+    loss: Loss = CROSS_ENTROPY
 
     def samples(self, count: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-        """Returns random inputs and their classes."""
+        """Returns random inputs and their targets, as PyTorch and JAX take these."""
         rng = np.random.default_rng(0)
         inputs = rng.normal(size=(count, *self.shape)).astype(dtype)
-        return inputs, rng.integers(self.classes, size=count)
+        return inputs, self.loss.targets(rng, count, self.outputs, dtype)
 
-    def one_hot(self, labels: np.ndarray, dtype: str) -> np.ndarray:
-        return np.eye(self.classes, dtype=dtype)[labels]
+    def rows(self, targets: np.ndarray, dtype: str) -> np.ndarray:
+        """Returns the targets as cgraph and NumPy take them."""
+        return self.loss.rows(targets, self.outputs, dtype)
+
+    def torch_inputs(self, inputs: np.ndarray) -> np.ndarray:
+        """Returns images with their channels, but vectors without."""
+        return inputs if len(self.shape) > 2 else inputs[:, 0]
 
 
 def training_flop(network: Network, batch: int = 1) -> float:

@@ -11,13 +11,13 @@ import numpy as np
 
 import cgraph as CG
 from benchmarks.measure import one_core
-from benchmarks.networks import mlp
 from benchmarks.networks.lenet import jax_convolution, jax_pooling
+from benchmarks.networks.mlp import Layers
 from benchmarks.networks.network import Network, Nodes
 
 CHANNELS = (3, 32, 32, 64, 64)
 POOLED = (False, True, False, True)  # after each convolution
-AFFINES = (4096, 10)
+AFFINES = Layers((4096, 10))
 
 
 def kernels() -> list[np.ndarray]:
@@ -35,7 +35,7 @@ def nodes(dtype: str) -> Nodes:
         if pooled:
             h = [CG.MaxPooling2d(channel, 2, 2, 2) for channel in h]
             size //= 2
-    return mlp.classifier_nodes(x, CG.Concatenation(h), AFFINES, dtype)
+    return AFFINES.nodes_on(x, CG.Concatenation(h), dtype)
 
 
 def torch_model() -> Any:
@@ -43,13 +43,13 @@ def torch_model() -> Any:
     layers = []
     for (m, n), pooled in zip(pairwise(CHANNELS), POOLED, strict=True):
         layers += [nn.Conv2d(m, n, 3, padding=1), nn.ReLU(), *([nn.MaxPool2d(2)] * pooled)]
-    return nn.Sequential(*layers, *mlp.torch_model(AFFINES))
+    return nn.Sequential(*layers, nn.Flatten(), *AFFINES.torch_layers())
 
 
 def jax_model(dtype: str) -> tuple[Any, Callable[[Any, Any], Any]]:
     jax = one_core.jax_module()
     filters = [(kernel.astype(dtype), np.zeros(len(kernel), dtype)) for kernel in kernels()]
-    affines, apply_affines = mlp.jax_model(AFFINES, dtype)
+    affines, apply_affines = AFFINES.jax_model(dtype)
 
     def apply(parameters: Any, x: Any) -> Any:
         h = x[None]

@@ -11,7 +11,7 @@ from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, PYTORCH
 from benchmarks.measure.peers import Makers, built
 from benchmarks.measure.timing import Effort, alternate
 from benchmarks.networks.lenet import LENET
-from benchmarks.networks.mlp import network
+from benchmarks.networks.mlp import Layers
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512, 1024)
 DEPTHS = (1, 2, 4, 8, 16, 32, 64)
@@ -40,7 +40,7 @@ def plot_sizes(path: Path, effort: Effort) -> None:
     """Measures and draws the training of MLPs on one sample, over their width and depth."""
 
     def row(width: int, depth: int) -> Row:
-        net = network(width, *[width] * depth, 10)
+        net = Layers((width, *[width] * depth, 10)).network
         ours = {GRAPH_STEP: partial(training.graph_step, net, "float32")}
         return medians({**ours, **training.peer_contenders(net, "float32", 1)}, effort)
 

@@ -12,7 +12,7 @@ from benchmarks.measure.tables import Ask, Section, number, times_table
 from benchmarks.measure.timing import Effort, Times
 from benchmarks.measure.traffic import TRAFFIC, traffic_loop
 from benchmarks.networks.lenet import LENET
-from benchmarks.networks.mlp import MLP, MLP_SIZES
+from benchmarks.networks.mlp import MLP, MLP_LAYERS
 from benchmarks.networks.network import Network, forward_flop, training_flop
 from benchmarks.networks.vgg import VGG
 
@@ -99,7 +99,7 @@ def mlp_training(effort: Effort) -> list[Section]:
 
 def mlp_sample(effort: Effort) -> Section:
     """One sample at a time, memory is the limit: a loop that only moves the weights takes part."""
-    weights = sum(m * n for m, n in pairwise(MLP_SIZES))
+    weights = sum(m * n for m, n in pairwise(MLP_LAYERS.sizes))
     makers = {
         **training.mlp_contenders(1),
         TRAFFIC: partial(traffic_loop, weights, in_place=True),

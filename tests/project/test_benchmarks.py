@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import cgraph as CG
@@ -14,7 +15,7 @@ if not FOLDER.exists() or Path(CG.__file__).parents[1] != ROOT:
     pytest.skip("cgraph is not that of the sources", allow_module_level=True)
 sys.path.append(str(ROOT))
 
-from benchmarks.measure import peers  # noqa: E402
+from benchmarks.measure import parity, peers  # noqa: E402
 from benchmarks.measure.internals import (  # noqa: E402
     LayerStep,
     chosen_layout,
@@ -88,3 +89,21 @@ def test_a_graph_is_built_with_each_layout_and_may_overwrite_its_sums():
         graph.step(feed, 0.0)
         overwrite_sums(graph)
         graph.accumulate(feed)
+
+
+@pytest.mark.thread_unsafe(reason="starts a process")
+def test_contenders_compute_the_same_numbers():
+    arguments = [sys.executable, "-m", "benchmarks.tanh", "--check", "--native"]
+    shown = subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = shown.stdout.splitlines()
+    assert len(lines) > 12
+    assert all("Results differ by at most" in line for line in lines)
+
+
+def test_contenders_that_compute_different_numbers_end_the_program():
+    def contender(value):
+        return lambda: Work(int, result=lambda: np.array([1.0, value]))
+
+    makers = {"first": contender(1.0), "other": contender(1.5), "third": contender(np.nan)}
+    with pytest.raises(SystemExit, match=r"other by 5\.0e-01, third by nan"):
+        parity.checked(makers, "float32")

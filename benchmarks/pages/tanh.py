@@ -1,0 +1,75 @@
+"""The tables about networks with Tanh: training steps, the gradient alone, a prediction."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from benchmarks.contenders import tanh
+from benchmarks.contenders.tanh import BY_HAND, EAGER, GRAPH_TRAIN, JIT, SCAN
+from benchmarks.measure.parity import checked
+from benchmarks.measure.peers import Makers, built
+from benchmarks.measure.tables import Ask, Section, times_table
+from benchmarks.measure.timing import QUICK, Effort, Times, alternate
+from benchmarks.networks.mlp import Layers
+from benchmarks.networks.tanh import CURVE, POLICY, SURROGATE, name
+from benchmarks.pages.sections import title, unit
+
+
+class Case(NamedTuple):
+    """What is done with a network on a batch, by which contenders."""
+
+    work: str
+    layers: Layers
+    dtype: str
+    batch: int
+    contenders: Callable[[Layers, str, int], Makers]
+
+    @property
+    def title(self) -> str:
+        return title(f"{name(self.layers)}, {self.work}", self.batch, self.dtype)
+
+    @property
+    def makers(self) -> Makers:
+        return self.contenders(self.layers, self.dtype, self.batch)
+
+
+CASES = (
+    Case("training step", SURROGATE, "float32", 10_000, tanh.steps),
+    Case("loss and gradient", CURVE, "float64", 200, tanh.gradients),
+    Case("training step", POLICY, "float32", 64, tanh.steps),
+    Case("prediction", POLICY, "float32", 1, tanh.predictions),
+    Case("training step", SURROGATE, "float32", 1, tanh.steps),
+)
+
+
+def networks(effort: Effort) -> list[Section]:
+    """A table for each case, with its asks."""
+    sections, times = zip(*(compared(case, effort) for case in CASES), strict=True)
+    ours = [
+        next(iter(own.values())).median * case.batch for own, case in zip(times, CASES, strict=True)
+    ]
+    batch, gradient, policy, prediction, sample = sections
+    batch.ask("{} ns a sample", 90, 1000 * ours[0] / CASES[0].batch, at_most=True)
+    batch.ask_ratios(times[0], [Ask("jax.jit", 1, JIT)])
+    gradient.ask("{} µs", 12, ours[1], at_most=True)
+    asks = [Ask("PyTorch eager", 5, EAGER), Ask(BY_HAND, 5), Ask("jax.jit", 1.2, JIT)]
+    policy.ask_ratios(times[2], asks)
+    prediction.ask("{} µs", 2.5, ours[3], at_most=True)
+    sample.ask("{} µs", 2.5, ours[4], at_most=True)
+    return list(sections)
+
+
+def compared(case: Case, effort: Effort) -> tuple[Section, dict[str, Times]]:
+    """The table of contenders that compute the same numbers, without its asks, and their times.
+
+    torch.compile takes seconds for each table, so it takes no part at a glance.
+    """
+    makers = case.makers
+    if case.contenders is tanh.steps and effort != QUICK:
+        makers = {**makers, tanh.COMPILED: tanh.compiled_step(case.layers, case.dtype, case.batch)}
+    text = f"{unit(case.batch)} {checked(makers, case.dtype)}"
+    times = alternate(built(makers), effort)
+    scans = [times[scan].median for scan in SCAN if scan in times]
+    if scans:
+        faster = min(scans) / times[GRAPH_TRAIN].median
+        text += f" `Graph.train` is {faster:.2f} times as fast as jax.lax.scan."
+    return Section(case.title, text, times_table(times)), times
