@@ -75,6 +75,18 @@ def times_table(
     return table(header, rows)
 
 
+def thirds_table(times: Mapping[str, Times]) -> str:
+    """Medians, and the fastest thirds, which other work on the machine disturbs least."""
+    first = next(iter(times.values()))
+    rows = []
+    for name, own in times.items():
+        pairs = ((own.median, first.median), (own.fastest, first.fastest))
+        cells = [number(value) for mine, ours in pairs for value in (mine, mine / ours)]
+        rows.append([name, *cells])
+    columns = ["µs, median", "times the first", "µs, fastest third", "times the first"]
+    return table(["", *columns], rows)
+
+
 def share(flop: float, times: Times, peak: Times) -> float:
     """The share of the peak, by the fastest third of the chunks of both."""
     return flop / 1000 * peak.fastest / times.fastest

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.contenders import training
 from benchmarks.contenders.training import GRAPH_STEP, image_contenders
 from benchmarks.measure.peers import built
-from benchmarks.measure.tables import Ask, Section, number, table
+from benchmarks.measure.tables import Ask, Section, thirds_table
 from benchmarks.measure.timing import Effort, Times, alternate, load, ratio
 from benchmarks.networks.lenet import LENET
 
@@ -53,25 +53,13 @@ def thread_section(dtype: str, batch: int, times: dict[str, Times], loads: list[
         work,
         f"Microseconds of one sample of {batch}, by the clock; everybody on {THREADS} threads, unless the table says "
         f"otherwise. Load average: {loads[0]} before, {loads[1]} after the rows on {THREADS} threads.",
-        clock_table(times),
+        thirds_table(times),
     )
     peers = [name for name in times if name not in (GRAPH_STEP, ALONE)]
     section.ask_ratios(times, [Ask("the fastest peer", PEERS_ASKED, peers)])
     if batch == SCALING_BATCH:
         section.ask("{} × one thread", SCALING_ASKED, ratio(times, ALONE))
     return section
-
-
-def clock_table(times: dict[str, Times]) -> str:
-    """Medians, and the fastest thirds, which other work on the machine disturbs least."""
-    first = times[GRAPH_STEP]
-    rows = []
-    for name, own in times.items():
-        pairs = ((own.median, first.median), (own.fastest, first.fastest))
-        cells = [number(value) for mine, ours in pairs for value in (mine, mine / ours)]
-        rows.append([name, *cells])
-    columns = ["µs, median", "times the first", "µs, fastest third", "times the first"]
-    return table(["", *columns], rows)
 
 
 def measure(dtype: str, batch: int, effort: Effort) -> dict[str, list[float]]:
