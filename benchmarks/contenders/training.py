@@ -182,7 +182,7 @@ def jax_samples(network: Network, dtype: str, *shape: int) -> tuple[Any, Any]:
     inputs, targets = network.samples(int(np.prod(shape)), dtype)
     inputs = np.moveaxis(inputs, 1, -1)
     inputs = inputs.reshape(*shape, *inputs.shape[1:])
-    return jnp.asarray(inputs), jnp.asarray(targets.reshape(*shape, *targets.shape[1:]))
+    return jnp.asarray(inputs), jnp.asarray(targets.reshape((*shape, *targets.shape[1:])))
 
 
 def jax_loss(network: Network, dtype: str, batches: bool) -> tuple[Any, Any]:
