@@ -84,8 +84,12 @@ def family_name(source: Path) -> str:
 
 def module(name: str, original: Path, macros: list[tuple[str, str | None]]) -> Extension:
     """Returns the extension cgraph._kernels.<name>, which is built from a copy of `original` of its own."""
-    source = Path(SOURCES, f"{name}.pyx")
-    if not source.exists() or source.read_bytes() != original.read_bytes():
+    source, declarations = Path(SOURCES, f"{name}.pyx"), original.with_suffix(".pxd")
+    changed = not source.exists() or source.read_bytes() != original.read_bytes()
+    # Cython does not find the module's own .pxd beside the copy.
+    if declarations.exists() and not changed:
+        changed = declarations.stat().st_mtime > source.stat().st_mtime
+    if changed:
         source.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(original, source)
     return Extension(

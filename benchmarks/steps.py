@@ -19,7 +19,7 @@ from benchmarks.networks.network import ETA, Network
 from benchmarks.networks.tanh import CURVE, POLICY, SURROGATE, name
 
 THOROUGH = Effort(20, 0.005)
-MANY = 256  # samples in a call
+MANY = 4096  # samples in a call
 CASES = [
     ("LeNet-5", LENET, "float32", 1),
     ("LeNet-5", LENET, "float32", 128),

@@ -20,7 +20,7 @@ from cgraph._kernels.runtime.step import RowPort, Step
 from cgraph._lowering import layout
 from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
-from cgraph._lowering.layout import NEVER, LayoutPlan
+from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
 from cgraph._lowering.sample_steps import SampleBuilder
 
 
@@ -57,7 +57,7 @@ class LayerStep:
         binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
         out = np.empty(1, np.float32)
         request = Request(None, Feeds([], [], 1), out, backward)
-        schedule = plan.Schedule(request, binding, binding, 1, 1, one_by_one=True)
+        schedule = plan.Schedule(request, [binding], bytes(1), 1, one_by_one=True)
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
             plan.run(plan.prepare(request, schedule, self.update_steps, True))
@@ -80,7 +80,7 @@ class GraphSteps:
         """The work of a forward pass, or of a forward and a backward pass, in which the steps may make fused SGD."""
         out = np.empty(samples, self.graph.nodes[0].dtype)
         request = Request(None, Feeds([], [], samples), out, backward, True, int(learn), eta)
-        schedule = plan.Schedule(request, self.binding, self.binding, 1, samples)
+        schedule = plan.Schedule(request, [self.binding], bytes(1), samples)
         update_steps = self.graph._executable.update_steps
 
         def passes() -> None:
@@ -106,12 +106,17 @@ def runs_over_lanes(graph: CG.Graph) -> bool:
     return bool(graph._executable.executors.lanes)
 
 
+def blocks_of(lanes: int) -> tuple[int, ...]:
+    """Blocks of one size, however many samples are left."""
+    return (lanes,) * (lanes + 1)
+
+
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
     """The layouts that can be chosen with `line` samples in a cache line; None for the choice of the rule."""
     return {
-        "samples": LayoutPlan(1, 1, NEVER, 1.0),
-        f"lanes of {line}": LayoutPlan(line, line, 1, 1.0),
-        f"lanes of up to {4 * line}": LayoutPlan(4 * line, line, 1, 1.0),
+        "samples": LayoutPlan(ONE_BY_ONE, 1, 1.0),
+        f"lanes of {line}": LayoutPlan(blocks_of(line), line, 1.0),
+        f"lanes of up to {4 * line}": LayoutPlan(blocks_of(4 * line), line, 1.0),
         "chosen": None,
     }
 

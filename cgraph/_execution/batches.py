@@ -53,19 +53,17 @@ class Batches:
         """Decides how requests like this one are computed, and remembers it."""
         count = request.size
         batch_size = min(request.batch or count, count)
-        min_samples = self._executors.layout_of(request).min_samples
         patience = self._samples_between_signal_checks[request.backward]
         if batch_size == 1 or self._thread_count(request, batch_size) == 1:
             schedule = Schedule(
                 request,
-                *self._executors.bind(request, batch_size),
-                min_samples,
+                *self._executors.bind(request),
                 patience,
-                one_by_one=batch_size < min_samples,
+                one_by_one=batch_size < self._executors.layout_of(request).min_samples,
                 is_uninterrupted=not self._calls_python and count <= patience,
             )
         else:
-            schedule = Schedule(request, None, None, min_samples, patience)
+            schedule = Schedule(request, [], bytes(1), patience)
         if len(self._schedules) == MAX_REMEMBERED:
             self._schedules.clear()
         self._schedules.append(schedule)
@@ -82,7 +80,7 @@ class Batches:
 
         `grads_before` holds the gradient sums with which a batch began, for the case that an exception ends it.
         """
-        if schedule.main is None:
+        if not schedule.bindings:
             self._run_in_threads(request, update_steps)
         else:
             zero = self._memory.grads_are_zero
@@ -106,13 +104,11 @@ class Batches:
         """Runs samples without an update in several threads, each of which has gradient sums of its own."""
         count = request.size
         threads = self._thread_count(request, count)
-        min_samples = self._executors.layout_of(request).min_samples
         patience = self._samples_between_signal_checks[request.backward]
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
             part = request.part(first, last)
-            bindings = self._executors.bind(part, count, thread)
-            schedule = Schedule(part, *bindings, min_samples, patience)
+            schedule = Schedule(part, *self._executors.bind(part, thread), patience)
             # The gradient sums of the other threads count as 0.
             zero = thread > 0 or self._memory.grads_are_zero
             runs.append(plan.prepare(part, schedule, NO_STEPS, zero, self.may_overwrite))

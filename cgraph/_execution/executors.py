@@ -18,7 +18,7 @@ from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
-from cgraph._lowering.layout import NEVER, LayoutPlan
+from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
@@ -122,6 +122,10 @@ class Executor(ABC):
         self._arrays += arrays
         memory = self._memories[thread] = self.arena.memory_of(thread, *arrays)
         return memory
+
+    def has_buffer_of(self, node: Node | None) -> bool:
+        """Returns whether the data of a node are kept, or those of the loss (None)."""
+        return True
 
     @abstractmethod
     def _seed(self) -> Step:
@@ -263,7 +267,7 @@ class Executors:
         self._builder = builder
         # The executors over lanes, by their number of lanes, for each layout: for passes with gradients, and without.
         self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
-        if self.layouts.backward is self.layouts.forward:
+        if self.layouts.backward.has_steps_of(self.layouts.forward):
             self._lanes[False] = self._lanes[True]
         self._learning: Learning | None = None
 
@@ -282,69 +286,61 @@ class Executors:
 
     def layout_of(self, request: Request) -> LayoutPlan:
         """Returns the layout that serves a request."""
-        return self.layouts.backward if request.backward else self.layouts.forward
+        return self._layout(request.backward)
 
     @property
     def nbytes(self) -> int:
         """The bytes of memory that each thread needs, whatever the number of samples."""
-        return sum(executor.nbytes for executor in self._widest())
+        return sum(executor.nbytes for executor in self._all())
 
     @property
     def table_bytes(self) -> tuple[int, int]:
         """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
-        over_lanes = [executor for executor in self._widest() if executor is not self.samples]
+        over_lanes = [executor for executor in self._all() if executor is not self.samples]
         return self.samples.table_bytes, sum(executor.table_bytes for executor in over_lanes)
 
-    def _widest(self) -> list[Executor]:
-        """Returns the executors for the largest batches, with gradients and without."""
-        found = (self._lane_executor_for(b, NEVER - 1, NEVER) for b in (True, False))
-        return list(dict.fromkeys(executor or self.samples for executor in found))
+    def _all(self) -> list[Executor]:
+        """Returns all executors that batches may use, with gradients and without."""
+        found = (
+            self._executor(backward, lanes)
+            for backward in (True, False)
+            for lanes in sorted(set(self._layout(backward).blocks) - {1})
+        )
+        return list(dict.fromkeys(found)) or [self.samples]
 
-    def bind(
-        self, request: Request, batch_size: int, thread: int = 0
-    ) -> tuple[plan.Binding, plan.Binding]:
-        """Returns the bindings for full lanes and for the samples that remain, in the memory of a thread.
+    def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
+        """Returns the bindings, in the memory of a thread, through which the samples of a request go, and their choice.
 
-        The request may be a thread's share of a batch, whose size is `batch_size`.
+        The choice is that of a Schedule.
         """
-        node, leaves = request.node, request.feeds.leaves
-        share = min(batch_size, request.size)
-        lanes = self._lane_executor_for(request.backward, batch_size, share)
-        if lanes and not lanes.has_buffer_of(node):
-            lanes = None
-        if lanes is None or not self._has_remainder(request, batch_size, lanes.lanes):
-            binding = (lanes or self.samples).binding(node, leaves, thread)
-            return binding, binding
-        return lanes.binding(node, leaves, thread), self.samples.binding(node, leaves, thread)
+        node, leaves, blocks = request.node, request.feeds.leaves, ONE_BY_ONE
+        batch_size = min(request.batch or request.size, request.size)
+        layout_plan = self.layout_of(request)
+        used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
+        executors = [self._executor(request.backward, lanes) for lanes in sorted(used)[::-1]]
+        if executors[0].has_buffer_of(node):
+            blocks = layout_plan.blocks
+        else:
+            executors = [self.samples]
+        number = {executor.lanes: which for which, executor in enumerate(executors)}
+        choice = bytes(number.get(lanes, 0) for lanes in blocks)
+        return [executor.binding(node, leaves, thread) for executor in executors], choice
 
-    def _lane_executor_for(
-        self, backward: bool, batch_size: int, share: int
-    ) -> LaneExecutor | None:
-        """Returns the executor over lanes for a thread's share of a batch; None for a batch with too few samples.
+    def _layout(self, backward: bool) -> LayoutPlan:
+        return self.layouts.backward if backward else self.layouts.forward
 
-        It has no more lanes than the share fills, rounded up to one, two or four lines.
-        """
-        layout_plan = self.layouts.backward if backward else self.layouts.forward
-        if batch_size < layout_plan.min_samples:
-            return None
-        lanes = layout_plan.lanes_per_line
-        while lanes < min(share, layout_plan.lanes):
-            lanes *= 2
+    def _executor(self, backward: bool, lanes: int) -> Executor:
+        """Returns the executor for blocks of so many lanes; it is made when it is first needed."""
+        if lanes == 1:
+            return self.samples
         executor = self._lanes[backward].get(lanes)
         if executor is None:
+            layout_plan = self._layout(backward)
             executor = LaneExecutor(self._lowered, layout_plan, self.samples, self._builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)
             self._lanes[backward][lanes] = executor
         return executor
-
-    def _has_remainder(self, request: Request, batch_size: int, lanes: int) -> bool:
-        """Returns whether samples remain at the end of some batch that are too few for lanes."""
-        min_samples = self.layout_of(request).min_samples
-        return (
-            0 < batch_size % lanes < min_samples
-            or 0 < request.size % batch_size % lanes < min_samples
-        )
 
 
 def data_operand(offset: int, stride: int) -> Operand:

@@ -65,7 +65,7 @@ def _batches_line(executors: Executors, groups: list[FusedGroup], is_loss: bool)
     text = _samples_at_a_time(backward if is_loss else forward, groups)
     python = [group for group in groups if group.kind is Kind.PYTHON]
     if python:
-        if is_loss and forward is not backward:
+        if is_loss and not backward.has_steps_of(forward):
             text += _why_one_by_one(backward, python, groups)
             text += f"; without gradients {_samples_at_a_time(forward, groups)}"
         names = _class_names(python)

@@ -1,4 +1,7 @@
-"""The cost model: an estimate in nanoseconds of the forward pass of a fused group, in either layout of the samples."""
+"""The cost model: an estimate in nanoseconds of the pass of a fused group, in either layout of the samples.
+
+A pass is a forward pass or, in training, a third of all that a sample in a batch takes: forward, backward and update.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,17 @@ from cgraph._lowering.program import FusedGroup, Kind, Program, Work
 MULTIPLY_ADD = 0.0195
 # Factors on the multiply-adds of a convolution for one sample: with a single vector of channels; without siblings.
 ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN = 1.28, 2.0
-# Reading one weight of a matrix for one sample: from the caches; from memory, where the matrix exceeds CACHE_BYTES.
-WEIGHT, UNCACHED_WEIGHT = 0.04, 0.1
+# Reading one weight of a matrix for one sample: in forward passes and in training, where its gradient is added to a sum
+# and an update follows; from memory, where the matrix exceeds CACHE_BYTES.
+WEIGHT, TRAINED_WEIGHT, UNCACHED_WEIGHT = 0.055, 0.1, 0.1
 CACHE_BYTES = 1 << 22
+# Over lanes: the gradient of a weight of a matrix, once for a block; the factor on products in a block of one vector.
+BLOCK_WEIGHT, NARROW_SLOWDOWN = 0.1, 1.5
 # Writing an element and reading it again: of one sample; over lanes; over lanes where all data exceed CACHE_BYTES.
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
 FUNCTION = 0.6  # one exp, log, sigmoid or tanh, as an element of a vector
-STEP = 12.0  # the start of a step
+# The start of a step: for one sample, in forward passes and in training; over lanes.
+STEP, TRAINED_STEP, LANE_STEP = 20.0, 30.0, 60.0
 PYTHON_CALL = 2000.0  # a method of a Python node that makes two or three calls of NumPy
 COPIED_ELEMENT = 1.2  # copying an element of one sample from its lane or back, in either dtype
 
@@ -34,21 +41,23 @@ def multiply_adds(group: FusedGroup) -> int:
     return 0
 
 
-def sample_cost(group: FusedGroup, macs: int) -> float:
-    """Estimates the nanoseconds of a fused group's forward pass, one sample at a time, from its multiply-adds."""
+def sample_cost(group: FusedGroup, macs: int, training: bool = False) -> float:
+    """Estimates the nanoseconds of a fused group's pass, one sample at a time, from its multiply-adds."""
     itemsize = group.nodes[0].dtype.itemsize
-    scale = itemsize / 4
+    scale, step = itemsize / 4, TRAINED_STEP if training else STEP
     if group.kind is Kind.LEAF:
         return 0.0
     if group.op.work is Work.MATRIX:
-        uncached = macs * itemsize > CACHE_BYTES
-        return STEP + macs * scale * (UNCACHED_WEIGHT if uncached else WEIGHT)
+        weight = TRAINED_WEIGHT if training else WEIGHT
+        if macs * itemsize > CACHE_BYTES:
+            weight = UNCACHED_WEIGHT
+        return step + macs * scale * weight
     if group.op.work is Work.KERNELS:
         moved = group.elements * scale * ELEMENT
-        return STEP + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
+        return step + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
     if group.kind is Kind.PYTHON:
         return PYTHON_CALL + group.elements * scale * ELEMENT
-    return STEP + group.elements * scale * ELEMENT + functions(group)
+    return step + group.elements * scale * ELEMENT + functions(group)
 
 
 def slowdown(group: FusedGroup) -> float:
@@ -60,17 +69,24 @@ def slowdown(group: FusedGroup) -> float:
     return pitch / count * (ONE_VECTOR_SLOWDOWN if one_vector else 1)
 
 
-def lane_cost(group: FusedGroup, macs: int, lanes: int, uncached: bool) -> float:
-    """Estimates the nanoseconds of a sample in a fused group's forward pass over lanes.
+def block_cost(
+    group: FusedGroup, macs: int, lanes: int, uncached: bool, training: bool = False
+) -> float:
+    """Estimates the nanoseconds of a block of samples in a fused group's pass over lanes.
 
     `macs` are the group's multiply-adds; `uncached` says that the data of all nodes exceed the caches.
     """
-    scale = group.nodes[0].dtype.itemsize / 4
+    itemsize = group.nodes[0].dtype.itemsize
+    scale = itemsize / 4
     if group.kind is Kind.LEAF:
         return 0.0
+    narrow = lanes * itemsize <= _kernels.build(group.nodes[0].dtype).padded_bytes
+    product = macs * scale * MULTIPLY_ADD * (NARROW_SLOWDOWN if narrow else 1)
+    gradients = training and group.op.work is Work.MATRIX
+    weights = macs * scale * BLOCK_WEIGHT if gradients else 0.0
     element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
     moved = group.elements * scale * element + functions(group)
-    return STEP / lanes + macs * scale * MULTIPLY_ADD + moved
+    return LANE_STEP + weights + lanes * (product + moved)
 
 
 def copy_cost(program: Program, groups: Collection[FusedGroup]) -> float:

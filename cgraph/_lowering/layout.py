@@ -6,18 +6,21 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from cgraph._lowering.cost import CACHE_BYTES, copy_cost, lane_cost, multiply_adds, sample_cost
+from cgraph._lowering.cost import CACHE_BYTES, block_cost, copy_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-# Where matrices dominate, this many lines lie side by side, so that each weight that was fetched is used as often.
+# This many lines lie side by side where matrices dominate, so that each weight that was fetched is used as often, and
+# where the data of so many lines stay in a near cache, so that steps start and weights are updated less often.
 MAX_LINES = 4
 # Matrices dominate where they have this many times as many elements as all nodes: wide buffers then fit the cache.
 DOMINANT_WEIGHTS = 24
+NEAR_CACHE_BYTES = 1 << 18
 
 NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
+ONE_BY_ONE = (1, 1)  # as `blocks`
 
 
 class LayoutPlan(NamedTuple):
@@ -25,14 +28,13 @@ class LayoutPlan(NamedTuple):
 
     Attributes
     ----------
-    lanes : int
-        The number of samples that lie side by side; 1 for one sample at a time.
+    blocks : tuple of int
+        For each number of samples that are left of a batch, how many lanes the block has in which the next ones are
+        computed: 1 for a sample alone. The last one counts for all larger numbers.
     lanes_per_line : int
         The number of samples that fill a cache line.
-    min_samples : int
-        The least number of samples that are computed over lanes; fewer are computed one at a time.
     cost : float
-        The estimated nanoseconds of one sample in a forward pass.
+        The estimated nanoseconds of one sample in a pass.
     per_sample : tuple of FusedGroup
         The groups that take one sample at a time, among others over lanes: Python nodes, what lies between them and,
         with `backward_at_once`, all that depends on them.
@@ -40,12 +42,38 @@ class LayoutPlan(NamedTuple):
         Whether the backward pass of each sample through `per_sample` directly follows its forward pass.
     """
 
-    lanes: int
+    blocks: tuple[int, ...]
     lanes_per_line: int
-    min_samples: int
     cost: float
     per_sample: tuple[FusedGroup, ...] = ()
     backward_at_once: bool = False
+
+    def has_steps_of(self, other: LayoutPlan) -> bool:
+        """Returns whether the same steps over lanes serve both layouts."""
+        at_once = self.backward_at_once
+        return self.per_sample == other.per_sample and at_once == other.backward_at_once
+
+    @property
+    def lanes(self) -> int:
+        """The largest number of samples that lie side by side; 1 for one sample at a time."""
+        return self.blocks[-1]
+
+    @property
+    def min_samples(self) -> int:
+        """The least number of samples of which some are computed over lanes."""
+        for count, lanes in enumerate(self.blocks):
+            if lanes > 1:
+                return count
+        return NEVER
+
+    def used(self, count: int) -> set[int]:
+        """Returns the lanes of all blocks of a batch of `count` samples."""
+        found = set()
+        while count > 0:
+            lanes = self.blocks[min(count, len(self.blocks) - 1)]
+            found.add(lanes)
+            count = count % lanes if count > self.lanes else count - lanes
+        return found
 
 
 class Layouts(NamedTuple):
@@ -64,15 +92,17 @@ def choose_layouts(program: Program, parts: AroundPython, layout: LayoutName) ->
     """
     forward = choose_layout(program, layout, parts.among)
     if not parts.among:
-        return Layouts(forward, forward)
-    backward = choose_layout(program, layout, (*parts.among, *parts.behind))
+        return Layouts(choose_layout(program, layout, training=True), forward)
+    alone = (*parts.among, *parts.behind)
+    backward = choose_layout(program, layout, alone, training=True)
     backward = backward._replace(backward_at_once=backward.lanes > 1)
-    if forward.lanes > 1 and all(map(is_repeatable, parts.among)):
+    repeated = choose_layout(program, layout, parts.among, training=True)
+    if repeated.lanes > 1 and all(map(is_repeatable, parts.among)):
         # The forward pass of one sample more; a forward and a backward pass cost three times a forward pass.
         again = sum(sample_cost(group, multiply_adds(group)) for group in parts.among) / 3
         asked_for = layout == "lanes" and backward.lanes == 1
-        if asked_for or forward.cost + again < backward.cost:
-            backward = forward
+        if asked_for or repeated.cost + again < backward.cost:
+            backward = repeated
     return Layouts(backward, forward)
 
 
@@ -94,7 +124,10 @@ def is_repeatable(group: FusedGroup) -> bool:
 
 
 def choose_layout(
-    program: Program, layout: LayoutName, per_sample: Iterable[FusedGroup] = ()
+    program: Program,
+    layout: LayoutName,
+    per_sample: Iterable[FusedGroup] = (),
+    training: bool = False,
 ) -> LayoutPlan:
     """Returns the layout that was asked for, or the one whose estimated cost is lower.
 
@@ -103,30 +136,51 @@ def choose_layout(
     """
     groups, alone = program.groups, tuple(per_sample)
     macs = dict(zip(groups, map(multiply_adds, groups), strict=True))
-    cost_by_sample = sum(sample_cost(group, macs[group]) for group in groups)
-    by_sample = LayoutPlan(1, 1, NEVER, cost_by_sample)
+    cost_by_sample = sum(sample_cost(group, macs[group], training) for group in groups)
+    by_sample = LayoutPlan(ONE_BY_ONE, 1, cost_by_sample)
     within = set(alone)
     over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
     if layout == "samples" or not over_lanes:
         return by_sample
     line = program.line_bytes // program.outputs[0].dtype.itemsize
     elements = sum(group.elements for group in groups)
-    uncached = 2 * program.line_bytes * elements > CACHE_BYTES  # data and gradients
+    line_bytes = 2 * program.line_bytes * elements  # data and gradients
+    uncached = line_bytes > CACHE_BYTES
     folded = set(foldable_relus(program, within).values())
-    cost_in_lanes = sum(
-        lane_cost(g, macs[g], line, uncached) for g in over_lanes if g not in folded
-    )
-    cost_alone = sum(sample_cost(group, macs[group]) for group in alone)
+    cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:
         cost_alone += copy_cost(program, within)
     # A matrix has as many elements as its product with one sample has multiply-adds.
     weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
-    lanes = line * (MAX_LINES if weights >= DOMINANT_WEIGHTS * elements else 1)
-    cost = cost_in_lanes + cost_alone
-    if layout == "lanes":
-        return LayoutPlan(lanes, line, 1, cost, alone)
-    if cost >= cost_by_sample:
-        return by_sample
-    # A line takes the same time whatever the number of samples in it, but for groups that take one sample at a time.
-    least = int(line * cost_in_lanes / (cost_by_sample - cost_alone)) + 1
-    return LayoutPlan(lanes, line, least, cost, alone)
+    near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
+    lanes = line * (MAX_LINES if near or weights >= DOMINANT_WEIGHTS * elements else 1)
+    # Lanes take the same time whatever the number of samples in them, but for groups that take one at a time.
+    costs, block = {}, program.padded_bytes // program.outputs[0].dtype.itemsize
+    while block <= lanes:
+        costs[block] = sum(
+            block_cost(g, macs[g], block, uncached, training) for g in over_lanes if g not in folded
+        )
+        block *= 2
+    cost = costs[lanes] / lanes + cost_alone
+    if layout == "auto":
+        if cost >= cost_by_sample:
+            return by_sample
+        costs[1] = cost_by_sample - cost_alone
+    return LayoutPlan(cheapest_blocks(costs), line, cost, alone)
+
+
+def cheapest_blocks(costs: dict[int, float]) -> tuple[int, ...]:
+    """Returns the `blocks` of a LayoutPlan in which any number of samples take the least time.
+
+    `costs` has the time of a block for each number of lanes; a sample that is alone stays alone if 1 is one of them.
+    """
+    sizes = sorted(
+        costs, reverse=True
+    )  # of blocks that take the same time together, the largest comes first
+    least, blocks = [0.0], [1]
+    for count in range(1, sizes[0] + 1):
+        possible = [1] if count == 1 in costs else sizes
+        times = [round(costs[lanes] + least[max(count - lanes, 0)], 3) for lanes in possible]
+        least.append(min(times))
+        blocks.append(possible[times.index(least[-1])])
+    return tuple(blocks)

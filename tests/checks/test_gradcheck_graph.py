@@ -190,7 +190,7 @@ def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
     """Arrays and later results equal those of a twin that is not checked."""
     image, target, dense, loss = network()
     twin = network()
-    graphs = [CG.Graph(loss), CG.Graph(twin[-1])]
+    graphs = [CG.Graph(loss, layout="samples"), CG.Graph(twin[-1], layout="samples")]
     samples = [feed(image, target), feed(*twin[:2])]
     BEFORE[before](graphs[0], image, target)
     BEFORE[before](graphs[1], *twin[:2])

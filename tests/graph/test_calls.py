@@ -292,7 +292,7 @@ def test_a_schedule_serves_requests_that_differ_in_samples_results_and_eta_alone
         feeds = Feeds(list(leaves), [np.zeros((count, 2)) for _ in leaves], count)
         return Request(node, feeds, np.zeros(count), backward, parameters_only, batch, eta)
 
-    schedule = plan.Schedule(request(), None, None, 1, 1)
+    schedule = plan.Schedule(request(), [], bytes(1), 1)
     for same in (request(), request(parameters_only=False), request(eta=2)):
         assert plan.find([schedule], same) is schedule
     others = [
@@ -301,7 +301,7 @@ def test_a_schedule_serves_requests_that_differ_in_samples_results_and_eta_alone
     ]
     for other in others:
         assert plan.find([schedule], other) is None
-        another = plan.Schedule(other, None, None, 1, 1)
+        another = plan.Schedule(other, [], bytes(1), 1)
         assert plan.find([schedule, another], other) is another
         assert plan.find([another], request()) is None
     assert plan.find([], request()) is None
@@ -315,7 +315,7 @@ def test_an_array_that_becomes_smaller_after_its_check_is_not_read():
     for rows, out in ((1, 2), (2, 1)):
         feeds = Feeds([], [np.zeros((rows, 2))], 2)
         request = Request(None, feeds, np.zeros((out, 2)))
-        schedule = plan.Schedule(request, binding, binding, 1, 1)
+        schedule = plan.Schedule(request, [binding], bytes(1), 1)
         with pytest.raises(ValueError, match="has become smaller since the call began"):
             plan.prepare(request, schedule, nothing, True)
 

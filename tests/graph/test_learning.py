@@ -98,10 +98,10 @@ def test_sums_that_were_handed_out_are_0_after_a_step(dtype):
 def test_wide_blocks_are_no_wider_than_a_batch(dtype):
     bench, line = Bench(100, 100, dtype), lanes_of(dtype)
     executors = bench.graph._executable.executors._lanes[True]
-    for count, expected in ((1, 1), (line, 1), (line + 1, 2), (3 * line, 4), (100, 4)):
+    for count, widest in ((1, line // 2), (line, line), (line + 1, 2 * line), (100, 4 * line)):
         executors.clear()
         bench.step(count)
-        assert list(executors) == [expected * line]
+        assert max(executors) <= widest
     bench.check()
 
 

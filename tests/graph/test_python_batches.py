@@ -210,7 +210,7 @@ def test_a_repeatable_node_in_front_of_a_large_network_leaves_it_over_lanes():
             (node,) = repeatable([Failing(below)])
             loss = CG.Norm2(CG.Affine(CG.Affine(node, weight), weight))
             layouts.append(executors(CG.Graph(loss)).layouts)
-    twice = [x.backward is x.forward and x.backward.lanes > 1 for x in layouts]
+    twice = [x.backward.has_steps_of(x.forward) and x.backward.lanes > 1 for x in layouts]
     assert twice == [True, True, False, False]
 
 
@@ -273,8 +273,8 @@ def test_summary_says_which_steps_take_one_sample_and_why(capsys):
     steps, line = summary_of(CG.Graph(body(Remembering)[-1], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "samples", "samples"]
     assert line.startswith(
-        "batches: up to 8 samples at a time, but one in steps 2 to 4 (Remembering may not compute twice: see "
-        "_repeatable); without gradients up to 8 samples at a time, but one in step 2; in one thread, since "
+        "batches: up to 32 samples at a time, but one in steps 2 to 4 (Remembering may not compute twice: see "
+        "_repeatable); without gradients up to 32 samples at a time, but one in step 2; in one thread, since "
         "Remembering is computed in Python; "
     )
 
@@ -284,7 +284,7 @@ def test_summary_of_repeatable_nodes_blames_nobody(capsys, over_lanes_twice):
     steps, line = summary_of(CG.Graph(nodes[-1], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "lanes", "lanes"]
     assert line.startswith(
-        "batches: up to 8 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python;"
+        "batches: up to 32 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python;"
     )
 
 
@@ -293,7 +293,7 @@ def test_summary_says_why_all_samples_go_one_by_one(capsys):
     loss = CG.Norm2(Failing(Remembering(x)))
     assert summary_of(CG.Graph(loss, layout="lanes"), capsys)[1].startswith(
         "batches: one sample at a time (no step lies in front of them, and Remembering, Failing may not compute twice: "
-        "see _repeatable); without gradients up to 8 samples at a time, but one in steps 1 to 2; in one thread, since "
+        "see _repeatable); without gradients up to 32 samples at a time, but one in steps 1 to 2; in one thread, since "
         "Remembering, Failing are computed in Python; "
     )
     line = summary_of(CG.Graph(loss, layout="samples"), capsys)[1]
@@ -304,7 +304,7 @@ def test_a_graph_without_a_loss_has_the_layout_of_predictions(capsys):
     nodes = body(Remembering)
     steps, line = summary_of(CG.Graph(nodes[3], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "lanes"]
-    assert line.startswith("batches: up to 8 samples at a time, but one in step 2; in one thread")
+    assert line.startswith("batches: up to 32 samples at a time, but one in step 2; in one thread")
 
 
 def test_many_elements_in_front_of_a_python_node_are_not_copied_for_little_work():

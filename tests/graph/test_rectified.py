@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 from batch_settings import Setting
 from batch_twins import BatchTwins
-from lane_arena import lanes_of
 
 import cgraph as CG
-from cgraph._lowering.cost import lane_cost, multiply_adds
+from cgraph._lowering.cost import block_cost, multiply_adds
 from cgraph._lowering.fusion import foldable_relus, fuse
 from cgraph._lowering.layout import choose_layout
 from cgraph.traversal import topological_order
@@ -122,12 +121,13 @@ def test_a_relu_that_is_an_output_is_computed_for_itself():
 def test_a_relu_that_goes_with_its_pooling_costs_nothing():
     program = fuse([siblings("float64")[-1]])
     (relu,) = foldable_relus(program).values()
+    layout_plan = choose_layout(program, "lanes")
     costs = [
-        lane_cost(group, multiply_adds(group), lanes_of("float64"), uncached=False)
+        block_cost(group, multiply_adds(group), layout_plan.lanes, uncached=False)
         for group in program.groups
         if group is not relu
     ]
-    assert choose_layout(program, "lanes").cost == pytest.approx(sum(costs))
+    assert layout_plan.cost == pytest.approx(sum(costs) / layout_plan.lanes)
 
 
 @every_case

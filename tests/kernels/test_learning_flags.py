@@ -140,7 +140,7 @@ class Passes:
         binding = plan.Binding(steps, memory, count, [], port, [], memory)
         out = np.empty(count, dtype)
         request = Request(None, Feeds([], [], count), out, True, False, count, 0.125)
-        schedule = plan.Schedule(request, binding, binding, 0, 1, one_by_one=True)
+        schedule = plan.Schedule(request, [binding], bytes(1), 1, one_by_one=True)
         plan.run(plan.prepare(request, schedule, plan.Steps([]), grads_are_zero=True))
 
     def learning(self):

@@ -208,6 +208,17 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
     for (i = 0; i < V_LANES; i++) v_store(t + i * t_stride, row[i]);
 }
 
+/* Transposes the first `rows` rows of a square, as v_transpose does, and writes the first `t_rows` rows of the result in
+ * their order, as whole vectors, with zeros behind the first `rows` lanes. */
+static inline void v_transpose_part(
+    const real *x, ptrdiff_t x_stride, ptrdiff_t rows, real *t, ptrdiff_t t_stride, ptrdiff_t t_rows) {
+    vec row[V_LANES];
+    ptrdiff_t i, rounds;
+    for (i = 0; i < V_LANES; i++) row[i] = i < rows ? v_load(x + i * x_stride) : v_set1(0);
+    for (rounds = V_LANES; rounds > 1; rounds /= 2) v_zip_rows(row);
+    for (i = 0; i < V_LANES && i < t_rows; i++) v_store(t + i * t_stride, row[i]);
+}
+
 /* The sums of V_LANES vectors, which lie one behind the other; each is added in the order of v_hsum. */
 static inline vec v_row_sums(const real *x) {
     vec row[V_LANES];
@@ -292,6 +303,12 @@ static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdi
     (void)x_stride;
     (void)t_stride;
     *t = *x;
+}
+static inline void v_transpose_part(
+    const real *x, ptrdiff_t x_stride, ptrdiff_t rows, real *t, ptrdiff_t t_stride, ptrdiff_t t_rows) {
+    (void)rows;
+    (void)t_rows;
+    v_transpose(x, x_stride, t, t_stride);
 }
 
 #endif

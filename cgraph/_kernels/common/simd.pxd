@@ -44,3 +44,6 @@ cdef extern from "common/simd.h" nogil:
     real v_hsum(vec v) noexcept
     vec v_row_sums(const real *x) noexcept
     void v_transpose(const real *x, Py_ssize_t x_stride, real *t, Py_ssize_t t_stride) noexcept
+    void v_transpose_part(
+        const real *x, Py_ssize_t x_stride, Py_ssize_t rows, real *t, Py_ssize_t t_stride, Py_ssize_t t_rows
+    ) noexcept

@@ -41,7 +41,7 @@ cdef struct GemmOperands:
     real *y
     real *packed
     Term *terms             # room for the terms of a block
-    Py_ssize_t columns
+    Py_ssize_t columns, vectors     # the number of columns of samples, and of the vectors in each
     bint parameters_only
 
 
@@ -64,7 +64,7 @@ cdef inline void gemm_block(
     cdef const OutputChannel *output = gemm.outputs + channels.first_output
     cdef Py_ssize_t requires_grad = 0, done = 0, size, panels, i
     cdef RowPanel panel
-    panel.x = p.x
+    panel.x, panel.vectors = p.x, p.vectors
     for i in range(channels.outputs):
         requires_grad += output[i].requires_grad[p.parameters_only]
     if requires_grad and not gemm.terms_stored:

@@ -9,9 +9,9 @@ and their gradient sums, the biases behind them.
 Design: vectors run over samples, so that every position has whole vectors, however few channels there are, and a weight
 is a broadcast factor. The output and the input's gradient are GEMMs (gemm.pxd) whose lists of terms leave out padding
 and missing connections. Only where a weight is not finite is padding multiplied afterwards, since 0 times such a weight
-is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, it is one
-matrix product with the transposed gradient (weight_gradient.h); else tiles of taps and outputs sum over positions, lane
-by lane, and the lanes are summed last (microkernels.h).
+is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, and there
+is at least a vector of outputs, it is one matrix product with the transposed gradient (weight_gradient.h); else tiles of
+taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
 """
 from libc.string cimport memcpy, memset
 
@@ -19,13 +19,14 @@ from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.operands cimport clear_learning, descend_learning
 from cgraph._kernels.common.rows cimport rows_are_finite
 from cgraph._kernels.common.simd cimport (
-    V_LANES, V_PADDED, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose, vec
+    V_LANES, V_PADDED, real, v_add, v_first, v_hsum, v_load, v_row_sums, v_set1, v_store, v_transpose,
+    v_transpose_part, vec
 )
 from cgraph._kernels.lanes import offsets
 from cgraph._kernels.lanes.gemm cimport MAX_ROWS, Gemm, GemmOperands, run_gemm
 from cgraph._kernels.lanes.microkernels cimport GradientTile, WeightGradient, gradient_taps, weight_gradient_rows
 from cgraph._kernels.lanes.tables cimport (
-    ChannelSet, LayerSizes, OutputChannel, Position, PositionSet, ShiftedTap, Term
+    SUMMED_ROWS, ChannelSet, LayerSizes, OutputChannel, Position, PositionSet, ShiftedTap, Term
 )
 from cgraph._kernels.lanes.tables import (
     CHANNEL_SET, LAYER_SIZES, OUTPUT_CHANNEL, POSITION, POSITION_SET, SHIFTED_TAP, TERM
@@ -41,6 +42,13 @@ cdef enum:
 def lane_layer_scratch(geometry, lanes, c_out, connected):
     """Returns the number of elements of scratch that a LaneLayerStep needs."""
     return offsets.scratch(geometry, V_PADDED, sizeof(real), lanes, c_out, connected).size
+
+
+# Taps of a gradient: for each the offset of its x, and that of its weights.
+cdef struct Taps:
+    const Py_ssize_t *x
+    const Py_ssize_t *w
+    Py_ssize_t count
 
 
 cdef Gemm gemm_of(tables) except *:
@@ -71,7 +79,8 @@ cdef class LaneLayerStep(LearningStep):
     cdef LayerSizes sizes
     cdef const Py_ssize_t[::1] tap_offsets      # of each tap, in the padded input
     cdef const Position[::1] window_positions   # of each window, in the padded input and in the output
-    cdef const Term[::1] weight_rows            # the offsets of each row of weights and of its x
+    # Where each weight has one term, for each row of weights the offsets of its x and of the weights; the biases are last.
+    cdef const Py_ssize_t[::1] row_offsets, row_weights
     cdef real bias
     cdef object tables          # the owner of all of these
 
@@ -96,19 +105,19 @@ cdef class LaneLayerStep(LearningStep):
         self.output_gemm, self.gradient_gemm = gemm_of(tables.output_gemm), gemm_of(tables.gradient_gemm)
         self.tap_offsets = tables.tap_offsets
         self.window_positions = structs.checked(POSITION, tables.window_positions)
-        self.weight_rows = structs.checked(TERM, tables.weight_rows)
+        self.row_offsets, self.row_weights = tables.row_offsets, tables.row_weights
 
     cdef void run(
         self, const Gemm *gemm, Context *context, char *memory, const real *bias, bint parameters_only
     ) noexcept nogil:
         """Computes a GEMM within the data of a pass, or within its gradients."""
         cdef GemmOperands p
-        cdef Py_ssize_t column = 2 * V_LANES
+        cdef Py_ssize_t column = min(2 * V_LANES, self.sizes.lanes)
         p.x, p.y, p.w = <real *>memory, <real *>memory, <real *>context.parameters + self.sizes.parameters_offset
         p.bias, p.factor, p.parameters_only = bias, self.bias, parameters_only
         p.packed = <real *>context.scratch + self.sizes.packed_offset
         p.terms = <Term *>(<real *>context.scratch + self.sizes.terms_offset)
-        p.columns = (context.valid + column - 1) // column
+        p.columns, p.vectors = (context.valid + column - 1) // column, column // V_LANES
         run_gemm(gemm, &p)
 
     cdef void forward(self, Context *context) noexcept nogil:
@@ -161,13 +170,18 @@ cdef class LaneLayerStep(LearningStep):
         if grads_are_zero and self.sizes.gaps:
             clear_learning(self, dw, weights, self.sizes.pitch)
             grads_are_zero = False
-        if self.sizes.one_gemm:
+        # Of few outputs, a part of a vector of samples behind whole ones would be summed a second time.
+        cdef bint narrow = self.sizes.c_out < V_LANES and (context.valid < V_LANES or context.valid % V_LANES == 0)
+        if self.sizes.one_gemm and not narrow:
             self.matrix_gradient(context, grads_are_zero)
             return
-        if self.weights_learn:
-            self.weight_gradient(context, dw, grads_are_zero)
-        if self.biases_learn:
-            self.bias_gradient(context, dw + weights, grads_are_zero)
+        if self.sizes.one_gemm:
+            self.narrow_gradient(context, dw, grads_are_zero)
+        else:
+            if self.weights_learn:
+                self.weight_gradient(context, dw, grads_are_zero)
+            if self.biases_learn:
+                self.bias_gradient(context, dw + weights, grads_are_zero)
         if context.fused_sgd:
             descend_learning(self, context, self.sizes.parameters_offset, weights, self.sizes.pitch)
 
@@ -184,33 +198,58 @@ cdef class LaneLayerStep(LearningStep):
         """Computes the weight gradient as one matrix product; the row of biases has an input of its own, all `bias`."""
         cdef real *transposed = <real *>context.scratch + self.sizes.transposed_offset
         cdef real *biases = <real *>context.scratch + self.sizes.biases_offset
-        cdef Py_ssize_t rows = self.sizes.rows if self.weights_learn else 0
-        cdef Py_ssize_t column = 2 * V_LANES, first = 0, tiles = (rows + MAX_ROWS - 1) // MAX_ROWS, i, row
+        cdef Py_ssize_t begin = 0 if self.weights_learn else self.sizes.rows, rows, tiles, number, i
+        cdef Py_ssize_t column = 2 * V_LANES, first = 0
         # The outputs of a chunk, whose part of the gradient stays in the nearest cache.
         cdef Py_ssize_t column_bytes = self.sizes.lanes * column * <Py_ssize_t>sizeof(real)
         cdef Py_ssize_t chunk = max(TRANSPOSED_BYTES // column_bytes, 1) * column
         cdef WeightGradient p
-        cdef Term bias_row
         cdef const real *g = <const real *>context.grad + self.sizes.d_offset
         transpose_gradient(g, self.sizes.lanes, self.sizes.c_out, transposed)
-        bias_row.w, bias_row.x = self.sizes.rows * self.sizes.pitch, 0
-        for i in range(self.sizes.lanes):
-            biases[i] = self.bias
-        p.depth, p.stride = context.valid, self.sizes.lanes * column
+        self.fill_biases(biases)
+        rows = self.sizes.rows + self.biases_learn - begin
+        tiles = (rows + MAX_ROWS - 1) // MAX_ROWS
+        p.x, p.depth, p.stride = <const real *>context.data, context.valid, self.sizes.lanes * column
         p.accumulate, p.fused_sgd, p.eta = not grads_are_zero, context.fused_sgd, <real>context.eta
         while first < self.sizes.c_out:
             p.width = min(chunk, self.sizes.c_out - first)
             p.g = transposed + first * self.sizes.lanes
             p.parameter_grads = <real *>context.parameter_grads + self.sizes.parameters_offset + first
             p.parameters = <real *>context.parameters + self.sizes.parameters_offset + first
-            p.x = <const real *>context.data
-            for i in range(tiles):
-                row = rows * i // tiles
-                weight_gradient_rows(&p, &self.weight_rows[row], rows * (i + 1) // tiles - row)
-            p.x = biases
-            if self.biases_learn:
-                weight_gradient_rows(&p, &bias_row, 1)
+            for number in range(tiles):
+                i = begin + rows * number // tiles
+                p.rows = begin + rows * (number + 1) // tiles - i
+                p.row_x, p.row_w = &self.row_offsets[i], &self.row_weights[i]
+                p.biases = biases if i + p.rows > self.sizes.rows else NULL
+                weight_gradient_rows(&p)
             first += chunk
+
+    cdef void fill_biases(self, real *biases) noexcept nogil:
+        """Writes the input of the row of biases."""
+        cdef Py_ssize_t i
+        for i in range(self.sizes.lanes):
+            biases[i] = self.bias
+
+    cdef void narrow_gradient(self, Context *context, real *dw, bint grads_are_zero) noexcept nogil:
+        """Computes the gradient of a matrix with less than a vector of outputs: tiles of rows and outputs, by lanes."""
+        cdef real *biases = <real *>context.scratch + self.sizes.biases_offset
+        cdef Py_ssize_t rows = self.sizes.rows if self.weights_learn else 0, first = 0
+        cdef Taps taps
+        while first < rows:
+            taps.x, taps.w = &self.row_offsets[first], &self.row_weights[first]
+            taps.count = min(SUMMED_ROWS, rows - first)
+            self.tap_gradients(
+                context, <const real *>context.data, &taps, self.gradient_gemm.sources, self.sizes.c_out, dw,
+                grads_are_zero
+            )
+            first += SUMMED_ROWS
+        if self.biases_learn:
+            self.fill_biases(biases)
+            taps.x, taps.w = &self.row_offsets[self.sizes.rows], &self.row_weights[self.sizes.rows]
+            taps.count = 1
+            self.tap_gradients(
+                context, biases, &taps, self.gradient_gemm.sources, self.sizes.c_out, dw, grads_are_zero
+            )
 
     cdef void bias_gradient(self, Context *context, real *db, bint grads_are_zero) noexcept nogil:
         cdef const real *g = <const real *>context.grad + self.sizes.d_offset
@@ -223,23 +262,13 @@ cdef class LaneLayerStep(LearningStep):
     cdef void channel_weight_gradient(
         self, Context *context, const ChannelSet *channels, const OutputChannel *channel, real *dw, bint grads_are_zero
     ) noexcept nogil:
-        """Computes the gradients of all weights of an input channel; whole vectors of samples come first."""
+        """Computes the gradients of all weights of an input channel."""
         cdef const Term *sources = self.gradient_gemm.sources + channels.first_source
-        cdef Py_ssize_t whole = context.valid // V_LANES, rest = context.valid % V_LANES
-        cdef real *totals = <real *>context.scratch + self.sizes.totals_offset
-        cdef GradientTile p
-        p.x, p.g, p.grad_offsets = self.padded_input(context, channel.y), <const real *>context.grad, sources
-        p.pitch = channels.sources * V_LANES
-        if whole > 0:
-            p.vectors = whole
-            self.tap_gradients(&p, channels.sources, totals)
-            self.add_totals(totals, V_LANES, sources, channels.sources, dw, grads_are_zero)
-        if rest > 0:
-            p.x += whole * V_LANES
-            p.g += whole * V_LANES
-            p.vectors = 1
-            self.tap_gradients(&p, channels.sources, totals)
-            self.add_totals(totals, rest, sources, channels.sources, dw, grads_are_zero and whole == 0)
+        cdef Taps taps
+        taps.x, taps.w, taps.count = &self.tap_offsets[0], self.gradient_gemm.taps, self.sizes.tap_count
+        self.tap_gradients(
+            context, self.padded_input(context, channel.y), &taps, sources, channels.sources, dw, grads_are_zero
+        )
 
     cdef const real *padded_input(self, Context *context, Py_ssize_t offset) noexcept nogil:
         """Returns an input channel, copied between the zeros of the padding where there is any."""
@@ -255,11 +284,33 @@ cdef class LaneLayerStep(LearningStep):
             )
         return padded
 
-    cdef void tap_gradients(self, GradientTile *p, Py_ssize_t outputs, real *totals) noexcept nogil:
+    cdef void tap_gradients(
+        self, Context *context, const real *x, const Taps *taps, const Term *sources, Py_ssize_t outputs, real *dw,
+        bint grads_are_zero
+    ) noexcept nogil:
+        """Computes the gradients of the weights of some taps and outputs; whole vectors of samples come first."""
+        cdef Py_ssize_t whole = context.valid // V_LANES, rest = context.valid % V_LANES
+        cdef real *totals = <real *>context.scratch + self.sizes.totals_offset
+        cdef GradientTile p
+        p.x, p.g, p.grad_offsets, p.pitch = x, <const real *>context.grad, sources, outputs * V_LANES
+        if whole > 0:
+            p.vectors = whole
+            self.sum_over_positions(&p, taps, outputs, totals)
+            add_totals(totals, V_LANES, taps, sources, outputs, dw, grads_are_zero)
+        if rest > 0:
+            p.x += whole * V_LANES
+            p.g += whole * V_LANES
+            p.vectors = 1
+            self.sum_over_positions(&p, taps, outputs, totals)
+            add_totals(totals, rest, taps, sources, outputs, dw, grads_are_zero and whole == 0)
+
+    cdef void sum_over_positions(
+        self, GradientTile *p, const Taps *taps, Py_ssize_t outputs, real *totals
+    ) noexcept nogil:
         """Sums over positions, chunk by chunk, for each tap and output; a total is a vector, one sum for each lane."""
         cdef Py_ssize_t positions = self.sizes.positions, size, chunks, number, tiles, o, width
         cdef const Term *sources = p.grad_offsets
-        memset(totals, 0, self.sizes.tap_count * p.pitch * sizeof(real))
+        memset(totals, 0, taps.count * p.pitch * sizeof(real))
         size = positions * self.sizes.lanes * <Py_ssize_t>sizeof(real)
         chunks = min((size + CHUNK_BYTES - 1) // CHUNK_BYTES, positions)
         for number in range(chunks):
@@ -271,37 +322,40 @@ cdef class LaneLayerStep(LearningStep):
                 width = (outputs - o + tiles - 1) // tiles
                 tiles -= 1
                 p.grad_offsets, p.total = sources + o, totals + o * V_LANES
-                self.gradient_column(p, width)
+                gradient_column(p, taps, width)
                 o += width
         p.grad_offsets = sources
 
-    cdef void gradient_column(self, GradientTile *p, Py_ssize_t width) noexcept nogil:
-        """Sums the tiles of all taps and of `width` outputs."""
-        cdef Py_ssize_t t = 0, taps
-        while t < self.sizes.tap_count:
-            p.tap_offsets = &self.tap_offsets[t]
-            taps = gradient_taps(p, self.sizes.tap_count - t, width)
-            p.total += taps * p.pitch
-            t += taps
 
-    cdef void add_totals(
-        self, real *totals, Py_ssize_t samples, const Term *sources, Py_ssize_t outputs, real *dw, bint grads_are_zero
-    ) noexcept nogil:
-        """Adds the first `samples` lanes of each total to the gradient sums."""
-        cdef Py_ssize_t count = self.sizes.tap_count * outputs, i = 0, t, k
-        cdef real *sums
-        while samples < V_LANES and i < count:
-            v_store(totals + i * V_LANES, v_first(v_load(totals + i * V_LANES), samples))
-            i += 1
-        i = 0
-        while i < count:    # in place: a sum overwrites a total already read; room is left behind the last total
-            v_store(totals + i, v_row_sums(totals + i * V_LANES))
-            i += V_LANES
-        for t in range(self.sizes.tap_count):
-            for k in range(outputs):
-                sums = dw + self.gradient_gemm.taps[t] + sources[k].w
-                sums[0] = totals[0] if grads_are_zero else sums[0] + totals[0]
-                totals += 1
+cdef void gradient_column(GradientTile *p, const Taps *taps, Py_ssize_t width) noexcept nogil:
+    """Sums the tiles of all taps and of `width` outputs."""
+    cdef Py_ssize_t t = 0, done
+    while t < taps.count:
+        p.tap_offsets = taps.x + t
+        done = gradient_taps(p, taps.count - t, width)
+        p.total += done * p.pitch
+        t += done
+
+
+cdef void add_totals(
+    real *totals, Py_ssize_t samples, const Taps *taps, const Term *sources, Py_ssize_t outputs, real *dw,
+    bint grads_are_zero
+) noexcept nogil:
+    """Adds the first `samples` lanes of each total to the gradient sums."""
+    cdef Py_ssize_t count = taps.count * outputs, i = 0, t, k
+    cdef real *sums
+    while samples < V_LANES and i < count:
+        v_store(totals + i * V_LANES, v_first(v_load(totals + i * V_LANES), samples))
+        i += 1
+    i = 0
+    while i < count:    # in place: a sum overwrites a total already read; room is left behind the last total
+        v_store(totals + i, v_row_sums(totals + i * V_LANES))
+        i += V_LANES
+    for t in range(taps.count):
+        for k in range(outputs):
+            sums = dw + taps.w[t] + sources[k].w
+            sums[0] = totals[0] if grads_are_zero else sums[0] + totals[0]
+            totals += 1
 
 
 cdef void transpose_gradient(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, real *transposed) noexcept nogil:
@@ -310,38 +364,35 @@ cdef void transpose_gradient(const real *g, Py_ssize_t lanes, Py_ssize_t c_out, 
     cdef real *row
     while o < c_out:
         row = transposed + o // column * column * lanes + o % column
-        if o + V_LANES <= c_out:
-            for l in range(lanes // V_LANES):
-                v_transpose(g + o * lanes + l * V_LANES, lanes, row + l * V_LANES * column, column)
-            o += V_LANES
-        else:
-            for l in range(lanes):
-                row[l * column] = g[o * lanes + l]
-            o += 1
+        l = 0
+        while l < lanes:
+            if o + V_LANES <= c_out:
+                v_transpose(g + o * lanes + l, lanes, row + l * column, column)
+            else:
+                v_transpose_part(g + o * lanes + l, lanes, c_out - o, row + l * column, column, V_LANES)
+            l += V_LANES
+        o += V_LANES
 
 
 cdef real sample_sum(const real *g, Py_ssize_t positions, Py_ssize_t lanes, Py_ssize_t valid) noexcept nogil:
-    """Returns Σ g of the first `valid` samples; four running sums, since each addition waits for the one before."""
-    cdef vec even[4]
-    cdef vec odd[4]
+    """Returns Σ g of the first `valid` samples; running sums, since each addition waits for the one before."""
+    cdef vec sums[8]
     cdef vec total = v_set1(0)
-    cdef Py_ssize_t column = 2 * V_LANES, v = 0, _i, e, i
+    cdef Py_ssize_t v = 0, _i, i
     cdef const real *element
     while v < valid:
         element = g + v
-        for i in range(4):
-            even[i] = odd[i] = v_set1(0)
-        for _i in range(positions // 4):
-            for i in range(4):
-                even[i] = v_add(even[i], v_load(element))
-                odd[i] = v_add(odd[i], v_load(element + V_LANES))
+        for i in range(8):
+            sums[i] = v_set1(0)
+        for _i in range(positions // 8):
+            for i in range(8):
+                sums[i] = v_add(sums[i], v_load(element))
                 element += lanes
-        for e in range(positions % 4):
-            even[e] = v_add(even[e], v_load(element))
-            odd[e] = v_add(odd[e], v_load(element + V_LANES))
+        for i in range(positions % 8):
+            sums[0] = v_add(sums[0], v_load(element))
             element += lanes
-        for i in range(4):
-            total = v_add(total, v_first(even[i], valid - v))
-            total = v_add(total, v_first(odd[i], valid - v - V_LANES))
-        v += column
+        for i in range(1, 8):
+            sums[0] = v_add(sums[0], sums[i])
+        total = v_add(total, v_first(sums[0], valid - v))
+        v += V_LANES
     return v_hsum(total)

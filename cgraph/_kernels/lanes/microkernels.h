@@ -1,4 +1,4 @@
-/* Register tiles over samples that lie side by side. A *column* is two vectors of samples.
+/* Register tiles over samples that lie side by side. A *column* is two vectors of samples, or the only one.
  *
  * Design: a tile holds twelve vectors of sums, or nearly so: enough independent sums to hide the latency of two FMAs a
  * cycle, and as many as 16 registers hold beside the factors. Tiles have several sizes, so that the last rows and
@@ -40,22 +40,23 @@ typedef struct {
     ptrdiff_t rows;
     const real *x;
     const Term *term, *end;
+    ptrdiff_t vectors; /* of a column */
 } RowPanel;
 
 /* Writes a column of sums to a row, or adds it. */
-ALWAYS_INLINE void store_column(const Row *row, const Position *position, vec left, vec right) {
+ALWAYS_INLINE void store_column(const Row *row, const Position *position, vec left, vec right, int vectors) {
     real *y = row->y + position->y;
     vec start = v_set1(row->start);
     v_store(y, v_add(row->accumulate ? v_load(y) : start, left));
-    v_store(y + V_LANES, v_add(row->accumulate ? v_load(y + V_LANES) : start, right));
+    if (vectors == 2) v_store(y + V_LANES, v_add(row->accumulate ? v_load(y + V_LANES) : start, right));
 }
 
 /* Computes tiles of rows * positions of a panel that has a term. Registers hold the rows' weights or, of a single
  * position, its column, while the others are read one by one. */
 ALWAYS_INLINE void gemm_tile(
-    const RowPanel *panel, const Position *position, ptrdiff_t tiles, int rows, int positions) {
+    const RowPanel *panel, const Position *position, ptrdiff_t tiles, int rows, int positions, int vectors) {
     const real *w[GEMM_SUMS], *x[GEMM_SUMS];
-    vec left[GEMM_SUMS], right[GEMM_SUMS], factor[GEMM_SUMS], x0, x1;
+    vec left[GEMM_SUMS], right[GEMM_SUMS], factor[GEMM_SUMS], x0, x1 = v_set1(0);
     const Term *term, *end = panel->end;
     int i, j;
     for (i = 0; i < rows; i++) w[i] = panel->row[i].w;
@@ -66,11 +67,11 @@ ALWAYS_INLINE void gemm_tile(
         do {
             if (positions == 1) {
                 x0 = v_opaque(v_load(x[0] + term->x));
-                x1 = v_opaque(v_load(x[0] + term->x + V_LANES));
+                if (vectors == 2) x1 = v_opaque(v_load(x[0] + term->x + V_LANES));
                 for (i = 0; i < rows; i++) {
                     factor[0] = v_set1(w[i][term->w]);
                     left[i] = v_fma(factor[0], x0, left[i]);
-                    right[i] = v_fma(factor[0], x1, right[i]);
+                    if (vectors == 2) right[i] = v_fma(factor[0], x1, right[i]);
                 }
             } else {
                 for (i = 0; i < rows; i++) factor[i] = v_opaque(v_set1(w[i][term->w]));
@@ -79,6 +80,7 @@ ALWAYS_INLINE void gemm_tile(
                     if (rows > 1) x0 = v_opaque(x0);
                     for (i = 0; i < rows; i++)
                         left[i * positions + j] = v_fma(factor[i], x0, left[i * positions + j]);
+                    if (vectors < 2) continue;
                     x1 = v_load(x[j] + term->x + V_LANES);
                     if (rows > 1) x1 = v_opaque(x1);
                     for (i = 0; i < rows; i++)
@@ -88,12 +90,12 @@ ALWAYS_INLINE void gemm_tile(
         } while (++term != end);
         for (i = 0; i < rows; i++)
             for (j = 0; j < positions; j++)
-                store_column(&panel->row[i], position + j, left[i * positions + j], right[i * positions + j]);
+                store_column(&panel->row[i], position + j, left[i * positions + j], right[i * positions + j], vectors);
     }
 }
 
 /* Computes single sums, each as six sums of every sixth term, since an FMA waits for the one before it. */
-static void gemm_1_1(const RowPanel *panel, const Position *position, ptrdiff_t tiles) {
+ALWAYS_INLINE void gemm_single(const RowPanel *panel, const Position *position, ptrdiff_t tiles, int vectors) {
     const real *w = panel->row[0].w, *x;
     vec left[GEMM_SUMS], right[GEMM_SUMS], factor;
     const Term *term;
@@ -105,49 +107,70 @@ static void gemm_1_1(const RowPanel *panel, const Position *position, ptrdiff_t 
             for (i = 0; i < GEMM_SUMS; i++) {
                 factor = v_set1(w[term[i].w]);
                 left[i] = v_fma(factor, v_load(x + term[i].x), left[i]);
-                right[i] = v_fma(factor, v_load(x + term[i].x + V_LANES), right[i]);
+                if (vectors == 2) right[i] = v_fma(factor, v_load(x + term[i].x + V_LANES), right[i]);
             }
         for (; term < panel->end; term++) {
             factor = v_set1(w[term->w]);
             left[0] = v_fma(factor, v_load(x + term->x), left[0]);
-            right[0] = v_fma(factor, v_load(x + term->x + V_LANES), right[0]);
+            if (vectors == 2) right[0] = v_fma(factor, v_load(x + term->x + V_LANES), right[0]);
         }
         for (i = 1; i < GEMM_SUMS; i++) {
             left[0] = v_add(left[0], left[i]);
             right[0] = v_add(right[0], right[i]);
         }
-        store_column(&panel->row[0], position, left[0], right[0]);
+        store_column(&panel->row[0], position, left[0], right[0], vectors);
     }
 }
 
-static void gemm_1_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 1, 2); }
-static void gemm_1_3(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 1, 3); }
-static void gemm_1_4(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 1, 4); }
-static void gemm_1_5(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 1, 5); }
-static void gemm_1_6(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 1, 6); }
-static void gemm_2_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 2, 1); }
-static void gemm_2_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 2, 2); }
-static void gemm_2_3(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 2, 3); }
-static void gemm_3_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 3, 1); }
-static void gemm_3_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 3, 2); }
-static void gemm_4_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 4, 1); }
-static void gemm_5_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 5, 1); }
-static void gemm_6_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_tile(p, first, tiles, 6, 1); }
+/* Defines the tiles of one size, for columns of one vector and of two. */
+#define GEMM_TILES(rows, positions)                                                                           \
+    static void gemm_##rows##_##positions##_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) {    \
+        gemm_tile(p, first, tiles, rows, positions, 1);                                                       \
+    }                                                                                                         \
+    static void gemm_##rows##_##positions##_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) {    \
+        gemm_tile(p, first, tiles, rows, positions, 2);                                                       \
+    }
+
+GEMM_TILES(1, 2)
+GEMM_TILES(1, 3)
+GEMM_TILES(1, 4)
+GEMM_TILES(1, 5)
+GEMM_TILES(1, 6)
+GEMM_TILES(2, 1)
+GEMM_TILES(2, 2)
+GEMM_TILES(2, 3)
+GEMM_TILES(3, 1)
+GEMM_TILES(3, 2)
+GEMM_TILES(4, 1)
+GEMM_TILES(5, 1)
+GEMM_TILES(6, 1)
+static void gemm_1_1_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_single(p, first, tiles, 1); }
+static void gemm_1_1_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_single(p, first, tiles, 2); }
 
 typedef void (*GemmTile)(const RowPanel *, const Position *, ptrdiff_t);
 
 /* Computes tiles of one size. */
 static inline void gemm_tiles_of_size(
     const RowPanel *panel, const Position *position, ptrdiff_t tiles, ptrdiff_t positions) {
-    static const GemmTile tile[GEMM_SUMS][GEMM_SUMS] = {
-        {gemm_1_1, gemm_1_2, gemm_1_3, gemm_1_4, gemm_1_5, gemm_1_6},
-        {gemm_2_1, gemm_2_2, gemm_2_3},
-        {gemm_3_1, gemm_3_2},
-        {gemm_4_1},
-        {gemm_5_1},
-        {gemm_6_1},
+    static const GemmTile tile[2][GEMM_SUMS][GEMM_SUMS] = {
+        {
+            {gemm_1_1_1, gemm_1_2_1, gemm_1_3_1, gemm_1_4_1, gemm_1_5_1, gemm_1_6_1},
+            {gemm_2_1_1, gemm_2_2_1, gemm_2_3_1},
+            {gemm_3_1_1, gemm_3_2_1},
+            {gemm_4_1_1},
+            {gemm_5_1_1},
+            {gemm_6_1_1},
+        },
+        {
+            {gemm_1_1_2, gemm_1_2_2, gemm_1_3_2, gemm_1_4_2, gemm_1_5_2, gemm_1_6_2},
+            {gemm_2_1_2, gemm_2_2_2, gemm_2_3_2},
+            {gemm_3_1_2, gemm_3_2_2},
+            {gemm_4_1_2},
+            {gemm_5_1_2},
+            {gemm_6_1_2},
+        },
     };
-    tile[panel->rows - 1][positions - 1](panel, position, tiles);
+    tile[panel->vectors - 1][panel->rows - 1][positions - 1](panel, position, tiles);
 }
 
 /* Computes a panel at all positions, in tiles of nearly equal sizes. */
@@ -155,7 +178,8 @@ static inline void gemm_tiles(const RowPanel *panel, const Position *position, p
     ptrdiff_t most, tiles, size, larger, i, j;
     if (panel->term == panel->end) {
         for (i = 0; i < panel->rows; i++)
-            for (j = 0; j < positions; j++) store_column(&panel->row[i], position + j, v_set1(0), v_set1(0));
+            for (j = 0; j < positions; j++)
+                store_column(&panel->row[i], position + j, v_set1(0), v_set1(0), (int)panel->vectors);
         return;
     }
     if (2 * panel->rows > GEMM_SUMS) { /* asked first, since a division takes as long as a position */

@@ -15,6 +15,7 @@ cdef extern from "lanes/microkernels.h" nogil:
         const real *x
         const Term *term
         const Term *end
+        Py_ssize_t vectors
     void prefetch_weights(const RowPanel *panel) noexcept
     void gemm_tiles(const RowPanel *panel, const Position *position, Py_ssize_t positions) noexcept
 
@@ -33,10 +34,14 @@ cdef extern from "lanes/microkernels.h" nogil:
 cdef extern from "lanes/weight_gradient.h" nogil:
     ctypedef struct WeightGradient:
         const real *x
+        const real *biases
+        const Py_ssize_t *row_x
+        const Py_ssize_t *row_w
+        Py_ssize_t rows
         const real *g
         real *parameter_grads
         real *parameters
         real eta
         Py_ssize_t depth, width, stride
         bint accumulate, fused_sgd
-    void weight_gradient_rows(const WeightGradient *p, const Term *row, Py_ssize_t rows) noexcept
+    void weight_gradient_rows(const WeightGradient *p) noexcept

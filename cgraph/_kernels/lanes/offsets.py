@@ -23,6 +23,7 @@ from cgraph._kernels.lanes.tables import (
     POSITION_SET,
     PREFETCHED,
     SHIFTED_TAP,
+    SUMMED_ROWS,
     TERM,
 )
 from cgraph._kernels.runtime.step import Operand
@@ -63,14 +64,15 @@ class LayerTables(NamedTuple):
     sizes: Structs
     tap_offsets: Numbers
     window_positions: Structs
-    weight_rows: Structs
+    row_offsets: Numbers
+    row_weights: Numbers
     output_gemm: GemmTables
     gradient_gemm: GemmTables
 
     @property
     def nbytes(self) -> int:
         """The number of bytes of all tables."""
-        tables = [*self[:4], *self.output_gemm[3:], *self.gradient_gemm[3:]]
+        tables = [*self[:5], *self.output_gemm[3:], *self.gradient_gemm[3:]]
         return sum(table.nbytes for table in tables)
 
 
@@ -103,7 +105,8 @@ def scratch(
     begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
     totals = begin + height * width * lanes
     biases = begin + round_up(c_out, 2 * vector) * lanes
-    end_of_totals = totals + round_up(round_up(taps * c_out, vector) * vector, line)
+    sums = max(taps, SUMMED_ROWS if c_out < vector else 0) * c_out
+    end_of_totals = totals + round_up(round_up(sums, vector) * vector, line)
     terms = round_up(max(end_of_totals, biases + lanes), line)
     size = terms
     if connected is not None:
@@ -221,14 +224,12 @@ def layer(
         POSITION, n, x=(a * width + b) * f.s * lanes, y=(a * f.n_w + b) * lanes
     )
     rows = ins if one_gemm else ins[:0]
-    weight_rows = structs(
-        TERM,
-        len(rows) * len(taps),
-        w=np.add.outer(rows["w"], taps).ravel(),
-        x=np.add.outer(rows["y"], tap * lanes).ravel(),
-    )
+    row_offsets = np.append(np.add.outer(rows["y"], tap * lanes), 0)
+    row_weights = np.append(np.add.outer(rows["w"], taps), len(taps) * c_in * pitch)
     tap_offsets = (i * width + j) * lanes
-    return LayerTables(sizes, tap_offsets, window_positions, weight_rows, outputs, gradients)
+    return LayerTables(
+        sizes, tap_offsets, window_positions, row_offsets, row_weights, outputs, gradients
+    )
 
 
 def output_positions(f: FilterGeometry, lanes: int) -> list[PositionSet]:

@@ -1,32 +1,52 @@
 """The ports of samples that lie side by side: feeds are transposed from rows of samples into lanes, fetches back.
 
-Design: a transposition reads and writes squares of one vector by one vector, so that both sides move whole vectors. At
-the edges squares overlap instead of reaching beyond the arrays, which are the user's own.
+Design: a transposition reads and writes squares of one vector by one vector, so that both sides move whole vectors. The
+lanes have room for whole vectors. The rows are the user's own array, beyond which nothing is touched: the last square of
+wide rows overlaps the one before; a vector of a narrow row goes on into the next rows, and the last rows are copied by
+elements.
 """
-from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose
+from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose_part
 from cgraph._kernels.runtime.step cimport Context, Port
 
 
-# t = xᵀ, whose rows are t_stride apart
+cdef inline Py_ssize_t rows_of_vectors(Py_ssize_t count, Py_ssize_t size) noexcept nogil:
+    """Returns how many of `count` rows, one behind the other, have a whole vector up to the end of the last row."""
+    cdef Py_ssize_t beyond = V_LANES - size
+    return count if beyond <= 0 else max(count - (beyond + size - 1) // size, 0)
 
-cdef void transpose_within(
-    const real *x, Py_ssize_t x_stride, Py_ssize_t rows, Py_ssize_t columns, real *t, Py_ssize_t t_stride
+
+cdef void rows_to_lanes(
+    const real *rows, Py_ssize_t count, Py_ssize_t size, real *lanes, Py_ssize_t pitch
 ) noexcept nogil:
-    """Transposes x, and touches nothing beside x and t: the last squares of a row or column overlap those before."""
-    cdef Py_ssize_t i, j, row, column
-    if rows < V_LANES or columns < V_LANES:
-        for i in range(rows):
-            for j in range(columns):
-                t[j * t_stride + i] = x[i * x_stride + j]
-        return
-    j = 0
-    while j < columns:
-        i, column = 0, min(j, columns - V_LANES)
-        while i < rows:
-            row = min(i, rows - V_LANES)
-            v_transpose(x + row * x_stride + column, x_stride, t + column * t_stride + row, t_stride)
-            i += V_LANES
-        j += V_LANES
+    """Copies rows of `size` elements to lanes, in which an element's samples begin `pitch` behind those of the last."""
+    cdef Py_ssize_t whole = rows_of_vectors(count, size), width = min(size, V_LANES), i = 0, j, first
+    while i < whole:
+        j = 0
+        while j < size:
+            first = min(j, size - width)
+            v_transpose_part(rows + i * size + first, size, whole - i, lanes + first * pitch + i, pitch, width)
+            j += V_LANES
+        i += V_LANES
+    for i in range(whole, count):
+        for j in range(size):
+            lanes[j * pitch + i] = rows[i * size + j]
+
+
+cdef void lanes_to_rows(
+    const real *lanes, Py_ssize_t pitch, real *rows, Py_ssize_t count, Py_ssize_t size
+) noexcept nogil:
+    """Copies lanes back to rows; of a narrow row, what the vector has behind it is overwritten by the next row."""
+    cdef Py_ssize_t whole = rows_of_vectors(count, size), width = min(size, V_LANES), i = 0, j, first
+    while i < whole:
+        j = 0
+        while j < size:
+            first = min(j, size - width)
+            v_transpose_part(lanes + first * pitch + i, pitch, width, rows + i * size + first, size, whole - i)
+            j += V_LANES
+        i += V_LANES
+    for i in range(whole, count):
+        for j in range(size):
+            rows[i * size + j] = lanes[j * pitch + i]
 
 
 cdef class LanePort(Port):
@@ -39,11 +59,11 @@ cdef class LanePort(Port):
 
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil:
         cdef real *lanes = <real *>context.data + self.offset
-        transpose_within(<const real *>rows, self.size, count, self.size, lanes, self.lanes)
+        rows_to_lanes(<const real *>rows, count, self.size, lanes, self.lanes)
 
     cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
         cdef const real *lanes = <real *>context.data + self.offset
-        transpose_within(lanes, self.lanes, self.size, count, <real *>rows, self.size)
+        lanes_to_rows(lanes, self.lanes, <real *>rows, count, self.size)
 
     cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
         cdef const real *x = <const real *>row

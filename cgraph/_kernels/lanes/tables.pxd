@@ -3,6 +3,7 @@
 cpdef enum:
     IN_PLACE, PREFETCHED, PACKED    # how a GEMM reads weights: where they lie, there with prefetches, or from a copy
     PACKED_STRIDE = 8               # the distance between terms in packed weights
+    SUMMED_ROWS = 24                # rows of a matrix with few outputs whose gradients are summed together
 
 
 cdef extern from "lanes/tables.h" nogil:
@@ -40,4 +41,4 @@ cdef struct LayerSizes:
     Py_ssize_t packed_offset, padded_offset, totals_offset, transposed_offset, biases_offset, terms_offset  # scratch
     Py_ssize_t in_place         # the input needs no padding, and is read where it lies
     Py_ssize_t gaps             # there are gaps between the weights
-    Py_ssize_t one_gemm         # the weight gradient is one matrix product
+    Py_ssize_t one_gemm         # each weight has one term of a sample, so that its gradient is one matrix product

@@ -15,11 +15,15 @@ cdef class Steps:
     cdef int check(self, Context *context) except -1
 
 
-# A fed array, or the array of results, whose rows are samples; and its port in each of two bindings.
+cdef enum:
+    MAX_BINDINGS = 8    # of a Schedule
+
+
+# A fed array, or the array of results, whose rows are samples; and its port in each binding.
 cdef struct Stream:
     char *rows
     Py_ssize_t nbytes
-    void *port[2]
+    void *port[MAX_BINDINGS]
 
 
 cdef class Binding:
@@ -34,9 +38,10 @@ cdef class Binding:
 
 
 cdef class Schedule:
-    cdef readonly Binding main, rest
+    cdef readonly list bindings
     cdef readonly bint one_by_one, is_uninterrupted
-    cdef Py_ssize_t min_samples, patience
+    cdef bytes choice
+    cdef Py_ssize_t patience
     cdef object node
     cdef list leaves
     cdef Py_ssize_t size, batch
@@ -44,15 +49,17 @@ cdef class Schedule:
     cdef bint serves(self, Request request) noexcept
 
 
-# The samples of a Run, the two bindings for them, and its progress. The Run keeps alive the objects pointed to.
+# The samples of a Run, the bindings for them, and its progress. The Run keeps alive the objects pointed to.
 cdef struct RunState:
-    void *steps[2]          # Steps of each binding
-    Context *context[2]     # of the memory of each binding
-    Py_ssize_t lanes[2]     # samples that each binding takes at a time
+    Py_ssize_t bindings     # number of bindings
+    void *steps[MAX_BINDINGS]       # Steps of each binding
+    Context *context[MAX_BINDINGS]  # of the memory of each binding
+    Py_ssize_t lanes[MAX_BINDINGS]  # samples that each binding takes at a time
     void *update_steps      # Steps
     Stream *streams         # one for the results, and behind it one for each fed array
     Py_ssize_t feeds        # number of fed arrays
-    Py_ssize_t min_samples  # where fewer are left until the next update, they go through the second binding
+    const unsigned char *choice     # the binding that takes the next samples, for each number that is left, up to `most`
+    Py_ssize_t most
     Py_ssize_t samples      # number of samples
     Py_ssize_t sample       # number of the next sample
     Py_ssize_t end          # number of the first sample after the next update
@@ -62,7 +69,7 @@ cdef struct RunState:
     bint overwrite          # whether the gradient sums may count as 0 after an update, instead of being 0
     bint grads_are_zero     # whether the gradient sums count as 0 now
     bint may_fuse_sgd       # whether the gradient sums counted as 0 when the batch began
-    bint can_fuse_sgd[2]    # whether the steps of each binding may use fused SGD with the last samples of a batch
+    bint can_fuse_sgd[MAX_BINDINGS] # whether the steps of each may use fused SGD with the last samples of a batch
     GradsState *grads_state     # the state of the gradient sums
     void *snapshot          # Snapshot, to be renewed after each update, or NULL
 

@@ -41,16 +41,14 @@ class Run: ...
 
 @disjoint_base
 class Schedule:
-    main: Binding | None
-    rest: Binding | None
+    bindings: list[Binding]
     one_by_one: bool
     is_uninterrupted: bool
     def __init__(
         self,
         request: Request,
-        main: Binding | None,
-        rest: Binding | None,
-        min_samples: int,
+        bindings: list[Binding],
+        choice: bytes,
         patience: int,
         one_by_one: bool = False,
         is_uninterrupted: bool = False,

@@ -147,11 +147,16 @@ cdef class Schedule:
 
     Requests are of one sort if they ask for the same but for samples, results and eta.
 
-    Attributes
+    Parameters
     ----------
-    main, rest : Binding or None
-        `main` takes the samples, except where fewer than `min_samples` are left until the next update: those go through
-        `rest`. Both have the same parameters and gradient sums. They are None where several threads share the samples.
+    bindings : list of Binding
+        All have the same parameters and gradient sums. The first one takes most samples at a time. The list is empty
+        where several threads share the samples.
+    choice : bytes
+        The number of the binding that takes the next samples, for each number of samples that are left until the next
+        update; the last one counts for all larger numbers.
+    patience : int
+        A thread that completes a run listens to Ctrl-C after each so many samples.
     one_by_one : bool
         Whether all samples pass through the nodes' own arrays.
     is_uninterrupted : bool
@@ -159,11 +164,12 @@ cdef class Schedule:
     """
 
     def __init__(
-        self, Request request not None, Binding main, Binding rest, Py_ssize_t min_samples, Py_ssize_t patience,
-        bint one_by_one=False, bint is_uninterrupted=False
+        self, Request request not None, list bindings, bytes choice not None, Py_ssize_t patience, bint one_by_one=False,
+        bint is_uninterrupted=False
     ):
-        """patience: a thread that completes a run listens to Ctrl-C after each so many samples."""
-        self.main, self.rest, self.min_samples, self.patience = main, rest, min_samples, patience
+        if len(bindings) > MAX_BINDINGS or not choice or max(choice) >= max(len(bindings), 1):
+            raise ValueError(f"Schedule: no choice among {len(bindings)} bindings, up to {MAX_BINDINGS}, got {choice}")
+        self.bindings, self.choice, self.patience = bindings, choice, patience
         self.one_by_one, self.is_uninterrupted = one_by_one, is_uninterrupted
         self.node, self.leaves, self.size = request.node, request.feeds.leaves, request.size
         self.batch, self.backward = request.batch, request.backward
@@ -191,6 +197,15 @@ def find(list schedules, Request request not None):
     return None
 
 
+cdef bint has_failed(RunState *state) noexcept nogil:
+    """Returns whether a step of any binding has failed, or another thread has stopped this run."""
+    cdef Py_ssize_t which
+    for which in range(state.bindings):
+        if s_load(&state.context[which].failed):
+            return True
+    return False
+
+
 cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
     """Runs the next samples: `most`, or some more in the last block of lanes, or fewer if a step raises.
 
@@ -201,12 +216,12 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
     cdef Stream *feeds = out + 1
     cdef int which
     cdef Context *context
-    while sample < last and not (s_load(&state.context[0].failed) or s_load(&state.context[1].failed)):
+    while sample < last and not has_failed(state):
         if state.batch and sample % state.batch == 0:
             state.end = min(sample + state.batch, state.samples)
             state.may_fuse_sgd = state.grads_are_zero
         n = state.end - sample
-        which = n < state.min_samples
+        which = state.choice[min(n, state.most)]
         n = min(n, state.lanes[which])
         context = state.context[which]
         context.valid = n
@@ -255,7 +270,7 @@ cdef class Run:
         free(self.state.streams)
 
     cdef int open(self) except -1:
-        """Makes streams of `out` and of the arrays, and joins each with its ports in both bindings."""
+        """Makes streams of `out` and of the arrays, and joins each with its ports in all bindings."""
         cdef Feeds feeds = self.request.feeds
         cdef Py_ssize_t i
         self.state.feeds = len(feeds.arrays)
@@ -271,9 +286,14 @@ cdef class Run:
 
     cdef int connect(self, Stream *stream, Py_ssize_t number, const Py_buffer *view) except -1:
         """Makes a stream of the buffer of array `number`, or of the results if that is -1."""
-        cdef Port main = self.schedule.main.port(number), rest = self.schedule.rest.port(number)
-        stream.rows, stream.nbytes = <char *>view.buf, main.nbytes
-        stream.port[0], stream.port[1] = <void *>main, <void *>rest
+        cdef Port port
+        cdef Binding binding
+        cdef Py_ssize_t which = 0
+        stream.rows = <char *>view.buf
+        for binding in self.schedule.bindings:
+            port = binding.port(number)
+            stream.nbytes, stream.port[which] = port.nbytes, <void *>port
+            which += 1
         if view.len < stream.nbytes * self.request.size:
             raise ValueError("Graph: an array has become smaller since the call began")
         return 0
@@ -284,20 +304,22 @@ cdef class Run:
         while True:
             with nogil:
                 advance(state, state.patience)
-            if state.sample >= state.samples or s_load(&state.context[0].failed) or s_load(&state.context[1].failed):
+            if state.sample >= state.samples or has_failed(state):
                 return 0
             PyErr_CheckSignals()
 
     cdef int check(self) except -1:
-        """Raises the exception that a step of either binding, or of the update, has kept."""
-        for which in range(2):
+        """Raises the exception that a step of a binding, or of the update, has kept."""
+        cdef Py_ssize_t which
+        for which in range(self.state.bindings):
             (<Steps>self.state.steps[which]).check(self.state.context[which])
             (<Steps>self.state.update_steps).check(self.state.context[which])
         return 0
 
     cdef void stop(self) noexcept:
         """Makes a thread that runs these samples stop after its present step."""
-        for which in range(2):
+        cdef Py_ssize_t which
+        for which in range(self.state.bindings):
             s_exchange(&self.state.context[which].failed, True)
 
 
@@ -313,21 +335,21 @@ def prepare(
     """
     cdef Run run = Run.__new__(Run)
     cdef RunState *state = &run.state
-    cdef Binding main = schedule.main, rest = schedule.rest, binding
-    cdef Py_ssize_t batch = request.batch
-    cdef int which
+    cdef Binding binding
+    cdef Py_ssize_t batch = request.batch, which = 0
     run.request, run.schedule, run.update_steps = request, schedule, update_steps
-    for which in range(2):
-        binding = rest if which else main
+    for binding in schedule.bindings:
         # The gradients of leaves would not reach the nodes' own arrays where the samples do not pass through these.
         binding.begin(request.parameters_only or not schedule.one_by_one, request.eta)
         state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
-    state.update_steps, state.min_samples = <void *>update_steps, schedule.min_samples
+        which += 1
+    state.bindings, state.choice, state.most = which, schedule.choice, len(schedule.choice) - 1
+    state.update_steps = <void *>update_steps
     state.samples = state.end = request.size
     state.patience, state.backward, state.batch = schedule.patience, request.backward, batch
-    state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &main.origin.grads_state
+    state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &binding.origin.grads_state
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
     run.open()
