@@ -297,7 +297,7 @@ def test_summary_says_why_all_samples_go_one_by_one(capsys):
         "Remembering, Failing are computed in Python; "
     )
     line = summary_of(CG.Graph(loss, layout="samples"), capsys)[1]
-    assert "without gradients one sample at a time; in one thread" in line
+    assert line.startswith("batches: one sample at a time; in one thread, since Remembering, ")
 
 
 def test_a_graph_without_a_loss_has_the_layout_of_predictions(capsys):
