@@ -20,7 +20,7 @@ DOMINANT_WEIGHTS = 24
 NEAR_CACHE_BYTES = 1 << 18
 
 NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
-ONE_BY_ONE = (1, 1)  # as `blocks`
+ONE_BY_ONE: tuple[int, ...] = (1, 1)  # as `blocks`
 
 
 class LayoutPlan(NamedTuple):

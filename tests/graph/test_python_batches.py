@@ -284,7 +284,7 @@ def test_summary_of_repeatable_nodes_blames_nobody(capsys, over_lanes_twice):
     steps, line = summary_of(CG.Graph(nodes[-1], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "lanes", "lanes"]
     assert line.startswith(
-        "batches: up to 32 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python;"
+        "batches: up to 32 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python"
     )
 
 

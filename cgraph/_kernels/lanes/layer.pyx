@@ -10,8 +10,8 @@ Design: vectors run over samples, so that every position has whole vectors, howe
 is a broadcast factor. The output and the input's gradient are GEMMs (gemm.pxd) whose lists of terms leave out padding
 and missing connections. Only where a weight is not finite is padding multiplied afterwards, since 0 times such a weight
 is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, and there
-is at least a vector of outputs, it is one matrix product with the transposed gradient (weight_gradient.h); else tiles of
-taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
+is at least a vector of outputs, it is one matrix product with the transposed gradient (weight_gradient.h); else tiles
+of taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
 """
 from libc.string cimport memcpy, memset
 
@@ -79,7 +79,7 @@ cdef class LaneLayerStep(LearningStep):
     cdef LayerSizes sizes
     cdef const Py_ssize_t[::1] tap_offsets      # of each tap, in the padded input
     cdef const Position[::1] window_positions   # of each window, in the padded input and in the output
-    # Where each weight has one term, for each row of weights the offsets of its x and of the weights; the biases are last.
+    # Where each weight has one term, for each row of weights, the biases last, the offsets of its x and of the weights.
     cdef const Py_ssize_t[::1] row_offsets, row_weights
     cdef real bias
     cdef object tables          # the owner of all of these
@@ -388,7 +388,7 @@ cdef real sample_sum(const real *g, Py_ssize_t positions, Py_ssize_t lanes, Py_s
             for i in range(8):
                 sums[i] = v_add(sums[i], v_load(element))
                 element += lanes
-        for i in range(positions % 8):
+        for _i in range(positions % 8):
             sums[0] = v_add(sums[0], v_load(element))
             element += lanes
         for i in range(1, 8):

@@ -4,6 +4,7 @@ IN_PLACE: int
 PREFETCHED: int
 PACKED: int
 PACKED_STRIDE: int
+SUMMED_ROWS: int
 TERM: np.dtype[np.void]
 POSITION: np.dtype[np.void]
 OUTPUT_CHANNEL: np.dtype[np.void]

@@ -58,7 +58,7 @@ cdef struct RunState:
     void *update_steps      # Steps
     Stream *streams         # one for the results, and behind it one for each fed array
     Py_ssize_t feeds        # number of fed arrays
-    const unsigned char *choice     # the binding that takes the next samples, for each number that is left, up to `most`
+    const unsigned char *choice     # for each number of samples left, up to `most`, the binding that takes the next
     Py_ssize_t most
     Py_ssize_t samples      # number of samples
     Py_ssize_t sample       # number of the next sample
@@ -69,7 +69,7 @@ cdef struct RunState:
     bint overwrite          # whether the gradient sums may count as 0 after an update, instead of being 0
     bint grads_are_zero     # whether the gradient sums count as 0 now
     bint may_fuse_sgd       # whether the gradient sums counted as 0 when the batch began
-    bint can_fuse_sgd[MAX_BINDINGS] # whether the steps of each may use fused SGD with the last samples of a batch
+    bint can_fuse_sgd[MAX_BINDINGS]     # whether the steps of each may use fused SGD with the last samples of a batch
     GradsState *grads_state     # the state of the gradient sums
     void *snapshot          # Snapshot, to be renewed after each update, or NULL
 

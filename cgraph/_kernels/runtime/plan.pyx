@@ -164,8 +164,8 @@ cdef class Schedule:
     """
 
     def __init__(
-        self, Request request not None, list bindings, bytes choice not None, Py_ssize_t patience, bint one_by_one=False,
-        bint is_uninterrupted=False
+        self, Request request not None, list bindings, bytes choice not None, Py_ssize_t patience,
+        bint one_by_one=False, bint is_uninterrupted=False
     ):
         if len(bindings) > MAX_BINDINGS or not choice or max(choice) >= max(len(bindings), 1):
             raise ValueError(f"Schedule: no choice among {len(bindings)} bindings, up to {MAX_BINDINGS}, got {choice}")
