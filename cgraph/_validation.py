@@ -17,6 +17,7 @@ DType = np.dtype[np.floating[Any]]
 DTYPES = (np.dtype(np.float64), np.dtype(np.float32))
 MAX_SIZE = 2**31 - 1
 REAL_KINDS = "fiub"
+ORDINARY_RATE = 1e30  # a smaller learning rate is finite in both dtypes
 LARGEST = {dtype.itemsize: float(np.finfo(dtype).max) for dtype in DTYPES}
 
 
@@ -113,7 +114,9 @@ def as_number(owner: str, argument: str, value: object) -> float:
 
 def as_rate(owner: str, value: object, dtype: DType) -> float:
     """Returns a learning rate eta of either sign, or refuses a value that is not finite in `dtype`."""
-    eta = as_number(owner, "eta", value)
+    eta = value if type(value) is float else as_number(owner, "eta", value)
+    if -ORDINARY_RATE < eta < ORDINARY_RATE:
+        return eta
     if not abs(eta) <= LARGEST[dtype.itemsize]:
         where = f" in {dtype}" if np.isfinite(eta) else ""
         raise ValueError(f"{owner}: eta must be finite{where}, got {eta}")

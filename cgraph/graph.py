@@ -12,7 +12,6 @@ from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, requ
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
-from cgraph._kernels.runtime.request import Feeds
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._streams import say
@@ -95,12 +94,6 @@ class Graph:
         self._program = lowered.program
         self._feed_specs = feed_specs(self._program.leaves)
         self._executable = Executable(lowered, count)
-
-    def _begin_training(self, owner: str, feed: Feed) -> Feeds:
-        """Begins a call for backward passes, and returns the feed, checked and converted."""
-        self._executable.begin(owner)
-        self._executable.require_loss(owner)
-        return as_feeds(owner, feed, self._feed_specs, self._executable.written)
 
     # Nodes and parameters
 
@@ -200,8 +193,7 @@ class Graph:
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin("Graph.backward")
-        executable.require_loss("Graph.backward")
+        executable.begin_training("Graph.backward")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -260,8 +252,10 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        feeds = self._begin_training("Graph.accumulate", feed)
-        return self._executable.train(feeds, parameters_only=False)
+        executable = self._executable
+        executable.begin_training("Graph.accumulate")
+        feeds = as_feeds("Graph.accumulate", feed, self._feed_specs, executable.written)
+        return executable.train(feeds, parameters_only=False)
 
     @exclusive
     def step(self, feed: Feed, eta: float) -> Array:
@@ -286,9 +280,11 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.step", eta, self._executable.dtype)
-        feeds = self._begin_training("Graph.step", feed)
-        return self._executable.train(feeds, True, feeds.size, rate)
+        executable = self._executable
+        rate = as_rate("Graph.step", eta, executable.dtype)
+        executable.begin_training("Graph.step")
+        feeds = as_feeds("Graph.step", feed, self._feed_specs, executable.written)
+        return executable.train(feeds, True, feeds.size, rate)
 
     @exclusive
     def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
@@ -315,10 +311,12 @@ class Graph:
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        rate = as_rate("Graph.train", eta, self._executable.dtype)
+        executable = self._executable
+        rate = as_rate("Graph.train", eta, executable.dtype)
         count = as_size("Graph.train", "batch", batch)
-        feeds = self._begin_training("Graph.train", feed)
-        return self._executable.train(feeds, True, count, rate)
+        executable.begin_training("Graph.train")
+        feeds = as_feeds("Graph.train", feed, self._feed_specs, executable.written)
+        return executable.train(feeds, True, count, rate)
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:

@@ -30,6 +30,11 @@ class Batches:
         The largest number of threads that may share a batch.
     calls_python : bool
         Whether some step calls Python; all samples are then computed in the calling thread.
+
+    Attributes
+    ----------
+    schedules : list of Schedule
+        Those of the last requests; `add_schedule` makes one that is missing.
     """
 
     def __init__(self, executors: Executors, threads: int, calls_python: bool) -> None:
@@ -39,17 +44,13 @@ class Batches:
         # Whether gradient sums may count as 0 after an update, and so steps may use fused SGD.
         self.may_overwrite = not calls_python
         self._calls_python = calls_python
-        self._schedules: list[Schedule] = []
+        self.schedules: list[Schedule] = []
         self._samples_between_signal_checks = {
             backward: int(SIGNAL_CHECK_NANOSECONDS / self._time(backward)) + 1
             for backward in (False, True)
         }
 
-    def schedule(self, request: Request) -> Schedule:
-        """Returns how the samples of a request are computed."""
-        return plan.find(self._schedules, request) or self._add_schedule(request)
-
-    def _add_schedule(self, request: Request) -> Schedule:
+    def add_schedule(self, request: Request) -> Schedule:
         """Decides how requests like this one are computed, and remembers it."""
         count = request.size
         batch_size = min(request.batch or count, count)
@@ -64,9 +65,9 @@ class Batches:
             )
         else:
             schedule = Schedule(request, [], bytes(1), patience)
-        if len(self._schedules) == MAX_REMEMBERED:
-            self._schedules.clear()
-        self._schedules.append(schedule)
+        if len(self.schedules) == MAX_REMEMBERED:
+            self.schedules.clear()
+        self.schedules.append(schedule)
         return schedule
 
     def run(

@@ -111,8 +111,9 @@ class Executable:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()
 
-    def require_loss(self, owner: str) -> None:
-        """Refuses a graph whose output is not a loss."""
+    def begin_training(self, owner: str) -> None:
+        """Begins a call for backward passes, and refuses a graph whose output is not a loss."""
+        self.begin(owner)
         if not self.is_loss:
             outputs = self.program.outputs
             raise ValueError(
@@ -205,10 +206,11 @@ class Executable:
         batch began.
         """
         self.residency.start("running", self.program.outputs)
-        schedule = self.batches.schedule(request)
+        batches = self.batches
+        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        self.batches.run(request, schedule, self.update_steps, self._grads_before)
+        batches.run(request, schedule, self.update_steps, self._grads_before)
         self._grads_before = None
         if not schedule.one_by_one:
             self._feed_leaves(request.feeds, request.size - 1)

@@ -85,6 +85,8 @@ class Residency:
 
     def begin(self) -> None:
         """Begins a call: reads the arrays that users may have written into since the last one."""
+        if self._sides.begin_if_settled():
+            return
         self.read()
         if self._lent[1] and not self.memory.grads_are_zero:
             self.memory.grads_are_zero = is_zero(self.arena.parameter_grads)

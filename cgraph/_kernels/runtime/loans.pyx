@@ -136,13 +136,20 @@ cdef class Sides:
             s_load(&self.values._looks) == self.seen_values and s_load(&self.sums._looks) == self.seen_sums
         )
 
-    def begin(self):
+    cpdef void begin(self) noexcept:
         """Begins the time in which the elements of the arena may change, once all arrays that are lent have been read.
 
         After an exception before that, the next call reads the arrays again.
         """
         self.turn()
         self.begun = self.values.running = self.sums.running = True
+
+    def begin_if_settled(self):
+        """Begins that time if the sides are settled, and returns whether they are."""
+        if not self.are_settled():
+            return False
+        self.begin()
+        return True
 
     def end(self):
         """Ends that time; returns whether arrays have to be brought up to date, after which `reckon` must be called."""
