@@ -122,7 +122,7 @@ def test_sums_that_are_looked_at_while_a_call_reads_arrays_stay_0_if_it_is_stopp
     graph = CG.Graph(CG.Norm2(CG.Concatenation(maps)), threads=1)
     rows = np.random.default_rng(0).uniform(-1, 1, (4, 4, 4))
     graph.step({x: rows}, ETA)
-    begin = graph._executable.residency.read
+    begin = graph._executable.residency.begin
 
     def look_and_stop():
         assert not maps[0].gradKernel.any()
@@ -135,10 +135,10 @@ def test_sums_that_are_looked_at_while_a_call_reads_arrays_stay_0_if_it_is_stopp
                 begin()
             look_and_stop()
 
-        graph._executable.residency.read = stopped_begin
+        graph._executable.residency.begin = stopped_begin
         with pytest.raises(Stopped):
             graph.predict({x: rows})
-        del graph._executable.residency.read
+        del graph._executable.residency.begin
         assert not any(node.gradKernel.any() for node in maps)
 
 
