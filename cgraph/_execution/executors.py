@@ -300,13 +300,13 @@ class Executors:
         return self.samples.table_bytes, sum(executor.table_bytes for executor in over_lanes)
 
     def _all(self) -> list[Executor]:
-        """Returns all executors that batches may use, with gradients and without."""
+        """Returns the executors for all blocks, or that for single samples, with gradients and without."""
         found = (
             self._executor(backward, lanes)
             for backward in (True, False)
-            for lanes in sorted(set(self._layout(backward).blocks) - {1})
+            for lanes in sorted(set(self._layout(backward).blocks) - {1}) or [1]
         )
-        return list(dict.fromkeys(found)) or [self.samples]
+        return list(dict.fromkeys(found))
 
     def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
         """Returns the bindings, in the memory of a thread, through which the samples of a request go, and their choice.

@@ -174,9 +174,8 @@ def cheapest_blocks(costs: dict[int, float]) -> tuple[int, ...]:
 
     `costs` has the time of a block for each number of lanes; a sample that is alone stays alone if 1 is one of them.
     """
-    sizes = sorted(
-        costs, reverse=True
-    )  # of blocks that take the same time together, the largest comes first
+    # Of blocks that take the same time together, the largest comes first.
+    sizes = sorted(costs, reverse=True)
     least, blocks = [0.0], [1]
     for count in range(1, sizes[0] + 1):
         possible = [1] if count == 1 in costs else sizes

@@ -9,6 +9,7 @@ import types
 import numpy as np
 import pytest
 from batch_settings import every_setting
+from lane_arena import kernels
 from tasks import SECONDS
 
 import cgraph as CG
@@ -305,6 +306,35 @@ def test_a_schedule_serves_requests_that_differ_in_samples_results_and_eta_alone
         assert plan.find([schedule, another], other) is another
         assert plan.find([another], request()) is None
     assert plan.find([], request()) is None
+
+
+@pytest.mark.parametrize(
+    ("count", "choice"),
+    [(1, b""), (1, bytes([1])), (2, bytes([0, 2])), (0, bytes([1])), (9, b"\0")],
+)
+def test_a_schedule_chooses_among_its_bindings(count, choice):
+    memory, nothing = Memory(0, 0, 0, 0, 0), plan.Steps([])
+    binding = plan.Binding(nothing, memory, 1, [], RowPort(0, 8), [], memory)
+    request = Request(None, Feeds([], [], 1), np.zeros(1))
+    with pytest.raises(ValueError, match=f"no choice among {count} bindings, up to 8, got"):
+        plan.Schedule(request, [binding] * count, choice, 1)
+
+
+def test_the_choice_says_which_binding_takes_the_next_samples():
+    """Each binding has memory of its own here, which tells the results apart."""
+    bindings, memories, port = [], [], kernels("float64").lanes_ports.LanePort(0, 1, 8)
+    for lanes, value in ((8, 80), (4, 40), (1, 10)):
+        memories.append(np.full(8, value, np.float64))
+        memory = Memory(memories[-1].ctypes.data, 0, 0, 0, 0)
+        bindings.append(plan.Binding(plan.Steps([]), memory, lanes, [], port, [], memory))
+    choice = bytes([2, 2, 2, 1, 1, 0, 1, 0, 0])
+    for count, blocks in ((2, (1, 1)), (3, (4,)), (5, (8,)), (6, (4, 1, 1)), (20, (8, 8, 4))):
+        out = np.zeros((count, 1))
+        request = Request(None, Feeds([], [], count), out)
+        schedule = plan.Schedule(request, bindings, choice, 100)
+        plan.run(plan.prepare(request, schedule, plan.Steps([]), True))
+        expected = np.repeat([10 * lanes for lanes in blocks], blocks)
+        assert out.ravel().tolist() == expected[:count].tolist()
 
 
 def test_an_array_that_becomes_smaller_after_its_check_is_not_read():

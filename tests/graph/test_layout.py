@@ -3,14 +3,24 @@
 import numpy as np
 import pytest
 from graph_networks import NETWORKS, nodes_of, sparse_lenet
-from lane_arena import lanes_of
+from lane_arena import blocks_of, lanes_of
+from own_nodes import Failing
 
 import cgraph as CG
+from cgraph._kernels.runtime.request import Feeds, Request
+from cgraph._lowering.cost import LANE_STEP, block_cost, multiply_adds, sample_cost
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import NEVER, LayoutPlan, cheapest_blocks, choose_layout
 
 LINE = lanes_of("float32")
 every_network = pytest.mark.parametrize("network", NETWORKS, ids=lambda network: network.__name__)
+
+
+def small_mlp(dtype):
+    """Returns the nodes of an MLP whose data fit the nearest cache, four lines of samples side by side."""
+    x, t = CG.Leaf1(4, dtype=dtype), CG.Leaf1(3, dtype=dtype)
+    hidden = CG.Tanh(CG.Affine(x, np.ones((5, 20))))
+    return [x, t, hidden, CG.MSE(CG.Affine(hidden, np.ones((21, 3))), t)]
 
 
 def program_of(network):
@@ -33,6 +43,69 @@ def test_the_cheaper_layout_is_taken(network):
     assert by_rule.cost == min(layout_plan.cost for layout_plan in asked)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_blocks_have_half_a_line_a_line_two_and_four(dtype):
+    program = fuse([small_mlp(dtype)[-1]])
+    for layout, least in (("auto", {1}), ("lanes", set())):
+        for training in (False, True):
+            layout_plan = choose_layout(program, layout, training=training)
+            assert set(layout_plan.blocks[1:]) == {*blocks_of(dtype), *least}
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_block_of_one_vector_costs_more_for_each_product(training):
+    """The start of the step and the gradient of the weights are paid once, whatever the number of lanes."""
+    x = CG.Leaf1(100, dtype="float32")
+    _, group, _ = fuse([CG.Norm2(CG.Affine(x, np.zeros((101, 100))))]).groups
+    half, line, more = (
+        block_cost(group, multiply_adds(group), lanes, False, training)
+        for lanes in (LINE // 2, LINE, 2 * LINE)
+    )
+    once = 2 * line - more
+    assert half - once > 0.6 * (line - once)
+    assert (once > 1.01 * LANE_STEP) is training
+    alone = sample_cost(group, multiply_adds(group), training)
+    assert (alone > sample_cost(group, multiply_adds(group))) is training
+
+
+@pytest.mark.parametrize("count", [1, 2, 9, 16, 23, 64, 100])
+def test_each_number_of_samples_left_has_the_binding_of_its_block(count):
+    nodes = small_mlp("float32")
+    executors = CG.Graph(nodes[-1])._executable.executors
+    layout_plan, feeds = executors.layouts.backward, Feeds(nodes[:2], [], count)
+    request = Request(None, feeds, np.zeros(count), True, batch=count)
+    bindings, choice = executors.bind(request)
+    used = sorted(layout_plan.used(count), reverse=True)
+    assert len(bindings) == len(used)
+    assert len(choice) == len(layout_plan.blocks)
+    for lanes, which in zip(layout_plan.blocks, choice, strict=True):
+        assert lanes not in used or used[which] == lanes
+
+
+def calls_of(graph, count, batch):
+    """Makes a call of each sort with this many samples; returns the lanes of the blocks that there must be after it."""
+    layout_plan = graph._executable.executors.layouts.backward
+    feed = {x: np.ones((count, x.size)) for x in graph.leaves}
+    yield graph.step(feed, 0.1), layout_plan.used(count)
+    yield graph.accumulate(feed), layout_plan.used(count)
+    yield (
+        graph.train(feed, 0.1, batch=batch),
+        layout_plan.used(batch) | layout_plan.used(count % batch),
+    )
+
+
+@pytest.mark.parametrize(
+    ("count", "batch"), [(3, 2), (9, 4), (20, 16), (70, 64), (67, 33), (140, 70)]
+)
+def test_a_call_makes_the_executors_of_its_blocks_alone(count, batch):
+    graph = CG.Graph(small_mlp("float32")[-1])
+    made = graph._executable.executors._lanes[True]
+    for _, used in calls_of(graph, count, batch):
+        assert set(made) == used - {1}
+        made.clear()
+        graph._executable.batches._schedules.clear()
+
+
 @every_network
 @pytest.mark.parametrize("training", [False, True])
 def test_a_single_sample_is_no_block_of_lanes(network, training):
@@ -52,7 +125,14 @@ def compositions(count, costs):
 
 
 @pytest.mark.parametrize(
-    "costs", [{1: 10, 4: 25, 8: 30}, {1: 10, 4: 39}, {1: 3, 4: 50, 8: 60}, {4: 7, 8: 12}]
+    "costs",
+    [
+        {1: 10, 4: 25, 8: 30},
+        {1: 10, 4: 39},
+        {1: 3, 4: 50, 8: 60},
+        {1: 10, 4: 7, 8: 9},
+        {4: 7, 8: 12},
+    ],
 )
 def test_blocks_take_the_least_time(costs):
     """All numbers of samples are compared with all ways to divide them."""
@@ -63,6 +143,30 @@ def test_blocks_take_the_least_time(costs):
             taken += costs[layout_plan.blocks[rest]]
             rest -= layout_plan.blocks[rest]
         assert taken == min(sum(costs[b] for b in way) for way in compositions(count, costs))
+
+
+def test_a_sample_that_is_alone_stays_alone():
+    assert cheapest_blocks({1: 10, 4: 7})[1:] == (1, 4, 4, 4)
+    assert cheapest_blocks({4: 7})[1:] == (4, 4, 4, 4)
+
+
+def test_of_equal_times_the_one_with_larger_blocks_is_taken():
+    assert cheapest_blocks({1: 10, 4: 20, 8: 40})[8] == 8
+    assert cheapest_blocks({1: 10, 4: 40})[4] == 4
+
+
+def test_what_takes_one_sample_in_any_block_does_not_make_blocks_cheaper():
+    """A Python node takes as long within a block as outside of it, so the layer in front of it decides."""
+    x = CG.Leaf1(200, dtype="float32")
+    layer = CG.Affine(x, np.zeros((201, 200)))
+    program = fuse([CG.Norm2(Failing(layer))])
+    (group,) = (group for group in program.groups if group.nodes[0] is layer)
+    behind = [g for g in program.groups if g is not group and g.nodes[0] is not x]
+    layout_plan = choose_layout(program, "auto", behind, training=True)
+    macs, sizes = multiply_adds(group), sorted(set(layout_plan.blocks[1:]) - {1})
+    costs = {lanes: block_cost(group, macs, lanes, False, True) for lanes in sizes}
+    assert len(sizes) > 1
+    assert layout_plan.blocks == cheapest_blocks({1: sample_cost(group, macs, True), **costs})
 
 
 def test_a_batch_uses_the_blocks_that_its_samples_go_through():

@@ -300,6 +300,15 @@ def test_summary_says_why_all_samples_go_one_by_one(capsys):
     assert line.startswith("batches: one sample at a time; in one thread, since Remembering, ")
 
 
+def test_the_memory_of_both_layouts_counts():
+    """One sample at a time with gradients, blocks without them."""
+    loss = CG.Norm2(Failing(Remembering(CG.Leaf1(3))))
+    each = executors(CG.Graph(loss, layout="lanes"))
+    blocks = each._lanes[False]
+    assert each.nbytes == each.samples.nbytes + sum(x.nbytes for x in blocks.values())
+    assert sorted(blocks) == [4, 8, 16, 32]
+
+
 def test_a_graph_without_a_loss_has_the_layout_of_predictions(capsys):
     nodes = body(Remembering)
     steps, line = summary_of(CG.Graph(nodes[3], layout="lanes"), capsys)

@@ -39,7 +39,7 @@ def test_memory_is_laid_out_in_whole_vectors_of_the_build(dtype, build_name):
     graph = CG.Graph(CG.Norm2(CG.Leaf1(3, dtype=dtype)), layout="lanes")
     lanes = {
         block * np.dtype(dtype).itemsize
-        for block in graph._executable.executors.layouts.forward.blocks
+        for block in graph._executable.executors.layouts.forward.blocks[1:]
     }
     assert lanes <= {padded, line, 2 * line, 4 * line}
     assert max(lanes) == 4 * line

@@ -1,8 +1,11 @@
 """Ports copy consecutive samples into lanes and back, and write nothing else."""
 
+import itertools
+
 import numpy as np
 import pytest
-from lane_arena import Arena, kernels, lanes_of
+from guard_pages import EDGES, guarded, needs_guard_pages
+from lane_arena import Arena, blocks_of, kernels, lanes_of, vector_of
 
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.request import Feeds, Request
@@ -53,9 +56,9 @@ def counts(lanes):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("multiple", [1, 4])
-def test_samples_go_into_lanes_and_come_back(dtype, multiple):
-    lanes = lanes_of(dtype) * multiple
+@pytest.mark.parametrize("halves", [1, 2, 8])
+def test_samples_go_into_lanes_and_come_back(dtype, halves):
+    lanes = lanes_of(dtype) * halves // 2
     for size in SIZES:
         port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
         assert port.nbytes == size * np.dtype(dtype).itemsize
@@ -73,10 +76,61 @@ def test_samples_go_into_lanes_and_come_back(dtype, multiple):
             assert (around[-64:] == OUTSIDE).all()
 
 
+def at_edge(region, count, edge):
+    """Returns the elements of a guarded region that lie at this end."""
+    return region[:count] if edge == "begin" else region[len(region) - count :]
+
+
+@needs_guard_pages
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("edge", EDGES)
+def test_nothing_beside_the_rows_is_read_or_written(dtype, edge):
+    """Rows up to two vectors long, in every block, directly behind or in front of guard pages."""
+    vector, most = vector_of(dtype), max(blocks_of(dtype))
+    fed, fetched = (guarded(most * (2 * vector + 1), dtype, edge) for _ in "12")
+    fed[:] = np.arange(1, fed.size + 1)
+    for lanes, size in itertools.product(blocks_of(dtype), range(1, 2 * vector + 2)):
+        port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
+        for count in range(1, lanes + 1):
+            rows, back = (at_edge(x, count * size, edge).reshape(-1, size) for x in (fed, fetched))
+            fetched[:] = OUTSIDE
+            inside = arena(size, lanes, dtype)
+            run(inside, lanes, [port], port, [rows], back, count)
+            assert (node_lanes(inside, size, lanes)[:, :count] == rows.T).all()
+            assert (back == rows).all()
+            assert (fetched != OUTSIDE).sum() == back.size
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_any_part_of_a_square_is_transposed(dtype):
+    """Any number of rows of any number of elements up to a vector; lanes behind the last row are set to 0.
+
+    These are the numbers that v_transpose_part is given: rows that begin whole vectors within the array, and the
+    others are copied by elements.
+    """
+    vector, lanes = vector_of(dtype), lanes_of(dtype)
+    for whole, size in itertools.product(range(1, vector + 1), repeat=2):
+        by_elements = -(-(vector - size) // size)
+        count = whole + by_elements
+        port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
+        rows, _ = rows_of(count, size, dtype)
+        back, around = rows_of(count, size, dtype)
+        back[:] = 0
+        inside = arena(size, lanes, dtype)
+        run(inside, lanes, [port], port, [rows], back, count)
+        expected = np.full((size, lanes), NOBODY, dtype)
+        expected[:, :vector] = 0
+        expected[:, :count] = rows.T
+        assert (node_lanes(inside, size, lanes) == expected).all()
+        assert (back == rows).all()
+        assert (around[:64] == OUTSIDE).all()
+        assert (around[-64:] == OUTSIDE).all()
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_one_sample_may_stand_in_all_lanes(dtype):
     origin = Arena(np.arange(100, dtype=dtype), np.zeros(1, dtype))
-    for lanes in (lanes_of(dtype), 4 * lanes_of(dtype)):
+    for lanes in blocks_of(dtype):
         for size in SIZES:
             port = kernels(dtype).lanes_ports.LanePort(AT, size, lanes)
             inside, (back, _) = arena(size, lanes, dtype), rows_of(1, size, dtype)

@@ -68,32 +68,17 @@ class BatchTwins:
 
     def check_step(self, setting, count):
         """Checks that a step is one update by the sum of the gradients."""
-        graph, reference = self.compile(setting), self.reference
-        self.disturb_sums()
-        losses = graph.step(self.feed(reference.samples, count), ETA)
-        self.same(losses, reference.losses[:count])
-        expected = [value - ETA * total[count]
-                    for value, total in zip(reference.values, reference.totals, strict=True)]  # fmt: skip
-        self.assert_values(expected)
-        self.restore()
+        self.compile(setting)
+        self.step(count)
 
     def check_train(self, setting, count, batch):
-        graph, record = self.compile(setting), self.reference.train(count, batch, ETA)
-        self.disturb_sums()
-        losses = graph.train(self.feed(record.samples, count), ETA, batch=batch)
-        self.same(losses, record.losses, np.full(count, record.scale))
-        self.assert_values(record.values)
-        self.restore()
+        self.compile(setting)
+        self.train(count, batch)
 
     def check_predictions(self, setting, count, numbers, ends=None):
         """Checks predictions of these nodes, returned in a new array and written into a given one."""
-        graph, feed = self.compile(setting, ends), self.feed(self.reference.samples, count)
-        for k in numbers:
-            rows = graph.predict(feed, self.ours[k])
-            self.same(rows, self.reference.data[k][:count])
-            out = np.full_like(rows, np.nan)
-            assert graph.predict(feed, self.ours[k], out=out) is out
-            assert_equal(out, rows)
+        self.compile(setting, ends)
+        self.predict(count, numbers)
 
     def check_samples(self, setting, count, numbers):
         """Checks every node for some samples of the last batch, and that no parameter or gradient sum changes."""
@@ -107,11 +92,40 @@ class BatchTwins:
             for ours, theirs in zip(pair, expected, strict=True):
                 assert_equal(ours, theirs)
 
-    # Comparisons
+    # Each of these methods makes one call of the present Graph, and leaves the initial parameters
+
+    def step(self, count):
+        self.disturb_sums()
+        reference = self.reference
+        losses = self.graph.step(self.feed(reference.samples, count), ETA)
+        self.same(losses, reference.losses[:count])
+        expected = [value - ETA * total[count]
+                    for value, total in zip(reference.values, reference.totals, strict=True)]  # fmt: skip
+        self.assert_values(expected)
+        self.restore()
+
+    def train(self, count, batch):
+        record = self.reference.train(count, batch, ETA)
+        self.disturb_sums()
+        losses = self.graph.train(self.feed(record.samples, count), ETA, batch=batch)
+        self.same(losses, record.losses, np.full(count, record.scale))
+        self.assert_values(record.values)
+        self.restore()
+
+    def predict(self, count, numbers):
+        feed = self.feed(self.reference.samples, count)
+        for k in numbers:
+            rows = self.graph.predict(feed, self.ours[k])
+            self.same(rows, self.reference.data[k][:count])
+            out = np.full_like(rows, np.nan)
+            assert self.graph.predict(feed, self.ours[k], out=out) is out
+            assert_equal(out, rows)
 
     def accumulate(self, count):
         losses = self.graph.accumulate(self.feed(self.reference.samples, count))
         self.same(losses, self.reference.losses[:count])
+
+    # Comparisons
 
     def assert_sample(self, i):
         reference = self.reference

@@ -10,8 +10,18 @@ from cgraph._kernels.runtime.structs import structs
 
 
 def lanes_of(dtype):
-    """Returns the smallest number of lanes: the elements in a line."""
+    """Returns the number of lanes in a line."""
     return kernels(dtype).line_bytes // np.dtype(dtype).itemsize
+
+
+def blocks_of(dtype):
+    """Returns the numbers of lanes of all blocks: half a line, one, two and four lines."""
+    return [lanes_of(dtype) * halves // 2 for halves in (1, 2, 4, 8)]
+
+
+def vector_of(dtype):
+    """Returns the number of lanes of a vector of the build."""
+    return kernels(dtype).elementwise.VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
 def padded(count, dtype):
