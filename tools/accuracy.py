@@ -36,7 +36,7 @@ def float32_arguments(every: int) -> Iterator[Array]:
     steps = np.arange(CHUNK, dtype=np.uint64) * np.uint64(every)
     for start in range(0, 1 << 32, CHUNK * every):
         # From one chunk to the next, other last digits.
-        offset = start + (start // CHUNK) % every
+        offset = start + (start // (CHUNK * every)) % every
         yield (steps + np.uint64(offset)).astype(np.uint32).view(np.float32)
 
 

@@ -114,9 +114,9 @@ def blocks_of(lanes: int) -> tuple[int, ...]:
 def layout_choices(line: int) -> dict[str, LayoutPlan | None]:
     """The layouts that can be chosen with `line` samples in a cache line; None for the choice of the rule."""
     return {
-        "samples": LayoutPlan(ONE_BY_ONE, 1, 1.0),
-        f"lanes of {line}": LayoutPlan(blocks_of(line), line, 1.0),
-        f"lanes of up to {4 * line}": LayoutPlan(blocks_of(4 * line), line, 1.0),
+        "samples": LayoutPlan(ONE_BY_ONE, 1.0),
+        f"lanes of {line}": LayoutPlan(blocks_of(line), 1.0),
+        f"lanes of up to {4 * line}": LayoutPlan(blocks_of(4 * line), 1.0),
         "chosen": None,
     }
 

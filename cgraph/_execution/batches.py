@@ -138,6 +138,6 @@ class Batches:
         return [min(lines * i // threads * line, count) for i in range(threads + 1)]
 
     def _line_size(self, request: Request, count: int) -> int:
-        """Returns the number of samples, of `count`, that take no longer than one of them."""
+        """Returns the number of samples in which `count` samples are divided among threads."""
         layout_plan = self._executors.layout_of(request)
-        return layout_plan.lanes_per_line if count >= layout_plan.min_samples else 1
+        return layout_plan.smallest_block if count >= layout_plan.min_samples else 1

@@ -18,7 +18,7 @@ from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
-from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
+from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
@@ -269,6 +269,7 @@ class Executors:
         self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
         if self.layouts.backward.has_steps_of(self.layouts.forward):
             self._lanes[False] = self._lanes[True]
+        self._choices: dict[tuple[bool, frozenset[int]], tuple[list[Executor], bytes]] = {}
         self._learning: Learning | None = None
 
     def tell(self, learning: Learning) -> None:
@@ -309,22 +310,26 @@ class Executors:
         return list(dict.fromkeys(found))
 
     def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
-        """Returns the bindings, in the memory of a thread, through which the samples of a request go, and their choice.
-
-        The choice is that of a Schedule.
-        """
-        node, leaves, blocks = request.node, request.feeds.leaves, ONE_BY_ONE
+        """Returns the bindings of a request in the memory of a thread, and the choice of them that a Schedule needs."""
+        node, leaves = request.node, request.feeds.leaves
         batch_size = min(request.batch or request.size, request.size)
         layout_plan = self.layout_of(request)
         used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
-        executors = [self._executor(request.backward, lanes) for lanes in sorted(used)[::-1]]
-        if executors[0].has_buffer_of(node):
-            blocks = layout_plan.blocks
-        else:
-            executors = [self.samples]
-        number = {executor.lanes: which for which, executor in enumerate(executors)}
-        choice = bytes(number.get(lanes, 0) for lanes in blocks)
+        executors, choice = self._chosen(request.backward, frozenset(used))
+        if not executors[0].has_buffer_of(node):
+            executors, choice = [self.samples], bytes(1)
         return [executor.binding(node, leaves, thread) for executor in executors], choice
+
+    def _chosen(self, backward: bool, used: frozenset[int]) -> tuple[list[Executor], bytes]:
+        """Returns the executors for blocks of these lanes, widest first, and which takes how many samples."""
+        found = self._choices.get((backward, used))
+        if found is None:
+            sizes = sorted(used, reverse=True)
+            executors = [self._executor(backward, lanes) for lanes in sizes]
+            blocks = self._layout(backward).blocks
+            choice = bytes(sizes.index(lanes) if lanes in used else 0 for lanes in blocks)
+            found = self._choices[backward, used] = executors, choice
+        return found
 
     def _layout(self, backward: bool) -> LayoutPlan:
         return self.layouts.backward if backward else self.layouts.forward

@@ -61,13 +61,16 @@ def _lent_line(executable: Executable) -> list[str]:
 
 def _batches_line(executors: Executors, groups: list[FusedGroup], is_loss: bool) -> str:
     """Returns the line about batches: their layouts, why some samples go one by one, and the memory of a thread."""
-    backward, forward = executors.layouts
-    text = _samples_at_a_time(backward if is_loss else forward, groups)
+    backward = executors.layouts.backward
+    text, alone = (_samples_at_a_time(layout_plan, groups) for layout_plan in executors.layouts)
     python = [group for group in groups if group.kind is Kind.PYTHON]
-    if python:
-        if is_loss and not backward.has_steps_of(forward):
+    if not is_loss:
+        text = alone
+    elif text != alone:
+        if python:
             text += _why_one_by_one(backward, python, groups)
-            text += f"; without gradients {_samples_at_a_time(forward, groups)}"
+        text += f"; without gradients {alone}"
+    if python:
         names = _class_names(python)
         text += (
             f"; in one thread, since {names} {'are' if ',' in names else 'is'} computed in Python"

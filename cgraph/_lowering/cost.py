@@ -19,6 +19,7 @@ ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN = 1.28, 2.0
 # Reading one weight of a matrix for one sample: in forward passes and in training, where its gradient is added to a sum
 # and an update follows; from memory, where the matrix exceeds CACHE_BYTES.
 WEIGHT, TRAINED_WEIGHT, UNCACHED_WEIGHT = 0.055, 0.1, 0.1
+UPDATED_WEIGHT = 0.1  # reading and writing a weight, and reading its gradient
 CACHE_BYTES = 1 << 22
 # Over lanes: the gradient of a weight of a matrix, once for a block; the factor on products in a block of one vector.
 BLOCK_WEIGHT, NARROW_SLOWDOWN = 0.1, 1.5
@@ -26,7 +27,7 @@ BLOCK_WEIGHT, NARROW_SLOWDOWN = 0.1, 1.5
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
 FUNCTION = 0.6  # one exp, log, sigmoid or tanh, as an element of a vector
 # The start of a step: for one sample, in forward passes and in training; over lanes.
-STEP, TRAINED_STEP, LANE_STEP = 20.0, 30.0, 60.0
+STEP, TRAINED_STEP, LANE_STEP = 20.0, 40.0, 90.0
 PYTHON_CALL = 2000.0  # a method of a Python node that makes two or three calls of NumPy
 COPIED_ELEMENT = 1.2  # copying an element of one sample from its lane or back, in either dtype
 
@@ -87,6 +88,11 @@ def block_cost(
     element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
     moved = group.elements * scale * element + functions(group)
     return LANE_STEP + weights + lanes * (product + moved)
+
+
+def update_cost(weights: int, itemsize: int) -> float:
+    """Estimates the nanoseconds of an update of matrices with so many weights that is a pass of its own."""
+    return STEP + weights * itemsize / 4 * UPDATED_WEIGHT
 
 
 def copy_cost(program: Program, groups: Collection[FusedGroup]) -> float:

@@ -6,17 +6,24 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
-from cgraph._lowering.cost import CACHE_BYTES, block_cost, copy_cost, multiply_adds, sample_cost
+from cgraph._lowering.cost import (
+    CACHE_BYTES,
+    block_cost,
+    copy_cost,
+    multiply_adds,
+    sample_cost,
+    update_cost,
+)
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-# This many lines lie side by side where matrices dominate, so that each weight that was fetched is used as often, and
-# where the data of so many lines stay in a near cache, so that steps start and weights are updated less often.
+# This many lines may lie side by side; else one.
 MAX_LINES = 4
-# Matrices dominate where they have this many times as many elements as all nodes: wide buffers then fit the cache.
+# They do where matrices have this many times as many elements as all nodes: a weight that was fetched is used as often.
 DOMINANT_WEIGHTS = 24
+# And where the data and gradients of so many lines stay in a near cache: steps start less often.
 NEAR_CACHE_BYTES = 1 << 18
 
 NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
@@ -31,8 +38,6 @@ class LayoutPlan(NamedTuple):
     blocks : tuple of int
         For each number of samples that are left of a batch, how many lanes the block has in which the next ones are
         computed: 1 for a sample alone. The last one counts for all larger numbers.
-    lanes_per_line : int
-        The number of samples that fill a cache line.
     cost : float
         The estimated nanoseconds of one sample in a pass.
     per_sample : tuple of FusedGroup
@@ -43,7 +48,6 @@ class LayoutPlan(NamedTuple):
     """
 
     blocks: tuple[int, ...]
-    lanes_per_line: int
     cost: float
     per_sample: tuple[FusedGroup, ...] = ()
     backward_at_once: bool = False
@@ -66,13 +70,19 @@ class LayoutPlan(NamedTuple):
                 return count
         return NEVER
 
+    @property
+    def smallest_block(self) -> int:
+        """The least number of samples that lie side by side; 1 for one sample at a time."""
+        return self.blocks[min(self.min_samples, len(self.blocks) - 1)]
+
     def used(self, count: int) -> set[int]:
         """Returns the lanes of all blocks of a batch of `count` samples."""
-        found = set()
+        found, last = set(), len(self.blocks) - 1
         while count > 0:
-            lanes = self.blocks[min(count, len(self.blocks) - 1)]
+            lanes = self.blocks[min(count, last)]
             found.add(lanes)
-            count = count % lanes if count > self.lanes else count - lanes
+            # While more samples are left than `blocks` knows of, all blocks are alike.
+            count -= lanes * max((count - last) // lanes, 1)
         return found
 
 
@@ -137,16 +147,18 @@ def choose_layout(
     groups, alone = program.groups, tuple(per_sample)
     macs = dict(zip(groups, map(multiply_adds, groups), strict=True))
     cost_by_sample = sum(sample_cost(group, macs[group], training) for group in groups)
-    by_sample = LayoutPlan(ONE_BY_ONE, 1, cost_by_sample)
+    by_sample = LayoutPlan(ONE_BY_ONE, cost_by_sample)
     within = set(alone)
     over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
     if layout == "samples" or not over_lanes:
         return by_sample
-    line = program.line_bytes // program.outputs[0].dtype.itemsize
+    itemsize = program.outputs[0].dtype.itemsize
+    line = program.line_bytes // itemsize
     elements = sum(group.elements for group in groups)
     line_bytes = 2 * program.line_bytes * elements  # data and gradients
     uncached = line_bytes > CACHE_BYTES
     folded = set(foldable_relus(program, within).values())
+    steps = {group: macs[group] for group in over_lanes if group not in folded}
     cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:
         cost_alone += copy_cost(program, within)
@@ -154,32 +166,45 @@ def choose_layout(
     weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
     near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
     lanes = line * (MAX_LINES if near or weights >= DOMINANT_WEIGHTS * elements else 1)
-    # Lanes take the same time whatever the number of samples in them, but for groups that take one at a time.
-    costs, block = {}, program.padded_bytes // program.outputs[0].dtype.itemsize
-    while block <= lanes:
-        costs[block] = sum(
-            block_cost(g, macs[g], block, uncached, training) for g in over_lanes if g not in folded
-        )
-        block *= 2
+    costs = block_costs(steps, program.padded_bytes // itemsize, lanes, uncached, training)
     cost = costs[lanes] / lanes + cost_alone
     if layout == "auto":
         if cost >= cost_by_sample:
             return by_sample
         costs[1] = cost_by_sample - cost_alone
-    return LayoutPlan(cheapest_blocks(costs), line, cost, alone)
+    update = update_cost(weights, itemsize) if training else 0.0
+    return LayoutPlan(cheapest_blocks(costs, update), cost, alone)
 
 
-def cheapest_blocks(costs: dict[int, float]) -> tuple[int, ...]:
+def block_costs(
+    steps: dict[FusedGroup, int], smallest: int, largest: int, uncached: bool, training: bool
+) -> dict[int, float]:
+    """Returns the estimated nanoseconds of a block for each number of lanes, by doubling from the smallest.
+
+    `steps` are the groups that work over lanes, with their multiply-adds. A block takes the same time however many
+    samples are in it.
+    """
+    costs, lanes = {}, smallest
+    while lanes <= largest:
+        parts = (block_cost(group, m, lanes, uncached, training) for group, m in steps.items())
+        costs[lanes] = sum(parts)
+        lanes *= 2
+    return costs
+
+
+def cheapest_blocks(costs: dict[int, float], update: float = 0.0) -> tuple[int, ...]:
     """Returns the `blocks` of a LayoutPlan in which any number of samples take the least time.
 
-    `costs` has the time of a block for each number of lanes; a sample that is alone stays alone if 1 is one of them.
+    `costs` has the time of a block for each number of lanes; a single sample stays alone if 1 is one of them. `update`
+    is the time of an update that follows a sample which is alone at the end of a batch; all other blocks learn while
+    they are computed.
     """
     # Of blocks that take the same time together, the largest comes first.
     sizes = sorted(costs, reverse=True)
     least, blocks = [0.0], [1]
     for count in range(1, sizes[0] + 1):
-        possible = [1] if count == 1 in costs else sizes
+        possible = [1] if count == 1 and 1 in costs else sizes
         times = [round(costs[lanes] + least[max(count - lanes, 0)], 3) for lanes in possible]
-        least.append(min(times))
-        blocks.append(possible[times.index(least[-1])])
+        blocks.append(possible[times.index(min(times))])
+        least.append(min(times) + (update if count == 1 and 1 in costs else 0.0))
     return tuple(blocks)

@@ -8,7 +8,7 @@ from own_nodes import Failing
 
 import cgraph as CG
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._lowering.cost import LANE_STEP, block_cost, multiply_adds, sample_cost
+from cgraph._lowering.cost import LANE_STEP, block_cost, multiply_adds, sample_cost, update_cost
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import NEVER, LayoutPlan, cheapest_blocks, choose_layout
 
@@ -32,7 +32,7 @@ def test_a_layout_that_is_asked_for_is_taken(network):
     program = program_of(network)
     samples, lanes = (choose_layout(program, layout) for layout in ("samples", "lanes"))
     assert (samples.lanes, samples.min_samples) == (1, NEVER)
-    assert (lanes.lanes_per_line, lanes.min_samples) == (LINE, 1)
+    assert (lanes.smallest_block, lanes.min_samples) == (LINE // 2, 1)
     assert lanes.lanes in (LINE, 4 * LINE)
 
 
@@ -103,7 +103,7 @@ def test_a_call_makes_the_executors_of_its_blocks_alone(count, batch):
     for _, used in calls_of(graph, count, batch):
         assert set(made) == used - {1}
         made.clear()
-        graph._executable.batches._schedules.clear()
+        graph._executable.batches.schedules.clear()
 
 
 @every_network
@@ -136,7 +136,7 @@ def compositions(count, costs):
 )
 def test_blocks_take_the_least_time(costs):
     """All numbers of samples are compared with all ways to divide them."""
-    layout_plan = LayoutPlan(cheapest_blocks(costs), 8, 1.0)
+    layout_plan = LayoutPlan(cheapest_blocks(costs), 1.0)
     for count in range(2 if 1 in costs else 1, max(costs) + 1):
         rest, taken = count, 0
         while rest > 0:
@@ -166,11 +166,19 @@ def test_what_takes_one_sample_in_any_block_does_not_make_blocks_cheaper():
     macs, sizes = multiply_adds(group), sorted(set(layout_plan.blocks[1:]) - {1})
     costs = {lanes: block_cost(group, macs, lanes, False, True) for lanes in sizes}
     assert len(sizes) > 1
-    assert layout_plan.blocks == cheapest_blocks({1: sample_cost(group, macs, True), **costs})
+    expected = cheapest_blocks({1: sample_cost(group, macs, True), **costs}, update_cost(macs, 4))
+    assert layout_plan.blocks == expected
+
+
+def test_a_lone_sample_comes_first_where_an_update_would_follow_it():
+    """Nine samples are one and eight, since a block learns while it is computed, or sixteen if that is cheaper."""
+    assert cheapest_blocks({1: 3.0, 8: 10.0, 16: 14.0})[8:10] == (8, 8)
+    assert cheapest_blocks({1: 3.0, 8: 10.0, 16: 14.0}, update=2.0)[8:10] == (8, 1)
+    assert cheapest_blocks({1: 3.0, 8: 10.0, 16: 12.0}, update=2.0)[8:10] == (8, 16)
 
 
 def test_a_batch_uses_the_blocks_that_its_samples_go_through():
-    layout_plan = LayoutPlan(cheapest_blocks({1: 10, 4: 25, 8: 30}), 8, 1.0)
+    layout_plan = LayoutPlan(cheapest_blocks({1: 10, 4: 25, 8: 30}), 1.0)
     found = {count: layout_plan.used(count) for count in (0, 1, 2, 3, 5, 8, 9, 16, 19, 800)}
     assert found == {
         0: set(), 1: {1}, 2: {1}, 3: {4}, 5: {8}, 8: {8}, 9: {8, 1}, 16: {8}, 19: {8, 4}, 800: {8}

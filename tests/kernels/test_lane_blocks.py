@@ -116,6 +116,10 @@ def test_an_affine_of_many_outputs(n, dtype, every):
 CONVOLUTIONS = {
     "one-output": group((3, 3), (3, 3), 2, 12),
     "one-output-few": group((3, 3), (3, 3), 3, 2),
+    "one-output-2x3": group((2, 3), (2, 3), 2, 3),
+    "one-output-2x4": group((2, 4), (2, 4), 1, 3),
+    "one-output-3x4": group((3, 4), (3, 4), 2, 7),
+    "one-output-4x4": group((4, 4), (4, 4), 2, 5),
     "padded": group((4, 3), (3, 3), 2, 7, height=4, width=3),
     "stride": group((5, 6), (3, 2), 2, 5, stride=2, height=3, width=4),
     "repeated": group((3, 3), (2, 2), 3, 2, channels=(1, 0, 1)),

@@ -9,9 +9,9 @@ and their gradient sums, the biases behind them.
 Design: vectors run over samples, so that every position has whole vectors, however few channels there are, and a weight
 is a broadcast factor. The output and the input's gradient are GEMMs (gemm.pxd) whose lists of terms leave out padding
 and missing connections. Only where a weight is not finite is padding multiplied afterwards, since 0 times such a weight
-is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, and there
-is at least a vector of outputs, it is one matrix product with the transposed gradient (weight_gradient.h); else tiles
-of taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
+is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, it is one
+matrix product with the transposed gradient (weight_gradient.h), unless a vector of outputs would be mostly empty; else
+tiles of taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
 """
 from libc.string cimport memcpy, memset
 
@@ -170,7 +170,7 @@ cdef class LaneLayerStep(LearningStep):
         if grads_are_zero and self.sizes.gaps:
             clear_learning(self, dw, weights, self.sizes.pitch)
             grads_are_zero = False
-        # Of few outputs, a part of a vector of samples behind whole ones would be summed a second time.
+        # A part of a vector of samples has sums of its own, which is worth it where there are no other ones.
         cdef bint narrow = self.sizes.c_out < V_LANES and (context.valid < V_LANES or context.valid % V_LANES == 0)
         if self.sizes.one_gemm and not narrow:
             self.matrix_gradient(context, grads_are_zero)

@@ -98,16 +98,17 @@ def scratch(
 ) -> Scratch:
     """Returns the layout of a step's scratch; `vector` is the number of elements to which rows are padded.
 
-    A padded input channel and the transposed gradient share their room: a step needs one of them.
+    A padded input channel and the totals share their room with the transposed gradient: a step needs either. The input
+    of the row of biases is needed beside both.
     """
     line, taps = 2 * vector, f.k_h * f.k_w
     height, width = padded_shape(f)
     begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
     totals = begin + height * width * lanes
-    biases = begin + round_up(c_out, 2 * vector) * lanes
     sums = max(taps, SUMMED_ROWS if c_out < vector else 0) * c_out
     end_of_totals = totals + round_up(round_up(sums, vector) * vector, line)
-    terms = round_up(max(end_of_totals, biases + lanes), line)
+    biases = max(begin + round_up(c_out, 2 * vector) * lanes, end_of_totals)
+    terms = round_up(biases + lanes, line)
     size = terms
     if connected is not None:
         links = np.asarray(connected, bool)

@@ -5,6 +5,8 @@ lanes have room for whole vectors. The rows are the user's own array, beyond whi
 of wide rows overlaps the one before; a vector of a narrow row goes on into the next rows, and the last rows are copied
 by elements.
 """
+from libc.string cimport memcpy
+
 from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose_part
 from cgraph._kernels.runtime.step cimport Context, Port
 
@@ -20,6 +22,9 @@ cdef void rows_to_lanes(
 ) noexcept nogil:
     """Copies rows of `size` elements to lanes, in which an element's samples begin `pitch` behind those of the last."""
     cdef Py_ssize_t whole = rows_of_vectors(count, size), width = min(size, V_LANES), i = 0, j, first
+    if size == 1:
+        memcpy(lanes, rows, count * sizeof(real))
+        return
     while i < whole:
         j = 0
         while j < size:
@@ -37,6 +42,9 @@ cdef void lanes_to_rows(
 ) noexcept nogil:
     """Copies lanes back to rows; of a narrow row, what the vector has behind it is overwritten by the next row."""
     cdef Py_ssize_t whole = rows_of_vectors(count, size), width = min(size, V_LANES), i = 0, j, first
+    if size == 1:
+        memcpy(rows, lanes, count * sizeof(real))
+        return
     while i < whole:
         j = 0
         while j < size:

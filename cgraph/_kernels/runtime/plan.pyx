@@ -333,6 +333,8 @@ def prepare(
     do, and `overwrite` is set, the last samples of a batch use fused SGD: either several side by side, or a single one
     that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
     """
+    if not schedule.bindings:
+        raise ValueError("Schedule: its samples are shared by several threads, each of which needs one of its own")
     cdef Run run = Run.__new__(Run)
     cdef RunState *state = &run.state
     cdef Binding binding
