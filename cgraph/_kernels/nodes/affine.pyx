@@ -29,11 +29,6 @@ cdef void copy(Input x, Output d, Py_ssize_t n) noexcept nogil:
 
 # d_j = Σ_i W_ij x_i + W_mj b
 
-cdef inline Py_ssize_t vector_end(Py_ssize_t stride, Py_ssize_t n) noexcept nogil:
-    """Returns the number of elements of a row that are computed by vectors, the last of which may be a part of one."""
-    return 0 if stride != 1 else n if V_FAST_PARTS else n - n % V_LANES
-
-
 cdef inline void add_rows_vector(
     const real *w, Py_ssize_t n, const real *factor, Py_ssize_t rows, real *d, Py_ssize_t count
 ) noexcept nogil:
@@ -51,21 +46,23 @@ cdef inline void add_rows(
     const real *w, Py_ssize_t n, Input x, Py_ssize_t rows, Output d
 ) noexcept nogil:
     """d_j += Σ_r W_rj x_r over `rows` rows of W."""
-    cdef Py_ssize_t j = 0, r, end = vector_end(d.stride, n)
+    cdef Py_ssize_t j = 0, r
     cdef real total
     cdef real factor[ROWS]
     for r in range(rows):
         factor[r] = x.start[r * x.stride]
-    while j + V_LANES <= end:
+    while d.stride == 1 and j + V_LANES <= n:
         add_rows_vector(w + j, n, factor, rows, d.start + j, V_LANES)
         j += V_LANES
-    if j < end:
-        add_rows_vector(w + j, n, factor, rows, d.start + j, end - j)
-    for j in range(end, n):
+    if V_FAST_PARTS and d.stride == 1 and j < n:
+        add_rows_vector(w + j, n, factor, rows, d.start + j, n - j)
+        j = n
+    while j < n:
         total = 0
         for r in range(rows):
             total += w[r * n + j] * factor[r]
         d.start[j * d.stride] += total
+        j += 1
 
 
 cdef void outputs(const real *w, Py_ssize_t m, Py_ssize_t n, Input x, real b, Output d) noexcept nogil:
@@ -104,20 +101,22 @@ cdef inline void dot_rows(
     const real *w, Py_ssize_t n, Input g, Py_ssize_t rows, Output dx, Py_ssize_t i
 ) noexcept nogil:
     """Writes, or adds, the gradients of `rows` inputs, from input i on, whose rows of W begin at w."""
-    cdef Py_ssize_t j = 0, r, end = vector_end(g.stride, n)
+    cdef Py_ssize_t j = 0, r
     cdef vec total[ROWS]
     cdef real tail[ROWS]
     for r in range(rows):
         total[r] = v_set1(0)
         tail[r] = 0
-    while j + V_LANES <= end:
+    while g.stride == 1 and j + V_LANES <= n:
         dot_rows_vector(w + j, n, g.start + j, rows, total, V_LANES)
         j += V_LANES
-    if j < end:
-        dot_rows_vector(w + j, n, g.start + j, rows, total, end - j)
-    for j in range(end, n):
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        dot_rows_vector(w + j, n, g.start + j, rows, total, n - j)
+        j = n
+    while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.start[j * g.stride]
+        j += 1
     for r in range(rows):
         put1(dx, i + r, v_hsum(total[r]) + tail[r])
 
@@ -153,14 +152,16 @@ cdef inline void scale_vector(
 
 cdef inline void scale(real factor, Input g, Py_ssize_t n, real *row, bint accumulate) noexcept nogil:
     """row_j = factor g_j, or row_j += factor g_j."""
-    cdef Py_ssize_t j = 0, end = vector_end(g.stride, n)
-    while j + V_LANES <= end:
+    cdef Py_ssize_t j = 0
+    while g.stride == 1 and j + V_LANES <= n:
         scale_vector(factor, g.start + j, row + j, accumulate, V_LANES)
         j += V_LANES
-    if j < end:
-        scale_vector(factor, g.start + j, row + j, accumulate, end - j)
-    for j in range(end, n):
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        scale_vector(factor, g.start + j, row + j, accumulate, n - j)
+        j = n
+    while j < n:
         put1(Output(row, 1, accumulate), j, factor * g.start[j * g.stride])
+        j += 1
 
 
 cdef void weight_gradient(
@@ -205,7 +206,7 @@ cdef inline void fused_sgd_rows(
 
     requires_grad: whether these gradients are computed.
     """
-    cdef Py_ssize_t j = 0, r, end = vector_end(g.stride, n)
+    cdef Py_ssize_t j = 0, r
     cdef vec total[PAIR]
     cdef real factor[PAIR]
     cdef real tail[PAIR]
@@ -213,15 +214,17 @@ cdef inline void fused_sgd_rows(
         factor[r] = x.start[(i + r) * x.stride]
         total[r] = v_set1(0)
         tail[r] = 0
-    while j + V_LANES <= end:
+    while g.stride == 1 and j + V_LANES <= n:
         fused_sgd_vector(w + j, n, factor, g.start + j, eta, rows, total, requires_grad, V_LANES)
         j += V_LANES
-    if j < end:
-        fused_sgd_vector(w + j, n, factor, g.start + j, eta, rows, total, requires_grad, end - j)
-    for j in range(end, n):
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        fused_sgd_vector(w + j, n, factor, g.start + j, eta, rows, total, requires_grad, n - j)
+        j = n
+    while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.start[j * g.stride]
             w[r * n + j] -= eta * (factor[r] * g.start[j * g.stride])
+        j += 1
     if requires_grad:
         for r in range(rows):
             put1(dx, i + r, v_hsum(total[r]) + tail[r])
