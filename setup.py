@@ -6,6 +6,8 @@ one module in `_kernels/builds` for each dtype and instruction set. Since two ex
 
 Environment variables; "" and "0" mean the same as no value:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
+CGRAPH_EMULATE_512=1 compiles the avx512 modules with vectors of their width and instructions of AVX2 alone, so that
+their tests run where there is no AVX-512 (docs/understand/decisions/0012). In place only: no wheel has such modules.
 CGRAPH_ABI3=1 makes one wheel for CPython 3.11 and all later ones, slower (docs/understand/decisions/0003).
 Free-threaded builds ignore it.
 """
@@ -21,6 +23,7 @@ from Cython import __version__ as cython_version
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import OptionError
 
 KERNELS = "cgraph/_kernels"
 SOURCES = "build/kernels"
@@ -30,6 +33,18 @@ DTYPES = {"float32": [("CGRAPH_FLOAT32", None)], "float64": []}
 INSTRUCTION_SETS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
+    # The last flag says what compilers do anyway, unless CFLAGS tune for a processor that prefers 32 bytes.
+    "avx512": {
+        "unix": [
+            *("-mavx2", "-mfma", "-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq"),
+            *("-mavx512vl", "-mprefer-vector-width=512"),
+        ],
+        "msvc": ["/arch:AVX512"],
+    },
+}
+EMULATION = {
+    "unix": ["-mavx2", "-mfma", "-DCGRAPH_V_BYTES=64", "-Wno-psabi"],
+    "msvc": ["/arch:AVX2"],
 }
 
 
@@ -39,6 +54,9 @@ def switch(name: str) -> bool:
 
 
 DEBUG = switch("CGRAPH_DEBUG")
+EMULATE_512 = switch("CGRAPH_EMULATE_512")
+if EMULATE_512:
+    INSTRUCTION_SETS["avx512"] = EMULATION
 # A free-threaded CPython has no stable ABI before 3.15.
 ABI3 = switch("CGRAPH_ABI3") and not sysconfig.get_config_var("Py_GIL_DISABLED")
 ABI3_MACROS = [("Py_LIMITED_API", "0x030B0000")] if ABI3 else []
@@ -104,11 +122,14 @@ def module(name: str, original: Path, macros: list[tuple[str, str | None]]) -> E
 
 def extensions(platform: str) -> list[Extension]:
     """Returns all compiled modules for a platform, which is named as in build_ext.plat_name."""
-    isas = INSTRUCTION_SETS if platform.endswith(("x86_64", "amd64")) else ("baseline",)
+    isas = list(INSTRUCTION_SETS) if platform.endswith(("x86_64", "amd64")) else ["baseline"]
+    if platform.startswith("macosx") and "avx512" in isas:
+        isas.remove("avx512")  # macOS does not tell whether it saves these registers: see cpu.h
     sources = sorted(Path(KERNELS).rglob("*.pyx"))
+    emulation: list[tuple[str, str | None]] = [("CGRAPH_EMULATE_512", None)] if EMULATE_512 else []
     return [
         *(
-            module(".".join(path.relative_to(KERNELS).with_suffix("").parts), path, [])
+            module(".".join(path.relative_to(KERNELS).with_suffix("").parts), path, emulation)
             for path in sources
             if not is_family(path)
         ),
@@ -145,6 +166,7 @@ def settings(platform: str) -> str:
         (
             SHARED_UTILITY,
             *(DIRECTIVES, LEVELS, COMPILE_FLAGS, WITHOUT_DEBUG, LINK_FLAGS, INSTRUCTION_SETS, ABI3),
+            EMULATE_512,
             cython_version,
             *(platform, sysconfig.get_config_var("EXT_SUFFIX")),
             *(os.environ.get(name) for name in VARIABLES),
@@ -169,6 +191,8 @@ class BuildKernels(build_ext):
         self.parallel = self.parallel or jobs()
 
     def run(self) -> None:
+        if EMULATE_512 and not self.inplace:
+            raise OptionError("CGRAPH_EMULATE_512 is for tests, and for builds in place alone")
         # The settings of the last build that was completed in build/.
         stamp, current = Path(SOURCES, "settings"), settings(self.plat_name)
         if not stamp.exists() or stamp.read_text(encoding="utf-8") != current:

@@ -8,6 +8,9 @@ In the wheels for x86-64, other wheels being passed over:
 F16C, which these flags do not imply and which `cpu.has_avx2` does not ask for. At least one instruction of AVX must
 be there, which also shows that the search finds what it looks for.
 
+`*_avx512`: these, and of AVX-512 what x86-64-v4 has: F, BW, CD, DQ and VL. At least one instruction of AVX-512 must be
+there; modules that emulate its vectors have none.
+
 All others: SSE2, the least that x86-64 can be. For macOS SSE4.1, which is clang's own choice there.
 
 TZCNT passes everywhere: compilers write it on purpose where it must also run as the BSF that older processors see.
@@ -48,11 +51,25 @@ BEYOND_AVX2 = (
     r"lzcnt\w*|movbe\w*|adcx\w*|adox\w*|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+"
     r"|vcvtph2ps|vcvtps2ph|vfn?m(add|sub|addsub|subadd)[ps][sd]|vaes\w+|vpclmul\w+|vgf2p8\w+|vpdp\w+|vpmadd52\w+"
 )
+# Instructions of AVX-512 that x86-64-v4 does not have: VBMI, VBMI2, VNNI, IFMA, BITALG, VPOPCNTDQ, VP2INTERSECT, BF16,
+# FP16, 4FMAPS, 4VNNIW, ER and PF.
+BEYOND_V4 = (
+    r"lzcnt\w*|movbe\w*|adcx\w*|adox\w*|aes\w+|pclmul\w+|sha(1|256)\w+|gf2p8\w+"
+    r"|vaes\w+|vpclmul\w+|vgf2p8\w+|vpdp\w+|vp4dp\w+|vpmadd52\w+|v4fn?madd\w+"
+    r"|vperm(b|i2b|t2b)|vpmultishiftqb|vp(compress|expand)[bw]|vpsh[lr]dv?[wdq]|vpopcnt[bwdq]|vpshufbitqmb"
+    r"|vp2intersect\w+|vdpbf16ps|vcvtne2?ps2?bf16\w*|v\w+[ps]h|vcvt\w*(ph|sh)x?2\w+"
+    r"|vexp2p[sd]|vr(cp|sqrt)28\w+|v(gather|scatter)pf[01]\w+"
+)
+# Of these names, those that AVX-512F has as well: conversions between float32 and float16.
+CONVERSIONS = re.compile("vcvtph2ps|vcvtps2ph")
 BEYOND = {
     "SSE2": re.compile(f"{SSE3_TO_SSE4_1}|{SSE4_2}|{BEYOND_AVX2}"),
     "SSE4.1": re.compile(f"{SSE4_2}|{BEYOND_AVX2}"),
     "AVX2": re.compile(BEYOND_AVX2),
+    "AVX-512": re.compile(BEYOND_V4),
 }
+# The instruction sets by the ends of the modules' names, and the encoding that a module must have.
+LIMITS = {"avx2": ("AVX2", "VEX"), "avx512": ("AVX-512", "EVEX")}
 
 
 def instructions(module: Path) -> Counter[tuple[str, str]]:
@@ -67,20 +84,31 @@ def counted(text: str) -> Counter[tuple[str, str]]:
 
 
 def allowed(encoding: str, name: str, limit: str) -> bool:
-    """Whether an instruction is one of SSE2, SSE4.1 or AVX2."""
-    if encoding and (limit != "AVX2" or encoding == "EVEX" or not name.startswith("v")):
-        return False
+    """Whether an instruction is one of SSE2, SSE4.1, AVX2 or AVX-512."""
+    if encoding == "EVEX":
+        if limit != "AVX-512":
+            return False
+        return bool(CONVERSIONS.fullmatch(name)) or not BEYOND[limit].fullmatch(name)
+    if encoding == "VEX":
+        masks = limit == "AVX-512" and name.startswith("k")
+        if not masks and (limit not in ("AVX2", "AVX-512") or not name.startswith("v")):
+            return False
     return not BEYOND[limit].fullmatch(name)
+
+
+def build_of(name: str) -> str:
+    """Returns the last part of a module's name, which for kernels is their instruction set."""
+    return name.partition(".")[0].rpartition("_")[2]
 
 
 def complaints(module: Path, baseline: str) -> list[str]:
     """Returns the faults of one module."""
     found = instructions(module)
-    limit = "AVX2" if "_avx2." in module.name else baseline
+    limit, required = LIMITS.get(build_of(module.name), (baseline, ""))
     if not found:
         return ["no instructions found"]
-    if limit == "AVX2" and not any(encoding == "VEX" for encoding, _ in found):
-        return ["no AVX instruction in a module that is compiled for AVX2"]
+    if not any(encoding == required for encoding, _ in found):
+        return [f"no instruction with {required} in a module that is compiled for {limit}"]
     return [
         f"{count} × {name}"
         for (code, name), count in found.items()
@@ -101,10 +129,9 @@ def check(wheel: Path) -> bool:
     for name, reasons in wrong.items():
         if reasons:
             print(f"{wheel.name}: {name}: {', '.join(reasons)}")
-    avx2 = sum("_avx2." in name for name in wrong)
-    print(
-        f"{wheel.name}: {len(wrong)} modules, {len(wrong) - avx2} of {baseline} only, {avx2} with AVX2"
-    )
+    counts = Counter(LIMITS.get(build_of(name), (baseline,))[0] for name in wrong)
+    parts = ", ".join(f"{count} for {limit}" for limit, count in sorted(counts.items()))
+    print(f"{wheel.name}: {len(wrong)} modules, {parts}")
     return bool(wrong) and not any(wrong.values())
 
 

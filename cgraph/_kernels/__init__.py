@@ -5,6 +5,10 @@ Each family of kernels is compiled once per dtype and instruction set, as module
 `lanes` with the name of the folder before it (`lanes_layer`). A module is loaded when a node of its dtype is first
 constructed. The environment variable CGRAPH_SIMD names the instruction set to use; without it, the best one that this
 CPU runs is used.
+
+All families of one build lay out memory alike, by the widths that simd.h has for it. A group of channels that fits into
+a vector of AVX2 is computed by the kernels of `avx2` also where `avx512` is in use, whose vectors it would half fill
+(docs/understand/decisions/0012).
 """
 
 import os
@@ -21,11 +25,13 @@ from cgraph._kernels.missing import explained
 
 try:
     from cgraph._kernels import protocols
-    from cgraph._kernels.cpu import has_avx2
+    from cgraph._kernels.cpu import AVX512_IS_EMULATED, has_avx2, has_avx512
 except ModuleNotFoundError as error:
     if not (error.name or "").startswith("cgraph."):
         raise
     raise explained(error) from None
+
+NARROW_BYTES = 32  # a vector of AVX2
 
 
 class Build(NamedTuple):
@@ -43,7 +49,7 @@ class Build(NamedTuple):
 
     @property
     def padded_bytes(self) -> int:
-        """The bytes to a multiple of which rows of channels are padded: whole vectors, of this build and narrower."""
+        """The bytes to a multiple of which buffers are padded: whole vectors, of this build and narrower."""
         return self.elementwise.PADDED_BYTES
 
     @property
@@ -51,15 +57,30 @@ class Build(NamedTuple):
         """The bytes of a line of samples, which steps over lanes compute as a whole, and of a cache line at least."""
         return self.elementwise.LINE_BYTES
 
+    def pitch(self, channels: int, itemsize: int) -> int:
+        """Returns the elements from one position of a group of channels to the next.
+
+        These are whole vectors; of the narrow ones, if the group fits into one of these.
+        """
+        row = channels * itemsize
+        unit = NARROW_BYTES if row <= NARROW_BYTES else self.padded_bytes
+        return -(-row // unit) * unit // itemsize
+
 
 def available() -> tuple[str, ...]:
-    """The instruction sets for which kernels were built, and which this CPU runs; the best one is the last."""
-    runnable = {"baseline": True, "avx2": has_avx2()}
-    return tuple(
-        name
-        for name, runs in runnable.items()
-        if runs and find_spec(f"{__name__}.builds.affine_float64_{name}")
-    )
+    """The instruction sets for which kernels were built, and which this CPU runs, the best one last."""
+    return tuple(name for name, runs in _runs().items() if runs and _is_built(name))
+
+
+def _runs() -> dict[str, bool]:
+    """Whether this CPU runs the kernels for an instruction set, for each of them, the slowest first."""
+    if AVX512_IS_EMULATED:
+        return {"baseline": True, "avx512": has_avx2(), "avx2": has_avx2()}
+    return {"baseline": True, "avx2": has_avx2(), "avx512": has_avx512()}
+
+
+def _is_built(simd: str) -> bool:
+    return find_spec(f"{__name__}.builds.affine_float64_{simd}") is not None
 
 
 def select(simd: str) -> str:
@@ -75,19 +96,34 @@ def select(simd: str) -> str:
 
 
 def show_config() -> None:
-    """Prints the builds of the kernels that this CPU runs, and the one in use.
+    """Prints which build of the kernels is in use and why, and why others are not to be had.
 
     Examples
     --------
     >>> import cgraph as CG
     >>> CG.show_config()  # doctest: +SKIP
-    kernels in use: avx2
+    kernels in use: avx2, the best of those that this CPU runs
     available on this CPU: baseline, avx2
+    not available: avx512, which the CPU or the operating system does not run
     CGRAPH_SIMD: not set
     """
-    print(f"kernels in use: {_selected}")
+    wish = os.environ.get("CGRAPH_SIMD")
+    if wish == _selected:
+        reason = "chosen by CGRAPH_SIMD"
+    elif _selected == available()[-1]:
+        reason = "the best of those that this CPU runs"
+    else:
+        reason = "selected by the program"
+    print(f"kernels in use: {_selected}, {reason}")
     print(f"available on this CPU: {', '.join(available())}")
-    print(f"CGRAPH_SIMD: {os.environ.get('CGRAPH_SIMD', 'not set')}")
+    for name, runs in _runs().items():
+        if not runs:
+            print(f"not available: {name}, which the CPU or the operating system does not run")
+        elif not _is_built(name):
+            print(f"not available: {name}, which this installation has not been built for")
+    if AVX512_IS_EMULATED:
+        print("avx512: emulated on AVX2, for tests")
+    print(f"CGRAPH_SIMD: {wish or 'not set'}")
 
 
 def build(dtype: np.dtype[np.floating]) -> Build:
@@ -96,6 +132,11 @@ def build(dtype: np.dtype[np.floating]) -> Build:
         return _builds[dtype.char]
     except KeyError:
         return _builds.setdefault(dtype.char, _load(dtype.name, _selected))
+
+
+def narrow_build(dtype: np.dtype[np.floating]) -> Build:
+    """The kernels for a group of channels whose rows are narrower than the vectors of `build`."""
+    return _load(dtype.name, "avx2")
 
 
 @cache

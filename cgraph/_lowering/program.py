@@ -116,14 +116,16 @@ class Program:
         The groups of nodes that are computed together, in the order of a forward pass.
     channel_of : dict of Node to (Buffer, int)
         For each node its buffer, and the index of its channel there.
+    kernels : Build
+        The kernels of the outputs' dtype, which also know how memory is laid out.
     padded_bytes, line_bytes : int
-        The bytes to a multiple of which the channels of a fused group are padded, and those of a line of samples.
+        The bytes to a multiple of which buffers are padded, and those of a line of samples.
     """
 
     def __init__(self, outputs: Sequence[Node]) -> None:
         self.outputs = outputs
-        kernels = _kernels.build(outputs[0].dtype)
-        self.padded_bytes, self.line_bytes = kernels.padded_bytes, kernels.line_bytes
+        self.kernels = _kernels.build(outputs[0].dtype)
+        self.padded_bytes, self.line_bytes = self.kernels.padded_bytes, self.kernels.line_bytes
         self.order = topological_order(outputs)
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
@@ -133,8 +135,7 @@ class Program:
         """Adds a fused group, whose inputs must have been added before, and makes its buffer."""
         count, pitch = len(group.nodes), 1
         if count > 1:
-            vector = self.padded_bytes // group.nodes[0].dtype.itemsize
-            pitch = -(-count // vector) * vector
+            pitch = self.kernels.pitch(count, group.nodes[0].dtype.itemsize)
         group.buffer = Buffer(group.nodes, pitch)
         for channel, node in enumerate(group.nodes):
             self.channel_of[node] = (group.buffer, channel)

@@ -6,6 +6,7 @@ from amounts import full
 from batch_settings import Setting
 from batch_twins import BatchTwins, some_nodes, uniform
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, sparse_lenet
+from lane_arena import blocks_of
 from own_nodes import Failing, Recorder, Scale, mixed
 
 import cgraph as CG
@@ -17,6 +18,7 @@ pytestmark = [
     pytest.mark.thread_unsafe(reason="replaces the choice of layouts"),
 ]
 LANES = Setting("lanes", 1)
+WIDEST = blocks_of("float64")[-1]  # samples that these small graphs take at a time
 ETA = 0.01
 
 
@@ -273,8 +275,8 @@ def test_summary_says_which_steps_take_one_sample_and_why(capsys):
     steps, line = summary_of(CG.Graph(body(Remembering)[-1], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "samples", "samples"]
     assert line.startswith(
-        "batches: up to 32 samples at a time, but one in steps 2 to 4 (Remembering may not compute twice: see "
-        "_repeatable); without gradients up to 32 samples at a time, but one in step 2; in one thread, since "
+        f"batches: up to {WIDEST} samples at a time, but one in steps 2 to 4 (Remembering may not compute twice: see "
+        f"_repeatable); without gradients up to {WIDEST} samples at a time, but one in step 2; in one thread, since "
         "Remembering is computed in Python; "
     )
 
@@ -284,7 +286,8 @@ def test_summary_of_repeatable_nodes_blames_nobody(capsys, over_lanes_twice):
     steps, line = summary_of(CG.Graph(nodes[-1], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "lanes", "lanes"]
     assert line.startswith(
-        "batches: up to 32 samples at a time, but one in step 2; in one thread, since Remembering is computed in Python"
+        f"batches: up to {WIDEST} samples at a time, but one in step 2; in one thread, since Remembering is "
+        "computed in Python"
     )
 
 
@@ -293,8 +296,8 @@ def test_summary_says_why_all_samples_go_one_by_one(capsys):
     loss = CG.Norm2(Failing(Remembering(x)))
     assert summary_of(CG.Graph(loss, layout="lanes"), capsys)[1].startswith(
         "batches: one sample at a time (no step lies in front of them, and Remembering, Failing may not compute twice: "
-        "see _repeatable); without gradients up to 32 samples at a time, but one in steps 1 to 2; in one thread, since "
-        "Remembering, Failing are computed in Python; "
+        f"see _repeatable); without gradients up to {WIDEST} samples at a time, but one in steps 1 to 2; in one "
+        "thread, since Remembering, Failing are computed in Python; "
     )
     line = summary_of(CG.Graph(loss, layout="samples"), capsys)[1]
     assert line.startswith("batches: one sample at a time; in one thread, since Remembering, ")
@@ -306,14 +309,16 @@ def test_the_memory_of_both_layouts_counts():
     each = executors(CG.Graph(loss, layout="lanes"))
     blocks = each._lanes[False]
     assert each.nbytes == each.samples.nbytes + sum(x.nbytes for x in blocks.values())
-    assert sorted(blocks) == [4, 8, 16, 32]
+    assert sorted(blocks) == blocks_of("float64")
 
 
 def test_a_graph_without_a_loss_has_the_layout_of_predictions(capsys):
     nodes = body(Remembering)
     steps, line = summary_of(CG.Graph(nodes[3], layout="lanes"), capsys)
     assert steps == ["lanes", "samples", "lanes"]
-    assert line.startswith("batches: up to 32 samples at a time, but one in step 2; in one thread")
+    assert line.startswith(
+        f"batches: up to {WIDEST} samples at a time, but one in step 2; in one thread"
+    )
 
 
 def test_many_elements_in_front_of_a_python_node_are_not_copied_for_little_work():

@@ -11,11 +11,14 @@ import pytest
 
 import cgraph as CG
 from cgraph import _kernels
-from cgraph._kernels.cpu import has_avx2
+from cgraph._kernels.cpu import AVX512_IS_EMULATED, has_avx2, has_avx512
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes, selects kernels for all threads")
 
 CPU_INFO = Path("/proc/cpuinfo")
+# What Linux calls the extensions that the builds are compiled for.
+AVX2 = {"avx2", "fma"}
+AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
 CODE = "import cgraph; from cgraph import _kernels; print(_kernels.select('baseline'))"
 
 
@@ -45,6 +48,29 @@ def test_memory_is_laid_out_in_whole_vectors_of_the_build(dtype, build_name):
     assert max(lanes) == 4 * line
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_group_of_channels_is_padded_to_the_vectors_that_compute_it(dtype, build_name):
+    """A group that fits into 32 bytes is not padded to 64, and the kernels for 32 bytes compute its rows."""
+    dtype = np.dtype(dtype)
+    build = _kernels.build(dtype)
+    for channels in range(2, 70):
+        row, pitch = channels * dtype.itemsize, build.pitch(channels, dtype.itemsize)
+        padded = pitch * dtype.itemsize
+        assert 0 <= padded - row < (32 if row <= 32 else build.padded_bytes)
+        x = CG.Leaf2(3, 2, dtype=dtype)
+        nodes = [CG.Convolution2d([x], np.ones((1, 2, 2)), 0.0) for _ in range(channels)]
+        nodes = [CG.MaxPooling2d(node, 2, 1, 1) for node in nodes]
+        loss = CG.Norm2(CG.Concatenation([CG.AveragePooling2d(node, 1, 1, 1) for node in nodes]))
+        steps = CG.Graph(loss, layout="samples")._executable.executors.samples.steps
+        grouped = {
+            group.buffer.pitch: step for group, step in steps.items() if len(group.nodes) > 1
+        }
+        assert list(grouped) == [pitch]
+        for group, step in steps.items():
+            narrow = len(group.nodes) > 1 and padded < build.padded_bytes
+            assert type(step).__module__.endswith(f"_{dtype}_{'avx2' if narrow else build_name}")
+
+
 def test_baseline_is_always_available_and_the_best_build_is_the_default():
     assert _kernels.available()[0] == "baseline"
     default = run(CODE, CGRAPH_SIMD="")
@@ -52,9 +78,19 @@ def test_baseline_is_always_available_and_the_best_build_is_the_default():
 
 
 @pytest.mark.skipif(not CPU_INFO.exists(), reason="only Linux lists what its CPU can do")
-def test_avx2_is_found_where_the_cpu_has_it():
+def test_avx2_and_avx512_are_found_where_the_cpu_has_them():
     flags = re.search(r"^flags\s*:(.*)$", CPU_INFO.read_text(encoding="ascii"), re.MULTILINE)
-    assert has_avx2() == (flags is not None and {"avx2", "fma"} <= set(flags[1].split()))
+    assert has_avx2() == (flags is not None and set(flags[1].split()) >= AVX2)
+    assert has_avx512() == (flags is not None and set(flags[1].split()) >= AVX512)
+
+
+def test_a_build_is_available_only_where_the_cpu_runs_what_it_was_compiled_for():
+    assert ("avx2" in _kernels.available()) <= has_avx2()
+    if AVX512_IS_EMULATED:  # then it is slower than AVX2, and never the default
+        assert ("avx512" in _kernels.available()) == has_avx2()
+        assert _kernels.available()[-1] != "avx512"
+    else:
+        assert ("avx512" in _kernels.available()) <= has_avx512()
 
 
 def test_the_environment_variable_overrides_the_choice():
@@ -70,9 +106,41 @@ def test_an_unknown_build_is_refused_with_the_names_of_the_known():
     assert "CGRAPH_SIMD" in refused.stderr.splitlines()[-1]
 
 
+SHOW = "import cgraph; cgraph.show_config()"
+
+
 def test_show_config_says_which_build_is_used(build_name, capsys):
     CG.show_config()
-    assert build_name in capsys.readouterr().out.splitlines()[0]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"kernels in use: {build_name}, ")
+    assert lines[1] == f"available on this CPU: {', '.join(_kernels.available())}"
+
+
+def test_show_config_says_why_a_build_is_used():
+    best = _kernels.available()[-1]
+    default, *_, unset = run(SHOW, CGRAPH_SIMD="").stdout.splitlines()
+    assert default == f"kernels in use: {best}, the best of those that this CPU runs"
+    assert unset == "CGRAPH_SIMD: not set"
+    chosen, *_, wish = run(SHOW, CGRAPH_SIMD="baseline").stdout.splitlines()
+    assert chosen == "kernels in use: baseline, chosen by CGRAPH_SIMD"
+    assert wish == "CGRAPH_SIMD: baseline"
+    select = f"from cgraph import _kernels; _kernels.select('baseline'); {SHOW}"
+    selected = run(select, CGRAPH_SIMD=best).stdout.splitlines()[0]
+    reason = "chosen by CGRAPH_SIMD" if best == "baseline" else "selected by the program"
+    assert selected == f"kernels in use: baseline, {reason}"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("avx2", "does not run"), ("avx512", "not been built")]
+)
+def test_show_config_says_why_a_build_is_not_to_be_had(name, reason, monkeypatch, capsys):
+    monkeypatch.setattr(_kernels, "_runs", lambda: {"baseline": True, name: "not been" in reason})
+    monkeypatch.setattr(_kernels, "_is_built", lambda simd: simd == "baseline")
+    CG.show_config()
+    found = [line for line in capsys.readouterr().out.splitlines() if line.startswith("not")]
+    assert len(found) == 1
+    assert found[0].startswith(f"not available: {name}, ")
+    assert reason in found[0]
 
 
 def test_a_selected_build_serves_the_nodes_that_are_made_from_then_on(build_name):

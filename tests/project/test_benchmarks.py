@@ -27,6 +27,7 @@ from benchmarks.measure.internals import (  # noqa: E402
 from benchmarks.measure.timing import Work  # noqa: E402
 
 COMMANDS = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")
+SAMPLES = 64  # a few lines of samples
 
 
 @pytest.mark.thread_unsafe(reason="starts a process")
@@ -57,21 +58,21 @@ def test_a_fault_of_the_benchmarks_themselves_is_raised():
 
 
 def small_graph():
-    """Returns a Graph with convolutions and an affine layer, and a feed of 16 samples."""
+    """Returns a Graph with convolutions and an affine layer, and a feed of a few lines of samples."""
     x, t = CG.Leaf2(4, 4, dtype="float32"), CG.Leaf1(1, dtype="float32")
     channels = [CG.Convolution2d([x], [[[1.0]]], 0.0) for _ in range(8)]
     y = CG.Affine(CG.Concatenation(channels), [[0.01]] * 129)
-    feed = {x: [[[1.0] * 4] * 4] * 16, t: [[1.0]] * 16}
+    feed = {x: [[[1.0] * 4] * 4] * SAMPLES, t: [[1.0]] * SAMPLES}
     return CG.Graph(CG.MSE(y, t), threads=1), feed
 
 
-@pytest.mark.parametrize("samples", [1, 16])
+@pytest.mark.parametrize("samples", [1, SAMPLES])
 def test_each_step_of_a_graph_runs_alone(samples):
     graph, feed = small_graph()
     graph.step({leaf: values[:samples] for leaf, values in feed.items()}, 0.0)
     assert runs_over_lanes(graph) == (samples > 1)
     for step in graph_steps(graph).values():
-        step.work(backward=True, learn=samples == 1, eta=0.0, samples=16).call()
+        step.work(backward=True, learn=samples == 1, eta=0.0, samples=SAMPLES).call()
 
 
 @pytest.mark.parametrize("backward", [False, True])

@@ -7,7 +7,7 @@ from op_table import DTYPES, cases
 
 from cgraph import _kernels
 
-BEST = _kernels.available()[-1]
+IN_USE = _kernels._selected
 
 
 def full(row):
@@ -33,8 +33,8 @@ def over(selection):
 def over_kinds(selection):
     """Runs a law for cases of the op table, in every dtype and build of the kernels.
 
-    Builds other than the best one differ from it in the header for vectors alone. By default they run a sixth of the
-    cases in float64, and another sixth in float32.
+    Builds differ in the header for vectors alone. By default those other than the one in use run a sixth of the cases
+    in float64, and another sixth in float32.
     """
     rows = []
     for build in _kernels.available():
@@ -42,7 +42,7 @@ def over_kinds(selection):
             for turn, dtype in enumerate(DTYPES):
                 made = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
                 rows.append(
-                    made if case.usual and (build == BEST or k % 6 == 3 * turn) else full(made)
+                    made if case.usual and (build == IN_USE or k % 6 == 3 * turn) else full(made)
                 )
     return pytest.mark.parametrize(
         ("row", "case", "dtype", "build_name"), rows, indirect=["build_name"]

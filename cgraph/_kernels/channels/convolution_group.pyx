@@ -98,7 +98,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         self.padded_h, self.padded_w = padded_height(f), padded_width(f)
         self.in_place = self.channel_runs == 1 and self.padded_h == f.m_h and self.padded_w == f.m_w
         self.padded_stride = self.c_in
-        if self.in_place or self.channel_runs == 1 and self.x.stride == round_up(self.c_in):
+        if self.in_place or self.channel_runs == 1 and self.x.stride <= round_up(self.c_in):
             self.padded_stride = self.x.stride      # whole rows are copied at once
         self.padded_input_offset = scratch_offset
         self.padded_grad_offset = self.padded_input_offset + padded_size(f, self.c_in)

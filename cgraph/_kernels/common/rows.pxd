@@ -20,7 +20,7 @@ cdef inline bint rows_are_finite(const real *x, Py_ssize_t pitch, Py_ssize_t row
         rows = 1
     for i in range(rows):
         j = 0
-        while j < columns and (j + V_LANES <= columns or j + V_LANES <= pitch and i < rows - 1):
+        while j < columns and j + V_LANES <= (rows - 1 - i) * pitch + columns:     # within the rows
             v = v_first(v_load(x + j), columns - j)
             difference = v_add(difference, v_sub(v, v))
             j += V_LANES

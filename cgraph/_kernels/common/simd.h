@@ -3,7 +3,8 @@
  * `real` is float or double (CGRAPH_FLOAT32). A `vec` has as many elements as one register of the instruction set that
  * this file is compiled for. For compilers without vector extensions (MSVC; or with -DCGRAPH_SCALAR, to try it) a vec
  * has one element, and kernels go element by element. V_BYTES alone says how wide vectors are: all kernels, and the
- * layout of memory, follow from it. -DCGRAPH_V_BYTES=64 tries another width, for which the compiler needs the registers.
+ * layout of memory, follow from it. -DCGRAPH_V_BYTES=64 without AVX-512 emulates its width, for tests: the compiler
+ * computes such a vector as two or more that it has registers for.
  * The bits of a real are its sign, its exponent plus R_EXPONENT_OF_1, and R_MANTISSA bits of its mantissa.
  * A sum of squares between R_SQUARES_LOW and R_SQUARES_HIGH has lost nothing to underflow or overflow.
  */
@@ -53,6 +54,8 @@ typedef uint64_t r_bits;
 #define V_BYTES R_BYTES
 #elif defined(CGRAPH_V_BYTES)
 #define V_BYTES CGRAPH_V_BYTES
+#elif defined(__AVX512F__)
+#define V_BYTES 64
 #elif defined(__AVX2__)
 #define V_BYTES 32
 #else
@@ -70,7 +73,17 @@ typedef uint64_t r_bits;
 
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
-#if defined(__AVX2__) && V_BYTES == 32
+typedef real vec __attribute__((vector_size(V_BYTES)));
+/* An integer for each lane, as wide as a real; and the bits of each lane, on which the operators of C work. */
+typedef r_int vlanes __attribute__((vector_size(V_BYTES)));
+typedef r_bits vbits __attribute__((vector_size(V_BYTES)));
+/* A vec in memory, at any address that a real may have. */
+typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
+
+#if defined(__AVX512F__) && V_BYTES == 64
+#include "simd_avx512.h"
+#define V_BIT_MASKS
+#elif defined(__AVX2__) && V_BYTES == 32
 #include <immintrin.h>
 #ifdef CGRAPH_FLOAT32
 #define V_MASKED_LOAD(p, mask) _mm256_maskload_ps(p, (__m256i)(mask))
@@ -100,14 +113,6 @@ typedef uint64_t r_bits;
 #endif
 #endif
 
-typedef real vec __attribute__((vector_size(V_BYTES)));
-/* The result of a comparison: all bits of a lane where it holds, none elsewhere. */
-typedef r_int vmask __attribute__((vector_size(V_BYTES)));
-/* The bits of each lane, on which the operators of C work. */
-typedef r_bits vbits __attribute__((vector_size(V_BYTES)));
-/* A vec in memory, at any address that a real may have. */
-typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
-
 static inline vec v_load(const real *p) { return *(const vec_unaligned *)p; }
 static inline void v_store(real *p, vec v) { *(vec_unaligned *)p = v; }
 /* s - 0, not s + 0: only s - 0 is s for s = -0.0 too, so that the compiler folds it away. */
@@ -118,6 +123,9 @@ static inline vec v_mul(vec a, vec b) { return a * b; }
 static inline vec v_div(vec a, vec b) { return a / b; }
 static inline vec v_fma(vec a, vec b, vec c) { return a * b + c; }
 
+/* vmask, the result of a comparison, is a vector: all bits of a lane where it holds, none elsewhere. */
+#ifndef V_BIT_MASKS
+typedef vlanes vmask;
 static inline vmask v_less(vec a, vec b) { return (vmask)(a < b); }
 static inline vmask v_at_least(vec a, vec b) { return (vmask)(a >= b); }
 static inline vmask v_equal(vec a, vec b) { return (vmask)(a == b); }
@@ -151,15 +159,24 @@ static inline vec v_smaller(vec a, vec b) { return V_SMALLER(a, b); }
 static inline vec v_larger(vec a, vec b) { return v_select((vmask)(a > b), a, b); }
 static inline vec v_smaller(vec a, vec b) { return v_select((vmask)(a < b), a, b); }
 #endif
+static inline vmask v_nan(vec v) { return (vmask)(v != v); }
+/* A mask of the first `count` lanes. */
+static inline vmask v_lanes_below(ptrdiff_t count) {
+    vmask index;
+    int i;
+    for (i = 0; i < V_COUNT; i++) index[i] = i;
+    return index < (r_int)count - (vmask){0};
+}
+#endif
+
 static inline vbits v_bits(vec v) { return (vbits)v; }
 static inline vec v_of_bits(vbits bits) { return (vec)bits; }
-static inline vmask v_nan(vec v) { return (vmask)(v != v); }
 static inline real v_lane0(vec v) { return v[0]; }
 
 #ifdef __clang__
 #define V_SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vmask){__VA_ARGS__})
+#define V_SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (vlanes){__VA_ARGS__})
 #endif
 
 /* v_zip_low: a0 b0 a1 b1 … of the lower halves of a and b; v_zip_high: of the upper halves. */
@@ -232,20 +249,12 @@ static inline vec v_row_sums(const real *x) {
 
 /* Hides the origin of v from the compiler: else gcc reads a vector from memory once for each of its uses. */
 static inline vec v_opaque(vec v) {
-#if defined(__x86_64__)
+#if defined(__x86_64__) && (V_BYTES < 64 || defined(__AVX512F__))
     __asm__("" : "+v"(v));
 #elif defined(__aarch64__)
     __asm__("" : "+w"(v));
 #endif
     return v;
-}
-
-/* A mask of the first `count` lanes. */
-static inline vmask v_lanes_below(ptrdiff_t count) {
-    vmask index;
-    int i;
-    for (i = 0; i < V_COUNT; i++) index[i] = i;
-    return index < (r_int)count - (vmask){0};
 }
 
 /* The first `count` lanes of v, and zeros in the other lanes, whatever v has there. */
@@ -356,14 +365,44 @@ SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) 
     for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
 }
 
-/* The sum of all lanes, pairwise. */
+/* Whether a part of a vector is loaded and stored as fast as a whole one: the last vector of a row need not be computed
+ * element by element then. The emulation of such vectors does what they do. */
+#define V_FAST_PARTS (V_BYTES == 64)
+
+/* The first `count` elements from p on, and zeros behind them. */
+static inline vec v_load_part(const real *p, ptrdiff_t count) {
+    if (count >= V_LANES) return v_load(p);
+#ifdef V_BIT_MASKS
+    return V_MASKED_LOAD(p, v_lanes_below(count));
+#else
+    return v_gather(p, 1, count);
+#endif
+}
+
+/* Writes the first `count` lanes of v. */
+static inline void v_store_part(real *p, ptrdiff_t count, vec v) {
+    if (count >= V_LANES)
+        v_store(p, v);
+    else
+#ifdef V_BIT_MASKS
+        V_MASKED_STORE(p, v_lanes_below(count), v);
+#else
+        v_scatter(p, 1, count, v);
+#endif
+}
+
+/* The sum of all lanes, pairwise: of the lower and the upper half, then of the halves of these sums, and so on. */
 static inline real v_hsum(vec v) {
+#ifdef V_SUM
+    return V_SUM(v);
+#else
     real lane[V_LANES];
     ptrdiff_t half, i;
     v_store(lane, v);
     for (half = V_LANES / 2; half > 0; half /= 2)
         for (i = 0; i < half; i++) lane[i] += lane[i + half];
     return lane[0];
+#endif
 }
 
 #endif

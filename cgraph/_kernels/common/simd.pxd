@@ -16,6 +16,7 @@ cdef extern from "common/simd.h" nogil:
         V_PADDED
         V_PADDED_BYTES
         V_LINE_BYTES
+        V_FAST_PARTS
     const Py_ssize_t V_LANES
     vec v_load(const real *p) noexcept
     void v_store(real *p, vec v) noexcept
@@ -38,6 +39,8 @@ cdef extern from "common/simd.h" nogil:
     vec v_opaque(vec v) noexcept
     vec v_gather(const real *p, Py_ssize_t stride, Py_ssize_t count) noexcept
     void v_scatter(real *p, Py_ssize_t stride, Py_ssize_t count, vec v) noexcept
+    vec v_load_part(const real *p, Py_ssize_t count) noexcept
+    void v_store_part(real *p, Py_ssize_t count, vec v) noexcept
     vec v_first(vec v, Py_ssize_t count) noexcept
     vec v_first_of(vec v, Py_ssize_t count, vec rest) noexcept
     vec v_largest_lane(vec v) noexcept

@@ -2,14 +2,16 @@
 
 x: the input, m elements; d: the output, n elements; g: the gradient with respect to d; dx, dw: the gradients of
 x and W, which backward ADDS into on the Node path. x, d, g and dx may be strided. All loops take W row by row, so that
-W streams from memory. Where the stride of d or g is not 1, and behind the last whole vector of a row, loops go element
-by element.
+W streams from memory. Behind the last whole vector of a row, loops take the rest as a part of one where that is fast;
+elsewhere, and where the stride of d or g is not 1, they go element by element.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, get, grad_of, gradient, input_of, output, overwritten, put, put1
 )
-from cgraph._kernels.common.simd cimport V_LANES, real, v_add, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, vec
+from cgraph._kernels.common.simd cimport (
+    V_FAST_PARTS, V_LANES, real, v_add, v_fma, v_hsum, v_load_part, v_mul, v_set1, v_store_part, vec
+)
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
 
 cdef enum:
@@ -27,24 +29,34 @@ cdef void copy(Input x, Output d, Py_ssize_t n) noexcept nogil:
 
 # d_j = Σ_i W_ij x_i + W_mj b
 
+cdef inline void add_rows_vector(
+    const real *w, Py_ssize_t n, const real *factor, Py_ssize_t rows, real *d, Py_ssize_t count
+) noexcept nogil:
+    """Adds `count` elements of `rows` rows of W to d, in two sums, since each FMA waits for the one before it."""
+    cdef Py_ssize_t r
+    cdef vec even = v_load_part(d, count), odd = v_set1(0)
+    for r in range(0, rows, 2):
+        even = v_fma(v_load_part(w + r * n, count), v_set1(factor[r]), even)
+    for r in range(1, rows, 2):
+        odd = v_fma(v_load_part(w + r * n, count), v_set1(factor[r]), odd)
+    v_store_part(d, count, v_add(even, odd))
+
+
 cdef inline void add_rows(
     const real *w, Py_ssize_t n, Input x, Py_ssize_t rows, Output d
 ) noexcept nogil:
-    """d_j += Σ_r W_rj x_r over `rows` rows of W, in two sums, since each FMA waits for the one before it."""
+    """d_j += Σ_r W_rj x_r over `rows` rows of W."""
     cdef Py_ssize_t j = 0, r
-    cdef vec even, odd
     cdef real total
     cdef real factor[ROWS]
     for r in range(rows):
         factor[r] = x.start[r * x.stride]
     while d.stride == 1 and j + V_LANES <= n:
-        even, odd = v_load(d.start + j), v_set1(0)
-        for r in range(0, rows, 2):
-            even = v_fma(v_load(w + r * n + j), v_set1(factor[r]), even)
-        for r in range(1, rows, 2):
-            odd = v_fma(v_load(w + r * n + j), v_set1(factor[r]), odd)
-        v_store(d.start + j, v_add(even, odd))
+        add_rows_vector(w + j, n, factor, rows, d.start + j, V_LANES)
         j += V_LANES
+    if V_FAST_PARTS and d.stride == 1 and j < n:
+        add_rows_vector(w + j, n, factor, rows, d.start + j, n - j)
+        j = n
     while j < n:
         total = 0
         for r in range(rows):
@@ -76,6 +88,15 @@ def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] pack
 
 # dx_i += Σ_j W_ij g_j
 
+cdef inline void dot_rows_vector(
+    const real *w, Py_ssize_t n, const real *g, Py_ssize_t rows, vec *total, Py_ssize_t count
+) noexcept nogil:
+    """Adds the products of `count` elements of `rows` rows of W and of g to the total of each row."""
+    cdef Py_ssize_t r
+    for r in range(rows):
+        total[r] = v_fma(v_load_part(w + r * n, count), v_load_part(g, count), total[r])
+
+
 cdef inline void dot_rows(
     const real *w, Py_ssize_t n, Input g, Py_ssize_t rows, Output dx, Py_ssize_t i
 ) noexcept nogil:
@@ -87,9 +108,11 @@ cdef inline void dot_rows(
         total[r] = v_set1(0)
         tail[r] = 0
     while g.stride == 1 and j + V_LANES <= n:
-        for r in range(rows):
-            total[r] = v_fma(v_load(w + r * n + j), v_load(g.start + j), total[r])
+        dot_rows_vector(w + j, n, g.start + j, rows, total, V_LANES)
         j += V_LANES
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        dot_rows_vector(w + j, n, g.start + j, rows, total, n - j)
+        j = n
     while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.start[j * g.stride]
@@ -119,12 +142,23 @@ def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packe
 
 # dW_ij += x_i g_j,  dW_mj += b g_j
 
+cdef inline void scale_vector(
+    real factor, const real *g, real *row, bint accumulate, Py_ssize_t count
+) noexcept nogil:
+    """Computes `count` elements of a row."""
+    cdef vec before = v_load_part(row, count) if accumulate else v_set1(0)
+    v_store_part(row, count, v_fma(v_set1(factor), v_load_part(g, count), before))
+
+
 cdef inline void scale(real factor, Input g, Py_ssize_t n, real *row, bint accumulate) noexcept nogil:
     """row_j = factor g_j, or row_j += factor g_j."""
     cdef Py_ssize_t j = 0
     while g.stride == 1 and j + V_LANES <= n:
-        v_store(row + j, v_fma(v_set1(factor), v_load(g.start + j), v_load(row + j) if accumulate else v_set1(0)))
+        scale_vector(factor, g.start + j, row + j, accumulate, V_LANES)
         j += V_LANES
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        scale_vector(factor, g.start + j, row + j, accumulate, n - j)
+        j = n
     while j < n:
         put1(Output(row, 1, accumulate), j, factor * g.start[j * g.stride])
         j += 1
@@ -151,6 +185,20 @@ def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] p
 
 # Input gradient and fused SGD in one pass over W:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j
 
+cdef inline void fused_sgd_vector(
+    real *w, Py_ssize_t n, const real *factor, const real *g, real eta, Py_ssize_t rows, vec *total, bint requires_grad,
+    Py_ssize_t count
+) noexcept nogil:
+    """Updates `count` elements of `rows` rows of W, and before that adds their products with g to the totals."""
+    cdef Py_ssize_t r
+    cdef vec gradients = v_load_part(g, count), row
+    for r in range(rows):
+        row = v_load_part(w + r * n, count)
+        if requires_grad:
+            total[r] = v_fma(row, gradients, total[r])
+        v_store_part(w + r * n, count, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), gradients), row))
+
+
 cdef inline void fused_sgd_rows(
     real *w, Py_ssize_t n, Input x, Input g, real eta, Py_ssize_t rows, Output dx, Py_ssize_t i, bint requires_grad
 ) noexcept nogil:
@@ -159,7 +207,6 @@ cdef inline void fused_sgd_rows(
     requires_grad: whether these gradients are computed.
     """
     cdef Py_ssize_t j = 0, r
-    cdef vec gradients, row
     cdef vec total[PAIR]
     cdef real factor[PAIR]
     cdef real tail[PAIR]
@@ -168,13 +215,11 @@ cdef inline void fused_sgd_rows(
         total[r] = v_set1(0)
         tail[r] = 0
     while g.stride == 1 and j + V_LANES <= n:
-        gradients = v_load(g.start + j)
-        for r in range(rows):
-            row = v_load(w + r * n + j)
-            if requires_grad:
-                total[r] = v_fma(row, gradients, total[r])
-            v_store(w + r * n + j, v_fma(v_set1(-eta), v_mul(v_set1(factor[r]), gradients), row))
+        fused_sgd_vector(w + j, n, factor, g.start + j, eta, rows, total, requires_grad, V_LANES)
         j += V_LANES
+    if V_FAST_PARTS and g.stride == 1 and j < n:
+        fused_sgd_vector(w + j, n, factor, g.start + j, eta, rows, total, requires_grad, n - j)
+        j = n
     while j < n:
         for r in range(rows):
             tail[r] += w[r * n + j] * g.start[j * g.stride]
