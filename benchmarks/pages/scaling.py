@@ -22,6 +22,7 @@ STYLES = {
     "jax.jit": ("#8d6a9f", "^", "jax.jit"),
     "jax.lax.scan": ("#b79ac8", "v", "jax.lax.scan"),
     "NumPy by hand": ("#6c757d", "D", "NumPy by hand"),
+    "PyTorch by hand, without autograd": ("#e8936b", "<", "PyTorch by hand"),
     "scikit-learn": ("#edae49", "X", "scikit-learn"),
     GRAPH_TRAIN: ("#7cc4cf", "P", "cgraph, Graph.train"),
     GRAPH_STEP: ("#00798c", "o", "cgraph, Graph.step"),
@@ -47,7 +48,7 @@ def plot_sizes(path: Path, effort: Effort) -> None:
     by_width = [row(width, 2) for width in WIDTHS]
     by_depth = [row(32, depth) for depth in DEPTHS]
     heading = "A training step on one sample, float32, one thread"
-    with two_panels(path, heading, sharey=True) as (left, right):
+    with panels(path, heading, sharey=True) as (left, right):
         curves(left, WIDTHS, by_width, "width, with 2 hidden layers")
         curves(right, DEPTHS, by_depth, "hidden layers, 32 wide")
         left.legend(frameon=False)
@@ -65,7 +66,7 @@ def plot_batches(path: Path, effort: Effort) -> None:
         for label, contenders in panels.items()
     }
     heading = "Training on batches, float32, one thread"
-    with two_panels(path, heading, sharey=False) as axes:
+    with panels(path, heading) as axes:
         for own, (label, by_batch) in zip(axes, rows.items(), strict=True):
             curves(own, BATCHES, by_batch, label)
             round_ticks(own.yaxis)
@@ -73,31 +74,46 @@ def plot_batches(path: Path, effort: Effort) -> None:
 
 
 @contextmanager
-def two_panels(path: Path, heading: str, sharey: bool) -> Iterator[Any]:
-    """Two axes to draw into; the picture is written when that is done."""
+def panels(
+    path: Path,
+    heading: str,
+    shape: tuple[int, int] = (1, 2),
+    inches: tuple[float, float] = (10, 4.2),
+    sharey: bool = False,
+) -> Iterator[Any]:
+    """Rows and columns of axes to draw into; the picture is written when that is done."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "cgraph"
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=sharey, layout="constrained")
+    figure, axes = plt.subplots(*shape, figsize=inches, sharey=sharey, layout="constrained")
     yield axes
-    axes[0].set_ylabel("µs per sample")
+    for first in axes.reshape(shape)[:, 0]:
+        first.set_ylabel("µs per sample")
     figure.suptitle(heading)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
 
 
-def curves(axes: Any, sizes: Sequence[int], rows: Sequence[Row], label: str) -> None:
-    """A curve for each contender that was measured at all sizes."""
+def curves(
+    axes: Any,
+    sizes: Sequence[int],
+    rows: Sequence[Row],
+    label: str,
+    ticks: Sequence[int] | None = None,
+) -> None:
+    """A curve for each contender, through the sizes at which it was measured, if these are several."""
     for name, (colour, marker, legend) in STYLES.items():
-        if all(name in row for row in rows):
-            values = [row[name] for row in rows]
-            axes.plot(sizes, values, color=colour, marker=marker, markersize=5, label=legend)
+        points = {size: row[name] for size, row in zip(sizes, rows, strict=True) if name in row}
+        if len(points) > 1:
+            line = axes.plot(*zip(*points.items(), strict=True), color=colour, label=legend)
+            line[0].set(marker=marker, markersize=5 if len(points) < 10 else 3.5)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ticks = sizes if ticks is None else ticks
+    axes.set_xticks(ticks, [f"{size:,}" for size in ticks])
     axes.set_xlabel(label)
     axes.grid(which="major", color="0.88", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
@@ -108,5 +124,5 @@ def round_ticks(axis: Any) -> None:
     from matplotlib.ticker import LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter("{x:,.0f}")
+    axis.set_major_formatter("{x:,g}")
     axis.set_minor_locator(NullLocator())

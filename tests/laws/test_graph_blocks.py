@@ -8,7 +8,7 @@ import itertools
 
 import numpy as np
 import pytest
-from amounts import BEST, full
+from amounts import IN_USE, full
 from batch_settings import Setting
 from batch_twins import BatchTwins, uniform
 from graph_networks import nodes_of
@@ -42,7 +42,7 @@ def rows():
         (few_outputs, small_convolutions), ("float32", "float64"), _kernels.available()
     ):
         row = pytest.param(network, dtype, build, id=f"{network.__name__}-{dtype}-{build}")
-        usual = build == BEST and (network is few_outputs or dtype == "float32")
+        usual = build == IN_USE and (network is few_outputs or dtype == "float32")
         yield row if usual else full(row)
 
 
