@@ -327,8 +327,8 @@ def test_the_choice_says_which_binding_takes_the_next_samples():
         memories.append(np.full(8, value, np.float64))
         memory = Memory(memories[-1].ctypes.data, 0, 0, 0, 0)
         bindings.append(plan.Binding(plan.Steps([]), memory, lanes, [], port, [], memory))
-    choice = bytes([2, 2, 2, 1, 1, 0, 1, 0, 0])
-    for count, blocks in ((2, (1, 1)), (3, (4,)), (5, (8,)), (6, (4, 1, 1)), (20, (8, 8, 4))):
+    choice = bytes([2, 2, 2, 1, 1, 0, 1, 1, 0])
+    for count, blocks in ((2, (1, 1)), (3, (4,)), (5, (8,)), (7, (4, 4)), (20, (8, 8, 4))):
         out = np.zeros((count, 1))
         request = Request(None, Feeds([], [], count), out)
         schedule = plan.Schedule(request, bindings, choice, 100)
