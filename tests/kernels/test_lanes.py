@@ -178,11 +178,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
 @pytest.mark.parametrize("pad_value", [-1.0, 0.0, 1.0])
 def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
     window, images, rng = WINDOWS[name], 2, np.random.default_rng(2)
-    m, n, lanes = (
-        window.m_h * window.m_w,
-        window.n_h * window.n_w,
-        SPECIAL,
-    )  # half a line of float32
+    m, n, lanes = window.m_h * window.m_w, window.n_h * window.n_w, lanes_of(dtype)
     make = kernels(dtype).pooling.MaxPoolingStep
     x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)
     x[::3, ::2] = -x[::3, ::2]  # zeros of both signs
