@@ -34,7 +34,7 @@ BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
 DECIMAL = re.compile(r"\d+\.\d+")
 TABLES = re.compile(r"[\d,]+(?= for all)")
 # What follows from the bytes of a line of samples: 64, in the build that made the pages.
-LINES = re.compile(r"[\d,]+(?= bytes| samples)")
+LINES = re.compile(r"[\d,]+(?= bytes| samples| without)")
 
 
 def blocks(page):
