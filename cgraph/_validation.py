@@ -114,7 +114,7 @@ def as_number(owner: str, argument: str, value: object) -> float:
 
 def as_rate(owner: str, value: object, dtype: DType) -> float:
     """Returns a learning rate eta of either sign, or refuses a value that is not finite in `dtype`."""
-    eta = value if type(value) is float else as_number(owner, "eta", value)
+    eta = as_number(owner, "eta", value)
     if -ORDINARY_RATE < eta < ORDINARY_RATE:
         return eta
     if not abs(eta) <= LARGEST[dtype.itemsize]:

@@ -121,9 +121,9 @@ class Batches:
         """Returns the number of threads for which `count` samples are work enough."""
         if self.threads == 1:
             return 1
-        lines = -(-count // self._line_size(request, count))
+        units = -(-count // self._share_unit(request, count))
         shares = int(count * self._time(request.backward) / THREAD_NANOSECONDS)
-        return max(1, min(self.threads, lines, shares))
+        return max(1, min(self.threads, units, shares))
 
     def _time(self, backward: bool) -> float:
         """Estimates the nanoseconds of one sample."""
@@ -131,13 +131,13 @@ class Batches:
         return 1 + (3 * layouts.backward.cost if backward else layouts.forward.cost)
 
     def _share_bounds(self, request: Request, threads: int) -> list[int]:
-        """Returns where the shares of the threads begin and end, in whole lines as far as possible."""
+        """Returns where the shares of the threads begin and end, in whole blocks as far as possible."""
         count = request.size
-        line = self._line_size(request, count)
-        lines = -(-count // line)
-        return [min(lines * i // threads * line, count) for i in range(threads + 1)]
+        unit = self._share_unit(request, count)
+        units = -(-count // unit)
+        return [min(units * i // threads * unit, count) for i in range(threads + 1)]
 
-    def _line_size(self, request: Request, count: int) -> int:
-        """Returns the number of samples in which `count` samples are divided among threads."""
+    def _share_unit(self, request: Request, count: int) -> int:
+        """Returns the number of samples, of `count`, that no border between the shares of two threads divides."""
         layout_plan = self._executors.layout_of(request)
         return layout_plan.smallest_block if count >= layout_plan.min_samples else 1

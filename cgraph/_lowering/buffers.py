@@ -55,8 +55,10 @@ def place_buffers(program: Program, dtype: DType) -> Allocator:
         buffer = group.buffer
         count = group.nodes[0].size * buffer.pitch
         # Steps compute whole vectors, so no other buffer begins within the last one.
-        vector = program.padded_bytes // dtype.itemsize
-        alignment = program.padded_bytes if len(buffer.nodes) == 1 else program.line_bytes
+        vector = program.kernels.padded_bytes // dtype.itemsize
+        alignment = (
+            program.kernels.padded_bytes if len(buffer.nodes) == 1 else program.kernels.line_bytes
+        )
         buffer.offset = allocator.allocate(-(-count // vector) * vector, alignment)
     return allocator
 

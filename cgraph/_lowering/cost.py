@@ -21,7 +21,7 @@ ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN = 1.28, 2.0
 WEIGHT, TRAINED_WEIGHT, UNCACHED_WEIGHT = 0.055, 0.1, 0.1
 UPDATED_WEIGHT = 0.1  # reading and writing a weight, and reading its gradient
 CACHE_BYTES = 1 << 22
-# Over lanes: the gradient of a weight of a matrix, once for a block; the factor on products in a block of one vector.
+# Over lanes: the gradient of a weight of a matrix, once for a block; the factor on products in the smallest block.
 BLOCK_WEIGHT, NARROW_SLOWDOWN = 0.1, 1.5
 # Writing an element and reading it again: of one sample; over lanes; over lanes where all data exceed CACHE_BYTES.
 ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35

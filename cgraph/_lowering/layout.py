@@ -153,9 +153,9 @@ def choose_layout(
     if layout == "samples" or not over_lanes:
         return by_sample
     itemsize = program.outputs[0].dtype.itemsize
-    line = program.line_bytes // itemsize
+    line = program.kernels.line_bytes // itemsize
     elements = sum(group.elements for group in groups)
-    line_bytes = 2 * program.line_bytes * elements  # data and gradients
+    line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
     uncached = line_bytes > CACHE_BYTES
     folded = set(foldable_relus(program, within).values())
     steps = {group: macs[group] for group in over_lanes if group not in folded}
@@ -166,7 +166,7 @@ def choose_layout(
     weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
     near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
     lanes = line * (MAX_LINES if near or weights >= DOMINANT_WEIGHTS * elements else 1)
-    costs = block_costs(steps, program.padded_bytes // itemsize, lanes, uncached, training)
+    costs = block_costs(steps, program.kernels.padded_bytes // itemsize, lanes, uncached, training)
     cost = costs[lanes] / lanes + cost_alone
     if layout == "auto":
         if cost >= cost_by_sample:
@@ -203,8 +203,9 @@ def cheapest_blocks(costs: dict[int, float], update: float = 0.0) -> tuple[int, 
     sizes = sorted(costs, reverse=True)
     least, blocks = [0.0], [1]
     for count in range(1, sizes[0] + 1):
-        possible = [1] if count == 1 and 1 in costs else sizes
+        is_alone = count == 1 and 1 in costs
+        possible = [1] if is_alone else sizes
         times = [round(costs[lanes] + least[max(count - lanes, 0)], 3) for lanes in possible]
         blocks.append(possible[times.index(min(times))])
-        least.append(min(times) + (update if count == 1 and 1 in costs else 0.0))
+        least.append(min(times) + (update if is_alone else 0.0))
     return tuple(blocks)

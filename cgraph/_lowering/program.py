@@ -118,14 +118,11 @@ class Program:
         For each node its buffer, and the index of its channel there.
     kernels : Build
         The kernels of the outputs' dtype, which also know how memory is laid out.
-    padded_bytes, line_bytes : int
-        The bytes to a multiple of which buffers are padded, and those of a line of samples.
     """
 
     def __init__(self, outputs: Sequence[Node]) -> None:
         self.outputs = outputs
         self.kernels = _kernels.build(outputs[0].dtype)
-        self.padded_bytes, self.line_bytes = self.kernels.padded_bytes, self.kernels.line_bytes
         self.order = topological_order(outputs)
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []

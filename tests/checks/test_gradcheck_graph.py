@@ -187,7 +187,10 @@ def visible(graph, leaf_grads=True):
 @pytest.mark.parametrize("check", ["graph", "loss", "fails"])
 @pytest.mark.parametrize("before", BEFORE)
 def test_a_graph_goes_on_as_if_nothing_had_been(before, check):
-    """Arrays and later results equal those of a twin that is not checked."""
+    """Arrays and later results equal those of a twin that is not checked.
+
+    All samples go through the nodes' own arrays, so that there are gradients to compare.
+    """
     image, target, dense, loss = network()
     twin = network()
     graphs = [CG.Graph(loss, layout="samples"), CG.Graph(twin[-1], layout="samples")]

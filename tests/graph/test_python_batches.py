@@ -218,14 +218,14 @@ def test_a_repeatable_node_in_front_of_a_large_network_leaves_it_over_lanes():
 
 @pytest.mark.parametrize("method", ["calcData", "calcPartialDerivative"])
 def test_an_exception_comes_out_of_the_last_block_too(method):
-    """A full block of 32 samples comes first; the one of the last sample has steps and memory of its own."""
+    """A full block comes first; the one of the last sample has steps and memory of its own."""
     nodes = body(Failing)
     x, node = nodes[0], nodes[2]
     graph = CG.Graph(nodes[-1], layout="lanes")
-    samples = np.random.default_rng(0).uniform(-1, 1, (33, x.size))
-    assert executors(graph).layouts.backward.used(33) == {32, 4}
-    calls, check_own = iter(range(100)), node.check
-    node.check = lambda name: check_own(name if name == method and next(calls) == 32 else "")
+    samples = np.random.default_rng(0).uniform(-1, 1, (WIDEST + 1, x.size))
+    assert executors(graph).layouts.backward.used(WIDEST + 1) == {WIDEST, blocks_of("float64")[0]}
+    calls, check_own = iter(range(WIDEST + 1)), node.check
+    node.check = lambda name: check_own(name if name == method and next(calls) == WIDEST else "")
     node.fails_in = method
     with pytest.raises(ZeroDivisionError, match=method):
         graph.accumulate({x: samples})
