@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = ROOT / "tests/mutations"
 REPORT = ROOT / "build/mutations.md"
 # The head of a function of a module or class, in Python, Cython or C; inner functions belong to it.
-HEAD = r"^ {{0,4}}(?:def|cp?def|static inline)\b(?:[ \w*]*?)\b{name}\("
+HEAD = r"^ {{0,4}}(?:def|cp?def|static inline|ALWAYS_INLINE)\b(?:[ \w*]*?)\b{name}\("
 WHOLE_FILE = "-"
 HEADER = """| file | in | instead of | stands | which breaks | caught by |
 | --- | --- | --- | --- | --- | --- |

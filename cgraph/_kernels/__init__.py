@@ -3,8 +3,8 @@
 Each family of kernels is compiled once per dtype and instruction set, as module
 `builds.<family>_<dtype>_<instruction set>`. The name of a family is that of its file, for files in `channels` and
 `lanes` with the name of the folder before it (`lanes_layer`). A module is loaded when a node of its dtype is first
-constructed. The environment variable CGRAPH_SIMD names the instruction set to use; without it, AVX2
-is used where this CPU runs it, and else the baseline.
+constructed. The environment variable CGRAPH_SIMD names the instruction set to use; without it, the widest
+one that this CPU runs is used.
 
 All families of one build lay out memory alike, by the widths that simd.h has for it. A group of channels that fits into
 a vector of AVX2 is computed by the kernels of `avx2` also where `avx512` is in use, whose vectors it would half fill
@@ -75,10 +75,11 @@ def available() -> tuple[str, ...]:
 def _runs() -> dict[str, bool]:
     """Whether this CPU runs the kernels for an instruction set, for each of them, the default last.
 
-    AVX-512 is for those who choose it, since it has not been measured yet whether it is faster than AVX2.
+    An emulated AVX-512 is for those who choose it, since it is slower than AVX2.
     """
-    wide = has_avx2() if AVX512_IS_EMULATED else has_avx512()
-    return {"baseline": True, "avx512": wide, "avx2": has_avx2()}
+    if AVX512_IS_EMULATED:
+        return {"baseline": True, "avx512": has_avx2(), "avx2": has_avx2()}
+    return {"baseline": True, "avx2": has_avx2(), "avx512": has_avx512()}
 
 
 def _is_built(simd: str) -> bool:
@@ -104,7 +105,7 @@ def show_config() -> None:
     --------
     >>> import cgraph as CG
     >>> CG.show_config()  # doctest: +SKIP
-    kernels in use: avx2, the default on this CPU
+    kernels in use: avx2, the widest on this CPU
     available on this CPU: baseline, avx2
     not available: avx512, which the CPU or the operating system does not run
     CGRAPH_SIMD: not set
@@ -113,7 +114,7 @@ def show_config() -> None:
     if wish == _selected:
         reason = "chosen by CGRAPH_SIMD"
     elif _selected == available()[-1]:
-        reason = "the default on this CPU"
+        reason = "the widest on this CPU"
     else:
         reason = "selected by the program"
     print(f"kernels in use: {_selected}, {reason}")

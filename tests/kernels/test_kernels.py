@@ -86,11 +86,15 @@ def test_avx2_and_avx512_are_found_where_the_cpu_has_them():
 
 def test_a_build_is_available_only_where_the_cpu_runs_what_it_was_compiled_for():
     assert ("avx2" in _kernels.available()) <= has_avx2()
-    assert _kernels.available()[-1] != "avx512"  # which is for those who choose it
     if AVX512_IS_EMULATED:
         assert ("avx512" in _kernels.available()) == has_avx2()
     else:
         assert ("avx512" in _kernels.available()) <= has_avx512()
+
+
+def test_the_widest_vectors_are_the_default_unless_they_are_emulated():
+    order = ["baseline", "avx512", "avx2"] if AVX512_IS_EMULATED else ["baseline", "avx2", "avx512"]
+    assert list(_kernels.available()) == [name for name in order if name in _kernels.available()]
 
 
 def test_the_environment_variable_overrides_the_choice():
@@ -119,7 +123,7 @@ def test_show_config_says_which_build_is_used(build_name, capsys):
 def test_show_config_says_why_a_build_is_used():
     best = _kernels.available()[-1]
     default, *_, unset = run(SHOW, CGRAPH_SIMD="").stdout.splitlines()
-    assert default == f"kernels in use: {best}, the default on this CPU"
+    assert default == f"kernels in use: {best}, the widest on this CPU"
     assert unset == "CGRAPH_SIMD: not set"
     chosen, *_, wish = run(SHOW, CGRAPH_SIMD="baseline").stdout.splitlines()
     assert chosen == "kernels in use: baseline, chosen by CGRAPH_SIMD"

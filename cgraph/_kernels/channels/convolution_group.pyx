@@ -18,17 +18,20 @@ into *subconvolutions*, input rows whose terms come from one set of kernel rows,
 from libc.string cimport memset
 
 from cgraph._kernels.channels import offsets
-from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply
-from cgraph._kernels.channels.tables cimport Subconvolution
-from cgraph._kernels.channels.tables import SUBCONVOLUTION
+from cgraph._kernels.channels.indirect_gemm cimport IndirectGemm, multiply, packed_size
+from cgraph._kernels.channels.tables cimport RowGroup
+from cgraph._kernels.channels.tables import ROW_GROUP
 from cgraph._kernels.common.geometry cimport FilterGeometry
-from cgraph._kernels.common.operands cimport clear_learning, descend_learning
-from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite, transpose
+from cgraph._kernels.common.operands cimport descend_learning
+from cgraph._kernels.common.rows cimport add_channels, add_row_sums, copy_channels, rows_are_finite
 from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.step cimport (
     Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
 )
+
+cdef enum:
+    CHUNK_BYTES = 65536     # a chunk of the output's gradient, which kernels and biases read
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
@@ -53,12 +56,28 @@ cdef Py_ssize_t padded_size(FilterGeometry f, Py_ssize_t c_in) noexcept:
 
 def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
     """Returns the number of elements of scratch that a ConvolutionGroupStep needs."""
-    return 2 * padded_size(geometry, c_in) + (1 + geometry.k_h * c_out + round_up(1)) * round_up(geometry.k_w * c_in)
+    return 2 * padded_size(geometry, c_in) + zeros_size(geometry, c_in, c_out) + largest_panel(geometry, c_in, c_out)
 
 
-cdef void gemm(const IndirectGemm *p) noexcept nogil:
+cdef Py_ssize_t zeros_size(FilterGeometry f, Py_ssize_t c_in, Py_ssize_t c_out) noexcept:
+    """The elements of the widest row that a GEMM begins with zeros."""
+    return round_up(max(f.k_w * c_in, c_out))
+
+
+cdef Py_ssize_t largest_panel(FilterGeometry f, Py_ssize_t c_in, Py_ssize_t c_out) noexcept:
+    """The elements of the largest panel that one of the GEMMs packs."""
+    return round_up(packed_size(max(f.k_h * f.k_w * c_in, f.n_h * f.n_w, f.k_h * c_out)))
+
+
+cdef void gemm(const IndirectGemm *p, const RowGroup *groups, Py_ssize_t count) noexcept nogil:
     """Computes a GEMM; `multiply` is inlined here alone, and not into each of the callers."""
-    multiply(p)
+    multiply(p, groups, count)
+
+
+cdef void gemm_of_all(const IndirectGemm *p, Py_ssize_t rows) noexcept nogil:
+    """Computes a GEMM of which all rows have all terms."""
+    cdef RowGroup group = RowGroup(0, rows, 0, p.depth)
+    gemm(p, &group, 1)
 
 
 cdef class ConvolutionGroupStep(LearningStep):
@@ -68,8 +87,8 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef const unsigned char[:, ::1] connected  # whether each (c_in, c_out) is connected; None if all are
     cdef const Py_ssize_t[::1] missing  # the offset of each missing connection's weight within the weights of one tap
     cdef const Py_ssize_t[::1] kernel_offsets, window_offsets, result_offsets
-    cdef const Py_ssize_t[::1] grad_term_offsets, grad_offsets, input_offsets
-    cdef const Subconvolution[::1] subconvolutions
+    cdef const Py_ssize_t[::1] grad_term_offsets, grad_offsets, input_offsets, kernel_rows
+    cdef const RowGroup[::1] subconvolutions
     cdef OperandFields x, d     # the operands of the first channels
     cdef Py_ssize_t c_in, c_out
     cdef Py_ssize_t channel_runs    # 1 if the input's channels lie side by side, else c_in
@@ -78,7 +97,7 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef Py_ssize_t width       # c_out, rounded up to whole vectors
     cdef Py_ssize_t padded_h, padded_w, padded_stride
     cdef Py_ssize_t parameters_offset, padded_input_offset, padded_grad_offset
-    cdef Py_ssize_t zeros_offset, transposed_offset, transposed_pitch
+    cdef Py_ssize_t zeros_offset, packed_offset
     cdef bint in_place          # the arena's input needs no padding, and is read where it lies
     cdef bint direct            # tiles write the input's gradient into the arena, since its rows are whole vectors
     cdef bint one_to_one        # each element of the input's gradient has terms of one output position alone
@@ -103,8 +122,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         self.padded_input_offset = scratch_offset
         self.padded_grad_offset = self.padded_input_offset + padded_size(f, self.c_in)
         self.zeros_offset = self.padded_grad_offset + padded_size(f, self.c_in)
-        self.transposed_pitch = round_up(f.k_w * self.c_in)
-        self.transposed_offset = self.zeros_offset + self.transposed_pitch
+        self.packed_offset = self.zeros_offset + zeros_size(f, self.c_in, c_out)
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.stride == self.c_in
         self.one_to_one = whole and self.in_place and f.k_h == f.k_w == f.s == 1
@@ -114,8 +132,8 @@ cdef class ConvolutionGroupStep(LearningStep):
         self.missing, self.kernel_offsets = tables.missing, tables.kernel_offsets
         self.window_offsets, self.result_offsets = tables.window_offsets, tables.result_offsets
         self.grad_term_offsets, self.grad_offsets = tables.grad_term_offsets, tables.grad_offsets
-        self.input_offsets = tables.input_offsets
-        self.subconvolutions = structs.checked(SUBCONVOLUTION, tables.subconvolutions)
+        self.input_offsets, self.kernel_rows = tables.input_offsets, tables.kernel_rows
+        self.subconvolutions = structs.checked(ROW_GROUP, tables.subconvolutions)
         self.table_bytes = self.inputs.nbytes + sum(table.nbytes for table in tables)
         if connected is not None:
             self.table_bytes += connected.nbytes
@@ -136,23 +154,17 @@ cdef class ConvolutionGroupStep(LearningStep):
         if self.missing.shape[0] and not rows_are_finite(x, self.padded_stride, rows, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
-            self.outputs(x, w, d)
+            self.outputs(x, w, d, context)
 
     cdef void backward(self, Context *context) noexcept nogil:
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
         cdef const real *g = <const real *>context.grad + self.d.offset
-        cdef const real *x
         cdef Py_ssize_t weights = self.terms * self.d.stride
         if self.requires_grad(context):
             self.input_gradient(g, w, context)
-        if not adds_to_sums(self, context):
-            clear_learning(self, dw, weights, self.d.stride)
-        if self.weights_learn:
-            x = self.copy_input(context) if context.apart else self.padded_input(context)
-            self.kernel_gradient(x, g, dw)
-        if self.biases_learn:
-            add_row_sums(g, self.d.stride, self.positions, self.width, dw + weights)
+        if self.weights_learn or self.biases_learn:
+            self.parameter_gradients(context, g, dw)
         if context.fused_sgd:
             descend_learning(self, context, self.parameters_offset, weights, self.d.stride)
 
@@ -182,15 +194,22 @@ cdef class ConvolutionGroupStep(LearningStep):
                 )
         return padded
 
+    cdef IndirectGemm new_gemm(self, Context *context) noexcept nogil:
+        """Returns a GEMM that has room for a panel, and no other field yet."""
+        cdef IndirectGemm p
+        memset(&p, 0, sizeof(p))
+        p.packed = <real *>context.scratch + self.packed_offset
+        return p
+
     # D[a, b] = bias + Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q]
 
-    cdef void outputs(self, const real *x, const real *w, real *d) noexcept nogil:
-        cdef IndirectGemm p
+    cdef void outputs(self, const real *x, const real *w, real *d, Context *context) noexcept nogil:
+        cdef IndirectGemm p = self.new_gemm(context)
         p.a, p.row_offsets, p.term_offsets = x, &self.window_offsets[0], &self.kernel_offsets[0]
         p.b, p.pitch, p.start = w, self.d.stride, w + self.terms * self.d.stride
         p.c, p.c_offsets = d, &self.result_offsets[0]
-        p.rows, p.width, p.depth = self.positions, self.width, self.terms
-        gemm(&p)
+        p.width, p.depth = self.width, self.terms
+        gemm_of_all(&p, self.positions)
 
     cdef void outputs_by_terms(self, const real *x, const real *w, real *d) noexcept nogil:
         """Computes the output, missing connections left out: zeros times an x that is not finite would be NaN."""
@@ -206,17 +225,39 @@ cdef class ConvolutionGroupStep(LearningStep):
 
     # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b]
 
-    cdef void kernel_gradient(self, const real *x, const real *g, real *dw) noexcept nogil:
-        cdef Py_ssize_t t, i
-        cdef IndirectGemm p
-        p.a, p.row_offsets, p.term_offsets = x, &self.kernel_offsets[0], &self.window_offsets[0]
-        p.b, p.pitch, p.start = g, self.d.stride, NULL
+    cdef void parameter_gradients(self, Context *context, const real *g, real *dw) noexcept nogil:
+        """Sums over chunks of positions: a cache still holds the chunk of g that the biases' gradient then reads."""
+        cdef const real *x = self.copy_input(context) if context.apart else self.padded_input(context)
+        cdef real *biases = dw + self.terms * self.d.stride
+        cdef bint overwrite = not adds_to_sums(self, context)
+        cdef Py_ssize_t size = max(CHUNK_BYTES // (self.d.stride * <Py_ssize_t>sizeof(real)), 1), first = 0, t, i
+        if overwrite and self.biases_learn:
+            memset(biases, 0, self.d.stride * sizeof(real))
+        while first < self.positions:
+            size = min(size, self.positions - first)
+            if self.weights_learn:
+                self.kernel_gradient(context, x, g, dw, first, size, overwrite and first == 0)
+            if self.biases_learn:
+                add_row_sums(g + first * self.d.stride, self.d.stride, size, self.width, biases)
+            first += size
+        if self.weights_learn:
+            for t in range(self.f.k_h * self.f.k_w):
+                for i in range(self.missing.shape[0]):
+                    dw[t * self.c_in * self.d.stride + self.missing[i]] = 0
+
+    cdef void kernel_gradient(
+        self, Context *context, const real *x, const real *g, real *dw, Py_ssize_t first, Py_ssize_t size,
+        bint overwrite
+    ) noexcept nogil:
+        """Adds the terms of `size` positions to the gradient of the kernels, or overwrites it with them."""
+        cdef IndirectGemm p = self.new_gemm(context)
+        p.a, p.row_offsets, p.term_offsets = x, &self.kernel_offsets[0], &self.window_offsets[first]
+        p.b, p.pitch = g + first * self.d.stride, self.d.stride
+        if overwrite:
+            p.start = <const real *>context.scratch + self.zeros_offset
         p.c, p.c_offsets = dw, &self.result_offsets[0]
-        p.rows, p.width, p.depth = self.terms, self.width, self.positions
-        gemm(&p)
-        for t in range(self.f.k_h * self.f.k_w):
-            for i in range(self.missing.shape[0]):
-                dw[t * self.c_in * self.d.stride + self.missing[i]] = 0
+        p.width, p.depth, p.any_order = self.width, size, True
+        gemm_of_all(&p, self.terms)
 
     # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b], in whole rows of a window, [j][c]
 
@@ -233,35 +274,21 @@ cdef class ConvolutionGroupStep(LearningStep):
         if by_terms:
             self.padded_gradient_by_terms(g, w, padded)
         else:
-            self.padded_gradient(g, w, <real *>context.scratch + self.transposed_offset, zeros, padded)
+            self.padded_gradient(g, w, zeros, padded, context)
         if not self.direct:
             self.copy_gradient(padded, context)
 
     cdef void padded_gradient(
-        self, const real *g, const real *w, real *transposed, const real *start, real *padded
+        self, const real *g, const real *w, const real *start, real *padded, Context *context
     ) noexcept nogil:
-        """Computes a padded gradient of c_in elements a position, `start` as in IndirectGemm.
-
-        `transposed` receives the kernels as [i][o][j][c].
-        """
-        cdef Py_ssize_t row = self.f.k_w * self.c_in, phase, i
-        cdef const Subconvolution *part
-        cdef real *t = transposed
-        cdef IndirectGemm p
-        for phase in range(self.f.s):
-            i = phase
-            while i < self.f.k_h:
-                transpose(w + i * row * self.d.stride, self.d.stride, t, self.transposed_pitch, row, self.c_out)
-                t += self.c_out * self.transposed_pitch
-                i += self.f.s
-        p.a, p.term_offsets, p.pitch, p.start = g, &self.grad_term_offsets[0], self.transposed_pitch, start
-        p.c, p.width = padded, row
-        for i in range(self.subconvolutions.shape[0]):
-            part = &self.subconvolutions[i]
-            p.row_offsets, p.c_offsets = &self.grad_offsets[part.first], &self.input_offsets[part.first]
-            p.rows, p.depth = part.rows, part.depth
-            p.b = transposed + part.kernel * self.transposed_pitch
-            gemm(&p)
+        """Computes a padded gradient of c_in elements a position, `start` as in IndirectGemm."""
+        cdef IndirectGemm p = self.new_gemm(context)
+        p.a, p.row_offsets, p.term_offsets = g, &self.grad_offsets[0], &self.grad_term_offsets[0]
+        p.b, p.pitch, p.start, p.any_order = w, self.d.stride, start, True
+        p.runs, p.run = &self.kernel_rows[0], self.c_out
+        p.c, p.c_offsets = padded, &self.input_offsets[0]
+        p.width, p.depth = self.f.k_w * self.c_in, self.f.k_h * self.c_out
+        gemm(&p, &self.subconvolutions[0], self.subconvolutions.shape[0])
 
     cdef void padded_gradient_by_terms(self, const real *g, const real *w, real *padded) noexcept nogil:
         """Adds to a padded gradient, missing connections left out: zeros times a g that is not finite would be NaN."""

@@ -2,210 +2,139 @@
 # offsets. It computes a convolution without the matrix of its windows (im2col), as in M. Dukhan, "The Indirect
 # Convolution Algorithm", 2019, arXiv:1907.02129; an offset per row and one per term stand for his indirection buffer.
 #
-# Design: a tile keeps its sums in registers while it runs over the terms, since each load of b then serves all rows
-# of the tile, and each element of a serves two vectors. Terms are cut into blocks, so that the nearest cache still
-# holds what the next tile reads again. Tiles of two shapes are functions of their own, called by address, for the
-# compiler to give each of them all registers; the last rows and columns are computed as a whole tile beside c.
+# Design: terms are cut into blocks, so that the nearest cache still holds what the next tile reads. A *panel* of B
+# has the terms of a block and two vectors of columns. Rows of b that lie kilobytes apart compete for few lines of that
+# cache, so there a panel is packed before its tiles are computed, as in K. Goto and R. van de Geijn, "Anatomy of
+# High-Performance Matrix Multiplication", 2008; and these tiles prefetch what the next panel packs. A factor that is
+# stored transposed is transposed by this packing. The tiles are those of tiles.h.
 
-from libc.string cimport memset
-
-from cgraph._kernels.common.simd cimport (
-    V_COUNT, V_LANES, real, v_add, v_first, v_fma, v_load, v_opaque, v_set1, v_store, vec
-)
+from cgraph._kernels.channels.tables cimport RowGroup
+from cgraph._kernels.channels.tiles cimport WIDE_ROWS, Ahead, Panel, compute_rows, sum_rows
+from cgraph._kernels.common.rows cimport transpose
+from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real, v_load, v_store
 
 cdef enum:
-    TILE = 6        # rows of a tile of two vectors: 12 of 16 registers hold its sums
-    TALL = 8        # rows of a tile of one vector
-    DEPTH = 128     # terms of a block, so that the parts of a and b that all tiles read stay in the nearest cache
-    SUMS = 4        # running sums of a row that is summed alone
-    FEW = 2         # rows at the end that are not worth a tile
+    DEPTH = 128             # terms of a block
+    PACKED_ROWS = 12        # rows of a product from which on panels are packed
+    PACKED_PITCH = 512      # bytes of b's pitch from which on panels are packed
+    FEW = 2                 # rows that are not worth a tile
 
 
-# c[c_offsets[i] + o] += Σ_t a[row_offsets[i] + term_offsets[t]] b[t pitch + o]   for i < rows, o < width, t < depth
+# c[c_offsets[i] + o] += Σ_t a[row_offsets[i] + term_offsets[t]] B[t][o]   for each row i and o < width
 cdef struct IndirectGemm:
     const real *a
-    const Py_ssize_t *row_offsets   # with TALL valid ones behind the last row, as offsets.extended makes them
+    const Py_ssize_t *row_offsets
     const Py_ssize_t *term_offsets
+    # B[t][o] is b[t pitch + o], or with `runs` b[runs[t / run] + t % run + o pitch]
     const real *b
     Py_ssize_t pitch
+    const Py_ssize_t *runs      # NULL, or the offsets of runs of `run` terms that lie side by side
+    Py_ssize_t run
+    real *packed                # room for a panel, packed_size() elements
     const real *start           # NULL to add to c; else c is overwritten, and each row begins with these values
     real *c
     const Py_ssize_t *c_offsets     # rows of c may overlap, for they are added one after the other
-    Py_ssize_t rows, width, depth
+    Py_ssize_t width, depth
+    bint any_order              # whether a sum's terms may be added in any order, and so differently in equal rows
 
 
-cdef inline void finish(const real *start, Py_ssize_t column, vec total, real *c) noexcept nogil:
-    """Writes one vector of a row's sums to c, or adds it."""
-    if start == NULL:
-        total = v_add(v_load(c + column), total)
+cdef inline Py_ssize_t packed_size(Py_ssize_t depth) noexcept nogil:
+    """The elements of a packed panel, with room for what a transposition writes; alike in builds up to AVX2."""
+    return (min(depth, DEPTH) + V_PADDED) * 2 * V_PADDED
+
+
+cdef inline Py_ssize_t block_end(const IndirectGemm *p, Py_ssize_t first) noexcept nogil:
+    """Returns the term behind a block: whole runs, or a part of one, in blocks of nearly equal sizes."""
+    cdef Py_ssize_t run = p.depth if p.runs == NULL else p.run, rest = run - first % run, size
+    if run <= DEPTH:
+        return min(first + DEPTH // run * run, p.depth)
+    size = rest // ((rest + DEPTH - 1) // DEPTH)
+    return first + min((size + V_LANES - 1) // V_LANES * V_LANES, rest)
+
+
+cdef inline void pack(
+    const IndirectGemm *p, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t width
+) noexcept nogil:
+    """Packs terms first … end - 1 of the columns of a panel."""
+    cdef real *packed = p.packed
+    cdef Py_ssize_t t = first, size
+    while t < end:
+        if p.runs == NULL:
+            size = 1
+            v_store(packed, v_load(p.b + t * p.pitch + column))
+            if width > V_LANES:
+                v_store(packed + V_LANES, v_load(p.b + t * p.pitch + column + V_LANES))
+        else:
+            size = min(end - t, p.run - t % p.run)
+            transpose(
+                p.b + p.runs[t // p.run] + t % p.run + column * p.pitch, p.pitch, packed, 2 * V_LANES, width, size
+            )
+        packed += size * 2 * V_LANES
+        t += size
+
+
+cdef inline Ahead next_panel(
+    const IndirectGemm *p, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t rows
+) noexcept nogil:
+    """Returns the rows of b that are packed after this panel, for the tiles of this one to prefetch."""
+    cdef Py_ssize_t terms = end - first, width = 2 * V_LANES, count
+    cdef const real *b = p.b
+    column += width
+    if column >= p.width:
+        first, column = end, 0
+    if first >= p.depth or p.runs != NULL and terms > p.run:    # the end, or a small factor
+        return Ahead(b, 0, 0, 0, 0)
+    if p.runs == NULL:
+        b += first * p.pitch + column
+        count = min(terms, p.depth - first)
     else:
-        total = v_add(v_load(start + column), total)
-    v_store(c + column, total)
+        b += p.runs[first // p.run] + first % p.run + column * p.pitch
+        count, width = min(width, p.width - column), terms
+    return Ahead(b, p.pitch, width, count, count * WIDE_ROWS // rows + 1)
 
 
-# A block of a GEMM: `depth` terms of all rows, in one or two vectors of columns.
-cdef struct Block:
-    const real *a
-    const Py_ssize_t *term_offsets
-    const real *b
-    Py_ssize_t pitch, depth
-    const real *start
-
-
-# Tiles are called by address: inlined into one function, they would take each other's registers.
-ctypedef void (*TileKernel)(const Block *, const Py_ssize_t *, real *, const Py_ssize_t *, Py_ssize_t) noexcept nogil
-
-
-cdef inline void wide_tiles(
-    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *c_offsets, Py_ssize_t tiles
-) noexcept nogil:
-    """Computes tiles of TILE rows and two vectors."""
-    cdef vec left[TILE]
-    cdef vec right[TILE]
-    cdef const real *a[TILE]
-    cdef vec b0, b1, x
-    cdef const Py_ssize_t *term_offsets
-    cdef const Py_ssize_t *end = block.term_offsets + block.depth
-    cdef const real *b
-    cdef Py_ssize_t pitch = block.pitch, i, _n
-    for _n in range(tiles):
-        for i in range(TILE):
-            a[i] = block.a + row_offsets[i]
-            left[i] = v_opaque(v_set1(0))       # without v_opaque, gcc clears the sums in memory
-            right[i] = v_opaque(v_set1(0))
-        b = block.b
-        term_offsets = block.term_offsets
-        while True:     # a block has a term: a loop that might not run at all would keep the sums in memory
-            b0 = v_opaque(v_load(b))
-            b1 = v_opaque(v_load(b + V_LANES))
-            for i in range(TILE):
-                x = v_set1(a[i][term_offsets[0]])
-                left[i] = v_fma(x, b0, left[i])
-                right[i] = v_fma(x, b1, right[i])
-            b += pitch
-            term_offsets += 1
-            if term_offsets == end:
-                break
-        for i in range(TILE):
-            finish(block.start, 0, left[i], c + c_offsets[i])
-            finish(block.start, V_LANES, right[i], c + c_offsets[i])
-        row_offsets += TILE
-        c_offsets += TILE
-
-
-cdef inline void tall_tiles(
-    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *c_offsets, Py_ssize_t tiles
-) noexcept nogil:
-    """Computes tiles of TALL rows and one vector."""
-    cdef vec total[TALL]
-    cdef const real *a[TALL]
-    cdef vec factor
-    cdef const Py_ssize_t *term_offsets
-    cdef const Py_ssize_t *end = block.term_offsets + block.depth
-    cdef const real *b
-    cdef Py_ssize_t pitch = block.pitch, i, _n
-    for _n in range(tiles):
-        for i in range(TALL):
-            a[i] = block.a + row_offsets[i]
-            total[i] = v_opaque(v_set1(0))
-        b = block.b
-        term_offsets = block.term_offsets
-        while True:
-            factor = v_opaque(v_load(b))
-            for i in range(TALL):
-                total[i] = v_fma(v_set1(a[i][term_offsets[0]]), factor, total[i])
-            b += pitch
-            term_offsets += 1
-            if term_offsets == end:
-                break
-        for i in range(TALL):
-            finish(block.start, 0, total[i], c + c_offsets[i])
-        row_offsets += TALL
-        c_offsets += TALL
-
-
-cdef inline void single_rows(
-    const Block *block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *c_offsets, Py_ssize_t rows
-) noexcept nogil:
-    """Computes rows of one vector, one after the other."""
-    cdef vec total[SUMS]
-    cdef const real *a
-    cdef Py_ssize_t row, t, i
-    for row in range(rows):
-        a = block.a + row_offsets[row]
-        for i in range(SUMS):
-            total[i] = v_set1(0)
-        t = 0
-        while t + SUMS <= block.depth:
-            for i in range(SUMS):
-                total[i] = v_fma(
-                    v_set1(a[block.term_offsets[t + i]]), v_load(block.b + (t + i) * block.pitch), total[i]
-                )
-            t += SUMS
-        for t in range(t, block.depth):
-            total[0] = v_fma(v_set1(a[block.term_offsets[t]]), v_load(block.b + t * block.pitch), total[0])
-        for i in range(1, SUMS):
-            total[0] = v_add(total[0], total[i])
-        finish(block.start, 0, total[0], c + c_offsets[row])
-
-
-cdef inline void edge_tile(
-    TileKernel tile, Block block, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *c_offsets, Py_ssize_t rows,
-    Py_ssize_t width
-) noexcept nogil:
-    """Computes `rows` rows of `width` columns: a whole tile beside c, and then its first rows and columns into c."""
-    cdef real tile_sums[TALL * 2 * V_COUNT]
-    cdef real zeros[2 * V_COUNT]
-    cdef Py_ssize_t tile_offsets[TALL]
-    cdef const real *start = block.start
-    cdef Py_ssize_t i, j
-    for i in range(TALL):
-        tile_offsets[i] = i * 2 * V_LANES
-    memset(zeros, 0, sizeof(zeros))
-    block.start = zeros
-    tile(&block, row_offsets, tile_sums, tile_offsets, 1)
-    for i in range(rows):
-        j = 0
-        while j < width:
-            finish(start, j, v_first(v_load(tile_sums + tile_offsets[i] + j), width - j), c + c_offsets[i])
-            j += V_LANES
-
-
-cdef inline void multiply_block(const IndirectGemm *p, const Block *block, Py_ssize_t column) noexcept nogil:
-    """Computes all rows of a block."""
-    cdef Py_ssize_t width = p.width - column, row = 0, height = TALL, whole = V_LANES
-    cdef TileKernel tile = tall_tiles
-    if width > V_LANES:
-        tile, height, whole = wide_tiles, TILE, 2 * V_LANES
-    if width >= whole:
-        row = p.rows // height * height
-        tile(block, p.row_offsets, p.c + column, p.c_offsets, p.rows // height)
-    # Not where rows are outputs: equal windows must have equal sums, for max pooling to find ties among them.
-    if p.start == NULL and width == V_LANES and p.rows - row <= FEW:
-        single_rows(block, p.row_offsets + row, p.c + column, p.c_offsets + row, p.rows - row)
-        return
-    while row < p.rows:
-        edge_tile(
-            tile, block[0], p.row_offsets + row, p.c + column, p.c_offsets + row, min(height, p.rows - row),
-            min(width, whole)
-        )
-        row += height
-
-
-cdef inline void multiply(const IndirectGemm *p) noexcept nogil:
-    """Computes a GEMM, block by block."""
-    cdef Py_ssize_t blocks = (p.depth + DEPTH - 1) // DEPTH, number, first, column
-    cdef Block block
-    block.a = p.a
-    for number in range(blocks):
-        first = p.depth * number // blocks
-        block.term_offsets = p.term_offsets + first
-        block.depth = p.depth * (number + 1) // blocks - first
+cdef inline void multiply(const IndirectGemm *p, const RowGroup *groups, Py_ssize_t count) noexcept nogil:
+    """Computes the rows of all groups, each of which has a range of the terms, block by block and panel by panel."""
+    cdef Py_ssize_t rows = 0, first = 0, end, column, i
+    cdef bint packing
+    cdef Panel panel
+    cdef Ahead ahead
+    for i in range(count):
+        rows += groups[i].rows
+    packing = p.runs != NULL or rows >= PACKED_ROWS and p.pitch * <Py_ssize_t>sizeof(real) >= PACKED_PITCH
+    panel.a, panel.ahead, ahead.rows = p.a, &ahead, 0
+    while first < p.depth:
+        end = block_end(p, first)
         column = 0
         while column < p.width:
-            block.b, block.pitch = p.b + first * p.pitch + column, p.pitch
-            block.start = NULL
-            if p.start != NULL and first == 0:
-                block.start = p.start + column
-            multiply_block(p, &block, column)
+            panel.width = min(p.width - column, 2 * V_LANES)
+            panel.b, panel.pitch = p.b + first * p.pitch + column, p.pitch
+            if packing:
+                pack(p, first, end, column, panel.width)
+                panel.b, panel.pitch = p.packed, 2 * V_LANES
+                ahead = next_panel(p, first, end, column, rows)
+            multiply_panel(p, groups, count, panel, first, end, column)
             column += 2 * V_LANES
+        first = end
+
+
+cdef inline void multiply_panel(
+    const IndirectGemm *p, const RowGroup *groups, Py_ssize_t count, Panel panel, Py_ssize_t first, Py_ssize_t end,
+    Py_ssize_t column
+) noexcept nogil:
+    """Adds terms first … end - 1, which the panel holds, to the columns from `column` on of all rows that have them."""
+    cdef const real *b = panel.b
+    cdef Py_ssize_t begin, last, i
+    cdef const RowGroup *group
+    for i in range(count):
+        group = &groups[i]
+        begin, last = max(first, group.term), min(end, group.term + group.depth)
+        if begin >= last:
+            continue
+        panel.term_offsets, panel.depth = p.term_offsets + begin - group.term, last - begin
+        panel.b = b + (begin - first) * panel.pitch
+        panel.start = p.start + column if p.start != NULL and begin == group.term else NULL
+        if p.any_order and group.rows <= FEW:
+            sum_rows(&panel, p.row_offsets + group.first, p.c + column, p.c_offsets + group.first, group.rows)
+        else:
+            compute_rows(&panel, p.row_offsets + group.first, p.c + column, p.c_offsets + group.first, group.rows)

@@ -11,14 +11,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._kernels.channels.tables import SUBCONVOLUTION
+from cgraph._kernels.channels.tables import ROW_GROUP
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.step import Operand
 from cgraph._kernels.runtime.structs import Structs, structs
 
 Offsets = npt.NDArray[np.intp]
 
-TILE, TALL = 6, 8  # rows of a tile, as in indirect_gemm.pxd
+TILE = 6  # rows of a tile in builds with 16 registers
 
 
 class Tables(NamedTuple):
@@ -35,6 +35,7 @@ class Tables(NamedTuple):
     grad_term_offsets: Offsets
     grad_offsets: Offsets
     input_offsets: Offsets
+    kernel_rows: Offsets
     subconvolutions: Structs
 
 
@@ -71,16 +72,17 @@ def tables(
     parts, grad_offsets, input_offsets = subconvolutions(f, c_in, c_out, pitch, padded_width, lanes)
     return Tables(
         missing=array([c * pitch + k for c, k in missing]),
-        kernel_offsets=extended(
+        kernel_offsets=array(
             [tap + c for tap in grid(f.k_h, f.k_w, row, padded_stride) for c in range(c_in)]
         ),
-        window_offsets=extended(grid(f.n_h, f.n_w, f.s * row, f.s * padded_stride)),
-        result_offsets=extended(list(range(0, most * pitch, pitch))),
-        grad_term_offsets=extended(
+        window_offsets=array(grid(f.n_h, f.n_w, f.s * row, f.s * padded_stride)),
+        result_offsets=array(list(range(0, most * pitch, pitch))),
+        grad_term_offsets=array(
             [k - above for above in range(0, f.k_h * line, line) for k in range(c_out)]
         ),
         grad_offsets=grad_offsets,
         input_offsets=input_offsets,
+        kernel_rows=array([i * f.k_w * c_in * pitch for i in kernel_row_order(f)]),
         subconvolutions=parts,
     )
 
@@ -98,14 +100,9 @@ def array(offsets: list[int]) -> Offsets:
     return np.array(offsets, np.intp)
 
 
-def extended(offsets: list[int]) -> Offsets:
-    """The offsets of a GEMM's rows, and behind them the last one, as often as a tile may read beyond the rows.
-
-    A tile with fewer rows than it sums side by side computes the missing rows, too, and drops them. The elements
-    that it reads for them, at these offsets plus each of `term_offsets`, must lie within the array. Those of an
-    existing row do; those at offset 0 would not where terms have negative offsets, as in `grad_term_offsets`.
-    """
-    return array(offsets + offsets[-1:] * TALL)
+def kernel_row_order(f: FilterGeometry) -> list[int]:
+    """Returns the rows of a kernel, those side by side that contribute to the same input row."""
+    return [i for phase in range(f.s) for i in range(phase, f.k_h, f.s)]
 
 
 def subconvolutions(
@@ -113,16 +110,14 @@ def subconvolutions(
 ) -> tuple[Structs, Offsets, Offsets]:
     """Returns the subconvolutions, and the offsets of gradients and of inputs that they share out.
 
-    A subconvolution covers the input rows whose gradients come from one set of kernel rows. It is a GEMM with a
-    depth of its own, and so its tables are extended on their own: at some of its depths, the first rows of the
-    next subconvolution, which follow its last row, would lie outside the array.
+    A subconvolution covers the input rows whose gradients come from one set of kernel rows.
     """
     input_rows: dict[tuple[int, int], list[int]] = {}
     for y in range(f.p, f.p + f.m_h):
         kernel_rows = [i for i in range(y % f.s, f.k_h, f.s) if 0 <= y - i <= (f.n_h - 1) * f.s]
         if kernel_rows:
             input_rows.setdefault((kernel_rows[0], len(kernel_rows)), []).append(y)
-    order = [i for phase in range(f.s) for i in range(phase, f.k_h, f.s)]
+    order = kernel_row_order(f)
     # Windows overlap. Those of neighbours in a tile should not, for a load waits for the stores that it spans.
     apart = -(-2 * lanes // (f.s * c_in))
     columns = [b for first in range(apart) for b in range(first, f.n_w, apart)]
@@ -137,14 +132,14 @@ def subconvolutions(
             grads += [row + column for column in grad_columns for row in grad_rows]
             rows = [y * padded_width * c_in for y in tile]
             inputs += [row + column for column in input_columns for row in rows]
-        grad_offsets.append(extended(grads))
-        input_offsets.append(extended(inputs))
+        grad_offsets.append(array(grads))
+        input_offsets.append(array(inputs))
     parts = structs(
-        SUBCONVOLUTION,
+        ROW_GROUP,
         len(input_rows),
         first=np.cumsum([len(offsets) for offsets in grad_offsets])[:-1],
         rows=[len(ys) * f.n_w for ys in input_rows.values()],
-        kernel=[order.index(i) * c_out for i, _ in input_rows],
+        term=[order.index(i) * c_out for i, _ in input_rows],
         depth=[count * c_out for _, count in input_rows],
     )
     return parts, np.concatenate(grad_offsets), np.concatenate(input_offsets)

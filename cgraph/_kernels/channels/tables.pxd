@@ -1,6 +1,6 @@
 # The structs of the tables that a ConvolutionGroupStep reads. offsets.py makes the tables.
 
-# Input rows whose gradients come from one set of kernel rows: `rows` elements of `grad_offsets` and `input_offsets`,
-# from `first` on; `depth` rows of the transposed kernels, from `kernel` on.
-cdef struct Subconvolution:
-    Py_ssize_t first, rows, kernel, depth
+# Rows of a product that have the same terms: `rows` of the tables of offsets, from `first` on, and `depth` terms, from
+# `term` on. In an input gradient, these are input rows whose gradients come from one set of kernel rows.
+cdef struct RowGroup:
+    Py_ssize_t first, rows, term, depth

@@ -1,3 +1,3 @@
 import numpy as np
 
-SUBCONVOLUTION: np.dtype[np.void]
+ROW_GROUP: np.dtype[np.void]

@@ -1,7 +1,7 @@
 """The dtypes of the structs of tables.pxd, for arrays that Python fills by the names of their fields."""
 from cgraph._kernels.runtime import structs
 
-cdef Subconvolution subconvolution
-cdef Subconvolution[::1] subconvolutions = <Subconvolution[:1]>&subconvolution
+cdef RowGroup row_group
+cdef RowGroup[::1] row_groups = <RowGroup[:1]>&row_group
 
-SUBCONVOLUTION = structs.dtype_of(subconvolutions)
+ROW_GROUP = structs.dtype_of(row_groups)

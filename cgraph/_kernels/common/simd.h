@@ -280,8 +280,12 @@ static inline vec v_relu(vec v) { return v_larger(v_set1(0), v); }
 /* Functions that are seldom needed are not inlined, so that the loops around them stay small. */
 #ifdef __GNUC__
 #define SELDOM __attribute__((noinline, cold, unused))
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define UNROLLED _Pragma("GCC unroll 32")
 #else
 #define SELDOM
+#define ALWAYS_INLINE static inline
+#define UNROLLED
 #endif
 
 /* A vector of `count` elements that lie `stride` apart, and zeros behind them. */

@@ -12,12 +12,6 @@
 #include "common/simd.h"
 #include "lanes/tables.h"
 
-#ifdef __GNUC__
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
-#else
-#define ALWAYS_INLINE static inline
-#endif
-
 #define GEMM_SUMS 6         /* rows * positions of a GEMM tile: sums of a column each */
 #define GRADIENT_SUMS 12    /* taps * outputs of a gradient tile: sums of a vector each */
 #define PREFETCH_BYTES 128
