@@ -15,8 +15,8 @@ from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real, v_load, v_stor
 
 cdef enum:
     DEPTH = 128             # terms of a block
-    PACKED_ROWS = 12        # rows of a product from which on panels are packed
-    PACKED_PITCH = 512      # bytes of b's pitch from which on panels are packed
+    PACKED_BYTES = 81920    # rows of a product times bytes of b's pitch from which on panels are packed
+    PACKED_PITCH = 512      # bytes of b's pitch from which on panels may be packed
     FEW = 2                 # rows that are not worth a tile
 
 
@@ -96,12 +96,13 @@ cdef inline Ahead next_panel(
 cdef inline void multiply(const IndirectGemm *p, const RowGroup *groups, Py_ssize_t count) noexcept nogil:
     """Computes the rows of all groups, each of which has a range of the terms, block by block and panel by panel."""
     cdef Py_ssize_t rows = 0, first = 0, end, column, i
+    cdef Py_ssize_t pitch_bytes = p.pitch * <Py_ssize_t>sizeof(real)
     cdef bint packing
     cdef Panel panel
     cdef Ahead ahead
     for i in range(count):
         rows += groups[i].rows
-    packing = p.runs != NULL or rows >= PACKED_ROWS and p.pitch * <Py_ssize_t>sizeof(real) >= PACKED_PITCH
+    packing = p.runs != NULL or pitch_bytes >= PACKED_PITCH and rows * pitch_bytes >= PACKED_BYTES
     panel.a, panel.ahead, ahead.rows = p.a, &ahead, 0
     while first < p.depth:
         end = block_end(p, first)
