@@ -205,36 +205,7 @@ static inline vec v_largest_lane(vec v) {
     return v;
 }
 
-/* One of the log2(V_LANES) rounds of a transposition: zips row i of the first half with row i of the second half. */
-static inline void v_zip_rows(vec *row) {
-    vec zipped[V_LANES];
-    ptrdiff_t i;
-    for (i = 0; i < V_LANES / 2; i++) {
-        zipped[2 * i] = v_zip_low(row[i], row[i + V_LANES / 2]);
-        zipped[2 * i + 1] = v_zip_high(row[i], row[i + V_LANES / 2]);
-    }
-    for (i = 0; i < V_LANES; i++) row[i] = zipped[i];
-}
-
-/* Transposes a square of V_LANES rows: from rows x_stride apart to rows t_stride apart. */
-static inline void v_transpose(const real *x, ptrdiff_t x_stride, real *t, ptrdiff_t t_stride) {
-    vec row[V_LANES];
-    ptrdiff_t i, rounds;
-    for (i = 0; i < V_LANES; i++) row[i] = v_load(x + i * x_stride);
-    for (rounds = V_LANES; rounds > 1; rounds /= 2) v_zip_rows(row);
-    for (i = 0; i < V_LANES; i++) v_store(t + i * t_stride, row[i]);
-}
-
-/* Transposes the first `rows` rows of a square, as v_transpose does, and writes the first `t_rows` rows of the result in
- * their order, as whole vectors, with zeros behind the first `rows` lanes. */
-static inline void v_transpose_part(
-    const real *x, ptrdiff_t x_stride, ptrdiff_t rows, real *t, ptrdiff_t t_stride, ptrdiff_t t_rows) {
-    vec row[V_LANES];
-    ptrdiff_t i, rounds;
-    for (i = 0; i < V_LANES; i++) row[i] = i < rows ? v_load(x + i * x_stride) : v_set1(0);
-    for (rounds = V_LANES; rounds > 1; rounds /= 2) v_zip_rows(row);
-    for (i = 0; i < V_LANES && i < t_rows; i++) v_store(t + i * t_stride, row[i]);
-}
+#include "transpose.h"
 
 /* The sums of V_LANES vectors, which lie one behind the other; each is added in the order of v_hsum. */
 static inline vec v_row_sums(const real *x) {
