@@ -13,6 +13,7 @@ import cgraph as CG
 from benchmarks.measure.timing import Work
 from cgraph import _kernels
 from cgraph._execution.executors import Executor
+from cgraph._kernels.cpu import AVX512_IS_EMULATED
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.request import Feeds, Request
@@ -22,6 +23,18 @@ from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
 from cgraph._lowering.sample_steps import SampleBuilder
+
+
+def available_instructions() -> tuple[str, ...]:
+    """The builds of the kernels that this CPU runs, those that are emulated apart."""
+    found = _kernels.available()
+    return tuple(name for name in found if not (name == "avx512" and AVX512_IS_EMULATED))
+
+
+def instructions_in_use() -> str:
+    """The instruction set of the build in use; an emulated one has the instructions of AVX2."""
+    selected = _kernels._selected
+    return "avx2" if selected == "avx512" and AVX512_IS_EMULATED else selected
 
 
 def overwrite_sums(graph: CG.Graph) -> None:

@@ -2,7 +2,12 @@
    its gradient or its new values. */
 #include <stddef.h>
 
-typedef float vec __attribute__((vector_size(32), aligned(4)));
+#if defined(__AVX512F__)
+#define BYTES 64
+#else
+#define BYTES 32
+#endif
+typedef float vec __attribute__((vector_size(BYTES), aligned(4)));
 enum { LANES = sizeof(vec) / sizeof(float), SUMS = 8 };
 #define EACH_SUM _Pragma("GCC unroll 8") for (int i = 0; i < SUMS; i++)
 

@@ -8,7 +8,7 @@ from benchmarks.measure.compiled import library
 from benchmarks.measure.timing import Work
 
 TRAFFIC = "memory traffic alone"  # the name of its row in tables
-UNIT = 64  # elements in a turn of the loop in traffic.c
+UNIT = 128  # elements, a multiple of those in a turn of the loop in traffic.c
 
 
 def traffic_loop(count: int, in_place: bool = False) -> Work:
