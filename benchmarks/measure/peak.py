@@ -11,7 +11,6 @@ from itertools import product
 
 from benchmarks.measure.compiled import INSTRUCTIONS, library
 from benchmarks.measure.internals import available_instructions, instructions_in_use
-from benchmarks.measure.peers import Makers, built
 from benchmarks.measure.tables import number, table
 from benchmarks.measure.timing import Effort, Times, Work, alternate, asked_effort, load, machine
 
@@ -35,14 +34,6 @@ def peak_name(instructions: str) -> str:
     if instructions == "baseline":
         return "peak of 16-byte multiply-adds"
     return f"FMA peak of {'64' if instructions == 'avx512' else '32'}-byte vectors"
-
-
-def with_peak(
-    makers: Makers, effort: Effort, dtype: str = "float32"
-) -> tuple[dict[str, Times], Times]:
-    """The times of the contenders that can be built, and those of the peak in the same rounds."""
-    times = alternate({PEAK: peak_loop(dtype), **built(makers)}, effort)
-    return times, times.pop(PEAK)
 
 
 def gflops(times: Times) -> float:
