@@ -71,10 +71,11 @@ def render() -> None:
 def pages(folder: Path) -> dict[Path, str]:
     """The text of all pages that are made of raw results."""
     found = [measured(kind) for kind in kinds(folder, GROUPS)]
-    block = side_by_side(found, PAGES.name)
+    block = side_by_side(found, PAGES.name, lambda kind: pictures_from("../", kind))
     main_page = MEASURED.sub(lambda _: block, PAGE.read_text(encoding="utf-8"))
     kind_pages = {
-        PAGES / f"{own.kind.name}.md": kind_page(own, pictures_of(own.kind)) for own in found
+        PAGES / f"{own.kind.name}.md": kind_page(own, pictures_from("../../", own.kind))
+        for own in found
     }
     return {PAGE: main_page, **kind_pages}
 
@@ -92,10 +93,10 @@ def picture(kind: Kind, group: str) -> str:
     return f"{kind.name}_{group}.svg"
 
 
-def pictures_of(kind: Kind) -> Mapping[str, str]:
-    """The paths of a kind's pictures, from its page."""
+def pictures_from(docs: str, kind: Kind) -> Mapping[str, str]:
+    """The paths of a kind's pictures by group, from a page for which `docs` leads to the folder of all pages."""
     drawn = [name for name in kind.results if GROUPS[name].draw is not None]
-    return {name: f"../../pictures/performance/{picture(kind, name)}" for name in drawn}
+    return {name: f"{docs}pictures/performance/{picture(kind, name)}" for name in drawn}
 
 
 def require_peers() -> None:

@@ -86,7 +86,7 @@ CONVOLUTIONS = [
 AFFINES = [Affine(size) for size in ELEMENTS]
 
 
-def one_by_one(layer: WideLayer, batch: int) -> Makers:
+def one_by_one(layer: Layer | Affine, batch: int) -> Makers:
     """The compiled step alone, one sample after the other; a batch's gradients are added up."""
     if isinstance(layer, Affine):
         return graph_step(layer, batch, run=1)
@@ -120,7 +120,7 @@ def graph_step(layer: WideLayer, batch: int, run: int) -> Makers:
     return makers(work)
 
 
-def repeats(layer: WideLayer, batch: int) -> int:
+def repeats(layer: Layer | Affine, batch: int) -> int:
     """How often a step is in a call."""
     return max(FLOP_OF_A_CALL // (layer.flop * batch), 1)
 

@@ -5,20 +5,18 @@ from itertools import product
 from typing import NamedTuple
 
 from benchmarks.contenders.convolution import Layer, graph_call, torch_part
-from benchmarks.measure.internals import LayerStep
-from benchmarks.measure.peers import Makers
+from benchmarks.contenders.wide import FORWARD, WITH_BOTH, WITH_KERNEL, one_by_one
 from benchmarks.measure.record import Record
 from benchmarks.measure.tables import Goals, Section, percent, share, table
-from benchmarks.measure.timing import Work
 from benchmarks.pages.sections import title
 
 FORMATS = (False, True)  # of PyTorch: whether the channels are last
 PARTS = {"forward": "forward", "input": "input gradient", "kernel": "kernel gradient"}
 # For each part, the step of cgraph that is measured, and the one without the part.
 DIFFERENCES = {
-    "forward": ("forward", ""),
-    "input": ("with both", "with kernel"),
-    "kernel": ("with kernel", "forward"),
+    "forward": (FORWARD, ""),
+    "input": (WITH_BOTH, WITH_KERNEL),
+    "kernel": (WITH_KERNEL, FORWARD),
 }
 GRID = [
     Layer(channels, kernel, stride, size)
@@ -29,7 +27,6 @@ GRID = [
 ]
 ASKED_LAYER, ASKED_NAME = Layer(32, 3, 1, 56), "convolution 32→32, 3×3, 56×56"
 ASKED_SHARE = Goals(90, 80)  # of the peak, in percent, forward and both gradients together
-FLOP_OF_A_CALL = 10_000_000  # so that the call itself does not count
 
 
 class LayerTimes(NamedTuple):
@@ -40,23 +37,9 @@ class LayerTimes(NamedTuple):
     ratios: dict[str, float]
 
 
-def step_parts(layer: Layer) -> Makers:
-    """The compiled step of a layer on another one: forward; with the kernel gradient; with both gradients."""
-    times = max(FLOP_OF_A_CALL // layer.flop, 1)
-
-    def work(input_gradient: bool, backward: bool) -> Work:
-        return LayerStep(layer.nodes()[1], input_gradient, times).work(backward)
-
-    return {
-        "forward": partial(work, True, False),
-        "with kernel": partial(work, False, True),
-        "with both": partial(work, True, True),
-    }
-
-
 def layer_times(layer: Layer, record: Record, batch: int = 1, fewer: int = 1) -> LayerTimes:
     """PyTorch has the batch at once, in the faster of its two memory formats; cgraph's step, a sample at a time."""
-    makers = {f"cgraph {part}": make for part, make in step_parts(layer).items()}
+    makers = {f"cgraph {part}": make for part, make in one_by_one(layer, 1).items()}
     for last, part in product(FORMATS, PARTS):
         makers[f"{last} {part}"] = partial(torch_part, layer, part, last, batch)
     heading = title(f"convolution, {layer.name}", batch, "float32")

@@ -33,19 +33,24 @@ def measured(kind: Kind) -> Measured:
     )
 
 
-def side_by_side(found: Sequence[Measured], folder: str) -> str:
-    """What the page for all kinds of machine has: the kinds, goals, and the fastest peers."""
+def side_by_side(
+    found: Sequence[Measured], folder: str, pictures: Callable[[Kind], Mapping[str, str]]
+) -> str:
+    """What the page for all kinds of machine has: the kinds, the fastest peers, pictures of the first one, goals."""
+    first = found[0].kind
     parts = [
         machines_table(found, folder),
+        "## Beside the fastest peer",
+        "cgraph, and how many times as long the fastest of its peers takes, by medians; **bold** where a peer is "
+        "faster. The page of each kind has all peers.",
+        peers_table(found),
+        f"The pictures are those of {first.words}.",
+        *(image(group, path) for group, path in pictures(first).items()),
         "## Asked and measured",
         "What was measured, and in brackets what was asked; **bold** where that is not met, and an empty cell where "
         "nothing was asked of that kind of machine. Ratios are those of medians, percentages are of the peak of the "
         "instructions in use, and `the floor` is the time that the FLOP take at this peak.",
         asks_table(found),
-        "## Beside the fastest peer",
-        "cgraph, and how many times as long the fastest of its peers takes, by medians; **bold** where a peer is "
-        "faster. The tables of each kind have all peers.",
-        peers_table(found),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -63,9 +68,16 @@ def machines_table(found: Sequence[Measured], folder: str) -> str:
                 f"{first['cpu']}, family {first['family']}, model {first['model']}, {first['cores']} cores",
                 " / ".join(number(value) for value in peaks.values()),
                 dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+                f"{sum(asked.met for asked in own.asks)} of {len(own.asks)}",
             ]
         )
-    header = ["kind of machine", "measured on", "peak, GFLOP/s, float32 / float64", "date"]
+    header = [
+        "kind of machine",
+        "measured on",
+        "peak, GFLOP/s, float32 / float64",
+        "date",
+        "goals met",
+    ]
     return table(header, rows)
 
 
@@ -109,6 +121,10 @@ def ordered(found: Iterable[Measured], keys: Callable[[Measured], Iterable[Any]]
     return list(dict.fromkeys(each for own in found for each in keys(own)))
 
 
+def image(group: str, path: str) -> str:
+    return f"![{GROUPS[group].caption}]({path})"
+
+
 def kind_page(own: Measured, pictures: Mapping[str, str]) -> str:
     """The page of one kind of machine: `pictures` has the paths of those that are drawn, by group."""
     parts = [
@@ -121,7 +137,7 @@ def kind_page(own: Measured, pictures: Mapping[str, str]) -> str:
         parts += ["## Asked and measured", table(ASKS, asks)]
     for group, sections in own.sections.items():
         if group in pictures:
-            parts.append(f"![{GROUPS[group].caption}]({pictures[group]})")
+            parts.append(image(group, pictures[group]))
         parts += [section.markdown() for section in sections]
     return "\n\n".join(parts).replace("\\", "") + "\n"
 

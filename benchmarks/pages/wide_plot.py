@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks.contenders.wide import CHANNELS, PYTORCH, Convolution, all_parts
+from benchmarks.contenders.wide import CHANNELS, Convolution, all_parts
 from benchmarks.measure.record import Record
 from benchmarks.measure.tables import Section
 from benchmarks.pages.plots import Row, curves, panels
-from benchmarks.pages.scaling import sizes_table
+from benchmarks.pages.scaling import medians, sizes_table
 
 KERNEL, SIZE = 3, 14
 BATCHES = (1, 8)
@@ -23,9 +23,7 @@ def channel_rows(record: Record) -> dict[int, dict[int, Row]]:
 def channel_row(channels: int, batch: int, record: Record) -> Row:
     layer = Convolution(channels, KERNEL, 1, SIZE)
     title = f"forward and both gradients, {layer.name}, B = {batch}"
-    row = {name: own.median for name, own in record.times(title, all_parts(layer, batch)).items()}
-    formats = [row[name] for name in PYTORCH if name in row]
-    return {**row, PYTORCH[0]: min(formats)} if formats else row
+    return medians(title, all_parts(layer, batch), record)
 
 
 def beside_peers(record: Record) -> list[Section]:
