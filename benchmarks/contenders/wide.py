@@ -49,7 +49,7 @@ class Affine(NamedTuple):
         """The elements of a sample's input and output, and of the weights."""
         return 2 * self.size, self.size**2
 
-    def graph(self, batch: int, input_gradient: bool) -> tuple[CG.Graph, CG.Node]:
+    def graph(self, input_gradient: bool) -> tuple[CG.Graph, CG.Node]:
         """Returns a Graph with a loss behind the layer, and the layer's output."""
         x, t = (CG.Leaf1(self.size, dtype="float32") for _ in range(2))
         weight = np.random.default_rng(1).normal(0, self.size**-0.5, (self.size + 1, self.size))
@@ -70,8 +70,8 @@ class Convolution(Layer):
         """The elements of a sample's input and output, and of the kernels."""
         return 2 * self.channels * self.size**2, (self.channels * self.kernel) ** 2
 
-    def graph(self, batch: int, input_gradient: bool) -> tuple[CG.Graph, CG.Node]:
-        """Returns a Graph with the layer on a 1×1 convolution, and one of the layer's outputs."""
+    def graph(self, input_gradient: bool) -> tuple[CG.Graph, CG.Node]:
+        """Returns a Graph with the layer on another one, which always takes a gradient, and one of its outputs."""
         (_, h), t = self.nodes(), CG.Leaf1(self.channels, dtype="float32")
         ends = [CG.AveragePooling2d(channel, channel.height, channel.width, 1) for channel in h]
         loss = CG.MSE(CG.Concatenation(ends), t)
@@ -135,7 +135,7 @@ def makers(work: Callable[[bool, bool], Work]) -> Makers:
 
 def run_graph(layer: WideLayer, batch: int, input_gradient: bool) -> tuple[CG.Graph, CG.Node]:
     """Returns the layer's Graph, which has computed a batch, and a node of the layer."""
-    graph, node = layer.graph(batch, input_gradient)
+    graph, node = layer.graph(input_gradient)
     rng = np.random.default_rng(1)
     graph.accumulate(
         {x: rng.normal(size=(batch, *x.data.shape)).astype(np.float32) for x in graph.leaves}

@@ -148,5 +148,11 @@ def share(flop: float, times: Times, peak: Times) -> float:
     return flop / 1000 * peak.fastest / times.fastest
 
 
+def share_of_all(shares: Mapping[str, float]) -> float:
+    """The share of the peak of all parts one after the other; both gradients have twice the FLOP of any other part."""
+    flop = {part: 2 if part == "both gradients" else 1 for part in shares}
+    return sum(flop.values()) / sum(flop[part] / value for part, value in shares.items())
+
+
 def percent(value: float) -> str:
     return f"{number(100 * value)} %"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from benchmarks.contenders.convolution import Layer, graph_call, torch_part
 from benchmarks.contenders.wide import FORWARD, WITH_BOTH, WITH_KERNEL, one_by_one
 from benchmarks.measure.record import Record
-from benchmarks.measure.tables import Goals, Section, percent, share, table
+from benchmarks.measure.tables import Goals, Section, percent, share, share_of_all, table
 from benchmarks.pages.sections import title
 
 FORMATS = (False, True)  # of PyTorch: whether the channels are last
@@ -59,11 +59,6 @@ def layer_times(layer: Layer, record: Record, batch: int = 1, fewer: int = 1) ->
     return found
 
 
-def together(shares: dict[str, float]) -> float:
-    """The share of the peak that all parts reach, one after the other, of which each has as many FLOP."""
-    return len(shares) / sum(1 / value for value in shares.values())
-
-
 def cells(times: LayerTimes, part: str) -> list[str]:
     """The shares of cgraph and of PyTorch, the latter empty where it was not measured."""
     theirs = times.torch_shares.get(part)
@@ -100,8 +95,8 @@ def convolution_grid(record: Record) -> Section:
 
 def ask_layer(section: Section, work: str, measured: LayerTimes) -> None:
     """Adds the goals for forward and both gradients together, and for each of them beside PyTorch."""
-    together_work = f"{work}: forward and both gradients"
-    ask_share(section, together_work, ASKED_SHARE, together(measured.shares))
+    all_parts = f"{work}: forward and both gradients"
+    ask_share(section, all_parts, ASKED_SHARE, share_of_all(measured.shares))
     for part, ratio in measured.ratios.items():
         section.ask("{} × PyTorch", 1, ratio, work=f"{work}: {PARTS[part]}")
 
@@ -124,13 +119,8 @@ def convolution_batch(batch: int, record: Record, fewer: int) -> Section:
     )
     ask_layer(section, section.title, times)
     work = f"{section.title}: forward and both gradients, in a Graph"
-    ask_share(section, work, ASKED_SHARE, graph_together(in_graph))
+    ask_share(section, work, ASKED_SHARE, share_of_all(in_graph))
     return section
-
-
-def graph_together(shares: dict[str, float]) -> float:
-    """The share of the peak that a forward pass and both gradients reach, which have twice as many FLOP."""
-    return 3 / (1 / shares["forward"] + 2 / shares["both gradients"])
 
 
 def graph_shares(layer: Layer, batch: int, record: Record, fewer: int) -> dict[str, float]:

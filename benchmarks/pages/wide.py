@@ -24,7 +24,7 @@ from benchmarks.contenders.wide import (
 from benchmarks.measure.bandwidth import bandwidth, traffic_makers
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.record import Record
-from benchmarks.measure.tables import Goals, Section, table
+from benchmarks.measure.tables import Goals, Section, share_of_all, table
 from benchmarks.measure.timing import Times
 
 # A part has arithmetic enough if moving its bytes once takes at most half as long as its FLOP at the peak: then it can
@@ -68,7 +68,7 @@ class Result(NamedTuple):
     @property
     def together(self) -> float:
         """The share of the peak that a forward pass and both gradients reach."""
-        return 3 / (1 / self.shares["forward"] + 2 / self.shares["both gradients"])
+        return share_of_all({part: self.shares[part] for part in self.parts})
 
     def behind(self, part: str) -> bool:
         return self.enough and self.shares[part] < LEAST
