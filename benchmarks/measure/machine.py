@@ -3,6 +3,7 @@
 import datetime
 import os
 import platform
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from benchmarks.measure.peak import all_peaks
 from benchmarks.measure.peers import versions
 from benchmarks.measure.timing import Effort
 
+ROOT = Path(__file__).parents[2]
 PEAK_EFFORT = Effort(20, 0.005)
 # By the family of AMD's processors, the generations with their least models; others are named by their numbers.
 ZEN = {
@@ -35,6 +37,7 @@ def circumstances() -> dict[str, Any]:
         "held": is_held(),
         "cores": os.cpu_count(),
         "pinned": one_core.PINNED,
+        "commit": commit(),
         "date": str(datetime.date.today()),
         "python": platform.python_version(),
         "libraries": {name: version for name, version in versions().items() if version},
@@ -44,6 +47,22 @@ def circumstances() -> dict[str, Any]:
             for build, peaks in all_peaks(PEAK_EFFORT).items()
         },
     }
+
+
+def commit() -> str:
+    """The last commit that changed cgraph/, and whether it has been changed since; empty outside of a repository."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        found = [
+            subprocess.run(
+                [*git, *command, "--", "cgraph"], capture_output=True, text=True, check=True
+            )
+            for command in (["log", "-1", "--format=%h"], ["status", "--porcelain"])
+        ]
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    last, changed = (each.stdout.strip() for each in found)
+    return f"{last} and changes" if changed else last
 
 
 def cpu_info() -> dict[str, str]:

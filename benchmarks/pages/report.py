@@ -156,9 +156,10 @@ def machine_text(own: Measured) -> str:
     cores = f"{first['cores']} cores, of which one is used unless a table says otherwise"
     if not first["pinned"]:
         cores += ", though the process could not be pinned to it"
+    commits = sorted({each.circumstances["commit"] for each in results} - {""})
     rounds = sorted({each.record.effort.rounds for each in results})
     return (
-        f"Measured on {first['cpu']} (family {first['family']}, model {first['model']}), {cores}; Python "
+        f"Measured with cgraph of commit {', '.join(commits) or 'unknown'} on {first['cpu']} (family {first['family']}, model {first['model']}), {cores}; Python "
         f"{first['python']}, {libraries}. Peaks in GFLOP/s of the instructions of each build: {peaks}; tables have "
         f"shares of that of `{first['instructions']}`. Switches: {switches or 'none'}. "
         f"{rounds[0]} to {rounds[-1]} rounds. Load average: {min(loads, default=0):.2f} to "

@@ -36,6 +36,7 @@ CIRCUMSTANCES = {
     "held": False,
     "cores": 2,
     "pinned": True,
+    "commit": "0123abc",
     "date": "2026-01-02",
     "python": "3.11",
     "libraries": {"numpy": "2.4"},
