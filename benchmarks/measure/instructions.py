@@ -4,6 +4,7 @@ That the switches act was seen in profiles: the libraries run other functions wi
 """
 
 import os
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
 
 from benchmarks.measure.internals import available_instructions
@@ -33,9 +34,15 @@ def worth_measuring() -> list[str]:
 
 def environment(instructions: str) -> dict[str, str]:
     """The environment of a process in which cgraph and its peers use these instructions."""
+    own = {**os.environ, "CGRAPH_SIMD": instructions, **compiled_by_torch(instructions)}
     if instructions == "avx2" and "avx512" in available_instructions():
-        return {**os.environ, **AVX2, "XLA_FLAGS": " ".join(xla_avx2_flags())}
-    return {**os.environ, "CGRAPH_SIMD": instructions}
+        return {**own, **AVX2, "XLA_FLAGS": " ".join(xla_avx2_flags())}
+    return own
+
+
+def compiled_by_torch(instructions: str) -> dict[str, str]:
+    """A folder of its own for what torch.compile keeps: with parts of others, results are wrong, or the process ends."""
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/cgraph_torch_{instructions}"}
 
 
 def xla_avx2_flags() -> list[str]:

@@ -159,7 +159,8 @@ def machine_text(own: Measured) -> str:
     commits = sorted({each.circumstances["commit"] for each in results} - {""})
     rounds = sorted({each.record.effort.rounds for each in results})
     return (
-        f"Measured with cgraph of commit {', '.join(commits) or 'unknown'} on {first['cpu']} (family {first['family']}, model {first['model']}), {cores}; Python "
+        f"Measured with cgraph of commit {', '.join(commits) or 'unknown'} on {first['cpu']} "
+        f"(family {first['family']}, model {first['model']}), {cores}; Python "
         f"{first['python']}, {libraries}. Peaks in GFLOP/s of the instructions of each build: {peaks}; tables have "
         f"shares of that of `{first['instructions']}`. Switches: {switches or 'none'}. "
         f"{rounds[0]} to {rounds[-1]} rounds. Load average: {min(loads, default=0):.2f} to "

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from benchmarks.contenders import inference, training
 from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, OURS, PYTORCH
-from benchmarks.measure.machine import is_held
 from benchmarks.measure.peak import gflops
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.record import Record
@@ -75,18 +74,11 @@ LENET_ASKS = {
 }
 
 
-def may_compile() -> bool:
-    """Whether torch.compile takes part: held to AVX2 on a machine with more, its max pooling reads beyond arrays."""
-    return not is_held()
-
-
 def lenet_training(record: Record) -> list[Section]:
     """torch.compile takes seconds for each table, so it is in those of float32 only."""
     sections = []
     for (dtype, batch), asked in LENET_ASKS.items():
-        makers = training.image_contenders(
-            LENET, dtype, batch, compiled=dtype == "float32" and may_compile()
-        )
+        makers = training.image_contenders(LENET, dtype, batch, compiled=dtype == "float32")
         case = Case("LeNet-5", LENET, dtype, batch)
         sections.append(training_section(case, makers, asked, record)[0])
     return sections
@@ -96,7 +88,7 @@ def vgg_training(record: Record) -> list[Section]:
     sections = []
     for batch, goal, fewer in ((1, 1.15, 2), (32, 1.1, 4)):
         case = Case("VGG-like block", VGG, "float32", batch)
-        makers = training.image_contenders(VGG, "float32", batch, compiled=may_compile())
+        makers = training.image_contenders(VGG, "float32", batch, compiled=True)
         asked = StepAsks([fastest_peer(goal, makers)])
         sections.append(training_section(case, makers, asked, record, fewer)[0])
     return sections
