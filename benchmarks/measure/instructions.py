@@ -41,7 +41,7 @@ def environment(instructions: str) -> dict[str, str]:
 
 
 def compiled_by_torch(instructions: str) -> dict[str, str]:
-    """A folder of its own for what torch.compile keeps: with parts of others, results are wrong, or the process ends."""
+    """A folder for what torch.compile keeps: with parts of others, its results are wrong, or the process ends."""
     return {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/cgraph_torch_{instructions}"}
 
 
