@@ -87,10 +87,10 @@ class Section:
             if ratios:
                 self.ask(f"{{}} × {peer}", goal, min(ratios))
 
-    def compare(self, times: Mapping[str, Times], ours: Collection[str]) -> None:
-        """Compares the first contender with the fastest one that is neither one of ours nor a yardstick."""
+    def compare(self, times: Mapping[str, Times], left_out: Collection[str]) -> None:
+        """Compares the first contender with the fastest one that is not left out, as ours are and yardsticks."""
         first = next(iter(times))
-        peers = [name for name in times if name not in ours and name != first]
+        peers = [name for name in times if name not in left_out and name != first]
         if peers:
             peer = min(peers, key=lambda name: times[name].median)
             self.compared = Compared(times[first].median, peer, ratio(times, peer))

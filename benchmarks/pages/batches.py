@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.contenders import tanh, training
-from benchmarks.contenders.training import BATCHES, GRAPH_STEP, GRAPH_TRAIN, PYTORCH, SAMPLES
+from benchmarks.contenders.training import BATCHES, GRAPH_STEP, GRAPH_TRAIN, PYTORCH, SAMPLES, SCAN
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.record import Record
 from benchmarks.measure.tables import Section, number, table
@@ -25,9 +25,9 @@ DTYPE = "float32"
 SIZES = (*range(1, 17), 20, 24, 28, 32, 40, 48, 56, 64)
 PEER_SIZES = TICKS = (1, 2, 4, 8, 16, 32, 64)  # at which the peers take part
 # The variants of a peer, of which the fastest one counts.
-VARIANTS = {"PyTorch eager": PYTORCH[:2], "jax.jit": tanh.JIT, "jax.lax.scan": tanh.SCAN}
+VARIANTS = {"PyTorch eager": PYTORCH[:2], "jax.jit": tanh.JIT, "jax.lax.scan": SCAN}
 DRAWN = (GRAPH_STEP, GRAPH_TRAIN, *VARIANTS, tanh.BY_HAND, tanh.NUMPY)
-MEASURED = {*DRAWN, *PYTORCH[:2], *tanh.JIT, *tanh.SCAN}
+MEASURED = {*DRAWN, *PYTORCH[:2], *tanh.JIT, *SCAN}
 
 
 def ours(net: Network, batch: int) -> Makers:
@@ -46,7 +46,7 @@ def mlp(layers: Layers, batch: int) -> Makers:
     """
     peers = tanh.steps(layers, DTYPE, batch) if batch in PEER_SIZES else {}
     torch = tanh.BY_HAND if layers.function is TANH else tanh.EAGER[0]
-    wanted = (torch, *tanh.JIT, *tanh.SCAN, tanh.NUMPY)
+    wanted = (torch, *tanh.JIT, *SCAN, tanh.NUMPY)
     return {**ours(layers.network, batch), **{key: peers[key] for key in wanted if key in peers}}
 
 

@@ -42,7 +42,8 @@ def side_by_side(
         machines_table(found, folder),
         "## Beside the fastest peer",
         "cgraph, and how many times as long the fastest of its peers takes, by medians; **bold** where a peer is "
-        "faster. The page of each kind has all peers.",
+        "faster. jax.lax.scan, with many batches in a call as in `Graph.train`, is not among them. The page of each "
+        "kind has all peers.",
         peers_table(found),
         f"The pictures are those of {first.words}.",
         *(image(group, path) for group, path in pictures(first).items()),

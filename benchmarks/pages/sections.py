@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.contenders import inference, training
-from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, OURS, PYTORCH
+from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, OURS, PYTORCH, SCAN
 from benchmarks.measure.peak import gflops
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.record import Record
@@ -56,7 +56,7 @@ def training_section(
         f"{number(floor)} µs.",
         times_table(times, flop, peak, no_flop=[TRAFFIC], peak_name=record.peak_name),
     )
-    section.compare(times, [*OURS, TRAFFIC])
+    section.compare(times, [*OURS, TRAFFIC, *SCAN])
     section.ask_ratios(times, asked.peers)
     if asked.floor is not None:
         section.ask("{} × the floor", asked.floor, times[GRAPH_STEP].fastest / floor, at_most=True)

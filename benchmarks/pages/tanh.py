@@ -5,7 +5,8 @@ from functools import partial
 from typing import NamedTuple
 
 from benchmarks.contenders import tanh
-from benchmarks.contenders.tanh import EAGER, GRAPH_TRAIN, JIT, SCAN
+from benchmarks.contenders.tanh import EAGER, JIT
+from benchmarks.contenders.training import GRAPH_TRAIN, SCAN
 from benchmarks.measure.parity import checked
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.record import Record
@@ -76,5 +77,5 @@ def compared(case: Case, record: Record) -> tuple[Section, dict[str, Times]]:
         faster = min(scans) / times[GRAPH_TRAIN].median
         text += f" `Graph.train` is {faster:.2f} times as fast as jax.lax.scan."
     section = record.section(case.title, text, thirds_table(times))
-    section.compare(times, [GRAPH_TRAIN, "`Graph.predict`, out"])
+    section.compare(times, [GRAPH_TRAIN, "`Graph.predict`, out", *SCAN])
     return section, times
