@@ -85,7 +85,9 @@ def machines_table(found: Sequence[Measured], folder: str) -> str:
 def asks_table(found: Sequence[Measured]) -> str:
     """A row for each goal that some kind of machine has, a column for each kind."""
     cells = [{key(asked): asked_cell(asked) for asked in own.asks} for own in found]
-    titles = ordered(found, lambda own: map(key, own.asks))
+    keys = ordered(found, lambda own: map(key, own.asks))
+    works = list(dict.fromkeys(work for work, _ in keys))
+    titles = sorted(keys, key=lambda each: works.index(each[0]))
     rows = [
         [work, figure, *(own.get((work, figure), "") for own in cells)] for work, figure in titles
     ]

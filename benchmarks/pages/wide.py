@@ -141,7 +141,7 @@ def wide_layers(record: Record) -> list[Section]:
     first.ask("{} % of the peak", Goals(75, 65), *lowest_of_channels(found))
     if behind:
         cell, part = min(behind, key=lambda each: found[each[0]].shares[each[1]])
-        work = f"wide layers with arithmetic enough, the lowest: {cell.title}, {part}"
+        work = f"wide layers with arithmetic enough, the lowest ({cell.title}, {part})"
         first.ask("{} % of the peak", 100 * LEAST, 100 * found[cell].shares[part], work=work)
     return [
         first,
