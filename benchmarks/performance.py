@@ -9,7 +9,7 @@ and the pictures are made of these files, which --render does without measuring.
 what it measures, without the peers that are not installed; --rows with --save writes these rows, too.
 """
 
-from benchmarks.measure import one_core  # noqa: F401  isort: skip
+from benchmarks.measure import one_core  # isort: skip
 import argparse
 import os
 import re
@@ -51,7 +51,9 @@ def load_average() -> float | None:
 
 
 def measure_in_processes(instructions: list[str], arguments: list[str]) -> None:
-    """Starts a process for each set of instructions, one after the other."""
+    """Starts a process for each set of instructions, one after the other; each chooses its core by itself."""
+    if one_core.PINNED:
+        os.sched_setaffinity(0, one_core.CORES)
     for each in instructions:
         command = [sys.executable, "-m", __spec__.name, "--here", *arguments]
         root = Path(__file__).parents[1]
