@@ -69,6 +69,7 @@ def machines_table(found: Sequence[Measured], folder: str) -> str:
                 f"{first['cpu']}, family {first['family']}, model {first['model']}, {first['cores']} cores",
                 " / ".join(number(value) for value in peaks.values()),
                 dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}",
+                loads(circumstances),
                 f"{sum(asked.met for asked in own.asks)} of {len(own.asks)}",
             ]
         )
@@ -77,9 +78,16 @@ def machines_table(found: Sequence[Measured], folder: str) -> str:
         "measured on",
         "peak, GFLOP/s, float32 / float64",
         "date",
+        "load average",
         "goals met",
     ]
     return table(header, rows)
+
+
+def loads(circumstances: Iterable[Mapping[str, Any]]) -> str:
+    """The least and the largest load average before and after a group of tables."""
+    known = [value for each in circumstances for value in each["load"] if value is not None]
+    return f"{min(known):.2f} to {max(known):.2f}" if known else "unknown"
 
 
 def asks_table(found: Sequence[Measured]) -> str:
@@ -153,7 +161,6 @@ def machine_text(own: Measured) -> str:
         f"{build}: {', '.join(f'{number(value)} in {dtype}' for dtype, value in peaks.items())}"
         for build, peaks in first["peaks"].items()
     )
-    loads = [value for each in results for value in each.circumstances["load"] if value is not None]
     libraries = ", ".join(f"{name} {version}" for name, version in first["libraries"].items())
     switches = ", ".join(f"`{name}={value}`" for name, value in first["switches"].items())
     cores = f"{first['cores']} cores, of which one is used unless a table says otherwise"
@@ -166,6 +173,6 @@ def machine_text(own: Measured) -> str:
         f"(family {first['family']}, model {first['model']}), {cores}; Python "
         f"{first['python']}, {libraries}. Peaks in GFLOP/s of the instructions of each build: {peaks}; tables have "
         f"shares of that of `{first['instructions']}`. Switches: {switches or 'none'}. "
-        f"{rounds[0]} to {rounds[-1]} rounds. Load average: {min(loads, default=0):.2f} to "
-        f"{max(loads, default=0):.2f}. Raw results: `benchmarks/results/{own.kind.name}`."
+        f"{rounds[0]} to {rounds[-1]} rounds. Load average: "
+        f"{loads(each.circumstances for each in results)}. Raw results: `benchmarks/results/{own.kind.name}`."
     )
