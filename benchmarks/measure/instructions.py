@@ -23,6 +23,14 @@ AVX2 = {
 }
 
 
+PREFIXES = (
+    "ATEN_",
+    "MKL_",
+    "NPY_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "XLA_",
+)  # of variables of these libraries
 SWITCHES = ("XLA_FLAGS", *AVX2)
 
 
@@ -33,8 +41,9 @@ def worth_measuring() -> list[str]:
 
 
 def environment(instructions: str) -> dict[str, str]:
-    """The environment of a process in which cgraph and its peers use these instructions."""
-    own = {**os.environ, "CGRAPH_SIMD": instructions, **compiled_by_torch(instructions)}
+    """The environment of a process in which cgraph and its peers use these instructions, whatever this one has set."""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
+    own = {**unset, "CGRAPH_SIMD": instructions, **compiled_by_torch(instructions)}
     if instructions == "avx2" and "avx512" in available_instructions():
         return {**own, **AVX2, "XLA_FLAGS": " ".join(xla_avx2_flags())}
     return own

@@ -151,9 +151,11 @@ def test_processors_of_amd_have_their_generation(family, model, name):
     assert processor(info) == name
 
 
-def test_a_process_for_each_set_of_instructions_chooses_the_kernels():
+def test_a_process_for_each_set_of_instructions_has_its_switches_alone(monkeypatch):
+    monkeypatch.setenv("OPENBLAS_CORETYPE", "Prescott")
     for name in worth_measuring():
         assert environment(name)["CGRAPH_SIMD"] == name
+        assert environment(name).get("OPENBLAS_CORETYPE") != "Prescott"
 
 
 def test_the_pages_are_those_of_the_raw_results():
