@@ -1,106 +1,146 @@
-"""Measures all figures of docs/understand/performance.md, and writes the page.
+"""Measures all figures of the pages about performance, and writes these pages.
 
-python -m benchmarks.performance [--quick] [--rows lenet,conv]
+python -m benchmarks.performance [--quick] [--rows lenet,conv] [--save] [--render] [--instructions avx512]
 
-It needs a C compiler and the peers, `pip install -e ".[bench]"`, and takes about ten minutes. With --quick (short and
-few rounds) or --rows it only prints what it measures, without the peers that are not installed.
+A process for each set of instructions that is worth it measures all groups of tables and writes the raw results to
+benchmarks/results/, a folder for each kind of machine; docs/understand/performance.md, a page for each kind below it
+and the pictures are made of these files, which --render does without measuring. It needs a C compiler and the peers,
+`pip install -e ".[bench]"`, and takes about half an hour. With --quick (short and few rounds) or --rows it only prints
+what it measures, without the peers that are not installed; --rows with --save writes these rows, too.
 """
 
 from benchmarks.measure import one_core  # isort: skip
 import argparse
-import datetime
 import os
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks.measure.peak import TYPES, gflops, peak_loop
+from benchmarks.measure.instructions import environment, worth_measuring
+from benchmarks.measure.machine import circumstances
 from benchmarks.measure.peers import versions
-from benchmarks.measure.tables import ASKS, Section, table
-from benchmarks.measure.timing import QUICK, Effort, alternate, load, machine
-from benchmarks.pages import layers, scaling, sections
-from benchmarks.pages.two_threads import two_threads
+from benchmarks.pages.groups import GROUPS, measure
+from benchmarks.pages.report import kind_page, measured, side_by_side
+from benchmarks.pages.results import FOLDER, Kind, Result, kinds, save
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, PICTURES = DOCS / "understand/performance.md", DOCS / "pictures"
-PLOTS = {
-    "performance_scaling.svg": scaling.plot_sizes,
-    "performance_batches.svg": scaling.plot_batches,
-}
-SECTIONS: dict[str, Callable[[Effort], list[Section]]] = {
-    "lenet": sections.lenet_training,
-    "inference": sections.lenet_inference,
-    "mlp": sections.mlp_training,
-    "vgg": sections.vgg_training,
-    "affine": layers.affine_layer,
-    "conv": layers.convolutions,
-    "chain": layers.tiny_nodes,
-    "threads": two_threads,
-}
+PAGE, PAGES, PICTURES = (
+    DOCS / "understand/performance.md",
+    DOCS / "understand/performance",
+    DOCS / "pictures/performance",
+)
 MEASURED = re.compile(r"(?<=<!-- measured -->\n).*(?=<!-- end -->)", re.DOTALL)
-THOROUGH = Effort(40, 0.01)
 
 
-def circumstances(effort: Effort) -> str:
-    """The machine, the versions of all libraries and the peaks."""
-    loops = alternate({dtype: peak_loop(dtype) for dtype in TYPES}, effort)
-    peaks = ", ".join(f"{gflops(times):.1f} GFLOP/s in {dtype}" for dtype, times in loops.items())
-    libraries = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
-    return (
-        f"Measured on {datetime.date.today()}: {machine()}, {os.cpu_count()} cores, of which one is used "
-        "unless a table says otherwise"
-        f"{'' if one_core.PINNED else ', though the process could not be pinned to it'}; {libraries}. "
-        f"FMA peak: {peaks}. {effort.rounds} rounds."
-    )
-
-
-def measure(names: list[str], effort: Effort) -> list[Section]:
-    """Prints each section when it is done."""
-    measured = []
+def measure_here(names: list[str], quick: bool, saved: bool) -> None:
+    """Measures groups with the instructions of this process, and writes their raw results if they are saved."""
+    found = circumstances()
+    print(f"# {found['kind']}\n", flush=True)
     for name in names:
-        for section in SECTIONS[name](effort):
-            print(section.markdown(), end="\n\n", flush=True)
-            measured.append(section)
-    return measured
+        start = load_average()
+        record = measure(name, quick)
+        if saved:
+            own = {**found, "load": [start, load_average()]}
+            save(FOLDER / found["kind"], name, Result(own, record))
+
+
+def load_average() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def measure_in_processes(instructions: list[str], arguments: list[str]) -> None:
+    """Starts a process for each set of instructions, one after the other; each chooses its core by itself."""
+    if one_core.PINNED:
+        os.sched_setaffinity(0, one_core.CORES)
+    for each in instructions:
+        command = [sys.executable, "-m", __spec__.name, "--here", *arguments]
+        root = Path(__file__).parents[1]
+        if subprocess.run(command, cwd=root, env=environment(each)).returncode:
+            raise SystemExit(f"The process with {each} has failed.")
+
+
+def render() -> None:
+    """Writes the pages and the pictures from the raw results."""
+    for kind in kinds(FOLDER, GROUPS):
+        draw(kind)
+    PAGES.mkdir(exist_ok=True)
+    for path, text in pages(FOLDER).items():
+        path.write_text(text, encoding="utf-8")
+
+
+def pages(folder: Path) -> dict[Path, str]:
+    """The text of all pages that are made of raw results."""
+    found = [measured(kind) for kind in kinds(folder, GROUPS)]
+    block = side_by_side(found, PAGES.name, lambda kind: pictures_from("../", kind))
+    main_page = MEASURED.sub(lambda _: block, PAGE.read_text(encoding="utf-8"))
+    kind_pages = {
+        PAGES / f"{own.kind.name}.md": kind_page(own, pictures_from("../../", own.kind))
+        for own in found
+    }
+    return {PAGE: main_page, **kind_pages}
+
+
+def draw(kind: Kind) -> None:
+    """Draws the pictures of a kind of machine."""
+    PICTURES.mkdir(exist_ok=True)
+    for name, own in kind.results.items():
+        plot = GROUPS[name].draw
+        if plot is not None:
+            plot(PICTURES / picture(kind, name), own.record)
+
+
+def picture(kind: Kind, group: str) -> str:
+    return f"{kind.name}_{group}.svg"
+
+
+def pictures_from(docs: str, kind: Kind) -> Mapping[str, str]:
+    """The paths of a kind's pictures by group, from a page for which `docs` leads to the folder of all pages."""
+    drawn = [name for name in kind.results if GROUPS[name].draw is not None]
+    return {name: f"{docs}pictures/performance/{picture(kind, name)}" for name in drawn}
 
 
 def require_peers() -> None:
-    """Ends the program where a peer is missing on the page."""
+    """Ends the program where a peer is missing on the pages."""
     missing = [name for name, version in versions().items() if not version]
     if missing:
         raise SystemExit(
-            f"No page is written without {', '.join(missing)}; --quick and --rows print what there is."
+            f"Nothing is saved without {', '.join(missing)}; --quick and --rows print what there is."
         )
 
 
-def write(parts: list[str], effort: Effort) -> None:
-    """Writes the page and its pictures."""
-    for name, plot in PLOTS.items():
-        plot(PICTURES / name, effort)
-    page = PAGE.read_text(encoding="utf-8")
-    measured = "\n\n".join(parts).replace("\\", "") + "\n"
-    PAGE.write_text(MEASURED.sub(lambda _: measured, page), encoding="utf-8")
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="few and short rounds, no page")
+    parser.add_argument("--rows", help=f"some of {','.join(GROUPS)}; no page")
+    parser.add_argument("--save", action="store_true", help="save the results of --rows, too")
+    parser.add_argument("--render", action="store_true", help="write the pages, measure nothing")
+    parser.add_argument(
+        "--instructions", choices=worth_measuring(), help="those of one process only"
+    )
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Measures, and writes docs/understand/performance.md."
-    )
-    parser.add_argument("--quick", action="store_true", help="few and short rounds, no page")
-    parser.add_argument("--rows", help=f"some of {','.join(SECTIONS)}; no page")
-    options = parser.parse_args()
-    effort, prints = QUICK if options.quick else THOROUGH, options.quick or options.rows
-    if not prints:
-        require_peers()
-    start = load()
-    where = circumstances(effort)
-    found = measure(options.rows.split(",") if options.rows else list(SECTIONS), effort)
-    asks = table(ASKS, [ask for section in found for ask in section.asks])
-    where += f" Load average: {start} at the start, {load()} at the end."
-    print(where, asks, sep="\n\n")
-    if not prints:
-        tables = [section.markdown() for section in found]
-        write([where, "## Asked and measured", asks, *tables], effort)
+    options = arguments()
+    saved = options.save or not (options.quick or options.rows)
+    if options.quick and options.save:
+        raise SystemExit("Results of few and short rounds are not saved.")
+    if options.here:
+        names = options.rows.split(",") if options.rows else list(GROUPS)
+        measure_here(names, options.quick, saved)
+        return
+    if not options.render:
+        if saved:
+            require_peers()
+        instructions = [options.instructions] if options.instructions else worth_measuring()
+        measure_in_processes(instructions, sys.argv[1:])
+    if options.render or saved:
+        render()
 
 
 if __name__ == "__main__":

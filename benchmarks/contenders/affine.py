@@ -11,14 +11,15 @@ from benchmarks.measure.timing import Work
 
 SIZE = 1024
 FLOP = 3 * 2 * SIZE**2  # for one sample
+OVERWRITING, ADDING = OURS = ("Graph, overwriting the sums", "Graph, adding to the sums")
 AUTOGRAD, BY_HAND = PYTORCH = ("PyTorch autograd", "PyTorch by hand, without autograd")
 
 
 def contenders(batch: int) -> Makers:
     """The contenders; a Graph adds to its gradient sums unless an update came before, the peers overwrite theirs."""
     return {
-        "Graph, overwriting the sums": partial(graph_passes, batch, overwrite=True),
-        "Graph, adding to the sums": partial(graph_passes, batch),
+        OVERWRITING: partial(graph_passes, batch, overwrite=True),
+        ADDING: partial(graph_passes, batch),
         AUTOGRAD: partial(torch_autograd, batch),
         BY_HAND: partial(torch_by_hand, batch),
         "jax.jit": partial(jax_jit, batch),

@@ -68,7 +68,7 @@ def graph_call(layer: Layer, batch: int, learn: bool, included: bool = True) -> 
 
 
 def torch_part(layer: Layer, part: str, channels_last: bool, batch: int = 1) -> Work:
-    """PyTorch computes a part: the output, the input gradient or the kernel gradient."""
+    """PyTorch computes a part: the output, the gradient of the input or of the kernels, or both."""
     torch = one_core.torch_module()
     size = max(layer.size, (layer.output - 1) * layer.stride + layer.kernel - 2 * layer.padding)
     c, k, p, stride = layer.channels, layer.kernel, [layer.padding] * 2, [layer.stride] * 2
@@ -85,5 +85,6 @@ def torch_part(layer: Layer, part: str, channels_last: bool, batch: int = 1) -> 
         "forward": lambda: torch.nn.functional.conv2d(x, w, bias, stride, p),
         "input": lambda: gradient(True, False, False),
         "kernel": lambda: gradient(False, True, True),
+        "both": lambda: gradient(True, True, True),
     }
     return Work(torch.inference_mode()(calls[part]), batch)

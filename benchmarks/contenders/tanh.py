@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 
 from benchmarks.contenders import inference, mlp_peers, training
-from benchmarks.contenders.training import BATCHES, GRAPH_STEP, GRAPH_TRAIN, SAMPLES
+from benchmarks.contenders.training import BATCHES, GRAPH_STEP, GRAPH_TRAIN, SAMPLES, SCAN
 from benchmarks.measure.peers import Makers
 from benchmarks.measure.timing import Work
 from benchmarks.networks.mlp import Layers
@@ -13,7 +13,6 @@ GRAPH_ACCUMULATE, GRAPH_PREDICT = "`Graph.accumulate`", "`Graph.predict`"
 EAGER = ("PyTorch eager", "PyTorch eager, foreach", "PyTorch eager, fused")
 BY_HAND, COMPILED = "PyTorch by hand, without autograd", "torch.compile"
 JIT = ("jax.jit", "jax.jit, one vector")
-SCAN = ("jax.lax.scan", "jax.lax.scan, one vector")
 FROZEN = "PyTorch, traced and frozen"
 NUMPY = "NumPy by hand"
 

@@ -19,6 +19,7 @@ from benchmarks.networks.network import ETA, Network
 
 GRAPH_STEP, GRAPH_TRAIN, NODE_PATH = OURS = ("`Graph.step`", "`Graph.train`", "Node path")
 PYTORCH = ("PyTorch eager", "PyTorch eager, channels last", "torch.compile, channels last")
+SCAN = ("jax.lax.scan", "jax.lax.scan, one vector")  # many batches in a call, as in Graph.train
 SAMPLES = 256  # in a call that trains on many samples one after the other
 BATCHES = 8  # in such a call, at least
 

@@ -1,10 +1,13 @@
-"""The switches that hold cgraph and its peers to AVX2 on a machine that has more.
+"""The instructions that cgraph and its peers use: all that the machine has, or none beyond AVX2.
 
-That they act was seen in profiles: the libraries run other functions with them than without.
+That the switches act was seen in profiles: the libraries run other functions with them than without.
 """
 
 import os
+import tempfile
 from importlib.metadata import PackageNotFoundError, version
+
+from benchmarks.measure.internals import available_instructions
 
 # XLA's flag holds what it compiles; its library YNNPACK takes AVX-512 all the same, and so has to be left out.
 XLA_AVX2 = "--xla_cpu_max_isa=AVX2"
@@ -20,11 +23,40 @@ AVX2 = {
 }
 
 
-def held_to_avx2() -> dict[str, str]:
-    """The environment of a process in which all libraries are held to AVX2."""
+PREFIXES = (
+    "ATEN_",
+    "MKL_",
+    "NPY_",
+    "ONEDNN_",
+    "OPENBLAS_",
+    "XLA_",
+)  # of variables of these libraries
+SWITCHES = ("XLA_FLAGS", *AVX2)
+
+
+def worth_measuring() -> list[str]:
+    """The instruction sets of this machine in which cgraph and its peers are measured, the widest first."""
+    found = [name for name in ("avx512", "avx2") if name in available_instructions()]
+    return found or ["baseline"]
+
+
+def environment(instructions: str) -> dict[str, str]:
+    """The environment of a process in which cgraph and its peers use these instructions, whatever this one has set."""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith(PREFIXES)}
+    own = {**unset, "CGRAPH_SIMD": instructions, **compiled_by_torch(instructions)}
+    if instructions == "avx2" and "avx512" in available_instructions():
+        return {**own, **AVX2, "XLA_FLAGS": " ".join(xla_avx2_flags())}
+    return own
+
+
+def compiled_by_torch(instructions: str) -> dict[str, str]:
+    """A folder for what torch.compile keeps: with parts of others, its results are wrong, or the process ends."""
+    return {"TORCHINDUCTOR_CACHE_DIR": f"{tempfile.gettempdir()}/cgraph_torch_{instructions}"}
+
+
+def xla_avx2_flags() -> list[str]:
     try:
         jaxlib = tuple(map(int, version("jaxlib").split(".")[:2]))
     except PackageNotFoundError:
         jaxlib = (0, 0)
-    flags = [XLA_AVX2, *([XLA_WITHOUT_YNNPACK] if jaxlib >= YNNPACK_SINCE else [])]
-    return {**os.environ, **AVX2, "XLA_FLAGS": " ".join(flags)}
+    return [XLA_AVX2, *([XLA_WITHOUT_YNNPACK] if jaxlib >= YNNPACK_SINCE else [])]

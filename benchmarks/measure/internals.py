@@ -13,6 +13,7 @@ import cgraph as CG
 from benchmarks.measure.timing import Work
 from cgraph import _kernels
 from cgraph._execution.executors import Executor
+from cgraph._kernels.cpu import AVX512_IS_EMULATED
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.request import Feeds, Request
@@ -22,6 +23,18 @@ from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
 from cgraph._lowering.sample_steps import SampleBuilder
+
+
+def available_instructions() -> tuple[str, ...]:
+    """The builds of the kernels that this CPU runs, those that are emulated apart."""
+    found = _kernels.available()
+    return tuple(name for name in found if not (name == "avx512" and AVX512_IS_EMULATED))
+
+
+def instructions_in_use() -> str:
+    """The instruction set of the build in use; an emulated one has the instructions of AVX2."""
+    selected = _kernels._selected
+    return "avx2" if selected == "avx512" and AVX512_IS_EMULATED else selected
 
 
 def overwrite_sums(graph: CG.Graph) -> None:
@@ -52,28 +65,33 @@ class LayerStep:
         self.times = times
         self.steps, self.update_steps = plan.Steps([step] * times), plan.Steps([])
 
-    def work(self, backward: bool) -> Work:
-        """The work of forward passes, and of as many backward passes that overwrite what they compute."""
+    def work(self, backward: bool, samples: int = 1) -> Work:
+        """The work of forward passes, and of as many backward passes, one sample after the other.
+
+        They overwrite what they compute, but for the sums of gradients of a second sample and those after it.
+        """
         binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
-        out = np.empty(1, np.float32)
-        request = Request(None, Feeds([], [], 1), out, backward)
-        schedule = plan.Schedule(request, [binding], bytes(1), 1, one_by_one=True)
+        out = np.empty(samples, np.float32)
+        request = Request(None, Feeds([], [], samples), out, backward)
+        schedule = plan.Schedule(request, [binding], bytes(1), samples, one_by_one=True)
 
         def passes() -> None:  # which keeps `self`, and with it the arrays, alive
             plan.run(plan.prepare(request, schedule, self.update_steps, True))
 
-        return Work(passes, self.times)
+        return Work(passes, self.times * samples)
 
 
 class GraphSteps:
-    """Steps of a graph, in the layout of its last call, which a call runs for many samples."""
+    """Steps of a graph, in the layout of its last call, which a call runs for many samples, all `times` times."""
 
-    def __init__(self, graph: CG.Graph, executor: Executor, steps: list[Step]) -> None:
-        self.graph = graph
+    def __init__(
+        self, graph: CG.Graph, executor: Executor, steps: list[Step], times: int = 1
+    ) -> None:
+        self.graph, self.times = graph, times
         _, fetch_port = executor._steps_to_node[None]
         memory = executor._memories[0]
         self.binding = plan.Binding(
-            plan.Steps(steps), memory, executor.lanes, [], fetch_port, [], memory
+            plan.Steps(steps * times), memory, executor.lanes, [], fetch_port, [], memory
         )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:
@@ -81,24 +99,36 @@ class GraphSteps:
         out = np.empty(samples, self.graph.nodes[0].dtype)
         request = Request(None, Feeds([], [], samples), out, backward, True, int(learn), eta)
         schedule = plan.Schedule(request, [self.binding], bytes(1), samples)
-        update_steps = self.graph._executable.update_steps
 
-        def passes() -> None:
+        def passes() -> None:  # which keeps the graph, and with it the memory, alive
+            update_steps = self.graph._executable.update_steps
             plan.run(plan.prepare(request, schedule, update_steps, True))
 
-        return Work(passes, samples)
+        return Work(passes, self.times * samples)
 
 
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
-    lanes = graph._executable.executors.lanes  # built by the first batch in lanes
-    executor = lanes[0] if lanes else graph._executable.executors.samples
+    executor = last_executor(graph)
     found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
     for group, step in executor.steps.items():
         node = group.nodes[0]
         name = f"{len(found)}: {len(group.nodes)} × {type(node).__name__}, {node.size}"
         found[name] = GraphSteps(graph, executor, [step])
     return found
+
+
+def step_of(graph: CG.Graph, node: CG.Node, times: int = 1) -> GraphSteps:
+    """Returns the work of the one step that computes a node, in a graph that has been run."""
+    executor = last_executor(graph)
+    (step,) = (step for group, step in executor.steps.items() if node in group.nodes)
+    return GraphSteps(graph, executor, [step], times)
+
+
+def last_executor(graph: CG.Graph) -> Executor:
+    """What has run the only call of a graph."""
+    lanes = graph._executable.executors.lanes  # built by the first batch in lanes
+    return lanes[0] if lanes else graph._executable.executors.samples
 
 
 def runs_over_lanes(graph: CG.Graph) -> bool:

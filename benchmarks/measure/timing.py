@@ -8,10 +8,10 @@ import argparse
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, median
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 
@@ -44,25 +44,23 @@ class Work(NamedTuple):
     """A call, and the number of units of work that it does: samples, or nodes."""
 
     call: Callable[[], object]
-    units: int = 1
+    units: float = 1
     # What the calls so far have computed, as one vector, by which contenders are compared with each other.
     result: Callable[[], np.ndarray] | None = None
 
 
 class Times(NamedTuple):
-    """The microseconds of a unit of work, one value for each chunk."""
+    """The microseconds of a unit of work, of all chunks: the median, for ratios; the mean of the fastest third, for
+    shares of a peak; and the least."""
 
-    chunks: list[float]
+    median: float
+    fastest: float
+    least: float
 
-    @property
-    def median(self) -> float:
-        """The median, for ratios."""
-        return median(self.chunks)
-
-    @property
-    def fastest(self) -> float:
-        """The mean of the fastest third, for shares of a peak."""
-        return mean(sorted(self.chunks)[: max(len(self.chunks) // 3, 1)])
+    @classmethod
+    def of(cls, chunks: Sequence[float]) -> Self:
+        fastest = sorted(chunks)[: max(len(chunks) // 3, 1)]
+        return cls(median(chunks), mean(fastest), fastest[0])
 
 
 Contenders = Mapping[str, Work]
@@ -91,14 +89,14 @@ def alternate(contenders: Contenders, effort: Effort) -> dict[str, Times]:
     for work in contenders.values():
         work.call()
     repeats = {name: calls_in(effort, work.call) for name, work in contenders.items()}
-    times = {name: Times([]) for name in contenders}
+    chunks: dict[Any, list[float]] = {name: [] for name in contenders}
     for _ in range(effort.rounds):
         for name, work in contenders.items():
             if effort.clock is not time.process_time:
                 settle(work.call)
             taken = microseconds(work.call, repeats[name], effort.clock)
-            times[name].chunks.append(taken / work.units)
-    return times
+            chunks[name].append(taken / work.units)
+    return {name: Times.of(own) for name, own in chunks.items()}
 
 
 def settle(call: Callable[[], object]) -> None:

@@ -1,14 +1,15 @@
 """The time of one function: the difference between chains of 8 and of 24 of it."""
 
+from functools import partial
 from itertools import product
 from typing import NamedTuple
 
 from benchmarks.contenders import functions
 from benchmarks.contenders.functions import PYTORCH, SAMPLES, SIZE
 from benchmarks.measure.parity import checked
-from benchmarks.measure.peers import Makers, built
+from benchmarks.measure.peers import Makers
+from benchmarks.measure.record import Record
 from benchmarks.measure.tables import Section, number, table
-from benchmarks.measure.timing import Effort, alternate
 from benchmarks.networks.functions import SIGMOID, SOFTMAX, TANH, Function
 
 SHORT, LONG = 8, 24
@@ -33,16 +34,16 @@ CASES = [
 ]
 
 
-def one_function(effort: Effort) -> Section:
-    section = Section(
+def one_function(record: Record) -> Section:
+    section = record.section(
         "One function",
         f"Nanoseconds of an element, in {SAMPLES} samples of {SIZE}: the difference between the medians of chains of "
         f"{SHORT} and of {LONG} of the function. JAX compiles a chain as a whole.",
     )
     rows, header = [], [""]
     for case in CASES:
-        checked(case.makers(SHORT), case.dtype)
-        times = link_times(case, effort)
+        record.note(case.title, partial(checked, case.makers(SHORT), case.dtype))
+        times = link_times(case, record)
         rows.append([case.title, *map(number, times.values())])
         header = ["ns", *times]
         ours, *_ = times.values()
@@ -53,14 +54,21 @@ def one_function(effort: Effort) -> Section:
     return section
 
 
-def link_times(case: Case, effort: Effort) -> dict[str, float]:
+def link_times(case: Case, record: Record) -> dict[str, float]:
     """The nanoseconds of each contender for an element of a link."""
+    names = list(case.makers(SHORT))
     makers = {
-        (name, links): make for links in (SHORT, LONG) for name, make in case.makers(links).items()
+        linked(name, links): make
+        for links in (SHORT, LONG)
+        for name, make in case.makers(links).items()
     }
-    times = alternate(built(makers), effort)
+    medians = {key: own.median for key, own in record.times(case.title, makers).items()}
     return {
-        name: 1000 * (times[name, LONG].median - short.median) / (LONG - SHORT)
-        for (name, links), short in times.items()
-        if links == SHORT
+        name: 1000 * (medians[linked(name, LONG)] - medians[linked(name, SHORT)]) / (LONG - SHORT)
+        for name in names
+        if linked(name, SHORT) in medians
     }
+
+
+def linked(name: str, links: int) -> str:
+    return f"{name}, {links} links"

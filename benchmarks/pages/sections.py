@@ -5,11 +5,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from benchmarks.contenders import inference, training
-from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, OURS, PYTORCH
-from benchmarks.measure.peak import gflops, with_peak
+from benchmarks.contenders.training import GRAPH_STEP, GRAPH_TRAIN, OURS, PYTORCH, SCAN
+from benchmarks.measure.peak import gflops
 from benchmarks.measure.peers import Makers
-from benchmarks.measure.tables import Ask, Section, number, times_table
-from benchmarks.measure.timing import Effort, Times
+from benchmarks.measure.record import Record
+from benchmarks.measure.tables import Ask, Goals, Section, number, times_table
+from benchmarks.measure.timing import Times
 from benchmarks.measure.traffic import TRAFFIC, traffic_loop
 from benchmarks.networks.lenet import LENET
 from benchmarks.networks.mlp import MLP, MLP_LAYERS
@@ -26,11 +27,11 @@ class Case(NamedTuple):
     batch: int
 
 
-class Asked(NamedTuple):
+class StepAsks(NamedTuple):
     """The goals of Graph.step: to be faster than peers, and to take at most some multiple of the floor."""
 
     peers: list[Ask]
-    floor: float | None = None
+    floor: float | Goals | None = None
 
 
 def title(work: str, batch: int, dtype: str) -> str:
@@ -42,18 +43,20 @@ def unit(batch: int) -> str:
 
 
 def training_section(
-    case: Case, makers: Makers, asked: Asked, effort: Effort
+    case: Case, makers: Makers, asked: StepAsks, record: Record, fewer: int = 1
 ) -> tuple[Section, dict[str, Times]]:
     """The table of the training of a network, with its goals, and the times."""
-    times, peak = with_peak(makers, effort, case.dtype)
+    heading = title(f"{case.name}, training", case.batch, case.dtype)
+    times, peak = record.with_peak(heading, makers, case.dtype, fewer)
     flop = training_flop(case.network, case.batch)
     floor = flop / 1000 * peak.fastest
-    section = Section(
-        title(f"{case.name}, training", case.batch, case.dtype),
+    section = record.section(
+        heading,
         f"{unit(case.batch)} {flop:,.0f} FLOP for each; at the peak of {gflops(peak):.1f} GFLOP/s, that takes "
         f"{number(floor)} µs.",
-        times_table(times, flop, peak, no_flop=[TRAFFIC]),
+        times_table(times, flop, peak, no_flop=[TRAFFIC], peak_name=record.peak_name),
     )
+    section.compare(times, [*OURS, TRAFFIC, *SCAN])
     section.ask_ratios(times, asked.peers)
     if asked.floor is not None:
         section.ask("{} × the floor", asked.floor, times[GRAPH_STEP].fastest / floor, at_most=True)
@@ -62,50 +65,52 @@ def training_section(
 
 FASTEST_PYTORCH = partial(Ask, "the fastest PyTorch", contenders=PYTORCH)
 LENET_ASKS = {
-    ("float32", 1): Asked([Ask("PyTorch eager", 12), Ask("jax.jit", 6)], 2.3),
-    ("float64", 1): Asked([Ask("PyTorch eager", 8), Ask("jax.jit", 8)]),
-    ("float32", 32): Asked([FASTEST_PYTORCH(5), Ask("jax.jit", 8)], 1.4),
-    ("float32", 128): Asked([FASTEST_PYTORCH(4.5), Ask("jax.jit", 8)], 1.4),
-    ("float64", 32): Asked([FASTEST_PYTORCH(4), Ask("jax.jit", 10)], 1.5),
-    ("float64", 128): Asked([FASTEST_PYTORCH(4), Ask("jax.jit", 10)], 1.5),
+    ("float32", 1): StepAsks([Ask("PyTorch eager", 10), Ask("jax.jit", 8)]),
+    ("float64", 1): StepAsks([Ask("PyTorch eager", 8), Ask("jax.jit", 8)]),
+    ("float32", 32): StepAsks([FASTEST_PYTORCH(Goals(None, 5))], Goals(1.2, None)),
+    ("float32", 128): StepAsks([FASTEST_PYTORCH(Goals(None, 4.5))], Goals(1.2, None)),
+    ("float64", 32): StepAsks([FASTEST_PYTORCH(4), Ask("jax.jit", 10)], 1.5),
+    ("float64", 128): StepAsks([FASTEST_PYTORCH(4), Ask("jax.jit", 10)], 1.5),
 }
 
 
-def lenet_training(effort: Effort) -> list[Section]:
+def lenet_training(record: Record) -> list[Section]:
     """torch.compile takes seconds for each table, so it is in those of float32 only."""
     sections = []
     for (dtype, batch), asked in LENET_ASKS.items():
         makers = training.image_contenders(LENET, dtype, batch, compiled=dtype == "float32")
         case = Case("LeNet-5", LENET, dtype, batch)
-        sections.append(training_section(case, makers, asked, effort)[0])
+        sections.append(training_section(case, makers, asked, record)[0])
     return sections
 
 
-def vgg_training(effort: Effort) -> list[Section]:
+def vgg_training(record: Record) -> list[Section]:
     sections = []
-    for batch, divisor in ((1, 2), (32, 4)):
+    for batch, goal, fewer in ((1, 1.15, 2), (32, 1.1, 4)):
         case = Case("VGG-like block", VGG, "float32", batch)
         makers = training.image_contenders(VGG, "float32", batch, compiled=True)
-        asked = Asked(
-            [Ask("the fastest peer", 1.15, [name for name in makers if name not in OURS])]
-        )
-        sections.append(training_section(case, makers, asked, effort.fewer(divisor))[0])
+        asked = StepAsks([fastest_peer(goal, makers)])
+        sections.append(training_section(case, makers, asked, record, fewer)[0])
     return sections
 
 
-def mlp_training(effort: Effort) -> list[Section]:
-    return [mlp_sample(effort), *(mlp_batch(batch, effort) for batch in (32, 128))]
+def fastest_peer(goal: float, makers: Makers) -> Ask:
+    return Ask("the fastest peer", goal, [name for name in makers if name not in OURS])
 
 
-def mlp_sample(effort: Effort) -> Section:
+def mlp_training(record: Record) -> list[Section]:
+    return [mlp_sample(record), *(mlp_batch(batch, record) for batch in (32, 128))]
+
+
+def mlp_sample(record: Record) -> Section:
     """One sample at a time, memory is the limit: a loop that only moves the weights takes part."""
     weights = sum(m * n for m, n in pairwise(MLP_LAYERS.sizes))
     makers = {
         **training.mlp_contenders(1),
         TRAFFIC: partial(traffic_loop, weights, in_place=True),
     }
-    case, asked = mlp_case(1), Asked([Ask("PyTorch eager", 15)])
-    section, times = training_section(case, makers, asked, effort)
+    case, asked = mlp_case(1), StepAsks([Ask("PyTorch eager", 15)])
+    section, times = training_section(case, makers, asked, record)
     section.text += " The last line reads the weights twice and writes them once."
     if "jax.lax.scan" in times:
         scan = times["jax.lax.scan"].median / times[GRAPH_TRAIN].median
@@ -113,10 +118,10 @@ def mlp_sample(effort: Effort) -> Section:
     return section
 
 
-def mlp_batch(batch: int, effort: Effort) -> Section:
+def mlp_batch(batch: int, record: Record) -> Section:
     makers = training.mlp_contenders(batch)
-    asked = Asked([Ask(name, 1) for name in makers if name not in OURS])
-    return training_section(mlp_case(batch), makers, asked, effort)[0]
+    asked = StepAsks([fastest_peer(1.15, makers)])
+    return training_section(mlp_case(batch), makers, asked, record)[0]
 
 
 def mlp_case(batch: int) -> Case:
@@ -132,15 +137,17 @@ INFERENCE_ASKS = {
 }
 
 
-def lenet_inference(effort: Effort) -> list[Section]:
+def lenet_inference(record: Record) -> list[Section]:
     sections, flop = [], forward_flop(LENET)
     for batch, asks in INFERENCE_ASKS.items():
-        times, peak = with_peak(inference.lenet_contenders(batch), effort)
-        section = Section(
-            title("LeNet-5, inference", batch, "float32"),
+        heading = title("LeNet-5, inference", batch, "float32")
+        times, peak = record.with_peak(heading, inference.lenet_contenders(batch))
+        section = record.section(
+            heading,
             f"{unit(batch)} {flop:,} FLOP for each, {flop / 1000 * peak.fastest:.1f} µs at the peak.",
-            times_table(times, flop, peak),
+            times_table(times, flop, peak, peak_name=record.peak_name),
         )
+        section.compare(times, [])
         section.ask_ratios(times, asks)
         sections.append(section)
     return sections

@@ -94,7 +94,7 @@ def test_a_graph_is_built_with_each_layout_and_may_overwrite_its_sums():
 
 @pytest.mark.thread_unsafe(reason="starts a process")
 def test_contenders_compute_the_same_numbers():
-    arguments = [sys.executable, "-m", "benchmarks.tanh", "--check", "--native"]
+    arguments = [sys.executable, "-m", "benchmarks.tanh", "--check"]
     shown = subprocess.run(arguments, cwd=ROOT, check=True, capture_output=True, text=True)
     lines = shown.stdout.splitlines()
     assert len(lines) > 12
