@@ -263,6 +263,12 @@ def wide(make):
     make.classified(make.bank(make.each(CG.ReLU, first), 15, 3))
 
 
+def windows_in_the_padding_alone(make):
+    """Builds windows none of which reaches the input, over more channels than two vectors hold."""
+    first = make.bank([make.image(1, 1)], 40, 1)
+    make.squared(make.bank(first, 3, 1, 4, 2, 2, 2, 2))
+
+
 def matrices(make):
     """Builds matrices with so many more elements than the nodes that blocks of lanes are wide."""
     h = make.add(CG.Tanh(make.affine(make.vector(96), 96)))
@@ -318,6 +324,7 @@ NETWORKS = {
     depthwise: [(8, "Convolution2d"), *[(1, "Convolution2d")] * 8, *SQUARED],
     few_connections: [(10, "Convolution2d"), *[(2, "Convolution2d")] * 5, *SQUARED],
     wide: [(17, "Convolution2d"), (17, "ReLU"), (15, "Convolution2d"), *CLASSIFIED],
+    windows_in_the_padding_alone: [(40, "Convolution2d"), (3, "Convolution2d"), *SQUARED],
     matrices: [(1, "Affine"), (1, "Tanh"), (1, "Affine"), (1, "Softmax"), (1, "CEE")],
 }  # fmt: skip
 

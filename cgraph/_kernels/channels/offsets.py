@@ -18,8 +18,6 @@ from cgraph._kernels.runtime.structs import Structs, structs
 
 Offsets = npt.NDArray[np.intp]
 
-TILE = 6  # rows of a tile in builds with 16 registers
-
 
 class Tables(NamedTuple):
     """The tables of a step.
@@ -118,22 +116,16 @@ def subconvolutions(
         if kernel_rows:
             input_rows.setdefault((kernel_rows[0], len(kernel_rows)), []).append(y)
     order = kernel_row_order(f)
-    # Windows overlap. Those of neighbours in a tile should not, for a load waits for the stores that it spans.
+    # Neighbours in a tile have windows two vectors apart, for a load waits for the stores that it spans.
     apart = -(-2 * lanes // (f.s * c_in))
     columns = [b for first in range(apart) for b in range(first, f.n_w, apart)]
     grad_columns, input_columns = [b * pitch for b in columns], [b * f.s * c_in for b in columns]
     grad_offsets, input_offsets = [array([])], [array([])]
     for (i, _), ys in input_rows.items():
-        grads: list[int] = []
-        inputs: list[int] = []
-        for first in range(0, len(ys), TILE):
-            tile = ys[first : first + TILE]
-            grad_rows = [(y - i) // f.s * f.n_w * pitch for y in tile]
-            grads += [row + column for column in grad_columns for row in grad_rows]
-            rows = [y * padded_width * c_in for y in tile]
-            inputs += [row + column for column in input_columns for row in rows]
-        grad_offsets.append(array(grads))
-        input_offsets.append(array(inputs))
+        grad_rows = [(y - i) // f.s * f.n_w * pitch for y in ys]
+        grad_offsets.append(array([row + column for row in grad_rows for column in grad_columns]))
+        rows = [y * padded_width * c_in for y in ys]
+        input_offsets.append(array([row + column for row in rows for column in input_columns]))
     parts = structs(
         ROW_GROUP,
         len(input_rows),
