@@ -7,6 +7,7 @@ from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.step import EXTENT, Operand
 from cgraph._kernels.runtime.structs import structs
+from cgraph._lowering.lane_steps import LaneBuilder
 
 
 def lanes_of(dtype):
@@ -73,8 +74,11 @@ def extents(*pairs):
     return structs(EXTENT, len(pairs), first=firsts, count=counts)
 
 
-def kernels(dtype):
-    return _kernels.build(np.dtype(dtype))
+def kernels(dtype, lanes=None):
+    """Returns the kernels of the build; those that a block of so many lanes has, if these are given."""
+    dtype = np.dtype(dtype)
+    build = _kernels.build(dtype)
+    return build if lanes is None else LaneBuilder(build, dtype, lanes, {}).lane_kernels
 
 
 def poisoned(rows, valid):
