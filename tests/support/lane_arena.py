@@ -25,6 +25,11 @@ def vector_of(dtype):
     return kernels(dtype).elementwise.VECTOR_BYTES // np.dtype(dtype).itemsize
 
 
+def widest_far_block(dtype):
+    """Returns the number of lanes of the widest block of a graph whose data exceed a near cache."""
+    return max(lanes_of(dtype), 2 * vector_of(dtype))
+
+
 def padded(count, dtype):
     """Returns the pitch of `count` channels: their number, filled up to whole vectors."""
     vector = kernels(dtype).padded_bytes // np.dtype(dtype).itemsize
