@@ -240,7 +240,7 @@ class LaneExecutor(Executor):
     def _port(self, node: Node) -> Port:
         buffer, channel = self.program.channel_of[node]
         offset = self._builder.operand(Use(buffer, channel, False)).offset
-        return self._builder.kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
+        return self._builder.lane_kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
 
     def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
         return self._port(node)

@@ -6,8 +6,9 @@ Each family of kernels is compiled once per dtype and instruction set, as module
 constructed. The environment variable CGRAPH_SIMD names the instruction set to use; without it, the widest
 one that this CPU runs is used.
 
-All families of one build lay out memory alike, by the widths that simd.h has for it. A group of channels that fits into
-a vector of AVX2 is computed by the kernels of `avx2` also where `avx512` is in use, whose vectors it would half fill
+All families of one build lay out memory alike, by the widths that simd.h has for it. A row that fits into a vector of
+AVX2 (of channels, of outputs, of samples) is computed by the kernels of `avx2` also where `avx512` is in use, whose
+vectors it would half fill
 (docs/understand/decisions/0012).
 """
 
@@ -54,8 +55,13 @@ class Build(NamedTuple):
 
     @property
     def line_bytes(self) -> int:
-        """The bytes of a line of samples, which steps over lanes compute as a whole, and of a cache line at least."""
+        """The bytes of a line of samples, which is a cache line."""
         return self.elementwise.LINE_BYTES
+
+    @property
+    def half_line_bytes(self) -> int:
+        """The bytes of the smallest block of samples; where vectors are wider, `narrow_build` computes it."""
+        return self.line_bytes // 2
 
     def pitch(self, channels: int, itemsize: int) -> int:
         """Returns the elements from one position of a group of channels to the next.
@@ -138,7 +144,7 @@ def build(dtype: np.dtype[np.floating]) -> Build:
 
 
 def narrow_build(dtype: np.dtype[np.floating]) -> Build:
-    """The kernels for a group of channels whose rows are narrower than the vectors of `build`."""
+    """The kernels for rows of channels, outputs or samples that are narrower than the vectors of `build`."""
     return _load(dtype.name, "avx2")
 
 

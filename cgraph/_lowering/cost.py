@@ -5,29 +5,34 @@ A pass is a forward pass or, in training, a third of all that a sample in a batc
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple
 
 from cgraph import _kernels
 from cgraph._lowering.program import FusedGroup, Kind, Program, Work
 
-# Measured on a core with 32-byte vectors that does 57 multiply-adds in a nanosecond, in nanoseconds for an element of
-# four bytes; an element of eight bytes takes twice as long.
-MULTIPLY_ADD = 0.0195
-# Factors on the multiply-adds of a convolution for one sample: with a single vector of channels; without siblings.
-ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN = 1.28, 2.0
-# Reading one weight of a matrix for one sample: in forward passes and in training, where its gradient is added to a sum
-# and an update follows; from memory, where the matrix exceeds CACHE_BYTES.
-WEIGHT, TRAINED_WEIGHT, UNCACHED_WEIGHT = 0.055, 0.1, 0.1
-UPDATED_WEIGHT = 0.1  # reading and writing a weight, and reading its gradient
+# Measured on a core that does eight multiply-adds of a vector in a nanosecond, whether these have 32 or 64 bytes. What
+# is counted by vectors takes as long with both; what is counted by elements is for four bytes, twice as much for eight.
+
+# A vector's multiply-add.
+MULTIPLY_ADD = 0.14
+# Factors on it. For one sample: a convolution with a single vector of channels, and one without siblings. Over lanes: a
+# matrix in a block of one vector, of which each weight that is read serves one multiply-add.
+ONE_VECTOR_SLOWDOWN, SINGLE_SLOWDOWN, NARROW_SLOWDOWN = 1.6, 2.0, 1.7
+# A pass of a layer whose inputs are leaves, in training: there is no gradient of the input, a third of the arithmetic.
+WITHOUT_INPUT_GRADIENT = 2 / 3
+# Reading one weight of a matrix for one sample: in forward passes and in training, where its gradient is added to a
+# sum; from memory, where the matrix exceeds CACHE_BYTES. Beginning a row of weights.
+WEIGHT, TRAINED_WEIGHT, UNCACHED_WEIGHT, ROW = 0.023, 0.028, 0.065, 0.7
+UPDATED_WEIGHT = 0.012  # reading and writing a weight, and reading its gradient
 CACHE_BYTES = 1 << 22
-# Over lanes: the gradient of a weight of a matrix, once for a block; the factor on products in the smallest block.
-BLOCK_WEIGHT, NARROW_SLOWDOWN = 0.1, 1.5
+BLOCK_WEIGHT = 0.009  # over lanes: the gradient of a weight of a matrix, once for a block
 # Writing an element and reading it again: of one sample; over lanes; over lanes where all data exceed CACHE_BYTES.
-ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.06, 0.12, 0.35
-FUNCTION = 0.6  # one exp, log, sigmoid or tanh, as an element of a vector
-# The start of a step: for one sample, in forward passes and in training; over lanes.
-STEP, TRAINED_STEP, LANE_STEP = 20.0, 40.0, 90.0
+ELEMENT, LANE_ELEMENT, UNCACHED_LANE_ELEMENT = 0.09, 0.075, 0.22
+# Transposing a leaf into lanes, forward and backward once: its start in a call with one block, and each element.
+LANE_PORT, LANE_INPUT = 60.0, 0.19
+FUNCTION = 0.8  # a vector of exp, log, sigmoid or tanh
+STEP, LANE_STEP = 8.5, 17.0  # the start of a step: for one sample; over lanes
 PYTHON_CALL = 2000.0  # a method of a Python node that makes two or three calls of NumPy
 COPIED_ELEMENT = 1.2  # copying an element of one sample from its lane or back, in either dtype
 
@@ -45,49 +50,102 @@ def multiply_adds(group: FusedGroup) -> int:
 def sample_cost(group: FusedGroup, macs: int, training: bool = False) -> float:
     """Estimates the nanoseconds of a fused group's pass, one sample at a time, from its multiply-adds."""
     itemsize = group.nodes[0].dtype.itemsize
-    scale, step = itemsize / 4, TRAINED_STEP if training else STEP
+    scale = itemsize / 4
+    share = gradient_share(group) if training else 1.0
     if group.kind is Kind.LEAF:
         return 0.0
     if group.op.work is Work.MATRIX:
         weight = TRAINED_WEIGHT if training else WEIGHT
         if macs * itemsize > CACHE_BYTES:
             weight = UNCACHED_WEIGHT
-        return step + macs * scale * weight
+        return STEP + share * macs * scale * weight + group.inputs[0].size * ROW
+    moved = group.elements * scale * ELEMENT
     if group.op.work is Work.KERNELS:
-        moved = group.elements * scale * ELEMENT
-        return step + macs * scale * MULTIPLY_ADD * slowdown(group) + moved
+        vectors = macs * slowdown(group) / vector_size(group)
+        return STEP + share * vectors * MULTIPLY_ADD + moved
     if group.kind is Kind.PYTHON:
-        return PYTHON_CALL + group.elements * scale * ELEMENT
-    return step + group.elements * scale * ELEMENT + functions(group)
+        return PYTHON_CALL + moved
+    return STEP + moved + functions(group) / vector_size(group)
+
+
+def vector_size(group: FusedGroup) -> int:
+    """Returns the number of elements of a vector of the kernels in use, or of 32 bytes, if that is more."""
+    dtype = group.nodes[0].dtype
+    return _kernels.build(dtype).padded_bytes // dtype.itemsize
+
+
+def gradient_share(group: FusedGroup) -> float:
+    """Returns the share of a layer's arithmetic in training that is left where no gradient of its input is computed."""
+    is_first = not any(x.backward for x in group.inputs)
+    return WITHOUT_INPUT_GRADIENT if is_first else 1.0
 
 
 def slowdown(group: FusedGroup) -> float:
     """Returns the factor by which a multiply-add of these convolutions is slower for one sample than over lanes."""
-    count, pitch, dtype = len(group.nodes), group.buffer.pitch, group.nodes[0].dtype
+    count, pitch, vector = len(group.nodes), group.buffer.pitch, vector_size(group)
     if count == 1:
         return SINGLE_SLOWDOWN
-    one_vector = pitch * dtype.itemsize <= _kernels.build(dtype).padded_bytes
-    return pitch / count * (ONE_VECTOR_SLOWDOWN if one_vector else 1)
+    # Rows that are narrower than a vector are computed by narrow vectors, which take as long.
+    return max(pitch, vector) / count * (ONE_VECTOR_SLOWDOWN if pitch <= vector else 1)
+
+
+class BlockCost(NamedTuple):
+    """The estimated nanoseconds of a block of samples in a pass over lanes.
+
+    Attributes
+    ----------
+    once : float
+        What takes as long however many samples there are.
+    column, sample : float
+        Each column in which there is a sample, and each sample.
+    width : int
+        The lanes of a column.
+    """
+
+    once: float
+    column: float = 0.0
+    sample: float = 0.0
+    width: int = 1
+
+    def time(self, samples: int) -> float:
+        """Returns the time of a block with so many samples."""
+        return self.once - samples // -self.width * self.column + samples * self.sample
+
+
+def total_cost(costs: Iterable[BlockCost]) -> BlockCost:
+    """Returns the cost of several steps with blocks of one size."""
+    once, column, sample, width = zip(*costs, strict=True)
+    return BlockCost(sum(once), sum(column), sum(sample), width[0])
 
 
 def block_cost(
     group: FusedGroup, macs: int, lanes: int, uncached: bool, training: bool = False
-) -> float:
-    """Estimates the nanoseconds of a block of samples in a fused group's pass over lanes.
+) -> BlockCost:
+    """Estimates the cost of a block of samples in a fused group's pass over lanes.
 
-    `macs` are the group's multiply-adds; `uncached` says that the data of all nodes exceed the caches.
+    `macs` are the group's multiply-adds; `uncached` says that the data of all nodes exceed the caches. Elements are
+    moved for all lanes, the gradients of a matrix are computed for each sample, and all other products for columns of
+    two vectors, or of the only one.
     """
-    itemsize = group.nodes[0].dtype.itemsize
-    scale = itemsize / 4
+    scale = group.nodes[0].dtype.itemsize / 4
+    vectors = max(lanes / vector_size(group), 1)
+    width = lanes if vectors == 1 else 2 * vector_size(group)
     if group.kind is Kind.LEAF:
-        return 0.0
-    narrow = lanes * itemsize <= _kernels.build(group.nodes[0].dtype).padded_bytes
-    product = macs * scale * MULTIPLY_ADD * (NARROW_SLOWDOWN if narrow else 1)
-    gradients = training and group.op.work is Work.MATRIX
-    weights = macs * scale * BLOCK_WEIGHT if gradients else 0.0
-    element = UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT
-    moved = group.elements * scale * element + functions(group)
-    return LANE_STEP + weights + lanes * (product + moved)
+        fed = LANE_PORT + lanes * group.elements * scale * LANE_INPUT
+        return BlockCost(fed / 3 if training else fed, width=width)
+    is_matrix = group.op.work is Work.MATRIX
+    moved = group.elements * scale * (UNCACHED_LANE_ELEMENT if uncached else LANE_ELEMENT)
+    once = LANE_STEP + vectors * functions(group) + lanes * moved
+    product = vectors * macs * MULTIPLY_ADD / lanes
+    if is_matrix and vectors == 1:
+        product *= NARROW_SLOWDOWN
+    if not training:
+        return BlockCost(once, width * product, width=width)
+    share = gradient_share(group)
+    if not is_matrix:
+        return BlockCost(once, width * product * share, width=width)
+    once += macs * scale * BLOCK_WEIGHT
+    return BlockCost(once, width * product * (share - 1 / 3), product / 3, width)
 
 
 def update_cost(weights: int, itemsize: int) -> float:
@@ -102,8 +160,7 @@ def copy_cost(program: Program, groups: Collection[FusedGroup]) -> float:
 
 
 def functions(group: FusedGroup) -> float:
-    """Estimates the nanoseconds of a fused group's values of exp, log, sigmoid and tanh, for one sample."""
+    """Estimates the nanoseconds of a fused group's values of exp, log, sigmoid and tanh, each a vector of its own."""
     if group.op.work is not Work.FUNCTIONS:
         return 0.0
-    scale = group.nodes[0].dtype.itemsize / 4
-    return FUNCTION * scale * len(group.nodes) * group.inputs[0].size
+    return FUNCTION * len(group.nodes) * group.inputs[0].size

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from cgraph._kernels import Build
+from cgraph._kernels import Build, narrow_build
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.protocols import ElementwiseStep, ReductionStep
 from cgraph._kernels.runtime.step import Operand, Step
@@ -50,6 +50,16 @@ class LaneBuilder:
         output = self.operand(Use(group.buffer, 0, False))
         return maker(self, group, [self.operand(x) for x in inputs], output)
 
+    @property
+    def lane_kernels(self) -> Build:
+        """The kernels that compute one element of all lanes in whole vectors."""
+        return self.kernels_for(1)
+
+    def kernels_for(self, elements: int) -> Build:
+        """Returns the kernels that compute so many elements of all lanes in whole vectors."""
+        size = elements * self.lanes * self.dtype.itemsize
+        return narrow_build(self.dtype) if size % self.kernels.padded_bytes else self.kernels
+
     def allocate(self, buffer: Buffer) -> None:
         """Allocates a buffer for all lanes."""
         self.offsets[buffer] = self.data.allocate(buffer.size * self.lanes)
@@ -68,16 +78,16 @@ def elementwise(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector."""
-    size = group.buffer.size * builder.lanes
+    size = group.buffer.size
     inputs = [x.contiguous() for x in inputs]
-    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(size, inputs, output.contiguous())
+    make: ElementwiseStep = getattr(builder.kernels_for(size).elementwise, group.op.step)
+    return make(size * builder.lanes, inputs, output.contiguous())
 
 
 def reduction(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
+    make: ReductionStep = getattr(builder.lane_kernels.reduction, group.op.step)
     return make(group.inputs[0].size, builder.lanes, inputs, output)
 
 
@@ -92,7 +102,7 @@ def max_pooling(
     rectified: bool = False,
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.kernels.pooling.MaxPoolingStep, len(group.nodes)
+    make, images = builder.lane_kernels.pooling.MaxPoolingStep, len(group.nodes)
     padding = node._pad_value
     return make(node._geometry, padding, builder.lanes, inputs[0], output, images, rectified)
 
@@ -108,7 +118,7 @@ def average_pooling(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.kernels.pooling.AveragePoolingStep, len(group.nodes)
+    make, images = builder.lane_kernels.pooling.AveragePoolingStep, len(group.nodes)
     return make(node._geometry, builder.lanes, inputs[0], output, images)
 
 
@@ -160,7 +170,7 @@ def layer(
     bias: float,
 ) -> Step:
     """Makes the step of a convolution or an affine node; `strides` of its parameters are by tap, input and output."""
-    kernels = builder.kernels.lanes_layer
+    kernels = builder.lane_kernels.lanes_layer
     connections = connected(group) if len(group.nodes) > 1 else None
     scratch = kernels.lane_layer_scratch(geometry, builder.lanes, c_out, connections)
     return kernels.LaneLayerStep(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.cost import (
     CACHE_BYTES,
+    BlockCost,
     block_cost,
     copy_cost,
     multiply_adds,
     sample_cost,
+    total_cost,
     update_cost,
 )
 from cgraph._lowering.fusion import foldable_relus
@@ -19,7 +21,7 @@ from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Wo
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
-# This many lines may lie side by side; else one.
+# This many lines may lie side by side; else one, or two vectors if these are more.
 MAX_LINES = 4
 # They do where matrices have this many times as many elements as all nodes: a weight that was fetched is used as often.
 DOMINANT_WEIGHTS = 24
@@ -159,43 +161,49 @@ def choose_layout(
     uncached = line_bytes > CACHE_BYTES
     folded = set(foldable_relus(program, within).values())
     steps = {group: macs[group] for group in over_lanes if group not in folded}
+    steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
     cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:
         cost_alone += copy_cost(program, within)
     # A matrix has as many elements as its product with one sample has multiply-adds.
     weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
     near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
-    lanes = line * (MAX_LINES if near or weights >= DOMINANT_WEIGHTS * elements else 1)
-    costs = block_costs(steps, program.kernels.padded_bytes // itemsize, lanes, uncached, training)
-    cost = costs[lanes] / lanes + cost_alone
+    # Tiles compute two vectors at a time.
+    lanes = max(line, 2 * program.kernels.padded_bytes // itemsize)
+    if near or weights >= DOMINANT_WEIGHTS * elements:
+        lanes = line * MAX_LINES
+    costs = block_costs(
+        steps, program.kernels.half_line_bytes // itemsize, lanes, uncached, training
+    )
+    cost = costs[lanes].time(lanes) / lanes + cost_alone
     if layout == "auto":
         if cost >= cost_by_sample:
             return by_sample
-        costs[1] = cost_by_sample - cost_alone
+        costs[1] = BlockCost(cost_by_sample - cost_alone)
     update = update_cost(weights, itemsize) if training else 0.0
     return LayoutPlan(cheapest_blocks(costs, update), cost, alone)
 
 
 def block_costs(
     steps: dict[FusedGroup, int], smallest: int, largest: int, uncached: bool, training: bool
-) -> dict[int, float]:
-    """Returns the estimated nanoseconds of a block for each number of lanes, by doubling from the smallest.
+) -> dict[int, BlockCost]:
+    """Returns the estimated cost of a block for each number of lanes, by doubling from the smallest.
 
-    `steps` are the groups that work over lanes, with their multiply-adds. A block takes the same time however many
-    samples are in it.
+    `steps` are the groups that work over lanes, with their multiply-adds.
     """
     costs, lanes = {}, smallest
     while lanes <= largest:
-        parts = (block_cost(group, m, lanes, uncached, training) for group, m in steps.items())
-        costs[lanes] = sum(parts)
+        costs[lanes] = total_cost(
+            block_cost(group, m, lanes, uncached, training) for group, m in steps.items()
+        )
         lanes *= 2
     return costs
 
 
-def cheapest_blocks(costs: dict[int, float], update: float = 0.0) -> tuple[int, ...]:
+def cheapest_blocks(costs: Mapping[int, BlockCost], update: float = 0.0) -> tuple[int, ...]:
     """Returns the `blocks` of a LayoutPlan in which any number of samples take the least time.
 
-    `costs` has the time of a block for each number of lanes; a single sample stays alone if 1 is one of them. `update`
+    `costs` has the cost of a block for each number of lanes; a single sample stays alone if 1 is one of them. `update`
     is the time of an update that follows a sample which is alone at the end of a batch; all other blocks learn while
     they are computed.
     """
@@ -205,7 +213,10 @@ def cheapest_blocks(costs: dict[int, float], update: float = 0.0) -> tuple[int, 
     for count in range(1, sizes[0] + 1):
         is_alone = count == 1 and 1 in costs
         possible = [1] if is_alone else sizes
-        times = [round(costs[lanes] + least[max(count - lanes, 0)], 3) for lanes in possible]
+        times = [
+            round(costs[lanes].time(min(count, lanes)) + least[max(count - lanes, 0)], 3)
+            for lanes in possible
+        ]
         blocks.append(possible[times.index(min(times))])
         least.append(min(times) + (update if is_alone else 0.0))
     return tuple(blocks)

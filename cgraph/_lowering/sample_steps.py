@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cgraph._kernels import Build, narrow_build
+from cgraph._kernels import NARROW_BYTES, Build, narrow_build
 from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
-from cgraph._lowering.program import Buffer, FusedGroup
+from cgraph._lowering.program import FusedGroup
 from cgraph._validation import DType
 from cgraph.node import Node
 
@@ -51,9 +51,10 @@ class SampleBuilder:
         operands = [operand(x) for x in inputs]
         return group.op.sample(self, group, operands, output_operand(group.buffer))
 
-    def kernels_for(self, buffer: Buffer) -> Build:
-        """Returns the kernels that compute the rows of a buffer of channels in whole vectors."""
-        narrow = 1 < buffer.pitch < self.kernels.padded_bytes // self.dtype.itemsize
+    def kernels_for(self, row: int) -> Build:
+        """Returns the kernels for rows of so many elements: those with narrow vectors, if one of these takes a row."""
+        narrow_row = NARROW_BYTES // self.dtype.itemsize
+        narrow = 1 < row <= narrow_row < self.kernels.padded_bytes // self.dtype.itemsize
         return narrow_build(self.dtype) if narrow else self.kernels
 
     def allocate_parameters(self, group: FusedGroup, count: int) -> int:
@@ -102,7 +103,7 @@ def max_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels_for(group.buffer).pooling.MaxPoolingStep
+    make = builder.kernels_for(group.buffer.pitch).pooling.MaxPoolingStep
     return make(node._geometry, node._pad_value, group.buffer.pitch, inputs[0], output)
 
 
@@ -110,7 +111,7 @@ def average_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels_for(group.buffer).pooling.AveragePoolingStep
+    make = builder.kernels_for(group.buffer.pitch).pooling.AveragePoolingStep
     return make(node._geometry, group.buffer.pitch, inputs[0], output)
 
 
@@ -127,7 +128,7 @@ def affine(
     node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     offset = builder.allocate_in_order(group, node._weight.size)
-    make = builder.kernels.affine.AffineStep
+    make = builder.kernels_for(n).affine.AffineStep
     return make(inputs[0], output, m, n, offset, node._bias)
 
 
@@ -163,7 +164,7 @@ def convolution_group(
             rows = (np.arange(taps) * count + indices[:, None]).ravel()
             elements = np.append(rows, taps * count) * pitch + offset
         builder.slots.append(ParameterSlot(node, offset, elements.size, elements + channel))
-    kernels = builder.kernels_for(group.buffer).channels_convolution_group
+    kernels = builder.kernels_for(group.buffer.pitch).channels_convolution_group
     scratch = builder.scratch.allocate(
         kernels.convolution_group_scratch(geometry, count, len(nodes), pitch)
     )

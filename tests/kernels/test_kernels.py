@@ -34,17 +34,18 @@ def run(code, **environment):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_memory_is_laid_out_in_whole_vectors_of_the_build(dtype, build_name):
-    """Rows of channels are padded to whole vectors; blocks of samples have whole vectors, up to four lines."""
+    """Rows of channels are padded to whole vectors; blocks have half a line, a line, two or four."""
     build = _kernels.build(np.dtype(dtype))
     vector, padded, line = build.elementwise.VECTOR_BYTES, build.padded_bytes, build.line_bytes
     assert padded % vector == 0
-    assert line % (2 * vector) == line % 64 == 0
+    assert line == 64
+    assert line % vector == 0
     graph = CG.Graph(CG.Norm2(CG.Leaf1(3, dtype=dtype)), layout="lanes")
     lanes = {
         block * np.dtype(dtype).itemsize
         for block in graph._executable.executors.layouts.forward.blocks[1:]
     }
-    assert lanes <= {padded, line, 2 * line, 4 * line}
+    assert lanes <= {line // 2, line, 2 * line, 4 * line}
     assert max(lanes) == 4 * line
 
 
@@ -69,6 +70,20 @@ def test_a_group_of_channels_is_padded_to_the_vectors_that_compute_it(dtype, bui
         for group, step in steps.items():
             narrow = len(group.nodes) > 1 and padded < build.padded_bytes
             assert type(step).__module__.endswith(f"_{dtype}_{'avx2' if narrow else build_name}")
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_matrix_whose_rows_fit_into_32_bytes_is_computed_by_the_kernels_for_these(
+    dtype, build_name
+):
+    dtype = np.dtype(dtype)
+    build = _kernels.build(dtype)
+    for outputs in range(1, 34):
+        affine = CG.Affine(CG.Leaf1(3, dtype=dtype), np.ones((4, outputs)))
+        steps = CG.Graph(CG.Norm2(affine), layout="samples")._executable.executors.samples.steps
+        narrow = 1 < outputs <= 32 // dtype.itemsize and build.padded_bytes > 32
+        step = next(iter(steps.values()))
+        assert type(step).__module__.endswith(f"_{dtype}_{'avx2' if narrow else build_name}")
 
 
 def test_baseline_is_always_available_and_the_best_build_is_the_default():

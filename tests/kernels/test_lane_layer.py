@@ -18,7 +18,7 @@ LAYERS = {
     "affine-70-33": affine(70, 33, bias=3.0),
     "affine-300-9": affine(300, 9),
     "affine-9-300": affine(9, 300, columns=4),
-    "affine-20-17-wide": affine(20, 17, columns=3),
+    "affine-20-17-wide": affine(20, 17, columns=4),
     "1x1": group((3, 4), (1, 1), 3, 5),
     "1x1-stride": group((5, 5), (1, 1), 2, 4, stride=2),
     "one-output": group((5, 5), (5, 5), 4, 12),

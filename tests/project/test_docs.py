@@ -31,9 +31,8 @@ def test_the_examples_of_docstrings_run(name):
 
 BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
 DECIMAL = re.compile(r"\d+\.\d+")
-TABLES = re.compile(r"[\d,]+(?= for all)")
-# What follows from the bytes of a vector, and of a line of samples.
-LINES = re.compile(r"[\d,]+(?= bytes| samples| without)")
+# The memory of blocks of samples, and what decides their sizes.
+LAYOUTS = re.compile(r"[\d,]+(?= for all| bytes| samples| without)")
 
 
 def blocks(page):
@@ -47,7 +46,7 @@ def blocks(page):
 def without_numbers(text):
     """The text without decimals, and without the numbers that depend on the build where another one runs."""
     if _kernels._selected != "avx2":
-        text = LINES.sub("#", TABLES.sub("#", text))
+        text = LAYOUTS.sub("#", text)
     return DECIMAL.sub("#", text)
 
 

@@ -7,6 +7,7 @@ from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.step import EXTENT, Operand
 from cgraph._kernels.runtime.structs import structs
+from cgraph._lowering.lane_steps import LaneBuilder
 
 
 def lanes_of(dtype):
@@ -22,6 +23,11 @@ def blocks_of(dtype):
 def vector_of(dtype):
     """Returns the number of lanes of a vector of the build."""
     return kernels(dtype).elementwise.VECTOR_BYTES // np.dtype(dtype).itemsize
+
+
+def widest_far_block(dtype):
+    """Returns the number of lanes of the widest block of a graph whose data exceed a near cache."""
+    return max(lanes_of(dtype), 2 * vector_of(dtype))
 
 
 def padded(count, dtype):
@@ -73,8 +79,11 @@ def extents(*pairs):
     return structs(EXTENT, len(pairs), first=firsts, count=counts)
 
 
-def kernels(dtype):
-    return _kernels.build(np.dtype(dtype))
+def kernels(dtype, lanes=None):
+    """Returns the kernels of the build; those that a block of so many lanes has, if these are given."""
+    dtype = np.dtype(dtype)
+    build = _kernels.build(dtype)
+    return build if lanes is None else LaneBuilder(build, dtype, lanes, {}).lane_kernels
 
 
 def poisoned(rows, valid):

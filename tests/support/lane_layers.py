@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import reference_filters
 from guard_pages import guarded
-from lane_arena import lanes_of, operand, padded
+from lane_arena import kernels, lanes_of, operand, padded
 
-from cgraph._kernels import build
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.plan import Binding, Schedule, Steps, backward, forward, prepare, run
@@ -28,7 +27,7 @@ class Layer(NamedTuple):
     layout: str = "group"
     bias: float = 1.0
     connected: np.ndarray | None = None
-    columns: int = 1  # lanes, in lines
+    columns: int = 1  # lanes, in lines; more than one are an even number
 
 
 def affine(m, n, bias=1.0, columns=1):
@@ -67,10 +66,10 @@ class Bench:
             self.array((self.d_offset + layer.c_out * self.area) * self.lanes) for _ in "12"
         )
         self.values, self.sums = (self.array(self.length) for _ in "12")
-        kernels = build(self.dtype).lanes_layer
+        family = kernels(self.dtype, self.lanes).lanes_layer
         geometry = o.m_h, o.m_w, o.k_h, o.k_w, o.n_h, o.n_w, o.s, o.p, o.q
         window = FilterGeometry(*geometry)
-        scratch = kernels.lane_layer_scratch(window, self.lanes, layer.c_out, layer.connected)
+        scratch = family.lane_layer_scratch(window, self.lanes, layer.c_out, layer.connected)
         self.scratch = self.array(8 + scratch)
         self.scratch[:] = 0
         self.adds = [add or c in layer.channels[:i] for i, c in enumerate(layer.channels)]
@@ -78,7 +77,7 @@ class Bench:
             operand(c * self.size * self.lanes, self.lanes, adds, *2 * [c not in unwanted])
             for c, adds in zip(layer.channels, self.adds, strict=True)
         ]
-        step = kernels.LaneLayerStep(
+        step = family.LaneLayerStep(
             window,
             self.lanes,
             inputs,

@@ -68,8 +68,8 @@ typedef uint64_t r_bits;
  * memory alike. */
 #define V_PADDED_BYTES (V_BYTES > 32 ? V_BYTES : 32)
 #define V_PADDED (V_PADDED_BYTES / R_BYTES)
-/* A line of samples: a cache line, or two vectors where these are more, since tiles over lanes compute two at a time. */
-#define V_LINE_BYTES (2 * V_PADDED_BYTES)
+/* A line of samples is a cache line: two vectors of 32 bytes, or one of 64. */
+#define V_LINE_BYTES 64
 
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
 
@@ -79,6 +79,17 @@ typedef r_int vlanes __attribute__((vector_size(V_BYTES)));
 typedef r_bits vbits __attribute__((vector_size(V_BYTES)));
 /* A vec in memory, at any address that a real may have. */
 typedef real vec_unaligned __attribute__((vector_size(V_BYTES), aligned(sizeof(real)), may_alias));
+
+/* The numbers of the lanes. A loop that writes them is left as it is in functions that are compiled for size. */
+#if V_COUNT == 16
+#define V_INDICES 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+#elif V_COUNT == 8
+#define V_INDICES 0, 1, 2, 3, 4, 5, 6, 7
+#elif V_COUNT == 4
+#define V_INDICES 0, 1, 2, 3
+#else
+#define V_INDICES 0, 1
+#endif
 
 #if defined(__AVX512F__) && V_BYTES == 64
 #include "simd_avx512.h"
@@ -162,9 +173,7 @@ static inline vec v_smaller(vec a, vec b) { return v_select((vmask)(a < b), a, b
 static inline vmask v_nan(vec v) { return (vmask)(v != v); }
 /* A mask of the first `count` lanes. */
 static inline vmask v_lanes_below(ptrdiff_t count) {
-    vmask index;
-    int i;
-    for (i = 0; i < V_COUNT; i++) index[i] = i;
+    const vmask index = {V_INDICES};
     return index < (r_int)count - (vmask){0};
 }
 #endif
@@ -274,7 +283,12 @@ SELDOM static vec v_gather(const real *p, ptrdiff_t stride, ptrdiff_t count) {
 SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) {
     real lane[V_LANES];
     ptrdiff_t i;
-#ifdef V_MASKED_STORE
+#ifdef V_BIT_MASKS
+    if (stride == 1) {
+        v_store_first(p, count, v);
+        return;
+    }
+#elif defined(V_MASKED_STORE)
     if (stride == 1) {
         V_MASKED_STORE(p, v_lanes_below(count), v);
         return;
@@ -284,8 +298,8 @@ SELDOM static void v_scatter(real *p, ptrdiff_t stride, ptrdiff_t count, vec v) 
     for (i = 0; i < count && i < V_LANES; i++) p[i * stride] = lane[i];
 }
 
-/* Whether a part of a vector is loaded and stored as fast as a whole one: the last vector of a row need not be computed
- * element by element then. The emulation of such vectors does what they do. */
+/* Whether a part of a vector is loaded and stored nearly as fast as a whole one: the last vector of a row need not be
+ * computed element by element then. The emulation of such vectors does what they do. */
 #define V_FAST_PARTS (V_BYTES == 64)
 
 /* The first `count` elements from p on, and zeros behind them. */
@@ -304,7 +318,7 @@ static inline void v_store_part(real *p, ptrdiff_t count, vec v) {
         v_store(p, v);
     else
 #ifdef V_BIT_MASKS
-        V_MASKED_STORE(p, v_lanes_below(count), v);
+        v_store_first(p, count, v);
 #else
         v_scatter(p, 1, count, v);
 #endif

@@ -32,15 +32,53 @@ static inline vec v_select(vmask m, vec yes, vec no) { return V_512(mask_blend)(
 static inline vec v_larger(vec a, vec b) { return V_512(max)(a, b); }
 static inline vec v_smaller(vec a, vec b) { return V_512(min)(a, b); }
 static inline vmask v_lanes_below(ptrdiff_t count) {
-    vlanes index;
-    int i;
-    for (i = 0; i < V_COUNT; i++) index[i] = i;
+    const vlanes index = {V_INDICES};
     return V_INDEX_BELOW(index, count);
 }
 
-/* The parts of vectors are loaded and stored as fast as whole ones; lanes outside the mask are not touched. */
+/* The parts of vectors are loaded as fast as whole ones; lanes outside the mask are not touched. */
 #define V_MASKED_LOAD(p, mask) V_512(maskz_loadu)(mask, p)
-#define V_MASKED_STORE(p, mask, v) V_512(mask_storeu)(p, mask, v)
+
+/* Writes the first `count` lanes of v, in up to four pieces: a masked store is as fast, but a load behind it, of the
+ * next row of a matrix, would wait for it as if it had written all lanes. */
+static inline void v_store_first(real *p, ptrdiff_t count, vec v) {
+#ifdef CGRAPH_FLOAT32
+    __m256 half = _mm512_castps512_ps256(v);
+    __m128 quarter;
+    if (count & 8) {
+        _mm256_storeu_ps(p, half);
+        half = _mm512_extractf32x8_ps(v, 1);
+        p += 8;
+    }
+    quarter = _mm256_castps256_ps128(half);
+    if (count & 4) {
+        _mm_storeu_ps(p, quarter);
+        quarter = _mm256_extractf128_ps(half, 1);
+        p += 4;
+    }
+    if (count & 2) {
+        _mm_storel_pi((__m64 *)p, quarter);
+        quarter = _mm_movehl_ps(quarter, quarter);
+        p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, quarter);
+#else
+    __m256d half = _mm512_castpd512_pd256(v);
+    __m128d quarter;
+    if (count & 4) {
+        _mm256_storeu_pd(p, half);
+        half = _mm512_extractf64x4_pd(v, 1);
+        p += 4;
+    }
+    quarter = _mm256_castpd256_pd128(half);
+    if (count & 2) {
+        _mm_storeu_pd(p, quarter);
+        quarter = _mm256_extractf128_pd(half, 1);
+        p += 2;
+    }
+    if (count & 1) _mm_store_sd(p, quarter);
+#endif
+}
 /* The sum of all lanes in the order of v_hsum, which _mm512_reduce_add_ps does not promise. */
 static inline real v_sum_of_halves(vec v) {
 #ifdef CGRAPH_FLOAT32

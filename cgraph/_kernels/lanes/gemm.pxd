@@ -8,14 +8,10 @@
 # nearest cache; a *panel* has up to MAX_ROWS output channels, whose weights are packed where many positions read them.
 
 from cgraph._kernels.common.simd cimport real
-from cgraph._kernels.lanes.microkernels cimport Row, RowPanel, gemm_tiles, prefetch_weights
+from cgraph._kernels.lanes.microkernels cimport MAX_ROWS, Row, RowPanel, gemm_tiles, prefetch_weights
 from cgraph._kernels.lanes.tables cimport (
     PACKED, PACKED_STRIDE, PREFETCHED, ChannelSet, OutputChannel, Position, PositionSet, ShiftedTap, Term
 )
-
-cdef enum:
-    MAX_ROWS = 6        # rows of a panel, or of a tile of a weight gradient; outputs of a gradient tile
-
 
 # The tables of a GEMM. Their elements belong to the arrays of an offsets.GemmTables.
 cdef struct Gemm:

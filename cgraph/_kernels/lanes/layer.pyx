@@ -10,8 +10,8 @@ Design: vectors run over samples, so that every position has whole vectors, howe
 is a broadcast factor. The output and the input's gradient are GEMMs (gemm.pxd) whose lists of terms leave out padding
 and missing connections. Only where a weight is not finite is padding multiplied afterwards, since 0 times such a weight
 is NaN. The weight gradient sums over samples, and has two forms: where each weight has one term of a sample, it is one
-matrix product with the transposed gradient (weight_gradient.h), unless a vector of outputs would be mostly empty; else
-tiles of taps and outputs sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
+matrix product with the transposed gradient (weight_gradient.h), unless outputs are few; else tiles of taps and outputs
+sum over positions, lane by lane, and the lanes are summed last (microkernels.h).
 """
 from libc.string cimport memcpy, memset
 
@@ -23,8 +23,10 @@ from cgraph._kernels.common.simd cimport (
     v_transpose_part, vec
 )
 from cgraph._kernels.lanes import offsets
-from cgraph._kernels.lanes.gemm cimport MAX_ROWS, Gemm, GemmOperands, run_gemm
-from cgraph._kernels.lanes.microkernels cimport GradientTile, WeightGradient, gradient_taps, weight_gradient_rows
+from cgraph._kernels.lanes.gemm cimport Gemm, GemmOperands, run_gemm
+from cgraph._kernels.lanes.microkernels cimport (
+    MAX_ROWS, GradientTile, WeightGradient, gradient_taps, sums_by_lanes, weight_gradient_rows
+)
 from cgraph._kernels.lanes.tables cimport (
     SUMMED_ROWS, ChannelSet, LayerSizes, OutputChannel, Position, PositionSet, ShiftedTap, Term
 )
@@ -170,8 +172,7 @@ cdef class LaneLayerStep(LearningStep):
         if grads_are_zero and self.sizes.gaps:
             clear_learning(self, dw, weights, self.sizes.pitch)
             grads_are_zero = False
-        # A part of a vector of samples has sums of its own, which is worth it where there are no other ones.
-        cdef bint narrow = self.sizes.c_out < V_LANES and (context.valid < V_LANES or context.valid % V_LANES == 0)
+        cdef bint narrow = sums_by_lanes(self.sizes.c_out, context.valid)
         if self.sizes.one_gemm and not narrow:
             self.matrix_gradient(context, grads_are_zero)
             return

@@ -12,8 +12,12 @@
 #include "common/simd.h"
 #include "lanes/tables.h"
 
-#define GEMM_SUMS 6         /* rows * positions of a GEMM tile: sums of a column each */
-#define GRADIENT_SUMS 12    /* taps * outputs of a gradient tile: sums of a vector each */
+#define MAX_ROWS 6       /* rows of a panel, or of a tile of a weight gradient; outputs of a gradient tile */
+#define MAX_POSITIONS 6  /* positions of a GEMM tile */
+#define GEMM_SUMS 12     /* sums of a vector each: rows * positions * vectors of a column * parts of a GEMM tile */
+#define GRADIENT_SUMS 12 /* taps * outputs of a gradient tile */
+/* Whether the smallest blocks of samples have columns of one vector: half a line, or a line. */
+#define HAS_NARROW_COLUMNS (4 * V_BYTES > V_LINE_BYTES)
 #define PREFETCH_BYTES 128
 
 /* GEMM tiles: sums over terms of weights times columns
@@ -30,7 +34,7 @@ typedef struct {
 
 /* The rows of a panel and their terms. */
 typedef struct {
-    Row row[GEMM_SUMS];
+    Row row[MAX_ROWS];
     ptrdiff_t rows;
     const real *x;
     const Term *term, *end;
@@ -38,152 +42,164 @@ typedef struct {
 } RowPanel;
 
 /* Writes a column of sums to a row, or adds it. */
-ALWAYS_INLINE void store_column(const Row *row, const Position *position, vec left, vec right, int vectors) {
+ALWAYS_INLINE void store_column(const Row *row, const Position *position, const vec *sum, int vectors) {
     real *y = row->y + position->y;
     vec start = v_set1(row->start);
-    v_store(y, v_add(row->accumulate ? v_load(y) : start, left));
-    if (vectors == 2) v_store(y + V_LANES, v_add(row->accumulate ? v_load(y + V_LANES) : start, right));
+    v_store(y, v_add(row->accumulate ? v_load(y) : start, sum[0]));
+    if (vectors == 2) v_store(y + V_LANES, v_add(row->accumulate ? v_load(y + V_LANES) : start, sum[1]));
 }
 
-/* Computes tiles of rows * positions of a panel that has a term. Registers hold the rows' weights or, of a single
- * position, its column, while the others are read one by one. */
+/* Adds a term to sum[row][column of vectors]. Registers hold the weights of the rows, or the vectors of the columns, of
+ * whichever there are fewer, while the others are read one by one. */
+ALWAYS_INLINE void add_term(
+    const Term *term, const real *const *w, const real *const *x, vec *sum, int rows, int positions, int vectors) {
+    vec held[GEMM_SUMS], v;
+    int columns = positions * vectors, i, j;
+    if (rows >= columns) {
+        for (j = 0; j < columns; j++) {
+            held[j] = v_load(x[j / vectors] + term->x + j % vectors * V_LANES);
+            if (rows > 1) held[j] = v_opaque(held[j]);
+        }
+        for (i = 0; i < rows; i++) {
+            v = v_set1(w[i][term->w]);
+            for (j = 0; j < columns; j++) sum[i * columns + j] = v_fma(v, held[j], sum[i * columns + j]);
+        }
+    } else {
+        for (i = 0; i < rows; i++) held[i] = v_opaque(v_set1(w[i][term->w]));
+        for (j = 0; j < columns; j++) {
+            v = v_load(x[j / vectors] + term->x + j % vectors * V_LANES);
+            if (rows > 1) v = v_opaque(v);
+            for (i = 0; i < rows; i++) sum[i * columns + j] = v_fma(held[i], v, sum[i * columns + j]);
+        }
+    }
+}
+
+/* Computes tiles of rows * positions of a panel that has a term. Where these are few, each sum is computed as `parts`
+ * sums of every parts-th term, since an FMA waits for the one before it. */
 ALWAYS_INLINE void gemm_tile(
-    const RowPanel *panel, const Position *position, ptrdiff_t tiles, int rows, int positions, int vectors) {
-    const real *w[GEMM_SUMS], *x[GEMM_SUMS];
-    vec left[GEMM_SUMS], right[GEMM_SUMS], factor[GEMM_SUMS], x0, x1 = v_set1(0);
+    const RowPanel *panel, const Position *position, ptrdiff_t tiles, int rows, int positions, int vectors, int parts) {
+    const real *w[MAX_ROWS], *x[MAX_POSITIONS];
+    vec sum[GEMM_SUMS];
     const Term *term, *end = panel->end;
-    int i, j;
+    int columns = positions * vectors, sums = rows * columns, i, j;
     for (i = 0; i < rows; i++) w[i] = panel->row[i].w;
     for (; tiles > 0; tiles--, position += positions) {
         for (j = 0; j < positions; j++) x[j] = panel->x + position[j].x;
-        for (i = 0; i < rows * positions; i++) left[i] = right[i] = v_set1(0);
+        for (i = 0; i < parts * sums; i++) sum[i] = v_set1(0);
         term = panel->term;
-        do {
-            if (positions == 1) {
-                x0 = v_opaque(v_load(x[0] + term->x));
-                if (vectors == 2) x1 = v_opaque(v_load(x[0] + term->x + V_LANES));
-                for (i = 0; i < rows; i++) {
-                    factor[0] = v_set1(w[i][term->w]);
-                    left[i] = v_fma(factor[0], x0, left[i]);
-                    if (vectors == 2) right[i] = v_fma(factor[0], x1, right[i]);
-                }
-            } else {
-                for (i = 0; i < rows; i++) factor[i] = v_opaque(v_set1(w[i][term->w]));
-                for (j = 0; j < positions; j++) {
-                    x0 = v_load(x[j] + term->x);
-                    if (rows > 1) x0 = v_opaque(x0);
-                    for (i = 0; i < rows; i++)
-                        left[i * positions + j] = v_fma(factor[i], x0, left[i * positions + j]);
-                    if (vectors < 2) continue;
-                    x1 = v_load(x[j] + term->x + V_LANES);
-                    if (rows > 1) x1 = v_opaque(x1);
-                    for (i = 0; i < rows; i++)
-                        right[i * positions + j] = v_fma(factor[i], x1, right[i * positions + j]);
-                }
-            }
-        } while (++term != end);
+        if (parts == 1) {
+            do add_term(term, w, x, sum, rows, positions, vectors);
+            while (++term != end);
+        } else {
+            for (; end - term >= parts; term += parts)
+                for (i = 0; i < parts; i++) add_term(term + i, w, x, sum + i * sums, rows, positions, vectors);
+            for (; term < end; term++) add_term(term, w, x, sum, rows, positions, vectors);
+            for (j = 1; j < parts; j++)
+                for (i = 0; i < sums; i++) sum[i] = v_add(sum[i], sum[j * sums + i]);
+        }
         for (i = 0; i < rows; i++)
             for (j = 0; j < positions; j++)
-                store_column(&panel->row[i], position + j, left[i * positions + j], right[i * positions + j], vectors);
+                store_column(&panel->row[i], position + j, &sum[i * columns + j * vectors], vectors);
     }
 }
 
-/* Computes single sums, each as six sums of every sixth term, since an FMA waits for the one before it. */
-ALWAYS_INLINE void gemm_single(const RowPanel *panel, const Position *position, ptrdiff_t tiles, int vectors) {
-    const real *w = panel->row[0].w, *x;
-    vec left[GEMM_SUMS], right[GEMM_SUMS], factor;
-    const Term *term;
-    int i;
-    for (; tiles > 0; tiles--, position++) {
-        x = panel->x + position->x;
-        for (i = 0; i < GEMM_SUMS; i++) left[i] = right[i] = v_set1(0);
-        for (term = panel->term; term + GEMM_SUMS <= panel->end; term += GEMM_SUMS)
-            for (i = 0; i < GEMM_SUMS; i++) {
-                factor = v_set1(w[term[i].w]);
-                left[i] = v_fma(factor, v_load(x + term[i].x), left[i]);
-                if (vectors == 2) right[i] = v_fma(factor, v_load(x + term[i].x + V_LANES), right[i]);
-            }
-        for (; term < panel->end; term++) {
-            factor = v_set1(w[term->w]);
-            left[0] = v_fma(factor, v_load(x + term->x), left[0]);
-            if (vectors == 2) right[0] = v_fma(factor, v_load(x + term->x + V_LANES), right[0]);
-        }
-        for (i = 1; i < GEMM_SUMS; i++) {
-            left[0] = v_add(left[0], left[i]);
-            right[0] = v_add(right[0], right[i]);
-        }
-        store_column(&panel->row[0], position, left[0], right[0], vectors);
-    }
-}
-
-/* Defines the tiles of one size, for columns of one vector and of two. */
-#define GEMM_TILES(rows, positions)                                                                           \
-    static void gemm_##rows##_##positions##_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) {    \
-        gemm_tile(p, first, tiles, rows, positions, 1);                                                       \
-    }                                                                                                         \
-    static void gemm_##rows##_##positions##_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) {    \
-        gemm_tile(p, first, tiles, rows, positions, 2);                                                       \
+/* Defines the tiles of one size. */
+#define GEMM_TILE(rows, positions, vectors, parts)                                                                   \
+    static void gemm_##rows##_##positions##_##vectors(const RowPanel *p, const Position *first, ptrdiff_t tiles) {   \
+        gemm_tile(p, first, tiles, rows, positions, vectors, parts);                                                 \
     }
 
-GEMM_TILES(1, 2)
-GEMM_TILES(1, 3)
-GEMM_TILES(1, 4)
-GEMM_TILES(1, 5)
-GEMM_TILES(1, 6)
-GEMM_TILES(2, 1)
-GEMM_TILES(2, 2)
-GEMM_TILES(2, 3)
-GEMM_TILES(3, 1)
-GEMM_TILES(3, 2)
-GEMM_TILES(4, 1)
-GEMM_TILES(5, 1)
-GEMM_TILES(6, 1)
-static void gemm_1_1_1(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_single(p, first, tiles, 1); }
-static void gemm_1_1_2(const RowPanel *p, const Position *first, ptrdiff_t tiles) { gemm_single(p, first, tiles, 2); }
+GEMM_TILE(1, 1, 2, 6)
+GEMM_TILE(1, 2, 2, 1)
+GEMM_TILE(1, 3, 2, 1)
+GEMM_TILE(1, 4, 2, 1)
+GEMM_TILE(1, 5, 2, 1)
+GEMM_TILE(1, 6, 2, 1)
+GEMM_TILE(2, 1, 2, 1)
+GEMM_TILE(2, 2, 2, 1)
+GEMM_TILE(2, 3, 2, 1)
+GEMM_TILE(3, 1, 2, 1)
+GEMM_TILE(3, 2, 2, 1)
+GEMM_TILE(4, 1, 2, 1)
+GEMM_TILE(5, 1, 2, 1)
+GEMM_TILE(6, 1, 2, 1)
+
+#if HAS_NARROW_COLUMNS
+GEMM_TILE(1, 1, 1, 6)
+GEMM_TILE(1, 2, 1, 4)
+GEMM_TILE(1, 3, 1, 4)
+GEMM_TILE(1, 4, 1, 2)
+GEMM_TILE(1, 5, 1, 2)
+GEMM_TILE(1, 6, 1, 2)
+GEMM_TILE(2, 1, 1, 4)
+GEMM_TILE(2, 2, 1, 2)
+GEMM_TILE(2, 3, 1, 2)
+GEMM_TILE(2, 4, 1, 1)
+GEMM_TILE(2, 5, 1, 1)
+GEMM_TILE(2, 6, 1, 1)
+GEMM_TILE(3, 1, 1, 4)
+GEMM_TILE(3, 2, 1, 2)
+GEMM_TILE(3, 3, 1, 1)
+GEMM_TILE(3, 4, 1, 1)
+GEMM_TILE(4, 1, 1, 2)
+GEMM_TILE(4, 2, 1, 1)
+GEMM_TILE(4, 3, 1, 1)
+GEMM_TILE(5, 1, 1, 2)
+GEMM_TILE(5, 2, 1, 1)
+GEMM_TILE(6, 1, 1, 2)
+GEMM_TILE(6, 2, 1, 1)
+#endif
 
 typedef void (*GemmTile)(const RowPanel *, const Position *, ptrdiff_t);
 
-/* Computes tiles of one size. */
-static inline void gemm_tiles_of_size(
-    const RowPanel *panel, const Position *position, ptrdiff_t tiles, ptrdiff_t positions) {
-    static const GemmTile tile[2][GEMM_SUMS][GEMM_SUMS] = {
-        {
-            {gemm_1_1_1, gemm_1_2_1, gemm_1_3_1, gemm_1_4_1, gemm_1_5_1, gemm_1_6_1},
-            {gemm_2_1_1, gemm_2_2_1, gemm_2_3_1},
-            {gemm_3_1_1, gemm_3_2_1},
-            {gemm_4_1_1},
-            {gemm_5_1_1},
-            {gemm_6_1_1},
-        },
-        {
-            {gemm_1_1_2, gemm_1_2_2, gemm_1_3_2, gemm_1_4_2, gemm_1_5_2, gemm_1_6_2},
-            {gemm_2_1_2, gemm_2_2_2, gemm_2_3_2},
-            {gemm_3_1_2, gemm_3_2_2},
-            {gemm_4_1_2},
-            {gemm_5_1_2},
-            {gemm_6_1_2},
-        },
+/* The tiles of a panel with so many rows; the number of positions of the largest ones. */
+typedef struct {
+    ptrdiff_t most;
+    GemmTile tile[MAX_POSITIONS];
+} GemmTiles;
+
+/* Returns the tiles of a panel. */
+static inline const GemmTiles *tiles_of(const RowPanel *panel) {
+    static const GemmTiles wide[MAX_ROWS] = {
+        {6, {gemm_1_1_2, gemm_1_2_2, gemm_1_3_2, gemm_1_4_2, gemm_1_5_2, gemm_1_6_2}},
+        {3, {gemm_2_1_2, gemm_2_2_2, gemm_2_3_2}},
+        {2, {gemm_3_1_2, gemm_3_2_2}},
+        {1, {gemm_4_1_2}},
+        {1, {gemm_5_1_2}},
+        {1, {gemm_6_1_2}},
     };
-    tile[panel->vectors - 1][panel->rows - 1][positions - 1](panel, position, tiles);
+#if HAS_NARROW_COLUMNS
+    static const GemmTiles narrow[MAX_ROWS] = {
+        {6, {gemm_1_1_1, gemm_1_2_1, gemm_1_3_1, gemm_1_4_1, gemm_1_5_1, gemm_1_6_1}},
+        {6, {gemm_2_1_1, gemm_2_2_1, gemm_2_3_1, gemm_2_4_1, gemm_2_5_1, gemm_2_6_1}},
+        {4, {gemm_3_1_1, gemm_3_2_1, gemm_3_3_1, gemm_3_4_1}},
+        {3, {gemm_4_1_1, gemm_4_2_1, gemm_4_3_1}},
+        {2, {gemm_5_1_1, gemm_5_2_1}},
+        {2, {gemm_6_1_1, gemm_6_2_1}},
+    };
+    if (panel->vectors == 1) return &narrow[panel->rows - 1];
+#endif
+    return &wide[panel->rows - 1];
 }
 
 /* Computes a panel at all positions, in tiles of nearly equal sizes. */
 static inline void gemm_tiles(const RowPanel *panel, const Position *position, ptrdiff_t positions) {
-    ptrdiff_t most, tiles, size, larger, i, j;
+    const GemmTiles *of = tiles_of(panel);
+    ptrdiff_t tiles, size, larger, i, j;
+    vec none[2] = {v_set1(0), v_set1(0)};
     if (panel->term == panel->end) {
         for (i = 0; i < panel->rows; i++)
-            for (j = 0; j < positions; j++)
-                store_column(&panel->row[i], position + j, v_set1(0), v_set1(0), (int)panel->vectors);
+            for (j = 0; j < positions; j++) store_column(&panel->row[i], position + j, none, (int)panel->vectors);
         return;
     }
-    if (2 * panel->rows > GEMM_SUMS) { /* asked first, since a division takes as long as a position */
-        gemm_tiles_of_size(panel, position, positions, 1);
+    if (of->most == 1 || positions == 1) { /* asked first, since a division takes as long as a position */
+        of->tile[0](panel, position, positions);
         return;
     }
-    most = GEMM_SUMS / panel->rows, tiles = (positions + most - 1) / most, size = (positions + tiles - 1) / tiles;
+    tiles = (positions + of->most - 1) / of->most, size = (positions + tiles - 1) / tiles;
     larger = positions - tiles * (size - 1);
-    gemm_tiles_of_size(panel, position, larger, size);
-    if (larger < tiles) gemm_tiles_of_size(panel, position + larger * size, tiles - larger, size - 1);
+    of->tile[size - 1](panel, position, larger);
+    if (larger < tiles) of->tile[size - 2](panel, position + larger * size, tiles - larger);
 }
 
 /* Prefetches the weights of the next panels: no processor foresees reads of rows that lie pages apart. */
@@ -276,7 +292,7 @@ typedef struct {
 
 /* Computes a tile of the first taps of those given, and returns the number of these first taps. */
 static inline ptrdiff_t gradient_taps(const GradientTile *p, ptrdiff_t taps, ptrdiff_t outputs) {
-    static const GradientKernel tiles[GEMM_SUMS][3] = {
+    static const GradientKernel tiles[MAX_ROWS][3] = {
         {{8, gradient_8_1}, {4, gradient_4_1}, {1, gradient_1_1}},
         {{6, gradient_6_2}, {3, gradient_3_2}, {1, gradient_1_2}},
         {{4, gradient_4_3}, {2, gradient_2_3}, {1, gradient_1_3}},

@@ -4,13 +4,15 @@ from cgraph._kernels.common.simd cimport real
 from cgraph._kernels.lanes.tables cimport Position, Term
 
 cdef extern from "lanes/microkernels.h" nogil:
+    enum:
+        MAX_ROWS
     ctypedef struct Row:
         const real *w
         real *y
         real start
         bint accumulate
     ctypedef struct RowPanel:
-        Row row[6]
+        Row row[MAX_ROWS]
         Py_ssize_t rows
         const real *x
         const Term *term
@@ -44,4 +46,5 @@ cdef extern from "lanes/weight_gradient.h" nogil:
         real eta
         Py_ssize_t depth, width, stride
         bint accumulate, fused_sgd
+    bint sums_by_lanes(Py_ssize_t outputs, Py_ssize_t samples) noexcept
     void weight_gradient_rows(const WeightGradient *p) noexcept

@@ -15,6 +15,18 @@
 
 #include "lanes/microkernels.h"
 
+/* With so few outputs that most of a vector is empty, tiles that sum lane by lane (microkernels.h) take less time. */
+#define FEW_OUTPUTS (V_BYTES > 32 ? 3 : 4)
+/* They do with one output more for each of so many samples, since they add up their lanes only once. */
+#define SAMPLES_OF_ONE_OUTPUT 32
+
+/* Whether tiles that sum lane by lane take less time. A part of a vector of samples has sums of its own, which is worth
+ * it where there are no other ones. */
+static inline int sums_by_lanes(ptrdiff_t outputs, ptrdiff_t samples) {
+    if (outputs >= V_LANES || (samples > V_LANES && samples % V_LANES != 0)) return 0;
+    return (outputs - FEW_OUTPUTS) * SAMPLES_OF_ONE_OUTPUT < samples;
+}
+
 /* The rows of a tile; the input of row i, if it is not the last one of a tile with biases, begins at x + row_x[i]. */
 typedef struct {
     const real *x, *biases; /* the input of the row of biases, if this is the last row; else NULL */
@@ -76,8 +88,8 @@ ALWAYS_INLINE void finish_column(
 /* Computes column o of the rows with the inputs x, with as many vectors in each row. */
 ALWAYS_INLINE void weight_gradient_column(
     const WeightGradient *p, const real *const *x, ptrdiff_t o, const real *g, int rows, int vectors) {
-    vec left[GEMM_SUMS], right[GEMM_SUMS], factor, g0, g1;
-    real edge[2 * GEMM_SUMS * V_COUNT];
+    vec left[MAX_ROWS], right[MAX_ROWS], factor, g0, g1;
+    real edge[2 * MAX_ROWS * V_COUNT];
     ptrdiff_t l = 0, depth = p->depth;
     int i;
     for (i = 0; i < rows; i++) left[i] = right[i] = v_set1(0);
@@ -113,7 +125,7 @@ ALWAYS_INLINE void weight_gradient_column(
 
 /* Computes `rows` rows, column after column. */
 ALWAYS_INLINE void weight_gradient_tile(const WeightGradient *p, int rows) {
-    const real *x[GEMM_SUMS], *g = p->g;
+    const real *x[MAX_ROWS], *g = p->g;
     ptrdiff_t o;
     int i;
     for (i = 0; i < rows; i++) x[i] = p->x + p->row_x[i];
@@ -131,7 +143,7 @@ static void weight_gradient_6(const WeightGradient *p) { weight_gradient_tile(p,
 
 /* Computes the gradients of a tile of rows. */
 static inline void weight_gradient_rows(const WeightGradient *p) {
-    static void (*const tile[GEMM_SUMS])(const WeightGradient *) = {
+    static void (*const tile[MAX_ROWS])(const WeightGradient *) = {
         weight_gradient_1, weight_gradient_2, weight_gradient_3,
         weight_gradient_4, weight_gradient_5, weight_gradient_6,
     };
