@@ -96,9 +96,7 @@ class ElementwiseStep(Protocol):
 
 
 class ChannelsConvolutionGroup(Protocol):
-    def convolution_group_scratch(
-        self, geometry: FilterGeometry, c_in: int, c_out: int, pitch: int
-    ) -> int: ...
+    def convolution_group_scratch(self, geometry: FilterGeometry, c_in: int, c_out: int) -> int: ...
     def ConvolutionGroupStep(
         self,
         geometry: FilterGeometry,

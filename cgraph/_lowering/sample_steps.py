@@ -166,7 +166,7 @@ def convolution_group(
         builder.slots.append(ParameterSlot(node, offset, elements.size, elements + channel))
     kernels = builder.kernels_for(group.buffer.pitch).channels_convolution_group
     scratch = builder.scratch.allocate(
-        kernels.convolution_group_scratch(geometry, count, len(nodes), pitch)
+        kernels.convolution_group_scratch(geometry, count, len(nodes))
     )
     return kernels.ConvolutionGroupStep(
         geometry, inputs, output, len(nodes), offset, scratch, connected(group)

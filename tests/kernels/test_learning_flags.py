@@ -63,7 +63,7 @@ def group(dtype, f=PADDED, c_in=4, c_out=3, connected=None):
     size, outputs = f.m_h * f.m_w * x_pitch, f.n_h * f.n_w * pitch
     inputs = [operand(c, x_pitch) for c in range(c_in)]
     step = family.ConvolutionGroupStep(f, inputs, operand(size, pitch), c_out, FIRST, 0, connected)
-    scratch = family.convolution_group_scratch(f, c_in, c_out, pitch)
+    scratch = family.convolution_group_scratch(f, c_in, c_out)
     return Layer(step, size, outputs, f.k_h * f.k_w * c_in * pitch, pitch, scratch)
 
 

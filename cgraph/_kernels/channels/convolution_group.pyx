@@ -31,7 +31,7 @@ from cgraph._kernels.runtime.step cimport (
 )
 
 cdef enum:
-    CHUNK_BYTES = 65536     # a chunk of the output's gradient, which kernels and biases read
+    CHUNK_BYTES = 65536     # bytes of a chunk of the output's gradient, which the gradients of kernels and biases read
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
@@ -54,18 +54,18 @@ cdef Py_ssize_t padded_size(FilterGeometry f, Py_ssize_t c_in) noexcept:
     return round_up(padded_height(f) * padded_width(f) * round_up(c_in)) + round_up(V_LANES)
 
 
-def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out, Py_ssize_t pitch):
+def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out):
     """Returns the number of elements of scratch that a ConvolutionGroupStep needs."""
     return 2 * padded_size(geometry, c_in) + zeros_size(geometry, c_in, c_out) + largest_panel(geometry, c_in, c_out)
 
 
 cdef Py_ssize_t zeros_size(FilterGeometry f, Py_ssize_t c_in, Py_ssize_t c_out) noexcept:
-    """The elements of the widest row that a GEMM begins with zeros."""
+    """Returns the number of elements of the widest row that a GEMM begins with zeros."""
     return round_up(max(f.k_w * c_in, c_out))
 
 
 cdef Py_ssize_t largest_panel(FilterGeometry f, Py_ssize_t c_in, Py_ssize_t c_out) noexcept:
-    """The elements of the largest panel that one of the GEMMs packs."""
+    """Returns the number of elements of the largest panel that one of the GEMMs packs."""
     return round_up(packed_size(max(f.k_h * f.k_w * c_in, f.n_h * f.n_w, f.k_h * c_out)))
 
 
@@ -195,7 +195,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         return padded
 
     cdef IndirectGemm new_gemm(self, Context *context) noexcept nogil:
-        """Returns a GEMM that has room for a panel, and no other field yet."""
+        """Returns a GEMM that has room for a panel, and 0 in all other fields."""
         cdef IndirectGemm p
         memset(&p, 0, sizeof(p))
         p.packed = <real *>context.scratch + self.packed_offset

@@ -103,7 +103,8 @@ cdef inline void multiply(const IndirectGemm *p, const RowGroup *groups, Py_ssiz
     for i in range(count):
         rows += groups[i].rows
     packing = p.runs != NULL or pitch_bytes >= PACKED_PITCH and rows * pitch_bytes >= PACKED_BYTES
-    panel.a, panel.ahead, ahead.rows = p.a, &ahead, 0
+    ahead = Ahead(p.b, 0, 0, 0, 0)
+    panel.a, panel.ahead = p.a, &ahead
     while first < p.depth:
         end = block_end(p, first)
         column = 0

@@ -16,7 +16,7 @@
 #include "common/simd.h"
 
 #define WIDE_ROWS 6 /* the most rows of a tile of two vectors */
-#define TALL_ROWS 8 /* and of one vector */
+#define TALL_ROWS 8 /* the most rows of a tile of one vector */
 #define MOST_SUMS 12
 #define LINE_BYTES 64
 #define SUMS 4 /* running sums of a row that is summed alone */
@@ -159,7 +159,7 @@ TILES(4, 2)
 TILES(5, 2)
 TILES(6, 2)
 
-/* Computes some rows of a panel in tiles of nearly equal heights. */
+/* Computes rows of a panel, at least one, in tiles of nearly equal heights. */
 static inline void compute_rows(
     const Panel *panel, const ptrdiff_t *row_offsets, real *c, const ptrdiff_t *c_offsets, ptrdiff_t rows) {
     static const TileKernel tall[] = {
@@ -171,7 +171,6 @@ static inline void compute_rows(
     const TileKernel *tile = panel->width > V_LANES ? wide : tall;
     ptrdiff_t most = panel->width > V_LANES ? WIDE_ROWS : TALL_ROWS;
     ptrdiff_t tiles = (rows + most - 1) / most, height, higher;
-    if (rows == 0) return;
     height = rows / tiles, higher = rows - tiles * height;
     if (higher > 0) tile[height](panel, row_offsets, c, c_offsets, higher);
     row_offsets += higher * (height + 1), c_offsets += higher * (height + 1);

@@ -3,7 +3,8 @@
 from libc.string cimport memcpy
 
 from cgraph._kernels.common.simd cimport (
-    V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_store, v_sub, v_transpose, vec
+    V_LANES, real, v_add, v_first, v_hsum, v_load, v_set1, v_store, v_sub, v_transpose, v_transpose_part,
+    vec
 )
 
 cdef enum:
@@ -63,17 +64,17 @@ cdef inline void add_channels(
 cdef inline void transpose(
     const real *w, Py_ssize_t pitch, real *t, Py_ssize_t t_pitch, Py_ssize_t rows, Py_ssize_t columns
 ) noexcept nogil:
-    """Copies the rows of w to the columns of t. Rows of t up to a multiple of V_LANES may be written, too."""
+    """Copies the rows of w to the columns of t, whose rows and columns up to whole vectors may be overwritten."""
     cdef Py_ssize_t i = 0, j
-    while i + V_LANES <= rows:
+    while i < rows:
         j = 0
         while j < columns:
-            v_transpose(w + i * pitch + j, pitch, t + j * t_pitch + i, t_pitch)
+            if rows - i < V_LANES:
+                v_transpose_part(w + i * pitch + j, pitch, rows - i, t + j * t_pitch + i, t_pitch, V_LANES)
+            else:
+                v_transpose(w + i * pitch + j, pitch, t + j * t_pitch + i, t_pitch)
             j += V_LANES
         i += V_LANES
-    for i in range(i, rows):
-        for j in range(columns):
-            t[j * t_pitch + i] = w[i * pitch + j]
 
 
 cdef inline void add_row_sums(
