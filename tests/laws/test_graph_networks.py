@@ -138,6 +138,18 @@ def test_equal_windows_have_equal_outputs(size, count, dtype, build_name):
     assert all(np.ptp(node.data) == 0 for node in first + second)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_equal_windows_have_equal_outputs_where_panels_are_packed(dtype, build_name):
+    """Many channels have several blocks of terms and packed kernels, and tiles of several heights."""
+    rng = np.random.default_rng(0)
+    images = [CG.Leaf2(16, 16, dtype=dtype) for _ in range(43)]
+    nodes = [CG.Convolution2d(images, rng.normal(size=(43, 3, 3)), 0.1) for _ in range(129)]
+    for image in images:
+        image.getInput(np.full((16, 16), rng.normal()))
+    CG.Graph(nodes).forward()
+    assert all(np.ptp(node.data) == 0 for node in nodes)
+
+
 def convolved(image, shape, count=4, *args):
     rng = np.random.default_rng(shape[-1])
     args = args or (0.1,)

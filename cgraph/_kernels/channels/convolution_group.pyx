@@ -227,10 +227,12 @@ cdef class ConvolutionGroupStep(LearningStep):
 
     cdef void parameter_gradients(self, Context *context, const real *g, real *dw) noexcept nogil:
         """Sums over chunks of positions: a cache still holds the chunk of g that the biases' gradient then reads."""
-        cdef const real *x = self.copy_input(context) if context.apart else self.padded_input(context)
+        cdef const real *x = self.padded_input(context)
         cdef real *biases = dw + self.terms * self.d.stride
         cdef bint overwrite = not adds_to_sums(self, context)
         cdef Py_ssize_t size = max(CHUNK_BYTES // (self.d.stride * <Py_ssize_t>sizeof(real)), 1), first = 0, t, i
+        if context.apart and self.weights_learn:
+            self.copy_input(context)
         if overwrite and self.biases_learn:
             memset(biases, 0, self.d.stride * sizeof(real))
         while first < self.positions:

@@ -9,7 +9,7 @@
 # stored transposed is transposed by this packing. The tiles are those of tiles.h.
 
 from cgraph._kernels.channels.tables cimport RowGroup
-from cgraph._kernels.channels.tiles cimport WIDE_ROWS, Ahead, Panel, compute_rows, sum_rows
+from cgraph._kernels.channels.tiles cimport WIDE_ROWS, Prefetch, Panel, compute_rows, sum_rows
 from cgraph._kernels.common.rows cimport transpose
 from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real, v_load, v_store
 
@@ -17,7 +17,7 @@ cdef enum:
     DEPTH = 128             # terms of a block
     PACKED_BYTES = 81920    # rows of a product times bytes of b's pitch from which on panels are packed
     PACKED_PITCH = 512      # bytes of b's pitch from which on panels may be packed
-    FEW = 2                 # rows that are not worth a tile
+    MOST_SINGLE_ROWS = 2    # rows that are not worth a tile
 
 
 # c[c_offsets[i] + o] += Σ_t a[row_offsets[i] + term_offsets[t]] B[t][o]   for each row i and o < width
@@ -39,7 +39,7 @@ cdef struct IndirectGemm:
 
 
 cdef inline Py_ssize_t packed_size(Py_ssize_t depth) noexcept nogil:
-    """The elements of a packed panel, with room for what a transposition writes; alike in builds up to AVX2."""
+    """The elements of a packed panel, with room for what a transposition writes, by V_PADDED alone."""
     return (min(depth, DEPTH) + V_PADDED) * 2 * V_PADDED
 
 
@@ -73,7 +73,11 @@ cdef inline void pack(
         t += size
 
 
-cdef inline Ahead next_panel(
+cdef inline Prefetch nothing_to_prefetch() noexcept nogil:
+    return Prefetch(NULL, 0, 0, 0, 0)
+
+
+cdef inline Prefetch next_panel(
     const IndirectGemm *p, Py_ssize_t first, Py_ssize_t end, Py_ssize_t column, Py_ssize_t rows
 ) noexcept nogil:
     """Returns the rows of b that are packed after this panel, for the tiles of this one to prefetch."""
@@ -83,28 +87,28 @@ cdef inline Ahead next_panel(
     if column >= p.width:
         first, column = end, 0
     if first >= p.depth or p.runs != NULL and terms > p.run:    # the end, or a small factor
-        return Ahead(b, 0, 0, 0, 0)
+        return nothing_to_prefetch()
     if p.runs == NULL:
         b += first * p.pitch + column
         count = min(terms, p.depth - first)
     else:
         b += p.runs[first // p.run] + first % p.run + column * p.pitch
         count, width = min(width, p.width - column), terms
-    return Ahead(b, p.pitch, width, count, count * WIDE_ROWS // rows + 1)
+    return Prefetch(b, p.pitch, width, count, count * WIDE_ROWS // rows + 1)
 
 
 cdef inline void multiply(const IndirectGemm *p, const RowGroup *groups, Py_ssize_t count) noexcept nogil:
-    """Computes the rows of all groups, each of which has a range of the terms, block by block and panel by panel."""
+    """Computes the rows of all groups, which are one at least, block by block and panel by panel."""
     cdef Py_ssize_t rows = 0, first = 0, end, column, i
     cdef Py_ssize_t pitch_bytes = p.pitch * <Py_ssize_t>sizeof(real)
     cdef bint packing
     cdef Panel panel
-    cdef Ahead ahead
+    cdef Prefetch prefetch
     for i in range(count):
         rows += groups[i].rows
     packing = p.runs != NULL or pitch_bytes >= PACKED_PITCH and rows * pitch_bytes >= PACKED_BYTES
-    ahead = Ahead(p.b, 0, 0, 0, 0)
-    panel.a, panel.ahead = p.a, &ahead
+    prefetch = nothing_to_prefetch()
+    panel.a, panel.prefetch = p.a, &prefetch
     while first < p.depth:
         end = block_end(p, first)
         column = 0
@@ -114,7 +118,7 @@ cdef inline void multiply(const IndirectGemm *p, const RowGroup *groups, Py_ssiz
             if packing:
                 pack(p, first, end, column, panel.width)
                 panel.b, panel.pitch = p.packed, 2 * V_LANES
-                ahead = next_panel(p, first, end, column, rows)
+                prefetch = next_panel(p, first, end, column, rows)
             multiply_panel(p, groups, count, panel, first, end, column)
             column += 2 * V_LANES
         first = end
@@ -136,7 +140,7 @@ cdef inline void multiply_panel(
         panel.term_offsets, panel.depth = p.term_offsets + begin - group.term, last - begin
         panel.b = b + (begin - first) * panel.pitch
         panel.start = p.start + column if p.start != NULL and begin == group.term else NULL
-        if p.any_order and group.rows <= FEW:
+        if p.any_order and group.rows <= MOST_SINGLE_ROWS:
             sum_rows(&panel, p.row_offsets + group.first, p.c + column, p.c_offsets + group.first, group.rows)
         else:
             compute_rows(&panel, p.row_offsets + group.first, p.c + column, p.c_offsets + group.first, group.rows)

@@ -18,23 +18,23 @@
 #define WIDE_ROWS 6 /* the most rows of a tile of two vectors */
 #define TALL_ROWS 8 /* the most rows of a tile of one vector */
 #define MOST_SUMS 12
-#define LINE_BYTES 64
-#define SUMS 4 /* running sums of a row that is summed alone */
+#define CACHE_LINE_BYTES 64 /* or half a line, which is then prefetched twice */
+#define SINGLE_SUMS 4 /* running sums of a row that is summed alone */
 
-/* Rows of memory that are soon read: each tile prefetches `each` of them, since all at once would keep it waiting. */
+/* Rows of memory that are soon read. Each tile prefetches `rows_per_tile` of them: all at once would keep it waiting. */
 typedef struct {
     const real *row;
-    ptrdiff_t pitch, width, rows, each;
-} Ahead;
+    ptrdiff_t pitch, width, rows, rows_per_tile;
+} Prefetch;
 
-static inline void prefetch_ahead(Ahead *ahead) {
+static inline void prefetch_rows(Prefetch *prefetch) {
 #ifdef __GNUC__
-    ptrdiff_t last = ahead->rows - ahead->each, o;
+    ptrdiff_t last = prefetch->rows - prefetch->rows_per_tile, o;
     if (last < 0) last = 0;
-    for (; ahead->rows > last; ahead->rows--, ahead->row += ahead->pitch)
-        for (o = 0; o < ahead->width; o += LINE_BYTES / R_BYTES) __builtin_prefetch(ahead->row + o, 0, 2);
+    for (; prefetch->rows > last; prefetch->rows--, prefetch->row += prefetch->pitch)
+        for (o = 0; o < prefetch->width; o += CACHE_LINE_BYTES / R_BYTES) __builtin_prefetch(prefetch->row + o, 0, 2);
 #else
-    (void)ahead;
+    (void)prefetch;
 #endif
 }
 
@@ -45,8 +45,8 @@ typedef struct {
     const real *b;
     ptrdiff_t pitch, depth; /* depth: at least 1 */
     const real *start; /* NULL to add to c; else c is overwritten by whole vectors, and each row begins with these values */
-    ptrdiff_t width;   /* the columns that are read; zeros are added to c up to a whole vector */
-    Ahead *ahead;
+    ptrdiff_t width;   /* the columns whose sums count; zeros are added to c up to a whole vector */
+    Prefetch *prefetch;
 } Panel;
 
 /* Clears the lanes of a tile's last vectors that lie behind the columns: zeros are added to what lies there. */
@@ -75,7 +75,7 @@ ALWAYS_INLINE void compute_tiles(
     ptrdiff_t pitch = panel->pitch;
     int i;
     for (; tiles > 0; tiles--, row_offsets += rows, c_offsets += rows) {
-        prefetch_ahead(panel->ahead);
+        prefetch_rows(panel->prefetch);
         UNROLLED for (i = 0; i < rows; i++) a[i] = panel->a + row_offsets[i];
         UNROLLED for (i = 0; i < rows * vectors; i++) sums[i] = v_opaque(v_set1(0)); /* else gcc clears them in memory */
         b = panel->b;
@@ -95,11 +95,11 @@ ALWAYS_INLINE void compute_tiles(
     }
 }
 
-/* Computes rows one by one, each as SUMS sums of every fourth term: a tile of few rows would wait for each FMA. */
+/* Computes rows one by one, each as SINGLE_SUMS sums of every fourth term: a tile of few rows would wait for each FMA. */
 ALWAYS_INLINE void sum_single_rows(
     const Panel *panel, const ptrdiff_t *row_offsets, real *c, const ptrdiff_t *c_offsets, ptrdiff_t rows,
     int vectors) {
-    vec sums[2 * SUMS], x;
+    vec sums[2 * SINGLE_SUMS], x;
     const real *a, *b;
     const ptrdiff_t *term, *end = panel->term_offsets + panel->depth;
     ptrdiff_t pitch = panel->pitch, row;
@@ -107,23 +107,23 @@ ALWAYS_INLINE void sum_single_rows(
     for (row = 0; row < rows; row++) {
         a = panel->a + row_offsets[row];
         b = panel->b;
-        UNROLLED for (i = 0; i < SUMS * vectors; i++) sums[i] = v_set1(0);
-        for (term = panel->term_offsets; end - term >= SUMS; term += SUMS, b += SUMS * pitch)
-            UNROLLED for (i = 0; i < SUMS; i++) {
+        UNROLLED for (i = 0; i < SINGLE_SUMS * vectors; i++) sums[i] = v_set1(0);
+        for (term = panel->term_offsets; end - term >= SINGLE_SUMS; term += SINGLE_SUMS, b += SINGLE_SUMS * pitch)
+            UNROLLED for (i = 0; i < SINGLE_SUMS; i++) {
                 x = v_set1(a[term[i]]);
                 sums[i] = v_fma(x, v_load(b + i * pitch), sums[i]);
-                if (vectors == 2) sums[SUMS + i] = v_fma(x, v_load(b + i * pitch + V_LANES), sums[SUMS + i]);
+                if (vectors == 2) sums[SINGLE_SUMS + i] = v_fma(x, v_load(b + i * pitch + V_LANES), sums[SINGLE_SUMS + i]);
             }
         for (; term < end; term++, b += pitch) {
             x = v_set1(a[*term]);
             sums[0] = v_fma(x, v_load(b), sums[0]);
-            if (vectors == 2) sums[SUMS] = v_fma(x, v_load(b + V_LANES), sums[SUMS]);
+            if (vectors == 2) sums[SINGLE_SUMS] = v_fma(x, v_load(b + V_LANES), sums[SINGLE_SUMS]);
         }
-        UNROLLED for (i = 1; i < SUMS; i++) {
+        UNROLLED for (i = 1; i < SINGLE_SUMS; i++) {
             sums[0] = v_add(sums[0], sums[i]);
-            if (vectors == 2) sums[SUMS] = v_add(sums[SUMS], sums[SUMS + i]);
+            if (vectors == 2) sums[SINGLE_SUMS] = v_add(sums[SINGLE_SUMS], sums[SINGLE_SUMS + i]);
         }
-        sums[1] = sums[SUMS];
+        sums[1] = sums[SINGLE_SUMS];
         clear_behind(panel, sums, 1, vectors);
         finish_row(panel, sums, c + c_offsets[row], vectors);
     }

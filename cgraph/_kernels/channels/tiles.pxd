@@ -5,12 +5,12 @@ from cgraph._kernels.common.simd cimport real
 cdef extern from "channels/tiles.h" nogil:
     enum:
         WIDE_ROWS
-    ctypedef struct Ahead:
+    ctypedef struct Prefetch:
         const real *row
         Py_ssize_t pitch
         Py_ssize_t width
         Py_ssize_t rows
-        Py_ssize_t each
+        Py_ssize_t rows_per_tile
     ctypedef struct Panel:
         const real *a
         const Py_ssize_t *term_offsets
@@ -19,7 +19,7 @@ cdef extern from "channels/tiles.h" nogil:
         Py_ssize_t depth
         const real *start
         Py_ssize_t width
-        Ahead *ahead
+        Prefetch *prefetch
     void compute_rows(
         const Panel *panel, const Py_ssize_t *row_offsets, real *c, const Py_ssize_t *c_offsets, Py_ssize_t rows
     ) noexcept

@@ -98,4 +98,15 @@ static inline void v_transpose_part(
     for (i = 0; i < V_LANES && i < t_rows; i++) v_store(t + i * t_stride, row[i]);
 }
 
+#undef PART
+#undef PARTS
+#undef ZIPPED_LOW
+#undef ZIPPED_HIGH
+#undef PAIRS_LOW
+#undef PAIRS_HIGH
+#undef COPIED
+#undef EACH_PART
+#undef EVEN_PARTS
+#undef ODD_PARTS
+
 #endif
