@@ -346,7 +346,7 @@ class Node(Unfinished):
             for residency in residencies:
                 residency.before_node_pass(forward=False)
             self._grad[0] = 1
-        passes.backward_pass(self, "calcPartialDerivative")
+        passes.backward_pass(self)
 
     @final
     def update(self, eta: float) -> None:
@@ -372,7 +372,7 @@ class Node(Unfinished):
         """
         eta = as_rate(type(self).__name__, eta, self._dtype)
         half_passes.before_update(self)
-        passes.backward_pass(self, "updateParameters", eta)
+        passes.update_pass(self, eta)
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:
