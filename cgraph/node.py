@@ -17,7 +17,13 @@ from cgraph import _kernels
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
-from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
+from cgraph._subclassing import (
+    Unfinished,
+    check_class,
+    check_identity,
+    declared_array,
+    unfinished,
+)
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -188,7 +194,7 @@ class Node(Unfinished):
     @property
     def size(self) -> int:
         """Number of elements of the data, height * width."""
-        return self._data.size
+        return self._height * self._width
 
     @property
     def dtype(self) -> DType:
@@ -201,7 +207,10 @@ class Node(Unfinished):
 
         The array is live: passes use what is written into it. Assigning to the property copies into the array.
         """
-        return self._data
+        try:
+            return self._data
+        except AttributeError:
+            raise unfinished(self, "_data") from None
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
@@ -212,7 +221,10 @@ class Node(Unfinished):
         """The gradient ∂L/∂d, a flat array in the order of ``data``, and live like ``data``."""
         if self._residency is not None:
             self._residency.before_grad(self)
-        return self._grad
+        try:
+            return self._grad
+        except AttributeError:
+            raise unfinished(self, "_grad") from None
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
