@@ -22,6 +22,7 @@ from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, Operan
 
 cdef enum:
     TILE = 8        # vectors of sums that a loop holds in registers
+    HALF = 4        # those of the last tile, where they are enough
     SLACK = TILE * V_PADDED     # elements behind a buffer that a tile may touch
     CHANNELS = 16   # channels whose arrays are looked at before the GIL is released
 
@@ -111,21 +112,21 @@ cdef int require_sizes(
 # D[a, b] = Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q] + bias
 
 cdef inline void output_tile(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d, Py_ssize_t vectors
 ) noexcept nogil:
-    """Computes TILE vectors of outputs; the kernel's first tap on the first of them lies at `frame`."""
+    """Computes some vectors of outputs; the kernel's first tap on the first of them lies at `frame`."""
     cdef Py_ssize_t t, v
     cdef vec total[TILE]
     cdef vec factor = v_set1(w[count])
     cdef const real *x
-    for v in range(TILE):
+    for v in range(vectors):
         total[v] = factor
     for t in range(count):
         factor = v_set1(w[t])
         x = frame + taps[t]
-        for v in range(TILE):
+        for v in range(vectors):
             total[v] = v_fma(factor, v_load(x + v * V_LANES), total[v])
-    for v in range(TILE):
+    for v in range(vectors):
         v_store(d + v * V_LANES, total[v])
 
 
@@ -134,9 +135,11 @@ cdef void outputs(
 ) noexcept nogil:
     """Computes all outputs, at first into `wide`, together with the positions between two rows."""
     cdef Py_ssize_t last = (f.n_h - 1) * f.pitch + f.n_w, start = 0, a
-    while start < last:
-        output_tile(frame + start, taps, count, w, wide + start)
+    while start + HALF * V_LANES < last:
+        output_tile(frame + start, taps, count, w, wide + start, TILE)
         start += TILE * V_LANES
+    if start < last:
+        output_tile(frame + start, taps, count, w, wide + start, HALF)
     for a in range(f.n_h):
         move(Input(wide + a * f.pitch, 1), output_from(d, a * f.n_w), f.n_w)
 
@@ -158,25 +161,26 @@ def convolution2d_forward(list xs, w, const Py_ssize_t[::1] taps, FilterGeometry
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers the terms of all its windows
 
 cdef inline void input_tile(
-    const real *g, const real *k, FilterGeometry f, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
+    const real *g, const real *k, FilterGeometry f, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx,
+    Py_ssize_t vectors
 ) noexcept nogil:
-    """Computes TILE vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
+    """Computes some vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
     cdef Py_ssize_t i = row_phase, j, v
     cdef vec total[TILE]
     cdef vec factor
-    for v in range(TILE):
+    for v in range(vectors):
         total[v] = v_set1(0)
     while i < f.k_h:
         j = column_phase
         while j < f.k_w:
             factor = v_set1(k[i * f.k_w + j])
-            for v in range(TILE):
+            for v in range(vectors):
                 total[v] = v_fma(factor, v_load(g + v * V_LANES), total[v])
             g -= 1
             j += f.s
         g += (f.k_w - column_phase + f.s - 1) // f.s - f.pitch
         i += f.s
-    for v in range(TILE):
+    for v in range(vectors):
         v_store(dx + v * V_LANES, total[v])
 
 
@@ -186,9 +190,11 @@ cdef void channel_gradient(const real *g, const real *k, FilterGeometry f, real 
     for i in range(f.phases_h):
         for j in range(f.phases_w):
             start = 0
-            while start < f.plane:
-                input_tile(g + start, k, f, i, j, frame + start)
+            while start + HALF * V_LANES < f.plane:
+                input_tile(g + start, k, f, i, j, frame + start, TILE)
                 start += TILE * V_LANES
+            if start < f.plane:
+                input_tile(g + start, k, f, i, j, frame + start, HALF)
             frame += f.plane
 
 
