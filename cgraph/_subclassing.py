@@ -57,19 +57,11 @@ class SetByConstructor:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, node: object, owner: type) -> NoReturn:
+    def __get__(self, node: Unfinished | None, owner: type) -> NoReturn:
         if node is None:
             missing = f"{owner.__name__} has no attribute {self._name!r}"
             raise AttributeError(missing, name=self._name, obj=owner)
-        raise unfinished(node, self._name)
-
-
-def unfinished(node: object, name: str) -> AttributeError:
-    """Returns the error for an attribute that Node's constructor has not set yet."""
-    missing = f"{type(node).__name__} has no attribute {name!r}"
-    return AttributeError(
-        f"{missing}: its constructor must call super().__init__()", name=name, obj=node
-    )
+        raise node._not_set(self._name)
 
 
 class Unfinished:
@@ -85,3 +77,10 @@ class Unfinished:
         _domsize, _height, _width, _dtype = (SetByConstructor() for _ in range(4))
         f_count, b_count, forward, _has_run = (SetByConstructor() for _ in range(4))
         _component = SetByConstructor()
+
+    def _not_set(self, name: str) -> AttributeError:
+        """Returns the error for an attribute that Node's constructor has not set yet."""
+        missing = f"{type(self).__name__} has no attribute {name!r}"
+        return AttributeError(
+            f"{missing}: its constructor must call super().__init__()", name=name, obj=self
+        )

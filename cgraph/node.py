@@ -17,13 +17,7 @@ from cgraph import _kernels
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
-from cgraph._subclassing import (
-    Unfinished,
-    check_class,
-    check_identity,
-    declared_array,
-    unfinished,
-)
+from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -168,8 +162,7 @@ class Node(Unfinished):
         self._data = zeros(size, common)
         self._grad = zeros(size, common)
         self._has_run = False
-        self.f_count = 0
-        self.b_count = 0
+        self.f_count = self.b_count = 0
         self.forward: list[Node] = []
         self.backward: list[Node] = [*inputs]
         attach(self, inputs)
@@ -210,11 +203,11 @@ class Node(Unfinished):
         try:
             return self._data
         except AttributeError:
-            raise unfinished(self, "_data") from None
+            raise self._not_set("_data") from None
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "data", value, self._data)
+        copy_into(type(self).__name__, "data", value, self.data)
 
     @property
     def grad(self) -> Array:
@@ -224,7 +217,7 @@ class Node(Unfinished):
         try:
             return self._grad
         except AttributeError:
-            raise unfinished(self, "_grad") from None
+            raise self._not_set("_grad") from None
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:

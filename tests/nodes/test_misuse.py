@@ -105,7 +105,7 @@ def test_a_constructor_that_calls_no_super_is_told_so():
     x = CG.Leaf1(1)
     uses = CG.ReLU, lambda n: CG.Add(x, n), CG.Node.forwardPropagation, lambda n: n.pushThis(x)
     looks = (attrgetter(name) for name in ("data", "grad", "size", "forward", "f_count", "dtype"))
-    for use in (*uses, *looks):
+    for use in (*uses, *looks, lambda n: setattr(n, "data", [1.0])):
         with pytest.raises(AttributeError, match=r"must call super\(\).__init__\(\)"):
             use(node)
     assert x.forward == []

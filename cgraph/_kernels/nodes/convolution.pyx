@@ -35,14 +35,12 @@ def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
 # Copies between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column`
 # on, lie side by side in a row of the frame.
 
-cdef inline void copy_row(
-    real *x, Py_ssize_t stride, real *row, Py_ssize_t count, bint fill, bint accumulate
-) noexcept nogil:
-    """Copies `count` elements of the channel x into a row of its frame if `fill`; else writes, or adds, them to x."""
+cdef inline void copy_row(Output x, real *row, Py_ssize_t n, bint fill) noexcept nogil:
+    """Copies n elements of the channel x into a row of its frame if `fill`; else writes, or adds, them to x."""
     if fill:
-        move(Input(x, stride), Output(row, 1, False), count)
+        move(Input(x.start, x.stride), Output(row, 1, False), n)
     else:
-        move(Input(row, 1), Output(x, stride, accumulate), count)
+        move(Input(row, 1), x, n)
 
 
 cdef inline void copy_phases(
@@ -53,7 +51,7 @@ cdef inline void copy_phases(
     cdef real *domain_row
     cdef real *row
     if f.s == 1 and f.pitch == f.m_w:   # no padding between two rows: all of them are one row
-        copy_row(x, stride, frame + f.p * f.pitch, f.m_h * f.m_w, fill, accumulate)
+        copy_row(Output(x, stride, accumulate), frame + f.p * f.pitch, f.m_h * f.m_w, fill)
         return
     for phase in range(f.phases_w):
         column = (phase - f.q % f.s + f.s) % f.s
@@ -64,7 +62,7 @@ cdef inline void copy_phases(
             if y_phase < f.phases_h:
                 row = frame + (y_phase * f.phases_w + phase) * f.plane + y * f.pitch + (column + f.q) // f.s
                 domain_row = x + (i * f.m_w + column) * stride
-                copy_row(domain_row, f.s * stride, row, count, fill, accumulate)
+                copy_row(Output(domain_row, f.s * stride, accumulate), row, count, fill)
             y_phase += 1
             if y_phase == f.s:
                 y_phase = 0
@@ -145,17 +143,15 @@ cdef void outputs(
 
 
 def convolution2d_forward(list xs, w, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, d):
-    cdef const real *parameters
+    cdef const real *kernel
     cdef real *frame
-    cdef real *wide
     cdef Output out
-    cdef Py_ssize_t count = take_constants(w, &parameters)
-    require_sizes(len(xs), count, take_output(d, False, &out), take_variables(scratch, &frame), geometry)
+    cdef Py_ssize_t channels = len(xs), count = take_constants(w, &kernel)
+    require_sizes(channels, count, take_output(d, False, &out), take_variables(scratch, &frame), geometry)
     require(taps.shape[0] == count - 1)
-    wide = frame + len(xs) * geometry.frame + SLACK
     fill_frames(xs, geometry, frame)
     with nogil:
-        outputs(frame, &taps[0], taps.shape[0], parameters, geometry, wide, out)
+        outputs(frame, &taps[0], count - 1, kernel, geometry, frame + channels * geometry.frame + SLACK, out)
 
 
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers the terms of all its windows
@@ -243,14 +239,11 @@ cdef void input_gradient(const real *wide, const real *k, FilterGeometry f, real
 
 def convolution2d_backward_input(w, g, FilterGeometry geometry, scratch, list dxs):
     cdef const real *kernel
-    cdef real *frame
-    cdef real *wide
+    cdef real *frame, *wide
     cdef Input grad
     cdef Output channels[CHANNELS]
     cdef Py_ssize_t first, count, c
-    require_sizes(
-        len(dxs), take_constants(w, &kernel), take_input(g, &grad), take_variables(scratch, &frame), geometry
-    )
+    require_sizes(len(dxs), take_constants(w, &kernel), take_input(g, &grad), take_variables(scratch, &frame), geometry)
     wide = frame + len(dxs) * geometry.frame + SLACK + geometry.reach
     with nogil:
         widen(grad, geometry, wide)
@@ -318,19 +311,18 @@ cdef real bias_gradient(const real *packed, FilterGeometry f) noexcept nogil:
 
 
 def convolution2d_backward_kernel(list xs, g, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, dw):
-    cdef real *grads
-    cdef real *frame
-    cdef real *packed
+    cdef real *frame, *packed
     cdef Input grad
-    cdef Py_ssize_t count = take_variables(dw, &grads), outputs = take_input(g, &grad)
+    cdef Output sums
+    cdef Py_ssize_t count = take_output(dw, True, &sums), outputs = take_input(g, &grad)
     require_sizes(len(xs), count, outputs, take_variables(scratch, &frame), geometry)
     require(taps.shape[0] == count - 1)
     packed = frame + len(xs) * geometry.frame + SLACK
     fill_frames(xs, geometry, frame)
     with nogil:
         move(grad, Output(packed, 1, False), outputs)
-        put1(Output(grads, 1, True), taps.shape[0], bias_gradient(packed, geometry))
-        kernel_gradient(frame, packed, &taps[0], taps.shape[0], geometry, Output(grads, 1, True))
+        put1(sums, count - 1, bias_gradient(packed, geometry))
+        kernel_gradient(frame, packed, &taps[0], count - 1, geometry, sums)
 
 
 # The step of a Graph
