@@ -61,7 +61,7 @@ class SetByConstructor:
         if node is None:
             missing = f"{owner.__name__} has no attribute {self._name!r}"
             raise AttributeError(missing, name=self._name, obj=owner)
-        raise node._not_set(self._name)
+        node._raise_unset(self._name)
 
 
 class Unfinished:
@@ -78,9 +78,9 @@ class Unfinished:
         f_count, b_count, forward, _has_run = (SetByConstructor() for _ in range(4))
         _component = SetByConstructor()
 
-    def _not_set(self, name: str) -> AttributeError:
-        """Returns the error for an attribute that Node's constructor has not set yet."""
+    def _raise_unset(self, name: str) -> NoReturn:
+        """Raises the error for an attribute that Node's constructor has not set yet."""
         missing = f"{type(self).__name__} has no attribute {name!r}"
-        return AttributeError(
+        raise AttributeError(
             f"{missing}: its constructor must call super().__init__()", name=name, obj=self
-        )
+        ) from None

@@ -203,7 +203,7 @@ class Node(Unfinished):
         try:
             return self._data
         except AttributeError:
-            raise self._not_set("_data") from None
+            self._raise_unset("_data")
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
@@ -217,7 +217,7 @@ class Node(Unfinished):
         try:
             return self._grad
         except AttributeError:
-            raise self._not_set("_grad") from None
+            self._raise_unset("_grad")
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
