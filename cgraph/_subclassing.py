@@ -57,21 +57,30 @@ class SetByConstructor:
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, node: object, owner: type) -> NoReturn:
-        missing = f"{owner.__name__} has no attribute {self._name!r}"
-        hint = "" if node is None else ": its constructor must call super().__init__()"
-        raise AttributeError(missing + hint, name=self._name, obj=owner if node is None else node)
+    def __get__(self, node: Unfinished | None, owner: type) -> NoReturn:
+        if node is None:
+            missing = f"{owner.__name__} has no attribute {self._name!r}"
+            raise AttributeError(missing, name=self._name, obj=owner)
+        node._raise_unset(self._name)
 
 
 class Unfinished:
     """A node whose constructor has not run yet: reading its attributes raises an error that says so.
 
     ``__getattr__`` could do this only at a cost: where a property of a user's class raises an AttributeError, Python
-    calls ``__getattr__`` as well, and the error of the property would be lost.
+    calls ``__getattr__`` as well, and the error of the property would be lost. The attributes that methods of nodes
+    read most are left out, since CPython finds those of an instance faster that its class has not: ``_data`` and
+    ``_grad``, for which the properties raise the error, ``_kernels`` and ``backward``.
     """
 
     if not TYPE_CHECKING:
-        _data, _grad, _dtype, _kernels = (SetByConstructor() for _ in range(4))
-        _domsize, _height, _width, _has_run = (SetByConstructor() for _ in range(4))
-        f_count, b_count, forward, backward = (SetByConstructor() for _ in range(4))
+        _domsize, _height, _width, _dtype = (SetByConstructor() for _ in range(4))
+        f_count, b_count, forward, _has_run = (SetByConstructor() for _ in range(4))
         _component = SetByConstructor()
+
+    def _raise_unset(self, name: str) -> NoReturn:
+        """Raises the error for an attribute that Node's constructor has not set yet."""
+        missing = f"{type(self).__name__} has no attribute {name!r}"
+        raise AttributeError(
+            f"{missing}: its constructor must call super().__init__()", name=name, obj=self
+        ) from None

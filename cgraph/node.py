@@ -162,8 +162,7 @@ class Node(Unfinished):
         self._data = zeros(size, common)
         self._grad = zeros(size, common)
         self._has_run = False
-        self.f_count = 0
-        self.b_count = 0
+        self.f_count = self.b_count = 0
         self.forward: list[Node] = []
         self.backward: list[Node] = [*inputs]
         attach(self, inputs)
@@ -188,7 +187,7 @@ class Node(Unfinished):
     @property
     def size(self) -> int:
         """Number of elements of the data, height * width."""
-        return self._data.size
+        return self._height * self._width
 
     @property
     def dtype(self) -> DType:
@@ -201,18 +200,24 @@ class Node(Unfinished):
 
         The array is live: passes use what is written into it. Assigning to the property copies into the array.
         """
-        return self._data
+        try:
+            return self._data
+        except AttributeError:
+            self._raise_unset("_data")
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        copy_into(type(self).__name__, "data", value, self._data)
+        copy_into(type(self).__name__, "data", value, self.data)
 
     @property
     def grad(self) -> Array:
         """The gradient ∂L/∂d, a flat array in the order of ``data``, and live like ``data``."""
         if self._residency is not None:
             self._residency.before_grad(self)
-        return self._grad
+        try:
+            return self._grad
+        except AttributeError:
+            self._raise_unset("_grad")
 
     @grad.setter
     def grad(self, value: npt.ArrayLike) -> None:
@@ -346,7 +351,7 @@ class Node(Unfinished):
             for residency in residencies:
                 residency.before_node_pass(forward=False)
             self._grad[0] = 1
-        passes.backward_pass(self, "calcPartialDerivative")
+        passes.backward_pass(self)
 
     @final
     def update(self, eta: float) -> None:
@@ -372,7 +377,7 @@ class Node(Unfinished):
         """
         eta = as_rate(type(self).__name__, eta, self._dtype)
         half_passes.before_update(self)
-        passes.backward_pass(self, "updateParameters", eta)
+        passes.update_pass(self, eta)
 
 
 def as_nodes(owner: str, argument: str, nodes: object, minimum: int = 1) -> tuple[Node, ...]:

@@ -1,19 +1,21 @@
 """The passes over nodes. They are iterative, and nodes compute in the order of the recursion in the specification.
 
 A node computes when it has been called once by each neighbour on one side: by each input in a forward pass, by each
-consumer in a backward pass or an update. If a node raises, the counters of all connected nodes are set to 0, so that
-the next pass begins anew. The nodes that are still waiting at the end of a pass are recorded for the warnings in
-half_passes.py. The specification (docs/look_up/specification.md) has the passes in section "Class: Node".
+consumer in a backward pass or an update. The loops over these calls are in cgraph/_kernels/runtime/propagation.pyx. If
+a node raises, the counters of all connected nodes are set to 0, so that the next pass begins anew. The nodes that are
+still waiting at the end of a pass are recorded for the warnings in half_passes.py. The specification
+(docs/look_up/specification.md) has the passes in section "Class: Node".
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 from typing import Any
 from weakref import ref
 
+from cgraph._kernels.runtime.propagation import backward_calls, forward_calls
 from cgraph._kernels.runtime.uninterrupted import Component, complete
 
 Node = Any  # a cgraph.node.Node; that module imports this one
@@ -123,32 +125,8 @@ def forward_pass(start: Node) -> None:
     """Runs the call of forwardPropagation on `start`, and all calls that follow from it."""
     observe = _observer.get()
     reset = partial(_reset, start, True)
-    waiting: list[Node] = []
     try:
-        # Within the try, since Python attributes a signal at the end of the loop to the instruction before the loop.
-        pending = [start]
-        while pending:
-            node = pending.pop()
-            arrived = node.b_count + 1
-            if arrived < len(node.backward):
-                node.b_count = arrived
-                if arrived == 1:
-                    waiting.append(node)
-                continue
-            if node._residency is not None:
-                node._residency.before_node_pass(True)
-            # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
-            node.b_count = node.f_count = 0
-            node._grad.fill(0)
-            if node._frozen:
-                node._call("calcData")
-            else:
-                node.calcData()
-            node._has_run = True
-            if observe is not None:
-                observe("calcData", node)
-            pending += node.forward[::-1]
-        left = [node for node in waiting if node.b_count]
+        left = forward_calls(start, observe)
         if left:
             waiting_forward.note(start, left)
     except BaseException:
@@ -156,38 +134,25 @@ def forward_pass(start: Node) -> None:
         raise
 
 
-def backward_pass(start: Node, method: str, *args: float) -> None:
-    """Runs the call of backwardPropagation or update on `start`, and all calls that follow from it.
-
-    `method` is the name of the method that each node calls when all of its consumers have arrived.
-    """
+def backward_pass(start: Node) -> None:
+    """Runs the call of backwardPropagation on `start`, and all calls that follow from it."""
     observe = _observer.get()
-    work = methodcaller(method, *args)
     reset = partial(_reset, start, False)
-    waiting: list[Node] = []
     try:
-        pending = [start]  # within the try, as in forward_pass
-        while pending:
-            node = pending.pop()
-            arrived = node.f_count + 1
-            if arrived < len(node.forward):
-                node.f_count = arrived
-                if arrived == 1:
-                    waiting.append(node)
-                continue
-            node.f_count = 0
-            if node._residency is not None:
-                node._residency.before_node_pass(False)
-            if node._frozen:
-                node._call(method, *args)
-            else:
-                work(node)
-            if observe is not None:
-                observe(method, node)
-            pending += node.backward[::-1]
-        left = [node for node in waiting if node.f_count]
-        if left and method == "calcPartialDerivative":
+        left = backward_calls(start, observe)
+        if left:
             waiting_backward.note(start, left)
+    except BaseException:
+        complete(reset)
+        raise
+
+
+def update_pass(start: Node, eta: float) -> None:
+    """Runs the call of update on `start`, and all calls that follow from it."""
+    observe = _observer.get()
+    reset = partial(_reset, start, False)
+    try:
+        backward_calls(start, observe, eta)
     except BaseException:
         complete(reset)
         raise

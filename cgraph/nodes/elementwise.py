@@ -37,7 +37,7 @@ class MMtoM(Node):
 
     def __init__(self, node1: Node, node2: Node) -> None:
         require_equal_shapes(self, node1, node2)
-        self._set_up(node1._data.size, node1._height, node1._width, (node1, node2))
+        self._set_up(node1.size, node1._height, node1._width, (node1, node2))
 
 
 class Add(MMtoM):
@@ -122,7 +122,7 @@ class MtoM(Node):
 
     def __init__(self, node1: Node) -> None:
         x = as_node(type(self).__name__, "node1", node1)
-        self._set_up(x._data.size, x._height, x._width, (x,))
+        self._set_up(x.size, x._height, x._width, (x,))
 
 
 class ReLU(MtoM):

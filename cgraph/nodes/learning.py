@@ -101,6 +101,7 @@ class LearningNode(Node):
             super().updateParameters(eta)
             return
         eta = as_rate(type(self).__name__, eta, self._dtype)
-        for account in self._loans.values():
-            account.touch()
+        if self._residency is not None:
+            for account in self._loans.values():
+                account.touch()
         self._kernels.elementwise.descend(self._parameter_vector, self._grad_vector, eta)

@@ -28,7 +28,7 @@ class MMto1(Node):
 
     def __init__(self, node1: Node, node2: Node) -> None:
         require_equal_shapes(self, node1, node2)
-        self._set_up(node1._data.size, 1, 1, (node1, node2))
+        self._set_up(node1.size, 1, 1, (node1, node2))
 
 
 class Dots(MMto1):
@@ -152,7 +152,7 @@ class Mto1(Node):
 
     def __init__(self, node1: Node) -> None:
         x = as_node(type(self).__name__, "node1", node1)
-        self._set_up(x._data.size, 1, 1, (x,))
+        self._set_up(x.size, 1, 1, (x,))
 
 
 class Norm2(Mto1):

@@ -215,6 +215,16 @@ def shrink_input(node):
     node.backward[0].data.resize(1, refcheck=False)
 
 
+def change_dtype(node):
+    x = node.backward[0]
+    x._data = x._data.astype(np.int64)
+
+
+def add_dimension(node):
+    x = node.backward[0]
+    x._data = np.stack([x._data, x._data], axis=1)
+
+
 @pytest.mark.filterwarnings("ignore:Setting the shape:DeprecationWarning")
 @pytest.mark.parametrize("method", ["calcData", "calcPartialDerivative"])
 @pytest.mark.parametrize(
@@ -226,6 +236,8 @@ def shrink_input(node):
         (convolution, exchange_input),
         (convolution, add_inputs),
         (convolution, shrink_input),
+        (convolution, change_dtype),
+        (convolution, add_dimension),
         (lambda: CG.Add(CG.Leaf1(9), CG.Leaf1(9)), exchange_input),
         (lambda: CG.MSE(CG.Leaf1(9), CG.Leaf1(9)), exchange_input),
         (lambda: CG.Sigmoid(CG.Leaf1(9)), exchange_input),

@@ -314,14 +314,17 @@ def test_ctrl_c_in_an_own_node_leaves_nothing_waiting(method, ctrl_c):
     assert [leaf.grad.tolist() for leaf in leaves] == [[0, 0], [0, 0]]
 
 
+FOLDERS = (os.path.dirname(passes.__file__), os.path.dirname(CG.nodes.__file__))
+
+
 class CtrlC:
-    """A trace function that raises KeyboardInterrupt before line number `count` of the passes' code."""
+    """A trace function that raises KeyboardInterrupt before line number `count` of passes and methods of nodes."""
 
     def __init__(self, count):
         self.count = count
 
     def __call__(self, frame, event, argument):
-        if frame.f_code.co_filename != passes.__file__:
+        if not frame.f_code.co_filename.startswith(FOLDERS):
             return None
         if event == "line":
             self.count -= 1
@@ -363,7 +366,7 @@ def test_ctrl_c_before_any_line_of_a_pass_leaves_nothing_waiting(kind):
         left = counters(*CG.ancestors(loss))
         assert set(left) == {(0, 0)} or (left == before and count < 5)
         count += 1
-    assert count > 30
+    assert count > 10
     assert set(counters(*CG.ancestors(loss))) == {(0, 0)}
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from operator import attrgetter
 
 import numpy as np
 import pytest
@@ -103,7 +104,8 @@ def test_a_constructor_that_calls_no_super_is_told_so():
     assert "Unfinished" in repr(node)
     x = CG.Leaf1(1)
     uses = CG.ReLU, lambda n: CG.Add(x, n), CG.Node.forwardPropagation, lambda n: n.pushThis(x)
-    for use in uses:
+    looks = (attrgetter(name) for name in ("data", "grad", "size", "forward", "f_count", "dtype"))
+    for use in (*uses, *looks, lambda n: setattr(n, "data", [1.0])):
         with pytest.raises(AttributeError, match=r"must call super\(\).__init__\(\)"):
             use(node)
     assert x.forward == []

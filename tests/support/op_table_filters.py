@@ -27,6 +27,7 @@ GEOMETRIES = {
     "given_asymmetric": ((5, 6), (3, 4), (1, 2, 0, 6, 4)),
     "given_bottom_only": ((5, 6), (3, 3), (2, 0, 1, 3, 3)),
     "given_top_only": ((5, 6), (3, 3), (2, 2, 2, 3, 4)),
+    "given_rows_alone": ((5, 6), (3, 4), (1, 2, 0, 7, 3)),
     "given_stride3": ((7, 8), (3, 2), (3, 1, 2, 4, 4)),
     "given_padding_over_kernel": ((3, 3), (2, 2), (1, 3, 4, 8, 9)),
     "kernel_over_domain_aligned": ((2, 2), (3, 4), (3,)),

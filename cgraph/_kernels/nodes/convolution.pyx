@@ -11,18 +11,20 @@ the frame's pitch.
 """
 from libc.string cimport memset
 
+from cgraph._kernels.common.arrays cimport take_constants, take_input, take_output, take_variables
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend_learning, grad_of, gradient, input_from, input_of, move, output,
-    output_from, overwritten, put1
+    Input, Output, data_of, descend_learning, grad_of, gradient, input_from, move, output, output_from, put1
 )
 from cgraph._kernels.common.simd cimport V_LANES, V_PADDED, real, v_first, v_fma, v_hsum, v_load, v_set1, v_store, vec
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, OperandList, adds_to_sums
 
 cdef enum:
     TILE = 8        # vectors of sums that a loop holds in registers
+    HALF = 4        # those of the last tile, where they are enough
     SLACK = TILE * V_PADDED     # elements behind a buffer that a tile may touch
+    CHANNELS = 16   # channels whose arrays are looked at before the GIL is released
 
 
 def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
@@ -33,6 +35,14 @@ def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
 # Copies between a channel and its frame. For each column phase, `count` columns of the domain, every s-th from `column`
 # on, lie side by side in a row of the frame.
 
+cdef inline void copy_row(Output x, real *row, Py_ssize_t n, bint fill) noexcept nogil:
+    """Copies n elements of the channel x into a row of its frame if `fill`; else writes, or adds, them to x."""
+    if fill:
+        move(Input(x.start, x.stride), Output(row, 1, False), n)
+    else:
+        move(Input(row, 1), x, n)
+
+
 cdef inline void copy_phases(
     real *x, Py_ssize_t stride, FilterGeometry f, real *frame, bint fill, bint accumulate
 ) noexcept nogil:
@@ -40,6 +50,9 @@ cdef inline void copy_phases(
     cdef Py_ssize_t phase, column, count, i, y_phase, y
     cdef real *domain_row
     cdef real *row
+    if f.s == 1 and f.pitch == f.m_w:   # no padding between two rows: all of them are one row
+        copy_row(Output(x, stride, accumulate), frame + f.p * f.pitch, f.m_h * f.m_w, fill)
+        return
     for phase in range(f.phases_w):
         column = (phase - f.q % f.s + f.s) % f.s
         count = max(f.m_w - column + f.s - 1, 0) // f.s
@@ -49,10 +62,7 @@ cdef inline void copy_phases(
             if y_phase < f.phases_h:
                 row = frame + (y_phase * f.phases_w + phase) * f.plane + y * f.pitch + (column + f.q) // f.s
                 domain_row = x + (i * f.m_w + column) * stride
-                if fill:
-                    move(Input(domain_row, f.s * stride), Output(row, 1, False), count)
-                else:
-                    move(Input(row, 1), Output(domain_row, f.s * stride, accumulate), count)
+                copy_row(Output(domain_row, f.s * stride, accumulate), row, count, fill)
             y_phase += 1
             if y_phase == f.s:
                 y_phase = 0
@@ -76,12 +86,16 @@ cdef void unpack_frame(real *frame, FilterGeometry f, Output dx) noexcept nogil:
 
 cdef int fill_frames(list xs, FilterGeometry f, real *frame) except -1:
     """Writes the frames of all channels, one behind the other."""
-    cdef const real[:] x
-    for x in xs:
-        require(x.shape[0] == f.m_h * f.m_w)
+    cdef Input channels[CHANNELS]
+    cdef Py_ssize_t first, count, c
+    for first in range(0, len(xs), CHANNELS):
+        count = min(len(xs) - first, CHANNELS)
+        for c in range(count):
+            require(take_input(xs[first + c], &channels[c]) == f.m_h * f.m_w)
         with nogil:
-            fill_frame(input_of(x), f, frame)
-        frame += f.frame
+            for c in range(count):
+                fill_frame(channels[c], f, frame)
+                frame += f.frame
     return 0
 
 
@@ -96,21 +110,21 @@ cdef int require_sizes(
 # D[a, b] = Σ_c Σ_i Σ_j K[c, i, j] X_c[a s + i - p, b s + j - q] + bias
 
 cdef inline void output_tile(
-    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d
+    const real *frame, const Py_ssize_t *taps, Py_ssize_t count, const real *w, real *d, Py_ssize_t vectors
 ) noexcept nogil:
-    """Computes TILE vectors of outputs; the kernel's first tap on the first of them lies at `frame`."""
+    """Computes some vectors of outputs; the kernel's first tap on the first of them lies at `frame`."""
     cdef Py_ssize_t t, v
     cdef vec total[TILE]
     cdef vec factor = v_set1(w[count])
     cdef const real *x
-    for v in range(TILE):
+    for v in range(vectors):
         total[v] = factor
     for t in range(count):
         factor = v_set1(w[t])
         x = frame + taps[t]
-        for v in range(TILE):
+        for v in range(vectors):
             total[v] = v_fma(factor, v_load(x + v * V_LANES), total[v])
-    for v in range(TILE):
+    for v in range(vectors):
         v_store(d + v * V_LANES, total[v])
 
 
@@ -119,47 +133,50 @@ cdef void outputs(
 ) noexcept nogil:
     """Computes all outputs, at first into `wide`, together with the positions between two rows."""
     cdef Py_ssize_t last = (f.n_h - 1) * f.pitch + f.n_w, start = 0, a
-    while start < last:
-        output_tile(frame + start, taps, count, w, wide + start)
+    while start + HALF * V_LANES < last:
+        output_tile(frame + start, taps, count, w, wide + start, TILE)
         start += TILE * V_LANES
+    if start < last:
+        output_tile(frame + start, taps, count, w, wide + start, HALF)
     for a in range(f.n_h):
         move(Input(wide + a * f.pitch, 1), output_from(d, a * f.n_w), f.n_w)
 
 
-def convolution2d_forward(
-    list xs, const real[::1] w, const Py_ssize_t[::1] taps, FilterGeometry geometry, real[::1] scratch, real[:] d
-):
-    cdef real *frame = &scratch[0]
-    require_sizes(len(xs), w.shape[0], d.shape[0], scratch.shape[0], geometry)
-    require(taps.shape[0] == w.shape[0] - 1)
-    cdef real *wide = frame + len(xs) * geometry.frame + SLACK
+def convolution2d_forward(list xs, w, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, d):
+    cdef const real *kernel
+    cdef real *frame
+    cdef Output out
+    cdef Py_ssize_t channels = len(xs), count = take_constants(w, &kernel)
+    require_sizes(channels, count, take_output(d, False, &out), take_variables(scratch, &frame), geometry)
+    require(taps.shape[0] == count - 1)
     fill_frames(xs, geometry, frame)
     with nogil:
-        outputs(frame, &taps[0], taps.shape[0], &w[0], geometry, wide, overwritten(d))
+        outputs(frame, &taps[0], count - 1, kernel, geometry, frame + channels * geometry.frame + SLACK, out)
 
 
 # dX_c[a s + i - p, b s + j - q] += K[c, i, j] G[a, b]: each element of the frame gathers the terms of all its windows
 
 cdef inline void input_tile(
-    const real *g, const real *k, FilterGeometry f, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx
+    const real *g, const real *k, FilterGeometry f, Py_ssize_t row_phase, Py_ssize_t column_phase, real *dx,
+    Py_ssize_t vectors
 ) noexcept nogil:
-    """Computes TILE vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
+    """Computes some vectors of one plane of a channel's frame; g: the gradient at the first element's position."""
     cdef Py_ssize_t i = row_phase, j, v
     cdef vec total[TILE]
     cdef vec factor
-    for v in range(TILE):
+    for v in range(vectors):
         total[v] = v_set1(0)
     while i < f.k_h:
         j = column_phase
         while j < f.k_w:
             factor = v_set1(k[i * f.k_w + j])
-            for v in range(TILE):
+            for v in range(vectors):
                 total[v] = v_fma(factor, v_load(g + v * V_LANES), total[v])
             g -= 1
             j += f.s
         g += (f.k_w - column_phase + f.s - 1) // f.s - f.pitch
         i += f.s
-    for v in range(TILE):
+    for v in range(vectors):
         v_store(dx + v * V_LANES, total[v])
 
 
@@ -169,9 +186,11 @@ cdef void channel_gradient(const real *g, const real *k, FilterGeometry f, real 
     for i in range(f.phases_h):
         for j in range(f.phases_w):
             start = 0
-            while start < f.plane:
-                input_tile(g + start, k, f, i, j, frame + start)
+            while start + HALF * V_LANES < f.plane:
+                input_tile(g + start, k, f, i, j, frame + start, TILE)
                 start += TILE * V_LANES
+            if start < f.plane:
+                input_tile(g + start, k, f, i, j, frame + start, HALF)
             frame += f.plane
 
 
@@ -218,21 +237,24 @@ cdef void input_gradient(const real *wide, const real *k, FilterGeometry f, real
     unpack_frame(frame, f, dx)
 
 
-def convolution2d_backward_input(
-    const real[::1] w, const real[:] g, FilterGeometry geometry, real[::1] scratch, list dxs
-):
-    cdef Py_ssize_t start = 0
-    cdef real *frame = &scratch[0]
-    cdef real *wide = frame + len(dxs) * geometry.frame + SLACK + geometry.reach
-    cdef real[:] dx
-    require_sizes(len(dxs), w.shape[0], g.shape[0], scratch.shape[0], geometry)
+def convolution2d_backward_input(w, g, FilterGeometry geometry, scratch, list dxs):
+    cdef const real *kernel
+    cdef real *frame, *wide
+    cdef Input grad
+    cdef Output channels[CHANNELS]
+    cdef Py_ssize_t first, count, c
+    require_sizes(len(dxs), take_constants(w, &kernel), take_input(g, &grad), take_variables(scratch, &frame), geometry)
+    wide = frame + len(dxs) * geometry.frame + SLACK + geometry.reach
     with nogil:
-        widen(input_of(g), geometry, wide)
-    for dx in dxs:
-        require(dx.shape[0] == geometry.m_h * geometry.m_w)
+        widen(grad, geometry, wide)
+    for first in range(0, len(dxs), CHANNELS):
+        count = min(len(dxs) - first, CHANNELS)
+        for c in range(count):
+            require(take_output(dxs[first + c], True, &channels[c]) == geometry.m_h * geometry.m_w)
         with nogil:
-            input_gradient(wide, &w[start], geometry, frame, added_to(dx))
-        start += geometry.k_h * geometry.k_w
+            for c in range(count):
+                input_gradient(wide, kernel, geometry, frame, channels[c])
+                kernel += geometry.k_h * geometry.k_w
 
 
 # dK[c, i, j] += Σ_a Σ_b X_c[a s + i - p, b s + j - q] G[a, b],  dbias += Σ_a Σ_b G[a, b];  packed: G, row behind row
@@ -288,18 +310,19 @@ cdef real bias_gradient(const real *packed, FilterGeometry f) noexcept nogil:
     return total
 
 
-def convolution2d_backward_kernel(
-    list xs, const real[:] g, const Py_ssize_t[::1] taps, FilterGeometry geometry, real[::1] scratch, real[::1] dw
-):
-    cdef real *frame = &scratch[0]
-    require_sizes(len(xs), dw.shape[0], g.shape[0], scratch.shape[0], geometry)
-    require(taps.shape[0] == dw.shape[0] - 1)
-    cdef real *packed = frame + len(xs) * geometry.frame + SLACK
+def convolution2d_backward_kernel(list xs, g, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, dw):
+    cdef real *frame, *packed
+    cdef Input grad
+    cdef Output sums
+    cdef Py_ssize_t count = take_output(dw, True, &sums), outputs = take_input(g, &grad)
+    require_sizes(len(xs), count, outputs, take_variables(scratch, &frame), geometry)
+    require(taps.shape[0] == count - 1)
+    packed = frame + len(xs) * geometry.frame + SLACK
     fill_frames(xs, geometry, frame)
     with nogil:
-        move(input_of(g), Output(packed, 1, False), g.shape[0])
-        put1(added_to(dw), taps.shape[0], bias_gradient(packed, geometry))
-        kernel_gradient(frame, packed, &taps[0], taps.shape[0], geometry, added_to(dw))
+        move(grad, Output(packed, 1, False), outputs)
+        put1(sums, count - 1, bias_gradient(packed, geometry))
+        kernel_gradient(frame, packed, &taps[0], count - 1, geometry, sums)
 
 
 # The step of a Graph

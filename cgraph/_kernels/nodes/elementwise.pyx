@@ -5,6 +5,7 @@ be strided, and dx and dy may be one buffer. On the Node path backward ADDS into
 """
 from libc.string cimport memset
 
+from cgraph._kernels.common.arrays cimport take_variables
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, descend as descend_n, get, grad_of, gradient, input_of, move, output, overwritten,
@@ -256,12 +257,14 @@ def apply(str name, const real[:] x, real[:] d):
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
-def descend(real[::1] w, real[::1] dw, real eta):
-    require(w.shape[0] == dw.shape[0])
+def descend(w, dw, real eta):
+    cdef real *parameters
+    cdef real *grads
+    cdef Py_ssize_t count = take_variables(w, &parameters)
+    require(take_variables(dw, &grads) == count)
     with nogil:
-        if w.shape[0]:
-            descend_n(&w[0], &dw[0], eta, w.shape[0])
-            memset(&dw[0], 0, w.shape[0] * sizeof(real))
+        descend_n(parameters, grads, eta, count)
+        memset(grads, 0, count * sizeof(real))
 
 
 # Gradient sums of threads:   s_i += Σ_k x_k_i

@@ -11,11 +11,12 @@ rectified: x is the input of a ReLU, and the maximum is over the ReLU's output, 
 """
 from libc.math cimport INFINITY
 
+from cgraph._kernels.common.arrays cimport take_counts, take_input, take_output
 from cgraph._kernels.common.geometry cimport FilterGeometry
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, get_lanes, grad_of, gradient, input_from, input_lane, input_of, output,
-    output_from, output_lane, overwritten, put1, put_lanes
+    Input, Output, data_of, get_lanes, grad_of, gradient, input_from, input_lane, output, output_from, output_lane,
+    put1, put_lanes
 )
 from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_div, v_equal, v_keep_where, v_lane0, v_max, v_relu, v_set1, vec
@@ -149,26 +150,25 @@ cdef inline void max_pooling_gradient(
                 c += V_LANES
 
 
-def max_pooling_forward(
-    const real[:] x, FilterGeometry geometry, real pad_value, real[:] d, unsigned int[:, ::1] count
-):
-    require_sizes(x.shape[0], d.shape[0], geometry)
-    require(count.shape[0] == geometry.n_h and count.shape[1] == geometry.n_w)
+def max_pooling_forward(x, FilterGeometry geometry, real pad_value, d, counts):
+    cdef Input inputs
+    cdef Output outputs
+    cdef unsigned int *of_windows
+    require_sizes(take_input(x, &inputs), take_output(d, False, &outputs), geometry)
+    require(take_counts(counts, &of_windows) == geometry.n_h * geometry.n_w)
     with nogil:
-        max_pooling(input_of(x), geometry, pad_value, 1, &count[0, 0], overwritten(d), False, False, False)
+        max_pooling(inputs, geometry, pad_value, 1, of_windows, outputs, False, False, False)
 
 
-def max_pooling_backward(
-    const real[:] x, const real[:] d, const unsigned int[:, ::1] count, FilterGeometry geometry, const real[:] g,
-    real[:] dx
-):
-    require_sizes(x.shape[0], d.shape[0], geometry)
-    require_sizes(dx.shape[0], g.shape[0], geometry)
-    require(count.shape[0] == geometry.n_h and count.shape[1] == geometry.n_w)
+def max_pooling_backward(x, d, counts, FilterGeometry geometry, g, dx):
+    cdef Input inputs, maxima, grad
+    cdef Output input_grad
+    cdef unsigned int *of_windows
+    require_sizes(take_input(x, &inputs), take_input(d, &maxima), geometry)
+    require_sizes(take_output(dx, True, &input_grad), take_input(g, &grad), geometry)
+    require(take_counts(counts, &of_windows) == geometry.n_h * geometry.n_w)
     with nogil:
-        max_pooling_gradient(
-            input_of(x), input_of(d), &count[0, 0], input_of(g), geometry, 1, added_to(dx), False, False, False
-        )
+        max_pooling_gradient(inputs, maxima, of_windows, grad, geometry, 1, input_grad, False, False, False)
 
 
 # d = (1 / (k_h k_w)) Σ over the window, where an element outside the domain counts as 0
@@ -226,16 +226,20 @@ cdef inline void average_pooling_gradient(
                 c += V_LANES
 
 
-def average_pooling_forward(const real[:] x, FilterGeometry geometry, real[:] d):
-    require_sizes(x.shape[0], d.shape[0], geometry)
+def average_pooling_forward(x, FilterGeometry geometry, d):
+    cdef Input inputs
+    cdef Output outputs
+    require_sizes(take_input(x, &inputs), take_output(d, False, &outputs), geometry)
     with nogil:
-        average_pooling(input_of(x), geometry, 1, overwritten(d), False, False)
+        average_pooling(inputs, geometry, 1, outputs, False, False)
 
 
-def average_pooling_backward(const real[:] g, FilterGeometry geometry, real[:] dx):
-    require_sizes(dx.shape[0], g.shape[0], geometry)
+def average_pooling_backward(g, FilterGeometry geometry, dx):
+    cdef Input grad
+    cdef Output input_grad
+    require_sizes(take_output(dx, True, &input_grad), take_input(g, &grad), geometry)
     with nogil:
-        average_pooling_gradient(input_of(g), geometry, 1, added_to(dx), False, False)
+        average_pooling_gradient(grad, geometry, 1, input_grad, False, False)
 
 
 # The steps of a Graph
