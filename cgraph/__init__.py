@@ -16,12 +16,15 @@ from cgraph.io.parameters import (
     save_parameters,
 )
 from cgraph.node import Node
+from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
+from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
 from cgraph.parameter import Parameter, parameters
@@ -31,33 +34,50 @@ __version__ = "0.1.0"
 
 __all__ = [
     "CEE",
+    "ELU",
+    "GELU",
     "MSE",
+    "Abs",
     "Add",
     "Affine",
     "AnomalyError",
     "AveragePooling2d",
+    "Clip",
     "Concatenation",
     "Convolution2d",
+    "Div",
     "Dots",
+    "Exp",
     "Filter2d",
     "GradientError",
     "GradientReport",
     "Graph",
     "Leaf1",
     "Leaf2",
+    "LeakyReLU",
+    "Log",
     "MMto1",
     "MMtoM",
     "MaxPooling",
     "MaxPooling2d",
+    "Maximum",
+    "Minimum",
     "ModelFileError",
     "Mto1",
     "MtoM",
+    "Mul",
     "Node",
     "Norm2",
     "Parameter",
     "ReLU",
+    "Reciprocal",
+    "Scale",
+    "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softplus",
+    "Sqrt",
+    "Square",
     "Sub",
     "Tanh",
     "ancestors",

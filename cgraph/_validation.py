@@ -112,6 +112,21 @@ def as_number(owner: str, argument: str, value: object) -> float:
     return float(array)
 
 
+def as_finite(owner: str, argument: str, value: object, dtype: DType) -> float:
+    """Returns a number, rounded to `dtype`, or refuses one that is not finite there."""
+    number = as_number(owner, argument, value)
+    if not abs(number) <= LARGEST[dtype.itemsize]:
+        raise ValueError(f"{owner}: {argument} must be finite in {dtype}, got {number}")
+    return float(dtype.type(number))
+
+
+def as_switch(owner: str, argument: str, value: object) -> bool:
+    """Returns a bool, or refuses what is none."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {argument} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
 def as_rate(owner: str, value: object, dtype: DType) -> float:
     """Returns a learning rate eta of either sign, or refuses a value that is not finite in `dtype`."""
     eta = as_number(owner, "eta", value)

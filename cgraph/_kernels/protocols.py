@@ -95,6 +95,24 @@ class ElementwiseStep(Protocol):
     def __call__(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
 
 
+class Operation(Protocol):
+    """A function of elements of equal index: what the Node path calls, and what makes the steps of a Graph.
+
+    `forward` takes the inputs and the output, `backward` inputs, output and its gradient, then the inputs' gradients.
+    Constants come last in each of the three.
+    """
+
+    def forward(self, *arrays_and_constants: Array | float) -> None: ...
+    def backward(self, *arrays_and_constants: Array | float) -> None: ...
+    def step(
+        self, n: int, inputs: Sequence[Operand], d: Operand, a: float = 0, b: float = 0
+    ) -> Step: ...
+
+
+class Functions(Protocol):
+    def __getattr__(self, name: str) -> Operation: ...
+
+
 class ChannelsConvolutionGroup(Protocol):
     def convolution_group_scratch(
         self, geometry: FilterGeometry, c_in: int, c_out: int, pitch: int

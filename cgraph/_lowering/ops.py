@@ -12,11 +12,14 @@ from typing import Any, NoReturn
 from cgraph._lowering import lane_steps, sample_steps
 from cgraph._lowering.program import Kind, Work
 from cgraph.node import Node
+from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
+from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
 
@@ -66,6 +69,12 @@ def elementwise(node_class: type[Node], inputs: int, step: str, work: Work = Wor
     return Op(node_class, Kind.CHANNEL, inputs, *makers, step, work)
 
 
+def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
+    """Returns the row of a function of elements of equal index, whose nodes name their operation and its constants."""
+    makers = sample_steps.function, lane_steps.function
+    return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work)
+
+
 def reduction(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
     """Returns the row of an operation that sums over the elements of its inputs."""
     makers = sample_steps.reduction, lane_steps.reduction
@@ -81,6 +90,23 @@ ROWS = (
     elementwise(ReLU, 1, "ReLUStep"),
     elementwise(Sigmoid, 1, "SigmoidStep", Work.FUNCTIONS),
     elementwise(Tanh, 1, "TanhStep", Work.FUNCTIONS),
+    function(Mul, 2),
+    function(Div, 2),
+    function(Maximum, 2),
+    function(Minimum, 2),
+    function(Exp, 1, Work.FUNCTIONS),
+    function(Log, 1, Work.FUNCTIONS),
+    function(Square, 1),
+    function(Sqrt, 1),
+    function(Reciprocal, 1),
+    function(Scale, 1),
+    function(Abs, 1),
+    function(Clip, 1),
+    function(LeakyReLU, 1),
+    function(ELU, 1, Work.FUNCTIONS),
+    function(Softplus, 1, Work.FUNCTIONS),
+    function(SiLU, 1, Work.FUNCTIONS),
+    function(GELU, 1, Work.FUNCTIONS),
     reduction(Dots, 2, "DotsStep"),
     reduction(MSE, 2, "MSEStep"),
     reduction(CEE, 2, "CEEStep", Work.FUNCTIONS),

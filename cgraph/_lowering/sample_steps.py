@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import Build, narrow_build
-from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
+from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, Operation, ReductionStep
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import Buffer, FusedGroup
@@ -82,13 +82,27 @@ def elementwise(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
-    size = group.nodes[0].size
-    if len(group.nodes) > 1:
-        size *= output.stride
-        inputs = [x.contiguous() for x in inputs]
-        output = output.contiguous()
     make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(size, inputs, output)
+    return make(*as_one_vector(group, inputs, output))
+
+
+def function(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    """Makes a step like `elementwise`, of the operation and the constants of the nodes."""
+    node: Any = group.nodes[0]
+    operation: Operation = getattr(builder.kernels.functions, node._operation)
+    return operation.step(*as_one_vector(group, inputs, output), *node._constants)
+
+
+def as_one_vector(
+    group: FusedGroup, inputs: list[Operand], output: Operand
+) -> tuple[int, list[Operand], Operand]:
+    """Returns the number of elements of a group, and its operands; of several nodes, these are the whole buffers."""
+    size = group.nodes[0].size
+    if len(group.nodes) == 1:
+        return size, inputs, output
+    return size * output.stride, [x.contiguous() for x in inputs], output.contiguous()
 
 
 def reduction(
