@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import reference as ref
+import reference_functions as functions
 from op_row import leaf_of
 from own_nodes import Square as SquareNode
 from reference_filters import (
@@ -132,14 +133,24 @@ class Recipe:
             (CG.Softmax, ref.Softmax(), 1.0),
             (CG.Sigmoid, ref.Sigmoid(), 1.0),
             (CG.Tanh, ref.Tanh(), 1.0),
+            (CG.SiLU, functions.SiLU(), bound),
+            (CG.LeakyReLU, functions.LeakyReLU(), bound),
+            (CG.Abs, functions.Abs(), bound),
             (SquareNode, Square(), bound**2),
         ]
 
     def add_binary(self):
         first = self.source()
         second = first if self.rng.random() < 0.2 else self.sources_like(first, 1)[0]
-        op, reference = self.pick([(CG.Add, ref.Add()), (CG.Sub, ref.Sub())])
-        bound = self.steps[first].bound + self.steps[second].bound
+        bounds = self.steps[first].bound, self.steps[second].bound
+        op, reference, bound = self.pick(
+            [
+                (CG.Add, ref.Add(), sum(bounds)),
+                (CG.Sub, ref.Sub(), sum(bounds)),
+                (CG.Mul, functions.Mul(), math.prod(bounds)),
+                (CG.Maximum, functions.Maximum(), max(bounds)),
+            ]
+        )
         shape = self.steps[first].shape
         return self.append(Step(plain(op), reference, [first, second], shape, bound))
 
