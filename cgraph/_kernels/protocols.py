@@ -1,7 +1,7 @@
 """The functions and steps of each family of kernels, alike in the builds for all dtypes and instruction sets."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -85,31 +85,21 @@ class Elementwise(Protocol):
     def SGDStep(self, runs: Structs) -> Step: ...
     def SeedStep(self, loss: int, cleared: Structs, lanes: int = 1) -> Step: ...
 
-    # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
-    def __getattr__(self, name: str) -> Function: ...
-
-
-class ElementwiseStep(Protocol):
-    """The constructor of the steps of element-wise operations, <Op>Step."""
-
-    def __call__(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
-
 
 class Operation(Protocol):
     """A function of elements of equal index: what the Node path calls, and what makes the steps of a Graph.
 
-    `forward` takes the inputs and the output, `backward` inputs, output and its gradient, then the inputs' gradients.
-    Constants come last in each of the three.
+    `forward` takes the inputs and the output; `backward` inputs, output and its gradient, then the inputs' gradients.
     """
 
-    def forward(self, *arrays_and_constants: Array | float) -> None: ...
-    def backward(self, *arrays_and_constants: Array | float) -> None: ...
-    def step(
-        self, n: int, inputs: Sequence[Operand], d: Operand, a: float = 0, b: float = 0
-    ) -> Step: ...
+    def of(self, a: float = 0, b: float = 0) -> Self: ...
+    def forward(self, *arrays: Array) -> None: ...
+    def backward(self, *arrays: Array) -> None: ...
+    def step(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
 
 
 class Functions(Protocol):
+    # An operation is an attribute, so that a new one needs no line here.
     def __getattr__(self, name: str) -> Operation: ...
 
 
@@ -183,7 +173,8 @@ class Pooling(Protocol):
 
 
 class Reduction(Protocol):
-    def __getattr__(self, name: str) -> Function: ...  # as for element-wise operations
+    # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
+    def __getattr__(self, name: str) -> Function: ...
 
 
 class ReductionStep(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 
 from cgraph._kernels import Build
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.protocols import ElementwiseStep, Operation, ReductionStep
+from cgraph._kernels.protocols import Operation, ReductionStep
 from cgraph._kernels.runtime.step import Operand, Step
 from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
@@ -64,25 +64,15 @@ class LaneBuilder:
 Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
 
 
-def elementwise(
-    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
-) -> Step:
-    """Makes a step that takes a whole buffer as one vector."""
-    size = group.buffer.size * builder.lanes
-    inputs = [x.contiguous() for x in inputs]
-    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(size, inputs, output.contiguous())
-
-
 def function(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    """Makes a step like `elementwise`, of the operation and the constants of the nodes."""
+    """Makes a step that takes a whole buffer as one vector."""
     node: Any = group.nodes[0]
     size = group.buffer.size * builder.lanes
     inputs = [x.contiguous() for x in inputs]
     operation: Operation = getattr(builder.kernels.functions, node._operation)
-    return operation.step(size, inputs, output.contiguous(), *node._constants)
+    return operation.of(*node._constants).step(size, inputs, output.contiguous())
 
 
 def reduction(

@@ -63,12 +63,6 @@ class Op:
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
 
 
-def elementwise(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
-    """Returns the row of an operation on elements of equal index."""
-    makers = sample_steps.elementwise, lane_steps.elementwise
-    return Op(node_class, Kind.CHANNEL, inputs, *makers, step, work)
-
-
 def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
     """Returns the row of a function of elements of equal index, whose nodes name their operation and its constants."""
     makers = sample_steps.function, lane_steps.function
@@ -85,11 +79,11 @@ ROWS = (
     Op(Leaf1, Kind.LEAF),
     Op(Leaf2, Kind.LEAF),
     Op(Concatenation, Kind.ALONE, None, sample_steps.concatenation, lane_steps.concatenation),
-    elementwise(Add, 2, "AddStep"),
-    elementwise(Sub, 2, "SubStep"),
-    elementwise(ReLU, 1, "ReLUStep"),
-    elementwise(Sigmoid, 1, "SigmoidStep", Work.FUNCTIONS),
-    elementwise(Tanh, 1, "TanhStep", Work.FUNCTIONS),
+    function(Add, 2),
+    function(Sub, 2),
+    function(ReLU, 1),
+    function(Sigmoid, 1, Work.FUNCTIONS),
+    function(Tanh, 1, Work.FUNCTIONS),
     function(Mul, 2),
     function(Div, 2),
     function(Maximum, 2),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import Build, narrow_build
-from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, Operation, ReductionStep
+from cgraph._kernels.protocols import Connected, Offsets, Operation, ReductionStep
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import Buffer, FusedGroup
@@ -78,21 +78,13 @@ def python(
     return PythonStep(group.nodes[0])
 
 
-def elementwise(
-    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
-) -> Step:
-    """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
-    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(*as_one_vector(group, inputs, output))
-
-
 def function(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    """Makes a step like `elementwise`, of the operation and the constants of the nodes."""
+    """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
     node: Any = group.nodes[0]
     operation: Operation = getattr(builder.kernels.functions, node._operation)
-    return operation.step(*as_one_vector(group, inputs, output), *node._constants)
+    return operation.of(*node._constants).step(*as_one_vector(group, inputs, output))
 
 
 def as_one_vector(

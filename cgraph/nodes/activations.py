@@ -7,7 +7,7 @@ import math
 
 from cgraph._validation import as_finite, as_switch
 from cgraph.node import Node, as_node
-from cgraph.nodes.functions import Function
+from cgraph.nodes.elementwise import Function
 
 # The argument of tanh in the approximation of GELU is √(2/π) (x + 0.044715 x³); twice that is a x + b x³.
 TWICE_ROOT = 2 * math.sqrt(2 / math.pi)

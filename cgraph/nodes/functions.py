@@ -7,27 +7,7 @@ import numpy as np
 
 from cgraph._validation import as_finite, as_number
 from cgraph.node import Node, as_node
-from cgraph.nodes.elementwise import MtoM
-
-
-class Function(MtoM):
-    """The base class of functions of one element. It computes nothing itself.
-
-    `_operation` names the operation of `_kernels/nodes/functions.pyx`, whose formulas are in `common/formulas.pxd`;
-    `_constants` are the numbers that it takes.
-    """
-
-    _operation: str
-    _constants: tuple[float, ...] = ()
-
-    def calcData(self) -> None:
-        operation = getattr(self._kernels.functions, self._operation)
-        operation.forward(self.backward[0]._data, self._data, *self._constants)
-
-    def calcPartialDerivative(self) -> None:
-        operation = getattr(self._kernels.functions, self._operation)
-        x = self.backward[0]
-        operation.backward(x._data, self._data, self._grad, x._grad, *self._constants)
+from cgraph.nodes.elementwise import Function
 
 
 class Exp(Function):

@@ -3,27 +3,7 @@
 x and y are the inputs, d is the data of the node, g its gradient ∂L/∂d. The data have the shape of the inputs.
 """
 
-from cgraph.nodes.elementwise import MMtoM
-
-
-class PairFunction(MMtoM):
-    """The base class of functions of two elements. It computes nothing itself.
-
-    `_operation` names the operation of `_kernels/nodes/functions.pyx`, where its formulas are; it takes no constants.
-    """
-
-    _operation: str
-    _constants: tuple[float, ...] = ()
-
-    def calcData(self) -> None:
-        x, y = self.backward
-        operation = getattr(self._kernels.functions, self._operation)
-        operation.forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        operation = getattr(self._kernels.functions, self._operation)
-        operation.backward(x._data, y._data, self._data, self._grad, x._grad, y._grad)
+from cgraph.nodes.elementwise import PairFunction
 
 
 class Mul(PairFunction):

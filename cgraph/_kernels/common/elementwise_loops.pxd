@@ -14,7 +14,7 @@ cdef struct Constants:
 # Operations of one input.
 ctypedef vec (*Value)(vec x, vec a, vec b) noexcept nogil
 ctypedef vec (*Share)(vec x, vec d, vec g, vec a, vec b) noexcept nogil
-# Operations of two inputs; the share is that of x.
+# Operations of two inputs; the share is that of x, or of y if x and y are exchanged.
 ctypedef vec (*PairValue)(vec x, vec y) noexcept nogil
 ctypedef vec (*PairShare)(vec x, vec y, vec d, vec g) noexcept nogil
 # Computes n elements of an output: the data of a node, or the gradient of an input.
@@ -47,9 +47,8 @@ cdef inline void map_pair_values(PairValue f, const Operands *v, Output d, Py_ss
         i += V_LANES
 
 
-cdef inline void map_pair_shares(
-    PairShare f, Input x, Input y, Input d, Input g, Output dx, Py_ssize_t n
-) noexcept nogil:
+cdef inline void map_pair_shares(PairShare f, const Operands *v, Output dx, Py_ssize_t n) noexcept nogil:
+    cdef Input x = v.x, y = v.y, d = v.d, g = v.g
     cdef Py_ssize_t i = 0
     while i < n:
         put(dx, i, n, f(get(x, i, n), get(y, i, n), get(d, i, n), get(g, i, n)))

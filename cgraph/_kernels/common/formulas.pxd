@@ -1,15 +1,15 @@
-# The formulas of functions of one element: the value d, and the share of the gradient that x gets.
+# The formulas of functions of one element or of two: the value d, and the share of the gradient that x, or y, gets.
 #
-# x: the input; d: the output; g: the gradient with respect to d; a, b: numbers that the node's constructor was given.
+# x, y: inputs; d: the output; g: the gradient with respect to d; a, b: numbers that the node's constructor was given.
 # The loops around them are in elementwise_loops.pxd.
 
 from cgraph._kernels.common.simd cimport (
-    v_abs, v_add, v_at_least, v_div, v_fma, v_keep_where, v_larger, v_less, v_mul, v_select, v_set1, v_smaller, v_sub,
-    vec
+    real, v_abs, v_add, v_at_least, v_div, v_equal, v_fma, v_keep_where, v_larger, v_less, v_max, v_mul, v_relu,
+    v_select, v_set1, v_smaller, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport (
     LOGISTIC_BOUND, NORMAL_BOUND, v_bounded, v_exp, v_exp_nonpositive, v_expm1, v_log, v_logistic, v_normal, v_sigmoid,
-    v_softplus, v_sqrt
+    v_softplus, v_sqrt, v_tanh
 )
 
 
@@ -85,6 +85,15 @@ cdef inline vec clip_share(vec x, vec d, vec g, vec a, vec b) noexcept nogil:
     return v_keep_where(v_at_least(x, a), v_keep_where(v_at_least(b, x), g))
 
 
+# d = x where x >= 0, else 0;   dx += g where x >= 0.   A NaN is not < 0 and stays; it is not >= 0 either.
+
+cdef inline vec relu_value(vec x, vec a, vec b) noexcept nogil:
+    return v_relu(x)
+
+cdef inline vec relu_share(vec x, vec d, vec g, vec a, vec b) noexcept nogil:
+    return v_keep_where(v_at_least(x, v_set1(0)), g)
+
+
 # d = x where x > 0, else a x;   dx += g where x > 0, else a g
 
 cdef inline vec leaky_relu_value(vec x, vec a, vec b) noexcept nogil:
@@ -154,3 +163,83 @@ cdef inline vec gelu_tanh_share(vec x, vec d, vec g, vec a, vec b) noexcept nogi
     part = v_logistic(v_mul(x, v_add(a, cubic)), &density)
     density = v_mul(density, v_fma(v_set1(3), cubic, a))
     return v_mul(v_fma(x, density, part), g)
+
+
+# d = 1 / (1 + e^-x);   dx += d (1 - d) g
+
+cdef inline vec sigmoid_value(vec x, vec a, vec b) noexcept nogil:
+    return v_sigmoid(x)
+
+cdef inline vec sigmoid_share(vec x, vec d, vec g, vec a, vec b) noexcept nogil:
+    return v_mul(v_mul(d, v_sub(v_set1(1), d)), g)
+
+
+# d = tanh x;   dx += (1 - d²) g
+
+cdef inline vec tanh_value(vec x, vec a, vec b) noexcept nogil:
+    return v_tanh(x)
+
+cdef inline vec tanh_share(vec x, vec d, vec g, vec a, vec b) noexcept nogil:
+    return v_mul(v_sub(v_set1(1), v_mul(d, d)), g)
+
+
+# Two inputs
+#
+# A share is that of its first operand. Add, Mul, Maximum and Minimum have one for both, which are exchanged for y.
+
+# d = x + y;   dx += g,  dy += g
+
+cdef inline vec add_value(vec x, vec y) noexcept nogil:
+    return v_add(x, y)
+
+cdef inline vec add_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return g
+
+
+# d = x - y;   dx += g,  dy -= g
+
+cdef inline vec sub_value(vec x, vec y) noexcept nogil:
+    return v_sub(x, y)
+
+cdef inline vec sub_share_y(vec y, vec x, vec d, vec g) noexcept nogil:
+    return v_sub(v_set1(0), g)
+
+
+# d = x y;   dx += y g,  dy += x g
+
+cdef inline vec mul_value(vec x, vec y) noexcept nogil:
+    return v_mul(x, y)
+
+cdef inline vec mul_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return v_mul(y, g)
+
+
+# d = x / y;   dx += g / y,  dy -= g d / y
+
+cdef inline vec div_value(vec x, vec y) noexcept nogil:
+    return v_div(x, y)
+
+cdef inline vec div_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return v_div(g, y)
+
+cdef inline vec div_share_y(vec y, vec x, vec d, vec g) noexcept nogil:
+    return v_sub(v_set1(0), v_mul(g, v_div(d, y)))
+
+
+# d = max(x, y);   dx += g where x > y, g / 2 where x = y, 0 where x < y, and g where one is NaN; dy likewise
+
+cdef inline vec maximum_value(vec x, vec y) noexcept nogil:
+    return v_max(x, y)
+
+cdef inline vec maximum_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return v_select(v_less(x, y), v_set1(0), v_select(v_equal(x, y), v_mul(v_set1(<real>0.5), g), g))
+
+
+# d = min(x, y) = -max(-x, -y);   dx += g where x < y, g / 2 where x = y, 0 where x > y, and g where one is NaN; dy
+# likewise
+
+cdef inline vec minimum_value(vec x, vec y) noexcept nogil:
+    return v_sub(v_set1(0), v_max(v_sub(v_set1(0), x), v_sub(v_set1(0), y)))
+
+cdef inline vec minimum_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return maximum_share(y, x, d, g)
