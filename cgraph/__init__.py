@@ -17,19 +17,22 @@ from cgraph.io.parameters import (
 )
 from cgraph.node import Node
 from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
+from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, MMto1, Mto1, Norm2, Sum
+from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 from cgraph.parameter import Parameter, parameters
 from cgraph.traversal import ancestors, evaluate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BCE",
     "CEE",
     "MSE",
     "Add",
@@ -39,16 +42,21 @@ __all__ = [
     "Concatenation",
     "Convolution2d",
     "Dots",
+    "Expand",
     "Filter2d",
+    "GaussianNLL",
     "GradientError",
     "GradientReport",
     "Graph",
+    "Huber",
     "Leaf1",
     "Leaf2",
+    "LogSoftmax",
     "MMto1",
     "MMtoM",
     "MaxPooling",
     "MaxPooling2d",
+    "Mean",
     "ModelFileError",
     "Mto1",
     "MtoM",
@@ -57,8 +65,11 @@ __all__ = [
     "Parameter",
     "ReLU",
     "Sigmoid",
+    "Slice",
     "Softmax",
+    "SoftmaxCEE",
     "Sub",
+    "Sum",
     "Tanh",
     "ancestors",
     "detect_anomaly",

@@ -21,7 +21,8 @@ from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import ReLU
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import MaxPooling2d
-from cgraph.nodes.reduction import CEE, Softmax
+from cgraph.nodes.reduction import CEE
+from cgraph.nodes.softmax import Softmax
 from cgraph.traversal import evaluate
 
 __all__ = ["CHANNELS", "Classifier", "convolutional_classifier"]
