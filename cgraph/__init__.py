@@ -27,6 +27,7 @@ from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, MMto1, Mto1, Norm2, Sum
 from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 from cgraph.parameter import Parameter, parameters
+from cgraph.targets import one_hot
 from cgraph.traversal import ancestors, evaluate
 
 __version__ = "0.1.0"
@@ -76,6 +77,7 @@ __all__ = [
     "evaluate",
     "gradcheck",
     "load_parameters",
+    "one_hot",
     "parameters",
     "read_metadata",
     "save_parameters",

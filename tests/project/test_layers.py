@@ -21,6 +21,7 @@ RANKS = {
     "data": 0,
     "_propagation": 1,
     "_subclassing": 1,
+    "targets": 1,
     "node": 2,
     "nodes": 3,
     "traversal": 3,
