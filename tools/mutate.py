@@ -33,7 +33,7 @@ WHOLE_FILE = "-"
 HEADER = """| file | in | instead of | stands | which breaks | caught by |
 | --- | --- | --- | --- | --- | --- |
 """
-COMPILED = {".pyx", ".pxd", ".h"}
+COMPILED = {".pyx", ".pxd", ".pxi", ".h"}
 TIMEOUT = 900  # seconds; the suite takes two minutes
 # The test files that fail soonest come first, a part at a time; all others follow.
 QUICK = [

@@ -31,6 +31,9 @@ class Concatenation(Protocol):
     def concatenation_forward(self, xs: list[Array], d: Array) -> None: ...
     def concatenation_backward(self, g: Array, dxs: list[Array]) -> None: ...
     def ConcatenationStep(self, inputs: Sequence[Operand], sizes: Offsets, d: Operand) -> Step: ...
+    def slice_forward(self, x: Array, start: int, d: Array) -> None: ...
+    def slice_backward(self, start: int, g: Array, dx: Array) -> None: ...
+    def SliceStep(self, m: int, start: int, n: int, x: Operand, d: Operand) -> Step: ...
 
 
 class Convolution(Protocol):
@@ -68,9 +71,9 @@ class Convolution(Protocol):
 
 
 class Function(Protocol):
-    """A kernel of an operation: the arrays that it reads, then those that it writes or adds to."""
+    """A kernel of an operation: the arrays and numbers that it reads, then the arrays that it writes or adds to."""
 
-    def __call__(self, *arrays: Array) -> None: ...
+    def __call__(self, *operands: Array | float) -> None: ...
 
 
 class Elementwise(Protocol):
@@ -173,11 +176,15 @@ class Pooling(Protocol):
 
 
 class Reduction(Protocol):
+    """A family of reductions: `reduction`, `softmax` and `losses`."""
+
     # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
     def __getattr__(self, name: str) -> Function: ...
 
 
 class ReductionStep(Protocol):
-    """The constructor of the steps of reductions, <Op>Step."""
+    """The constructor of the steps of reductions, <Op>Step; `constants` are numbers of the node."""
 
-    def __call__(self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
+    def __call__(
+        self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand, *constants: float
+    ) -> Step: ...

@@ -10,11 +10,11 @@ import numpy as np
 
 from cgraph._kernels import Build
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.protocols import Operation, ReductionStep
+from cgraph._kernels.protocols import Operation
 from cgraph._kernels.runtime.step import Operand, Step
 from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
-from cgraph._lowering.sample_steps import connected
+from cgraph._lowering.sample_steps import connected, reduction_step
 from cgraph._validation import DType
 
 ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
@@ -78,8 +78,7 @@ def function(
 def reduction(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
-    return make(group.inputs[0].size, builder.lanes, inputs, output)
+    return reduction_step(builder.kernels, group, builder.lanes, inputs, output)
 
 
 # For a pooling, the lanes are what the channels of a fused group are for one sample.
@@ -119,6 +118,14 @@ def concatenation(
     sizes = np.array([x.size * builder.lanes for x in group.inputs], np.intp)
     make = builder.kernels.concatenation.ConcatenationStep
     return make([x.contiguous() for x in inputs], sizes, output.contiguous())
+
+
+def part(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    """Makes the step of a Slice, which is one of whole rows of lanes, too."""
+    node: Any = group.nodes[0]
+    make, lanes = builder.kernels.concatenation.SliceStep, builder.lanes
+    sizes = node.domsize * lanes, node._start * lanes, node.size * lanes
+    return make(*sizes, inputs[0].contiguous(), output.contiguous())
 
 
 def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:

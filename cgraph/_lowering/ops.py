@@ -14,19 +14,26 @@ from cgraph._lowering.program import Kind, Work
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
+from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, Norm2, Sum
+from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 
 
 def no_step(*_: object) -> NoReturn:
     """Stands for a maker that is never called: leaves have no step, and Python nodes have none over lanes."""
     raise NotImplementedError
+
+
+def no_constants(node: Node) -> tuple[float, ...]:
+    """Returns no numbers, for a step that its operands make complete."""
+    return ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -45,7 +52,11 @@ class Op:
     sample, lanes : function
         The makers of the step for one sample, and of the step over lanes.
     step : str
-        The name of the step's class, for the makers that serve a whole family.
+        The name of the step's class, for the makers that serve many operations.
+    family : str
+        The family of kernels which that class is in.
+    constants : function of a node
+        The numbers of a node which its step is made with, behind the operands.
     work : Work
         The work of the forward pass, for the cost model.
     absorbs : mapping of type to function
@@ -60,6 +71,8 @@ class Op:
     lanes: lane_steps.Maker = no_step
     step: str = ""
     work: Work = Work.ELEMENTS
+    family: str = ""
+    constants: Callable[[Any], tuple[float, ...]] = no_constants
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
 
 
@@ -69,16 +82,24 @@ def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) ->
     return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work)
 
 
-def reduction(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
-    """Returns the row of an operation that sums over the elements of its inputs."""
+def reduction(
+    node_class: type[Node],
+    inputs: int,
+    step: str,
+    work: Work = Work.ELEMENTS,
+    family: str = "reduction",
+    constants: Callable[[Any], tuple[float, ...]] = no_constants,
+) -> Op:
+    """Returns the row of an operation that sums over the elements of its inputs, or of its output's gradient."""
     makers = sample_steps.reduction, lane_steps.reduction
-    return Op(node_class, Kind.ALONE, inputs, *makers, step, work)
+    return Op(node_class, Kind.ALONE, inputs, *makers, step, work, family, constants)
 
 
 ROWS = (
     Op(Leaf1, Kind.LEAF),
     Op(Leaf2, Kind.LEAF),
     Op(Concatenation, Kind.ALONE, None, sample_steps.concatenation, lane_steps.concatenation),
+    Op(Slice, Kind.ALONE, 1, sample_steps.part, lane_steps.part),
     function(Add, 2),
     function(Sub, 2),
     function(ReLU, 1),
@@ -105,7 +126,15 @@ ROWS = (
     reduction(MSE, 2, "MSEStep"),
     reduction(CEE, 2, "CEEStep", Work.FUNCTIONS),
     reduction(Norm2, 1, "Norm2Step"),
-    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS),
+    reduction(Sum, 1, "SumStep"),
+    reduction(Mean, 1, "MeanStep"),
+    reduction(Expand, 1, "ExpandStep"),
+    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS, "softmax"),
+    reduction(LogSoftmax, 1, "LogSoftmaxStep", Work.FUNCTIONS, "softmax"),
+    reduction(SoftmaxCEE, 2, "SoftmaxCEEStep", Work.FUNCTIONS, "softmax"),
+    reduction(BCE, 2, "BCEStep", Work.FUNCTIONS, "losses"),
+    reduction(Huber, 2, "HuberStep", Work.ELEMENTS, "losses", lambda node: (node._delta,)),
+    reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS, "losses"),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
     Op(
         Convolution2d,

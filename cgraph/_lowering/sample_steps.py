@@ -100,8 +100,17 @@ def as_one_vector(
 def reduction(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
-    return make(group.inputs[0].size, 1, inputs, output)
+    return reduction_step(builder.kernels, group, 1, inputs, output)
+
+
+def reduction_step(
+    kernels: Build, group: FusedGroup, lanes: int, inputs: list[Operand], output: Operand
+) -> Step:
+    """Makes a step that takes the elements of the input or, of an operation on one number, those of the output."""
+    (node,), op = group.nodes, group.op
+    make: ReductionStep = getattr(getattr(kernels, op.family), op.step)
+    m = max(group.inputs[0].size, node.size)
+    return make(m, lanes, inputs, output, *op.constants(node))
 
 
 def max_pooling(
@@ -125,6 +134,12 @@ def concatenation(
 ) -> Step:
     sizes = np.array([x.size for x in group.inputs], np.intp)
     return builder.kernels.concatenation.ConcatenationStep(inputs, sizes, output)
+
+
+def part(builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    node: Any = group.nodes[0]
+    make = builder.kernels.concatenation.SliceStep
+    return make(node.domsize, node._start, node.size, inputs[0], output)
 
 
 def affine(

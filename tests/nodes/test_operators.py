@@ -88,10 +88,27 @@ def test_nodes_of_unequal_shapes_are_refused(sign):
     assert x.forward == y.forward == []
 
 
+@every_sign
+def test_a_node_of_one_element_is_expanded(sign):
+    for x, y in (([2.0], Y), (X, [2.0])):
+        node = SIGNS[sign](leaf(x), leaf(y))
+        np.testing.assert_array_equal(CG.evaluate(node), SIGNS[sign](np.array(x), np.array(y)))
+        assert (node.height, node.width) == (3, 1)
+
+
+@every_sign
+def test_a_node_of_one_element_that_is_refused_is_not_expanded(sign):
+    x, y = leaf([2.0]), leaf(Y, "float32")
+    with pytest.raises(ValueError, match="must have the same height and width"):
+        SIGNS[sign](x, y)
+    assert x.forward == y.forward == []
+
+
 def test_an_expression_is_compiled_and_learns(gradcheck):
     x, y, t = leaf(X), leaf(Y), leaf(X)
     hidden = CG.Affine(x, np.linspace(-1, 1, 12).reshape(4, 3))
-    loss = CG.MSE((1 - 2 * hidden) / y + (hidden * hidden - 0.5) * -y, t)
+    scale = CG.Mean(CG.Exp(hidden))
+    loss = CG.MSE((1 - 2 * hidden) / y + (hidden * hidden - scale) * -y, t)
     gradcheck(loss)
     graph = CG.Graph(loss)
     feed = {x: X[None], y: Y[None], t: X[None]}

@@ -22,6 +22,7 @@ RANKS = {
     "_propagation": 1,
     "_operators": 0,
     "_subclassing": 1,
+    "targets": 1,
     "node": 2,
     "nodes": 3,
     "traversal": 3,
@@ -52,7 +53,7 @@ KERNEL_RANKS = {
     "_kernels": 3,
 }
 LONGEST = 10  # imports in the longest chain from folder to folder
-MOST_MODULES = 10  # directly in cgraph/
+MOST_MODULES = 12  # directly in cgraph/
 MODULES = sorted(PACKAGE.rglob("*.py"))
 KERNELS = sorted(path for path in (PACKAGE / "_kernels").rglob("*.p*") if path.suffix in SOURCES)
 

@@ -210,6 +210,69 @@ EDGES = {
         CG.CEE, [vector(NAN), vector(1.0)], [2], [NAN], [[NAN], [NAN]]
     ),
     "cee_nan_target": Edge(CG.CEE, [vector(1.0), vector(NAN)], [2], [NAN], [[NAN], [0]]),
+    "log_softmax_large": Edge(CG.LogSoftmax, [vector(1e4, -1e4)], [1, 2], [0, -2e4], [[-2, 2]]),
+    "log_softmax_minus_inf": Edge(CG.LogSoftmax, [vector(5.0, -INF)], [1, 3], [0, -INF], [[-3, 3]]),
+    "log_softmax_one": Edge(CG.LogSoftmax, [vector(7.0)], [5], [0], [[0]]),
+    "softmax_cee_large": Edge(
+        CG.SoftmaxCEE,
+        [vector(1e4, -1e4), vector(0.0, 1.0)],
+        [2],
+        [2e4],
+        [[2, -2], [0, 4e4]],
+    ),
+    "softmax_cee_right_and_large": Edge(
+        CG.SoftmaxCEE, [vector(1e4, -1e4), vector(1.0, 0.0)], [2], [0], [[0, 0], [0, 4e4]]
+    ),
+    "softmax_cee_zero_target_ignores_minus_inf": Edge(
+        CG.SoftmaxCEE, [vector(3.0, -INF), vector(1.0, 0.0)], [2], [0], [[0, 0], [0, INF]]
+    ),
+    "softmax_cee_nan_counts_everywhere": Edge(
+        CG.SoftmaxCEE, [vector(NAN, 1.0), vector(0.0, 1.0)], [2], [NAN], [[NAN] * 2, [NAN] * 2]
+    ),
+    "bce_large_and_right": Edge(
+        CG.BCE, [vector(1e4, -1e4), vector(1.0, 0.0)], [2], [0], [[0, 0], [-1e4, 1e4]]
+    ),
+    "bce_large_and_wrong": Edge(
+        CG.BCE, [vector(1e4, -1e4), vector(0.0, 1.0)], [2], [1e4], [[1, -1], [-1e4, 1e4]]
+    ),
+    "bce_inf_and_right": Edge(
+        CG.BCE, [vector(INF, -INF), vector(1.0, 0.0)], [2], [0], [[0, 0], [-INF, INF]]
+    ),
+    "bce_inf_and_wrong": Edge(CG.BCE, [vector(INF), vector(0.0)], [2], [INF], [[2], [-INF]]),
+    "bce_nan": Edge(CG.BCE, [vector(NAN), vector(0.0)], [1], [NAN], [[NAN], [NAN]]),
+    "huber_at_delta": Edge(
+        CG.Huber, [vector(1.0, -1.0), vector(0.0, 0.0)], [2], [0.5], [[1, -1], [-1, 1]]
+    ),
+    "huber_large": Edge(
+        CG.Huber, [vector(1e4, -1e4), vector(0.0, 0.0)], [2], [9999.5], [[1, -1], [-1, 1]]
+    ),
+    "huber_inf": Edge(CG.Huber, [vector(INF), vector(0.0)], [2], [INF], [[2], [-2]]),
+    "huber_nan": Edge(CG.Huber, [vector(NAN), vector(0.0)], [2], [NAN], [[NAN], [NAN]]),
+    "huber_infinite_delta": Edge(
+        lambda x, y: CG.Huber(x, y, INF), [vector(4.0), vector(0.0)], [2], [8], [[8], [-8]]
+    ),
+    "gaussian_equal": Edge(
+        CG.GaussianNLL,
+        [vector(3.0), vector(-1e4), vector(3.0)],
+        [2],
+        [-5e3],
+        [[0], [1], [0]],
+    ),
+    "gaussian_wide": Edge(
+        CG.GaussianNLL, [vector(1e4), vector(1e4), vector(0.0)], [2], [5e3], [[0], [1], [0]]
+    ),
+    "gaussian_too_large": Edge(
+        CG.GaussianNLL,
+        [vector(1e4), vector(-1e4), vector(0.0)],
+        [1],
+        [INF],
+        [[INF], [-INF], [-INF]],
+    ),
+    "gaussian_without_gradient": Edge(
+        CG.GaussianNLL, [vector(1e4), vector(-1e4), vector(0.0)], [0], [INF], [[0], [0], [0]]
+    ),
+    "sum_inf": Edge(CG.Sum, [vector(INF, 1.0)], [2], [INF], [[2, 2]]),
+    "mean_of_infinities": Edge(CG.Mean, [vector(INF, -INF)], [2], [NAN], [[1, 1]]),
     "pool_tie_shares": Edge(pool(2, 2, 1), [[[5, 5], [1, 5]]], [3], [5], [[1, 1, 0, 1]]),
     "pool_padding_zero_wins": Edge(pool(2, 2, 1, 1, 1, 1, 1), [[[-1.0]]], [3], [0], [[0]]),
     "pool_padding_ties_count_the_domain": Edge(

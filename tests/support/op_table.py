@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 import reference as ref
-from op_row import Case, Row, apart, positive, target
+from op_row import Case, Row, apart, binary, positive, target, unary
 from op_table_filters import FILTER_ROWS
-from op_table_functions import FUNCTION_ROWS, binary, unary
+from op_table_functions import FUNCTION_ROWS
+from op_table_losses import LOSS_ROWS
 
 import cgraph as CG
 
@@ -112,6 +113,7 @@ ROWS = [
     *FUNCTION_ROWS,
     Row(CG.Norm2, unary(CG.Norm2, ref.Norm2())),
     Row(CG.Affine, affines()),
+    *LOSS_ROWS,
     *FILTER_ROWS,
 ]
 

@@ -2,23 +2,9 @@
 
 import numpy as np
 import reference_functions as ref
-from op_row import Case, Row, apart, normal, positive
+from op_row import Row, apart, binary, normal, positive, unary
 
 import cgraph as CG
-
-
-def unary(op, reference, shapes=((7, 1), (1, 1), (3, 5), (1, 33), (130, 1))):
-    return {
-        f"{h}x{w}": Case(((h, w),), lambda inputs, params, dtype: op(*inputs), reference)
-        for h, w in shapes
-    }
-
-
-def binary(op, reference, shapes=((6, 1), (1, 1), (4, 5), (2, 35), (129, 1))):
-    return {
-        f"{h}x{w}": Case(((h, w), (h, w)), lambda inputs, params, dtype: op(*inputs), reference)
-        for h, w in shapes
-    }
 
 
 def with_options(op, reference, *options):
