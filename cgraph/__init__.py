@@ -21,6 +21,7 @@ from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
@@ -50,6 +51,7 @@ __all__ = [
     "GradientReport",
     "Graph",
     "Huber",
+    "LayerNorm",
     "Leaf1",
     "Leaf2",
     "LogSoftmax",

@@ -41,6 +41,7 @@ class Build(NamedTuple):
     concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
+    layer_norm: protocols.LayerNorm
     losses: protocols.Reduction
     pooling: protocols.Pooling
     reduction: protocols.Reduction

@@ -139,6 +139,24 @@ class LanesLayer(Protocol):
     ) -> LearningStep: ...
 
 
+class LayerNorm(Protocol):
+    def layer_norm_forward(self, x: Array, w: Array, eps: float, d: Array) -> None: ...
+    def layer_norm_backward_input(
+        self, x: Array, w: Array, eps: float, g: Array, dx: Array
+    ) -> None: ...
+    def layer_norm_backward_parameters(self, x: Array, eps: float, g: Array, dw: Array) -> None: ...
+    def LayerNormStep(
+        self,
+        m: int,
+        lanes: int,
+        x: Operand,
+        d: Operand,
+        parameters_offset: int,
+        scratch_offset: int,
+        eps: float,
+    ) -> LearningStep: ...
+
+
 class LanesPorts(Protocol):
     def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
 

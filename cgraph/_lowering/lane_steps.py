@@ -135,6 +135,15 @@ def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], outpu
     return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
 
 
+def layer_norm(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    scratch = builder.scratch.allocate(2 * builder.lanes)
+    make, offset = builder.kernels.layer_norm.LayerNormStep, builder.parameters_offset[group]
+    return make(node.size, builder.lanes, inputs[0], output, offset, scratch, node._eps)
+
+
 def convolution(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:

@@ -16,6 +16,7 @@ from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
@@ -115,6 +116,7 @@ ROWS = (
     reduction(BCE, 2, "BCEStep", Work.FUNCTIONS, "losses"),
     reduction(Huber, 2, "HuberStep", Work.ELEMENTS, "losses", lambda node: (node._delta,)),
     reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS, "losses"),
+    Op(LayerNorm, Kind.ALONE, 1, sample_steps.layer_norm, lane_steps.layer_norm),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
     Op(
         Convolution2d,

@@ -146,6 +146,16 @@ def affine(
     return make(inputs[0], output, m, n, offset, node._bias)
 
 
+def layer_norm(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    offset = builder.allocate_in_order(group, node._parameter_vector.size)
+    scratch = builder.scratch.allocate(2 * builder.kernels.padded_bytes // builder.dtype.itemsize)
+    make = builder.kernels.layer_norm.LayerNormStep
+    return make(node.size, 1, inputs[0], output, offset, scratch, node._eps)
+
+
 def convolution(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
