@@ -41,11 +41,8 @@ class Build(NamedTuple):
     concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
-    layer_norm: protocols.LayerNorm
-    losses: protocols.Reduction
     pooling: protocols.Pooling
     reduction: protocols.Reduction
-    softmax: protocols.Reduction
     channels_convolution_group: protocols.ChannelsConvolutionGroup
     lanes_layer: protocols.LanesLayer
     lanes_ports: protocols.LanesPorts

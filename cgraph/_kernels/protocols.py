@@ -139,7 +139,45 @@ class LanesLayer(Protocol):
     ) -> LearningStep: ...
 
 
-class LayerNorm(Protocol):
+class LanesPorts(Protocol):
+    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
+
+
+class Pooling(Protocol):
+    def max_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, pad_value: float, d: Array, count: Counts
+    ) -> None: ...
+    def max_pooling_backward(
+        self, x: Array, d: Array, count: Counts, geometry: FilterGeometry, g: Array, dx: Array
+    ) -> None: ...
+    def average_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, count_padding: bool, d: Array
+    ) -> None: ...
+    def average_pooling_backward(
+        self, g: Array, geometry: FilterGeometry, count_padding: bool, dx: Array
+    ) -> None: ...
+    def MaxPoolingStep(
+        self,
+        geometry: FilterGeometry,
+        pad_value: float,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
+        rectified: bool = False,
+    ) -> Step: ...
+    def AveragePoolingStep(
+        self,
+        geometry: FilterGeometry,
+        count_padding: bool,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
+    ) -> Step: ...
+
+
+class Reduction(Protocol):
     def layer_norm_forward(self, x: Array, w: Array, eps: float, d: Array) -> None: ...
     def layer_norm_backward_input(
         self, x: Array, w: Array, eps: float, g: Array, dx: Array
@@ -155,38 +193,6 @@ class LayerNorm(Protocol):
         scratch_offset: int,
         eps: float,
     ) -> LearningStep: ...
-
-
-class LanesPorts(Protocol):
-    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
-
-
-class Pooling(Protocol):
-    def max_pooling_forward(
-        self, x: Array, geometry: FilterGeometry, pad_value: float, d: Array, count: Counts
-    ) -> None: ...
-    def max_pooling_backward(
-        self, x: Array, d: Array, count: Counts, geometry: FilterGeometry, g: Array, dx: Array
-    ) -> None: ...
-    def average_pooling_forward(self, x: Array, geometry: FilterGeometry, d: Array) -> None: ...
-    def average_pooling_backward(self, g: Array, geometry: FilterGeometry, dx: Array) -> None: ...
-    def MaxPoolingStep(
-        self,
-        geometry: FilterGeometry,
-        pad_value: float,
-        channels: int,
-        x: Operand,
-        d: Operand,
-        images: int = 1,
-        rectified: bool = False,
-    ) -> Step: ...
-    def AveragePoolingStep(
-        self, geometry: FilterGeometry, channels: int, x: Operand, d: Operand, images: int = 1
-    ) -> Step: ...
-
-
-class Reduction(Protocol):
-    """A family of reductions: `reduction`, `softmax` and `losses`."""
 
     def __getattr__(self, name: str) -> Function: ...  # as for element-wise operations
 

@@ -108,7 +108,8 @@ def average_pooling(
 ) -> Step:
     node: Any = group.nodes[0]
     make, images = builder.kernels.pooling.AveragePoolingStep, len(group.nodes)
-    return make(node._geometry, builder.lanes, inputs[0], output, images)
+    counts = node._count_padding
+    return make(node._geometry, counts, builder.lanes, inputs[0], output, images)
 
 
 def concatenation(
@@ -140,7 +141,7 @@ def layer_norm(
 ) -> Step:
     node: Any = group.nodes[0]
     scratch = builder.scratch.allocate(2 * builder.lanes)
-    make, offset = builder.kernels.layer_norm.LayerNormStep, builder.parameters_offset[group]
+    make, offset = builder.kernels.reduction.LayerNormStep, builder.parameters_offset[group]
     return make(node.size, builder.lanes, inputs[0], output, offset, scratch, node._eps)
 
 

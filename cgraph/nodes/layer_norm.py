@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._validation import Array, as_number, as_real, copy_into
+from cgraph._validation import Array, as_number_of, as_real, copy_into
 from cgraph.node import Node, as_node
 from cgraph.nodes.learning import LearningNode
 
@@ -84,7 +84,7 @@ class LayerNorm(LearningNode):
         ):
             if given is not None:
                 copy_into(owner, name, as_real(owner, name, given), part)
-        number = float(x.dtype.type(as_number(owner, "eps", eps)))
+        number = as_number_of(owner, "eps", eps, x.dtype)
         if not 0 <= number < np.inf:
             raise ValueError(
                 f"{owner}: eps must be finite and not negative in {x.dtype}, got {eps}"
@@ -146,12 +146,12 @@ class LayerNorm(LearningNode):
 
     def calcData(self) -> None:
         self._refresh_parameters()
-        x, k = self.backward[0], self._kernels.layer_norm
+        x, k = self.backward[0], self._kernels.reduction
         k.layer_norm_forward(x._data, self._parameter_vector, self._eps, self._data)
 
     def calcPartialDerivative(self) -> None:
         self._refresh_parameters()
-        x, k = self.backward[0], self._kernels.layer_norm
+        x, k = self.backward[0], self._kernels.reduction
         k.layer_norm_backward_input(x._data, self._parameter_vector, self._eps, self._grad, x._grad)
         if len(self._frozen) < len(self._parts):
             self._touch_grads()

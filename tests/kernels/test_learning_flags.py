@@ -91,7 +91,7 @@ def lanes(dtype, f=PADDED, c_in=4, c_out=3, pitch=3, connected=None):
 def layer_norm(dtype, count=1, m=11):
     """Without lanes, or over `count` lanes."""
     scratch = 2 * max(count, lanes_of(dtype))
-    step = kernels(dtype).layer_norm.LayerNormStep(
+    step = kernels(dtype).reduction.LayerNormStep(
         m, count, operand(0, count), operand(m * count, count), FIRST, 0, 1e-3
     )
     return Layer(step, m * count, m * count, m, m, scratch, count)

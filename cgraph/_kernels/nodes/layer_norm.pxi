@@ -1,10 +1,9 @@
-"""Kernels of LayerNorm: d_i = γ_i x̂_i + β_i,  x̂_i = (x_i - μ) ρ,  μ = (1/m) Σ x_j,  1/ρ² = (1/m) Σ (x_j - μ)² + ε.
-
-x: the input, m elements; d: the output; w: the gains γ and, behind them, the biases β, 2 m elements; g: the gradient
-with respect to d; dx, dw: the gradients of x and w, which backward ADDS into on the Node path. x, d, g and dx may be
-strided. over_lanes: as in reduction.pyx; every lane has its own moments μ and ρ, and gradients of w are sums over the
-lanes that hold a sample.
-"""
+# Kernels of LayerNorm: d_i = γ_i x̂_i + β_i,  x̂_i = (x_i - μ) ρ,  μ = (1/m) Σ x_j,  1/ρ² = (1/m) Σ (x_j - μ)² + ε.
+#
+# x: the input, m elements; d: the output; w: the gains γ and, behind them, the biases β, 2 m elements; g: the gradient
+# with respect to d; dx, dw: the gradients of x and w, which backward ADDS into on the Node path. x, d, g and dx may be
+# strided. over_lanes: as in reduction.pyx; every lane has its own moments μ and ρ, and gradients of w are sums over the
+# lanes that hold a sample.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, descend_learning, get, get_lanes, grad_of, gradient, input_lane,
