@@ -1,7 +1,7 @@
 """The compiled part of the build: its modules, directives and flags. All metadata is in pyproject.toml.
 
 A .pyx with a stub (.pyi) becomes one module beside its source. Every other .pyx is a family of kernels, and becomes
-one module in `_kernels/builds` for each dtype and instruction set; several families may include one .pxi. Since two
+one module in `_kernels/builds` for each dtype and instruction set; it may include parts, in .pxi files. Since two
 extensions cannot share a source, every .pyx is copied under build/ once per module, which also keeps generated C out of
 the tree.
 

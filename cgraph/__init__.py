@@ -23,6 +23,7 @@ from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
 from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
@@ -59,6 +60,7 @@ __all__ = [
     "GradientReport",
     "Graph",
     "Huber",
+    "LayerNorm",
     "Leaf1",
     "Leaf2",
     "LeakyReLU",

@@ -199,7 +199,7 @@ def try_out(mutation: Mutation, built: Path, scratch: Path) -> str:
 def missing(rows: list[Mutation]) -> list[str]:
     """Returns the loops of kernels that no row breaks."""
     broken = {(row.file, row.function) for row in rows}
-    kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.pyx"))
+    kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.p[yx][xi]"))
     found = [
         (path.relative_to(ROOT).as_posix(), name)
         for path in kernels

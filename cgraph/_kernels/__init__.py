@@ -42,10 +42,8 @@ class Build(NamedTuple):
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     functions: protocols.Functions
-    losses: protocols.Reduction
     pooling: protocols.Pooling
     reduction: protocols.Reduction
-    softmax: protocols.Reduction
     channels_convolution_group: protocols.ChannelsConvolutionGroup
     lanes_layer: protocols.LanesLayer
     lanes_ports: protocols.LanesPorts

@@ -158,8 +158,12 @@ class Pooling(Protocol):
     def max_pooling_backward(
         self, x: Array, d: Array, count: Counts, geometry: FilterGeometry, g: Array, dx: Array
     ) -> None: ...
-    def average_pooling_forward(self, x: Array, geometry: FilterGeometry, d: Array) -> None: ...
-    def average_pooling_backward(self, g: Array, geometry: FilterGeometry, dx: Array) -> None: ...
+    def average_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, count_padding: bool, d: Array
+    ) -> None: ...
+    def average_pooling_backward(
+        self, g: Array, geometry: FilterGeometry, count_padding: bool, dx: Array
+    ) -> None: ...
     def MaxPoolingStep(
         self,
         geometry: FilterGeometry,
@@ -171,12 +175,32 @@ class Pooling(Protocol):
         rectified: bool = False,
     ) -> Step: ...
     def AveragePoolingStep(
-        self, geometry: FilterGeometry, channels: int, x: Operand, d: Operand, images: int = 1
+        self,
+        geometry: FilterGeometry,
+        count_padding: bool,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
     ) -> Step: ...
 
 
 class Reduction(Protocol):
-    """A family of reductions: `reduction`, `softmax` and `losses`."""
+    def layer_norm_forward(self, x: Array, w: Array, eps: float, d: Array) -> None: ...
+    def layer_norm_backward_input(
+        self, x: Array, w: Array, eps: float, g: Array, dx: Array
+    ) -> None: ...
+    def layer_norm_backward_parameters(self, x: Array, eps: float, g: Array, dw: Array) -> None: ...
+    def LayerNormStep(
+        self,
+        m: int,
+        lanes: int,
+        x: Operand,
+        d: Operand,
+        parameters_offset: int,
+        scratch_offset: int,
+        eps: float,
+    ) -> LearningStep: ...
 
     # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
     def __getattr__(self, name: str) -> Function: ...

@@ -109,7 +109,8 @@ def average_pooling(
 ) -> Step:
     node: Any = group.nodes[0]
     make, images = builder.kernels.pooling.AveragePoolingStep, len(group.nodes)
-    return make(node._geometry, builder.lanes, inputs[0], output, images)
+    counts = node._count_padding
+    return make(node._geometry, counts, builder.lanes, inputs[0], output, images)
 
 
 def concatenation(
@@ -134,6 +135,15 @@ def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], outpu
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     channels = equally_spaced(inputs[0], m, builder.lanes)
     return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
+
+
+def layer_norm(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    scratch = builder.scratch.allocate(2 * builder.lanes)
+    make, offset = builder.kernels.reduction.LayerNormStep, builder.parameters_offset[group]
+    return make(node.size, builder.lanes, inputs[0], output, offset, scratch, node._eps)
 
 
 def convolution(

@@ -18,6 +18,7 @@ from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.losses import BCE, GaussianNLL, Huber
 from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
@@ -53,8 +54,6 @@ class Op:
         The makers of the step for one sample, and of the step over lanes.
     step : str
         The name of the step's class, for the makers that serve many operations.
-    family : str
-        The family of kernels which that class is in.
     constants : function of a node
         The numbers of a node which its step is made with, behind the operands.
     work : Work
@@ -71,7 +70,6 @@ class Op:
     lanes: lane_steps.Maker = no_step
     step: str = ""
     work: Work = Work.ELEMENTS
-    family: str = ""
     constants: Callable[[Any], tuple[float, ...]] = no_constants
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
 
@@ -87,12 +85,11 @@ def reduction(
     inputs: int,
     step: str,
     work: Work = Work.ELEMENTS,
-    family: str = "reduction",
     constants: Callable[[Any], tuple[float, ...]] = no_constants,
 ) -> Op:
     """Returns the row of an operation that sums over the elements of its inputs, or of its output's gradient."""
     makers = sample_steps.reduction, lane_steps.reduction
-    return Op(node_class, Kind.ALONE, inputs, *makers, step, work, family, constants)
+    return Op(node_class, Kind.ALONE, inputs, *makers, step, work, constants)
 
 
 ROWS = (
@@ -129,12 +126,13 @@ ROWS = (
     reduction(Sum, 1, "SumStep"),
     reduction(Mean, 1, "MeanStep"),
     reduction(Expand, 1, "ExpandStep"),
-    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS, "softmax"),
-    reduction(LogSoftmax, 1, "LogSoftmaxStep", Work.FUNCTIONS, "softmax"),
-    reduction(SoftmaxCEE, 2, "SoftmaxCEEStep", Work.FUNCTIONS, "softmax"),
-    reduction(BCE, 2, "BCEStep", Work.FUNCTIONS, "losses"),
-    reduction(Huber, 2, "HuberStep", Work.ELEMENTS, "losses", lambda node: (node._delta,)),
-    reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS, "losses"),
+    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS),
+    reduction(LogSoftmax, 1, "LogSoftmaxStep", Work.FUNCTIONS),
+    reduction(SoftmaxCEE, 2, "SoftmaxCEEStep", Work.FUNCTIONS),
+    reduction(BCE, 2, "BCEStep", Work.FUNCTIONS),
+    reduction(Huber, 2, "HuberStep", Work.ELEMENTS, lambda node: (node._delta,)),
+    reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS),
+    Op(LayerNorm, Kind.ALONE, 1, sample_steps.layer_norm, lane_steps.layer_norm),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
     Op(
         Convolution2d,

@@ -108,7 +108,7 @@ def reduction_step(
 ) -> Step:
     """Makes a step that takes the elements of the input or, of an operation on one number, those of the output."""
     (node,), op = group.nodes, group.op
-    make: ReductionStep = getattr(getattr(kernels, op.family), op.step)
+    make: ReductionStep = getattr(kernels.reduction, op.step)
     m = max(group.inputs[0].size, node.size)
     return make(m, lanes, inputs, output, *op.constants(node))
 
@@ -126,7 +126,7 @@ def average_pooling(
 ) -> Step:
     node: Any = group.nodes[0]
     make = builder.kernels_for(group.buffer).pooling.AveragePoolingStep
-    return make(node._geometry, group.buffer.pitch, inputs[0], output)
+    return make(node._geometry, node._count_padding, group.buffer.pitch, inputs[0], output)
 
 
 def concatenation(
@@ -150,6 +150,16 @@ def affine(
     offset = builder.allocate_in_order(group, node._weight.size)
     make = builder.kernels.affine.AffineStep
     return make(inputs[0], output, m, n, offset, node._bias)
+
+
+def layer_norm(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    offset = builder.allocate_in_order(group, node._parameter_vector.size)
+    scratch = builder.scratch.allocate(2 * builder.kernels.padded_bytes // builder.dtype.itemsize)
+    make = builder.kernels.reduction.LayerNormStep
+    return make(node.size, 1, inputs[0], output, offset, scratch, node._eps)
 
 
 def convolution(

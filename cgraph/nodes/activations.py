@@ -5,7 +5,7 @@ x is the input, d is the data of the node, g its gradient ∂L/∂d. The data ha
 
 import math
 
-from cgraph._validation import as_finite, as_switch
+from cgraph._validation import as_finite, as_flag
 from cgraph.node import Node, as_node
 from cgraph.nodes.elementwise import Function
 
@@ -200,7 +200,7 @@ class GELU(Function):
 
     def __init__(self, node1: Node, approximate: bool = False) -> None:
         x = as_node(type(self).__name__, "node1", node1)
-        self._approximate = as_switch(type(self).__name__, "approximate", approximate)
+        self._approximate = as_flag(type(self).__name__, "approximate", approximate)
         if self._approximate:
             self._operation, self._constants = "gelu_tanh", (TWICE_ROOT, TWICE_ROOT * 0.044715)
         super().__init__(x)

@@ -3,9 +3,7 @@
 x is the input, d is the data of the node, g its gradient ∂L/∂d. The data have the shape of the input.
 """
 
-import numpy as np
-
-from cgraph._validation import as_finite, as_number
+from cgraph._validation import as_finite, as_number_of
 from cgraph.node import Node, as_node
 from cgraph.nodes.elementwise import Function
 
@@ -231,11 +229,11 @@ class Clip(Function):
     def __init__(self, node1: Node, low: float, high: float) -> None:
         owner = type(self).__name__
         x = as_node(owner, "node1", node1)
-        low, high = as_number(owner, "low", low), as_number(owner, "high", high)
+        low = as_number_of(owner, "low", low, x._dtype)
+        high = as_number_of(owner, "high", high, x._dtype)
         if not low <= high:
             raise ValueError(f"{owner}: low must be at most high, got {low} and {high}")
-        with np.errstate(over="ignore"):
-            self._constants = (float(x._dtype.type(low)), float(x._dtype.type(high)))
+        self._constants = (low, high)
         super().__init__(x)
 
     @property

@@ -3,7 +3,7 @@
 x and y are the inputs, of m elements each, d is the data of the node, g its gradient ∂L/∂d.
 """
 
-from cgraph._validation import as_number
+from cgraph._validation import as_number_of
 from cgraph.node import Node
 from cgraph.nodes.reduction import MMto1, require_alike
 
@@ -53,11 +53,11 @@ class BCE(MMto1):
 
     def calcData(self) -> None:
         x, y = self.backward
-        self._kernels.losses.bce_forward(x._data, y._data, self._data)
+        self._kernels.reduction.bce_forward(x._data, y._data, self._data)
 
     def calcPartialDerivative(self) -> None:
         x, y = self.backward
-        self._kernels.losses.bce_backward(x._data, y._data, self._grad, x._grad, y._grad)
+        self._kernels.reduction.bce_backward(x._data, y._data, self._grad, x._grad, y._grad)
 
 
 class Huber(MMto1):
@@ -100,7 +100,7 @@ class Huber(MMto1):
     def __init__(self, x: Node, y: Node, delta: float = 1) -> None:
         owner = type(self).__name__
         first, second = require_alike(self, x=x, y=y)
-        number = float(first.dtype.type(as_number(owner, "delta", delta)))
+        number = as_number_of(owner, "delta", delta, first.dtype)
         if not number > 0:
             raise ValueError(f"{owner}: delta must be positive in {first.dtype}, got {delta}")
         self._delta = number
@@ -113,11 +113,11 @@ class Huber(MMto1):
 
     def calcData(self) -> None:
         x, y = self.backward
-        self._kernels.losses.huber_forward(x._data, y._data, self._delta, self._data)
+        self._kernels.reduction.huber_forward(x._data, y._data, self._delta, self._data)
 
     def calcPartialDerivative(self) -> None:
         x, y = self.backward
-        self._kernels.losses.huber_backward(
+        self._kernels.reduction.huber_backward(
             x._data, y._data, self._delta, self._grad, x._grad, y._grad
         )
 
@@ -166,10 +166,10 @@ class GaussianNLL(Node):
 
     def calcData(self) -> None:
         x, y, z = self.backward
-        self._kernels.losses.gaussian_nll_forward(x._data, y._data, z._data, self._data)
+        self._kernels.reduction.gaussian_nll_forward(x._data, y._data, z._data, self._data)
 
     def calcPartialDerivative(self) -> None:
         x, y, z = self.backward
-        self._kernels.losses.gaussian_nll_backward(
+        self._kernels.reduction.gaussian_nll_backward(
             x._data, y._data, z._data, self._grad, x._grad, y._grad, z._grad
         )

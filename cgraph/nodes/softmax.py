@@ -35,11 +35,11 @@ class Softmax(MtoM):
     """
 
     def calcData(self) -> None:
-        self._kernels.softmax.softmax_forward(self.backward[0]._data, self._data)
+        self._kernels.reduction.softmax_forward(self.backward[0]._data, self._data)
 
     def calcPartialDerivative(self) -> None:
         x = self.backward[0]
-        self._kernels.softmax.softmax_backward(self._data, self._grad, x._grad)
+        self._kernels.reduction.softmax_backward(self._data, self._grad, x._grad)
 
 
 class LogSoftmax(MtoM):
@@ -67,11 +67,11 @@ class LogSoftmax(MtoM):
     """
 
     def calcData(self) -> None:
-        self._kernels.softmax.log_softmax_forward(self.backward[0]._data, self._data)
+        self._kernels.reduction.log_softmax_forward(self.backward[0]._data, self._data)
 
     def calcPartialDerivative(self) -> None:
         x = self.backward[0]
-        self._kernels.softmax.log_softmax_backward(self._data, self._grad, x._grad)
+        self._kernels.reduction.log_softmax_backward(self._data, self._grad, x._grad)
 
 
 class SoftmaxCEE(MMto1):
@@ -120,8 +120,8 @@ class SoftmaxCEE(MMto1):
 
     def calcData(self) -> None:
         x, y = self.backward
-        self._kernels.softmax.softmax_cee_forward(x._data, y._data, self._data)
+        self._kernels.reduction.softmax_cee_forward(x._data, y._data, self._data)
 
     def calcPartialDerivative(self) -> None:
         x, y = self.backward
-        self._kernels.softmax.softmax_cee_backward(x._data, y._data, self._grad, x._grad, y._grad)
+        self._kernels.reduction.softmax_cee_backward(x._data, y._data, self._grad, x._grad, y._grad)

@@ -57,7 +57,7 @@ def samples(m, lanes, dtype, rng, half=0):
 def step_of(name, dtype, m, lanes, inputs, d):
     """Returns the step of a reduction, with as many of the inputs as it has."""
     op = REDUCTIONS[name]
-    make = getattr(getattr(kernels(dtype), op.family), op.step)
+    make = getattr(kernels(dtype).reduction, op.step)
     return make(m, lanes, inputs[: op.inputs], d, *CONSTANTS.get(name, ()))
 
 
@@ -150,7 +150,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
 
     def make(channels, x, d, images=1):
         if average:
-            return pooling.AveragePoolingStep(window, channels, x, d, images)
+            return pooling.AveragePoolingStep(window, True, channels, x, d, images)
         return pooling.MaxPoolingStep(window, -1.0, channels, x, d, images)
 
     for lanes, add in itertools.product(blocks_of(dtype), (False, True)):

@@ -48,7 +48,7 @@ def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_
     if hasattr(protocol, "__getattr__"):
         for name in there.keys() - named.keys():
             require_form(name, there.pop(name))
-        base = getattr(module, f"{protocol.__name__}Step")
+        base = getattr(module, f"{family.capitalize()}Step")
         steps = {name for name in own if issubclass(getattr(module, name), base)}
         assert steps - {base.__name__} == {op.step for op in ROWS if hasattr(module, op.step)}
         own -= steps

@@ -229,6 +229,7 @@ NAMED |= {
     "BCE": lambda x: CG.BCE(logits=x, target=x),
     "Huber": lambda x: CG.Huber(x=x, y=x, delta=2),
     "GaussianNLL": lambda x: CG.GaussianNLL(mean=x, log_variance=x, target=x),
+    "LayerNorm": lambda x: CG.LayerNorm(node=x, gain=ones(20), bias=ones(20), eps=1),
     "Slice": lambda x: CG.Slice(node=x, start=2, stop=5),
 }
 NAMED |= {op.__name__: lambda x, op=op: op(node1=x) for op in UNARY}

@@ -10,7 +10,7 @@ import pytest
 import cgraph
 
 PACKAGE = Path(cgraph.__file__).parent
-SOURCES = (".py", ".pyi", ".pyx", ".pxd")
+SOURCES = (".py", ".pyi", ".pyx", ".pxd", ".pxi")
 
 # From the bottom up, one rank for each folder and for each module beside them. A module may import what lies in its own
 # folder, as long as no circle arises, and folders and modules of lower rank.

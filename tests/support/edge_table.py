@@ -271,6 +271,15 @@ EDGES = {
     "gaussian_without_gradient": Edge(
         CG.GaussianNLL, [vector(1e4), vector(-1e4), vector(0.0)], [0], [INF], [[0], [0], [0]]
     ),
+    "layer_norm_of_equal_elements": Edge(
+        lambda x: CG.LayerNorm(x, bias=[3, 4], eps=4.0),
+        [vector(1e4, 1e4)],
+        [2, 6],
+        [3, 4],
+        [[-1, 1]],
+    ),
+    "layer_norm_of_one": Edge(lambda x: CG.LayerNorm(x, [5], [7]), [vector(-3.0)], [2], [7], [[0]]),
+    "layer_norm_inf": Edge(CG.LayerNorm, [vector(INF, 0.0)], [1, 1], [NAN, NAN], [[NAN, NAN]]),
     "sum_inf": Edge(CG.Sum, [vector(INF, 1.0)], [2], [INF], [[2, 2]]),
     "mean_of_infinities": Edge(CG.Mean, [vector(INF, -INF)], [2], [NAN], [[1, 1]]),
     "pool_tie_shares": Edge(pool(2, 2, 1), [[[5, 5], [1, 5]]], [3], [5], [[1, 1, 0, 1]]),

@@ -62,6 +62,21 @@ def gaussians():
     return {f"{h}x{w}": Case(((h, w),) * 3, make, ref.GaussianNLL()) for h, w in shapes}
 
 
+def layer_norms():
+    """Of one element the variance is 0, and the gradient as well."""
+
+    def case(shape, used=1e-5, **options):
+        def make(inputs, params, dtype):
+            return CG.LayerNorm(inputs[0], *params, **options)
+
+        size = shape[0] * shape[1]
+        return Case((shape,), make, ref.LayerNorm(used), ((size,), (size,)))
+
+    shapes = ((7, 1), (1, 1), (3, 5), (1, 33), (64, 1), (130, 1))
+    table = {f"{h}x{w}": case((h, w)) for h, w in shapes}
+    return table | {"eps": case((10, 1), 0.5, eps=0.5), "without": case((6, 1), 0.0, eps=0)}
+
+
 def uniform(rng, shape):
     return rng.uniform(0, 1, shape)
 
@@ -76,4 +91,5 @@ LOSS_ROWS = [
     Row(CG.BCE, binary(CG.BCE, ref.BCE()), draws=(normal, uniform)),
     Row(CG.Huber, hubers(), draws=(apart, normal)),
     Row(CG.GaussianNLL, gaussians()),
+    Row(CG.LayerNorm, layer_norms()),
 ]

@@ -138,3 +138,24 @@ class GaussianNLL:
         dmean = (mean - target) * np.exp(-v) * factor
         dv = 0.5 * (factor - (mean - target) ** 2 * np.exp(-v) * factor)
         return [dmean, dv, -dmean], []
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    eps: float
+
+    def normal(self, x):
+        centred = x - np.sum(x) / x.size
+        root = 1 / np.sqrt(np.sum(centred**2) / x.size + self.eps)
+        return centred * root, root
+
+    def forward(self, xs, params):
+        (x,), (gain, bias) = wide(xs), wide(params)
+        return gain.reshape(x.shape) * self.normal(x)[0] + bias.reshape(x.shape)
+
+    def backward(self, xs, params, g):
+        (x,), (gain, _) = wide(xs), wide(params)
+        normal, root = self.normal(x)
+        h = gain.reshape(x.shape) * g
+        dx = root * (h - np.sum(h) / x.size - normal * (np.sum(h * normal) / x.size))
+        return [dx], [np.ravel(g * normal), np.ravel(1.0 * g)]

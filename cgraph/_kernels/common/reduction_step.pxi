@@ -1,5 +1,4 @@
-# The base of the steps of reductions, which every family of them includes: a class of one family cannot be derived from
-# one of another, since each is compiled once for each dtype and instruction set.
+# The base of the steps of reductions.
 
 from cgraph._kernels.common.operands cimport (
     Input, Operands, Output, data_of, gradient, input_lane, operands, output, output_lane

@@ -115,14 +115,10 @@ cdef inline vec sum_of(
     for block in range(blocks(m)):
         part = v_set1(0)
         i = block * BLOCK
-        if over_lanes:
-            for i in range(i, min(i + BLOCK, m)):
-                part = term(get_lanes(x, i), get_lanes(y, i), c, part)
-        else:
-            while i < min((block + 1) * BLOCK, m):
-                sum = term(get(x, i, m), get(y, i, m), c, part)
-                part = v_first_of(sum, m - i, part) if of_zeros and i + V_LANES > m else sum
-                i += V_LANES
+        while i < min((block + 1) * BLOCK, m):
+            sum = term(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), c, part)
+            part = v_first_of(sum, m - i, part) if of_zeros and i + pace(over_lanes) > m else sum
+            i += pace(over_lanes)
         add_block(&total, part, over_lanes)
     return value_of(&total, over_lanes)
 
@@ -132,13 +128,9 @@ cdef inline void put_shares(
 ) noexcept nogil:
     """Writes, or adds, the shares of all input elements."""
     cdef Py_ssize_t i = 0
-    if over_lanes:
-        for i in range(m):
-            put_lanes(dx, i, share(get_lanes(x, i), get_lanes(y, i), d, g))
-    else:
-        while i < m:
-            put(dx, i, m, share(get(x, i, m), get(y, i, m), d, g))
-            i += V_LANES
+    while i < m:
+        put_at(dx, i, m, share(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), d, g), over_lanes)
+        i += pace(over_lanes)
 
 
 # Softmax and its logarithm:   p_i = exp(x_i - max) / Σ_j exp(x_j - max)
@@ -173,19 +165,12 @@ cdef inline vec put_powers(
     for block in range(blocks(m)):
         part = v_set1(0)
         i = block * BLOCK
-        if over_lanes:
-            for i in range(i, min(i + BLOCK, m)):
-                power = v_exp_nonpositive(v_sub(get_lanes(x, i), maximum))
-                if d.start != NULL:
-                    put_lanes(d, i, power)
-                part = v_add(part, power)
-        else:
-            while i < min((block + 1) * BLOCK, m):
-                power = v_exp_nonpositive(v_sub(get(x, i, room), maximum))
-                if d.start != NULL:
-                    put(d, i, room, power)
-                part = v_add(part, power if i + V_LANES <= m else v_first(power, m - i))
-                i += V_LANES
+        while i < min((block + 1) * BLOCK, m):
+            power = v_exp_nonpositive(v_sub(get_at(x, i, room, over_lanes), maximum))
+            if d.start != NULL:
+                put_at(d, i, room, power, over_lanes)
+            part = v_add(part, power if i + pace(over_lanes) <= m else v_first(power, m - i))
+            i += pace(over_lanes)
         add_block(&total, part, over_lanes)
     return value_of(&total, over_lanes)
 

@@ -4,6 +4,8 @@ x, y: inputs of m elements; d: the output; g: the gradient with respect to it; d
 may be strided, and dx and dy may be one buffer. Scalars are operands of one element. On the Node path backward ADDS
 into dx and dy.
 
+The parts of this family that are not here are in softmax.pxi, losses.pxi and layer_norm.pxi.
+
 over_lanes: whether the operands are those of one sample, or one vector of lanes of samples side by side; the loops for
 both are in common/reductions.pxd. Within a block of a sum over one sample, products are summed lane by lane, so that
 results do not depend on strides.
@@ -21,6 +23,9 @@ from cgraph._kernels.common.simd cimport (
 from cgraph._kernels.common.vector_math cimport v_log
 
 include "common/reduction_step.pxi"
+include "nodes/softmax.pxi"
+include "nodes/losses.pxi"
+include "nodes/layer_norm.pxi"
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g

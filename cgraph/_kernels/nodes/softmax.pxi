@@ -1,9 +1,6 @@
-"""Kernels that normalise the exponentials of their input to a sum of 1: Softmax, LogSoftmax, SoftmaxCEE.
-
-x: the input, m elements; y: the target, m elements; d: the output; g: the gradient with respect to it; dx, dy: the
-inputs' gradients. Operands may be strided, and dx and dy may be one buffer. On the Node path backward ADDS into dx and
-dy. over_lanes: as in reduction.pyx.
-"""
+# Kernels that normalise the exponentials of their input to a sum of 1: Softmax, LogSoftmax, SoftmaxCEE.
+#
+# x: the input, m elements; y: the target, m elements; d: the output; all else is as in reduction.pyx.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport Input, Operands, Output, added_to, input_of, overwritten
 from cgraph._kernels.common.reductions cimport (
@@ -13,8 +10,6 @@ from cgraph._kernels.common.simd cimport (
     V_LANES, real, v_add, v_div, v_equal, v_fma, v_mul, v_select, v_set1, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport v_exp_nonpositive, v_log
-
-include "common/reduction_step.pxi"
 
 
 cdef inline vec product_term(vec x, vec y, vec c, vec total) noexcept nogil:

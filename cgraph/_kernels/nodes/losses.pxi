@@ -1,9 +1,7 @@
-"""Kernels of losses that are means over m elements: BCE, Huber, GaussianNLL.
-
-x, y: predictions and targets, or means and logarithms of variances, whose targets are z; d: the loss; g: the gradient
-with respect to it; dx, dy, dz: the inputs' gradients. Operands may be strided, and dx, dy and dz may be one buffer. On
-the Node path backward ADDS into them. over_lanes: as in reduction.pyx.
-"""
+# Kernels of losses that are means over m elements: BCE, Huber, GaussianNLL.
+#
+# x, y: predictions and targets, or means and logarithms of variances, whose targets are z; d: the loss; all else is as
+# in reduction.pyx.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport Input, Operands, Output, added_to, grad_of, input_of, overwritten
 from cgraph._kernels.common.reductions cimport (
@@ -15,8 +13,6 @@ from cgraph._kernels.common.simd cimport (
     v_select, v_set1, v_smaller, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport v_exp, v_sigmoid, v_softplus
-
-include "common/reduction_step.pxi"
 
 
 cdef inline vec mean_factor(Input g, Py_ssize_t m, bint over_lanes) noexcept nogil:
