@@ -163,7 +163,7 @@ class Reciprocal(Function):
 
 
 class Abs(Function):
-    """d = |x|.
+    """d_i = x_i where x_i > 0, else −x_i.
 
     ∂L/∂x_i = g_i where x_i > 0, −g_i where x_i < 0, else 0.
 
