@@ -25,6 +25,7 @@ cdef inline void map_values(Value f, const Operands *v, Output d, Py_ssize_t n, 
     cdef Input x = v.x
     cdef vec a = v_set1(c.a), b = v_set1(c.b)
     cdef Py_ssize_t i = 0
+    d.accumulate = False    # as it is anyway; so the compiler knows, and the loop has no branch for it
     while i < n:
         put(d, i, n, f(get(x, i, n), a, b))
         i += V_LANES
@@ -42,6 +43,7 @@ cdef inline void map_shares(Share f, const Operands *v, Output dx, Py_ssize_t n,
 cdef inline void map_pair_values(PairValue f, const Operands *v, Output d, Py_ssize_t n) noexcept nogil:
     cdef Input x = v.x, y = v.y
     cdef Py_ssize_t i = 0
+    d.accumulate = False    # as in map_values
     while i < n:
         put(d, i, n, f(get(x, i, n), get(y, i, n)))
         i += V_LANES
