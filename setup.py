@@ -1,8 +1,9 @@
 """The compiled part of the build: its modules, directives and flags. All metadata is in pyproject.toml.
 
 A .pyx with a stub (.pyi) becomes one module beside its source. Every other .pyx is a family of kernels, and becomes
-one module in `_kernels/builds` for each dtype and instruction set. Since two extensions cannot share a source, every
-.pyx is copied under build/ once per module, which also keeps generated C out of the tree.
+one module in `_kernels/builds` for each dtype and instruction set; it may include parts, in .pxi files. Since two
+extensions cannot share a source, every .pyx is copied under build/ once per module, which also keeps generated C out of
+the tree.
 
 Environment variables; "" and "0" mean the same as no value:
 CGRAPH_DEBUG=1 turns all of Cython's checks on and the optimiser down;
@@ -202,6 +203,7 @@ class BuildKernels(build_ext):
         compiled = cythonize(
             self.extensions,
             compiler_directives=DIRECTIVES,
+            include_path=[KERNELS],
             shared_utility_qualified_name=SHARED_UTILITY,
             force=self.force,
         )

@@ -16,55 +16,90 @@ from cgraph.io.parameters import (
     save_parameters,
 )
 from cgraph.node import Node
+from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
+from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.losses import BCE, GaussianNLL, Huber
+from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, MMto1, Mto1, Norm2, Softmax
+from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, MMto1, Mto1, Norm2, Sum
+from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 from cgraph.parameter import Parameter, parameters
+from cgraph.targets import one_hot
 from cgraph.traversal import ancestors, evaluate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "BCE",
     "CEE",
+    "ELU",
+    "GELU",
     "MSE",
+    "Abs",
     "Add",
     "Affine",
     "AnomalyError",
     "AveragePooling2d",
+    "Clip",
     "Concatenation",
     "Convolution2d",
+    "Div",
     "Dots",
+    "Exp",
+    "Expand",
     "Filter2d",
+    "GaussianNLL",
     "GradientError",
     "GradientReport",
     "Graph",
+    "Huber",
+    "LayerNorm",
     "Leaf1",
     "Leaf2",
+    "LeakyReLU",
+    "Log",
+    "LogSoftmax",
     "MMto1",
     "MMtoM",
     "MaxPooling",
     "MaxPooling2d",
+    "Maximum",
+    "Mean",
+    "Minimum",
     "ModelFileError",
     "Mto1",
     "MtoM",
+    "Mul",
     "Node",
     "Norm2",
     "Parameter",
     "ReLU",
+    "Reciprocal",
+    "Scale",
+    "SiLU",
     "Sigmoid",
+    "Slice",
     "Softmax",
+    "SoftmaxCEE",
+    "Softplus",
+    "Sqrt",
+    "Square",
     "Sub",
+    "Sum",
     "Tanh",
     "ancestors",
     "detect_anomaly",
     "evaluate",
     "gradcheck",
     "load_parameters",
+    "one_hot",
     "parameters",
     "read_metadata",
     "save_parameters",

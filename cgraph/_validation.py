@@ -61,6 +61,13 @@ def as_integer(owner: str, argument: str, value: object) -> int:
         raise TypeError(f"{owner}: {argument} must be an integer, got {describe(value)}") from None
 
 
+def as_flag(owner: str, argument: str, value: object) -> bool:
+    """Returns True or False, or refuses the value."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{owner}: {argument} must be True or False, got {describe(value)}")
+    return bool(value)
+
+
 def as_size(owner: str, argument: str, value: object, minimum: int = 1) -> int:
     """Returns an integer from `minimum` to MAX_SIZE, or refuses the value."""
     size = as_integer(owner, argument, value)
@@ -110,6 +117,20 @@ def as_number(owner: str, argument: str, value: object) -> float:
     if array.dtype.kind not in REAL_KINDS:
         raise TypeError(f"{owner}: {argument} must be a real number, got {describe(value)}")
     return float(array)
+
+
+def as_number_of(owner: str, argument: str, value: object, dtype: DType) -> float:
+    """Returns one real number, rounded to a dtype, in which it may become infinite or 0, or refuses the value."""
+    with np.errstate(over="ignore", under="ignore"):
+        return float(dtype.type(as_number(owner, argument, value)))
+
+
+def as_finite(owner: str, argument: str, value: object, dtype: DType) -> float:
+    """Returns a number, rounded to `dtype`, or refuses one that is not finite there."""
+    number = as_number_of(owner, argument, value, dtype)
+    if not np.isfinite(number):
+        raise ValueError(f"{owner}: {argument} must be finite in {dtype}, got {describe(value)}")
+    return number
 
 
 def as_rate(owner: str, value: object, dtype: DType) -> float:

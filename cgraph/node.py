@@ -15,6 +15,7 @@ from numpy import zeros
 
 from cgraph import _kernels
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
+from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
@@ -31,7 +32,7 @@ from cgraph._validation import (
 )
 
 
-class Node(Unfinished):
+class Node(Operators["Node"], Unfinished):
     """A node of a computation graph for one sample (specification, section "Class: Node").
 
     A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cgraph._kernels.runtime.uninterrupted import only_one, store
 from cgraph._subclassing import declared_array
-from cgraph._validation import Array, copy_into, describe
+from cgraph._validation import Array, as_flag, copy_into
 from cgraph.node import Node, as_node
 from cgraph.traversal import ancestors
 
@@ -90,9 +90,7 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        if not isinstance(value, (bool, np.bool_)):
-            raise TypeError(f"Parameter: trainable must be True or False, got {describe(value)}")
-        node = self.node
+        value, node = as_flag("Parameter", "trainable", value), self.node
         frozen = node._frozen - {self._value_name} | (frozenset() if value else {self._value_name})
         # Both at once, so that no signal leaves a Graph that does not know of the change.
         changes: list[Any] = [(("_frozen",), [(node, frozen)])]

@@ -54,6 +54,17 @@ tangent = of_root(series_quotient(lambda x: mp.tanh(x) / x - 1, 2))
 error_function = of_root(series_quotient(lambda x: mp.erf(x) / x - 1, 0))
 TWO_OVER_ROOT_PI = 2 / mp.sqrt(mp.pi)
 
+
+def normal_tail(x: mp.mpf) -> mp.mpf:
+    """Returns e^(x²/2) Φ(-x), of the distribution function of the normal distribution."""
+    return mp.erfc(x / mp.sqrt(2)) * mp.exp(x**2 / 2) / 2
+
+
+def normal_weight(x: mp.mpf) -> mp.mpf:
+    """Relative errors count less where that of e^(-x²/2), for which x²/2 is rounded, is larger."""
+    return 1 / (normal_tail(x) * (1 + x**2 / 4))
+
+
 TABLE = {
     "EXP float32": Row(exponential, lambda r: r**2 / mp.exp(r), "-0.3475", "0.3475", 4),
     "EXP float64": Row(exponential, lambda r: r**2 / mp.exp(r), "-0.3475", "0.3475", 10),
@@ -74,6 +85,8 @@ TABLE = {
         6,
         7,
     ),
+    "NORMAL float32": Row(normal_tail, normal_weight, "0", "14.5", 4, 5),
+    "NORMAL float64": Row(normal_tail, normal_weight, "0", "39", 9, 10),
 }
 
 

@@ -33,7 +33,7 @@ WHOLE_FILE = "-"
 HEADER = """| file | in | instead of | stands | which breaks | caught by |
 | --- | --- | --- | --- | --- | --- |
 """
-COMPILED = {".pyx", ".pxd", ".h"}
+COMPILED = {".pyx", ".pxd", ".pxi", ".h"}
 TIMEOUT = 900  # seconds; the suite takes two minutes
 # The test files that fail soonest come first, a part at a time; all others follow.
 QUICK = [
@@ -199,7 +199,7 @@ def try_out(mutation: Mutation, built: Path, scratch: Path) -> str:
 def missing(rows: list[Mutation]) -> list[str]:
     """Returns the loops of kernels that no row breaks."""
     broken = {(row.file, row.function) for row in rows}
-    kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.pyx"))
+    kernels = sorted(ROOT.glob("cgraph/_kernels/**/*.p[yx][xi]"))
     found = [
         (path.relative_to(ROOT).as_posix(), name)
         for path in kernels

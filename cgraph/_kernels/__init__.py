@@ -42,6 +42,7 @@ class Build(NamedTuple):
     concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
+    functions: protocols.Functions
     pooling: protocols.Pooling
     reduction: protocols.Reduction
     channels_convolution_group: protocols.ChannelsConvolutionGroup

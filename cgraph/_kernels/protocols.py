@@ -1,7 +1,7 @@
 """The functions and steps of each family of kernels, alike in the builds for all dtypes and instruction sets."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,9 @@ class Concatenation(Protocol):
     def concatenation_forward(self, xs: list[Array], d: Array) -> None: ...
     def concatenation_backward(self, g: Array, dxs: list[Array]) -> None: ...
     def ConcatenationStep(self, inputs: Sequence[Operand], sizes: Offsets, d: Operand) -> Step: ...
+    def slice_forward(self, x: Array, start: int, d: Array) -> None: ...
+    def slice_backward(self, start: int, g: Array, dx: Array) -> None: ...
+    def SliceStep(self, m: int, start: int, n: int, x: Operand, d: Operand) -> Step: ...
 
 
 class Convolution(Protocol):
@@ -68,9 +71,9 @@ class Convolution(Protocol):
 
 
 class Function(Protocol):
-    """A kernel of an operation: the arrays that it reads, then those that it writes or adds to."""
+    """A kernel of an operation: the arrays and numbers that it reads, then the arrays that it writes or adds to."""
 
-    def __call__(self, *arrays: Array) -> None: ...
+    def __call__(self, *operands: Array | float) -> None: ...
 
 
 class Elementwise(Protocol):
@@ -85,14 +88,22 @@ class Elementwise(Protocol):
     def SGDStep(self, runs: Structs) -> Step: ...
     def SeedStep(self, loss: int, cleared: Structs, lanes: int = 1) -> Step: ...
 
-    # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
-    def __getattr__(self, name: str) -> Function: ...
+
+class Operation(Protocol):
+    """A function of elements of equal index: what the Node path calls, and what makes the steps of a Graph.
+
+    `forward` takes the inputs and the output; `backward` inputs, output and its gradient, then the inputs' gradients.
+    """
+
+    def of(self, a: float = 0, b: float = 0) -> Self: ...
+    def forward(self, *arrays: Array) -> None: ...
+    def backward(self, *arrays: Array) -> None: ...
+    def step(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
 
 
-class ElementwiseStep(Protocol):
-    """The constructor of the steps of element-wise operations, <Op>Step."""
-
-    def __call__(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
+class Functions(Protocol):
+    # An operation is an attribute, so that a new one needs no line here.
+    def __getattr__(self, name: str) -> Operation: ...
 
 
 class ChannelsConvolutionGroup(Protocol):
@@ -145,8 +156,12 @@ class Pooling(Protocol):
     def max_pooling_backward(
         self, x: Array, d: Array, counts: Counts, geometry: FilterGeometry, g: Array, dx: Array
     ) -> None: ...
-    def average_pooling_forward(self, x: Array, geometry: FilterGeometry, d: Array) -> None: ...
-    def average_pooling_backward(self, g: Array, geometry: FilterGeometry, dx: Array) -> None: ...
+    def average_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, count_padding: bool, d: Array
+    ) -> None: ...
+    def average_pooling_backward(
+        self, g: Array, geometry: FilterGeometry, count_padding: bool, dx: Array
+    ) -> None: ...
     def MaxPoolingStep(
         self,
         geometry: FilterGeometry,
@@ -158,15 +173,40 @@ class Pooling(Protocol):
         rectified: bool = False,
     ) -> Step: ...
     def AveragePoolingStep(
-        self, geometry: FilterGeometry, channels: int, x: Operand, d: Operand, images: int = 1
+        self,
+        geometry: FilterGeometry,
+        count_padding: bool,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
     ) -> Step: ...
 
 
 class Reduction(Protocol):
-    def __getattr__(self, name: str) -> Function: ...  # as for element-wise operations
+    def layer_norm_forward(self, x: Array, w: Array, eps: float, d: Array) -> None: ...
+    def layer_norm_backward_input(
+        self, x: Array, w: Array, eps: float, g: Array, dx: Array
+    ) -> None: ...
+    def layer_norm_backward_parameters(self, x: Array, eps: float, g: Array, dw: Array) -> None: ...
+    def LayerNormStep(
+        self,
+        m: int,
+        lanes: int,
+        x: Operand,
+        d: Operand,
+        parameters_offset: int,
+        scratch_offset: int,
+        eps: float,
+    ) -> LearningStep: ...
+
+    # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
+    def __getattr__(self, name: str) -> Function: ...
 
 
 class ReductionStep(Protocol):
-    """The constructor of the steps of reductions, <Op>Step."""
+    """The constructor of the steps of reductions, <Op>Step; `constants` are numbers of the node."""
 
-    def __call__(self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
+    def __call__(
+        self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand, *constants: float
+    ) -> Step: ...

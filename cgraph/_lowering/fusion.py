@@ -74,7 +74,8 @@ def fusion_key(program: Program, op: Op, node: Node) -> Hashable:
         inputs = tuple(map(id, node.backward)) if buffer is None else id(buffer)
         return geometry, inputs
     buffers = tuple(id(program.channel_of[x][0]) for x in node.backward)
-    return buffers, geometry, getattr(node, "_pad_value", None)
+    names = ("_pad_value", "_count_padding", "_constants")
+    return buffers, geometry, tuple(getattr(node, name, None) for name in names)
 
 
 def common_buffer(program: Program, channels: Sequence[Node]) -> Buffer | None:

@@ -10,11 +10,11 @@ import numpy as np
 
 from cgraph._kernels import Build, narrow_build
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.protocols import ElementwiseStep, ReductionStep
+from cgraph._kernels.protocols import Operation
 from cgraph._kernels.runtime.step import Operand, Step
 from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
-from cgraph._lowering.sample_steps import connected
+from cgraph._lowering.sample_steps import connected, reduction_step
 from cgraph._validation import DType
 
 ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
@@ -74,21 +74,22 @@ class LaneBuilder:
 Maker = Callable[[LaneBuilder, FusedGroup, list[Operand], Operand], Step]
 
 
-def elementwise(
+def function(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector."""
+    node: Any = group.nodes[0]
     size = group.buffer.size
     inputs = [x.contiguous() for x in inputs]
-    make: ElementwiseStep = getattr(builder.kernels_for(size).elementwise, group.op.step)
-    return make(size * builder.lanes, inputs, output.contiguous())
+    operation: Operation = getattr(builder.kernels_for(size).functions, node._operation)
+    step = operation.of(*node._constants).step
+    return step(size * builder.lanes, inputs, output.contiguous())
 
 
 def reduction(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make: ReductionStep = getattr(builder.lane_kernels.reduction, group.op.step)
-    return make(group.inputs[0].size, builder.lanes, inputs, output)
+    return reduction_step(builder.lane_kernels, group, builder.lanes, inputs, output)
 
 
 # For a pooling, the lanes are what the channels of a fused group are for one sample.
@@ -119,7 +120,8 @@ def average_pooling(
 ) -> Step:
     node: Any = group.nodes[0]
     make, images = builder.lane_kernels.pooling.AveragePoolingStep, len(group.nodes)
-    return make(node._geometry, builder.lanes, inputs[0], output, images)
+    counts = node._count_padding
+    return make(node._geometry, counts, builder.lanes, inputs[0], output, images)
 
 
 def concatenation(
@@ -130,12 +132,29 @@ def concatenation(
     return make([x.contiguous() for x in inputs], sizes, output.contiguous())
 
 
+def part(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    """Makes the step of a Slice, which is one of whole rows of lanes, too."""
+    node: Any = group.nodes[0]
+    make, lanes = builder.kernels.concatenation.SliceStep, builder.lanes
+    sizes = node.domsize * lanes, node._start * lanes, node.size * lanes
+    return make(*sizes, inputs[0].contiguous(), output.contiguous())
+
+
 def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     """Makes the step of a convolution whose channels are the elements of the input, on a domain of 1 × 1."""
     node: Any = group.nodes[0]
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     channels = equally_spaced(inputs[0], m, builder.lanes)
     return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
+
+
+def layer_norm(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    scratch = builder.scratch.allocate(2 * builder.lanes)
+    make, offset = builder.kernels.reduction.LayerNormStep, builder.parameters_offset[group]
+    return make(node.size, builder.lanes, inputs[0], output, offset, scratch, node._eps)
 
 
 def convolution(

@@ -12,18 +12,29 @@ from typing import Any, NoReturn
 from cgraph._lowering import lane_steps, sample_steps
 from cgraph._lowering.program import Kind, Work
 from cgraph.node import Node
+from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
+from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
+from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
+from cgraph.nodes.layer_norm import LayerNorm
 from cgraph.nodes.leaf import Leaf1, Leaf2
+from cgraph.nodes.losses import BCE, GaussianNLL, Huber
+from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling2d
-from cgraph.nodes.reduction import CEE, MSE, Dots, Norm2, Softmax
+from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, Norm2, Sum
+from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 
 
 def no_step(*_: object) -> NoReturn:
     """Stands for a maker that is never called: leaves have no step, and Python nodes have none over lanes."""
     raise NotImplementedError
+
+
+def no_constants(node: Node) -> tuple[float, ...]:
+    """Returns no numbers, for a step that its operands make complete."""
+    return ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -42,7 +53,9 @@ class Op:
     sample, lanes : function
         The makers of the step for one sample, and of the step over lanes.
     step : str
-        The name of the step's class, for the makers that serve a whole family.
+        The name of the step's class, for the makers that serve many operations.
+    constants : function of a node
+        The numbers of a node which its step is made with, behind the operands.
     work : Work
         The work of the forward pass, for the cost model.
     absorbs : mapping of type to function
@@ -57,35 +70,69 @@ class Op:
     lanes: lane_steps.Maker = no_step
     step: str = ""
     work: Work = Work.ELEMENTS
+    constants: Callable[[Any], tuple[float, ...]] = no_constants
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
 
 
-def elementwise(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
-    """Returns the row of an operation on elements of equal index."""
-    makers = sample_steps.elementwise, lane_steps.elementwise
-    return Op(node_class, Kind.CHANNEL, inputs, *makers, step, work)
+def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
+    """Returns the row of a function of elements of equal index, whose nodes name their operation and its constants."""
+    makers = sample_steps.function, lane_steps.function
+    return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work)
 
 
-def reduction(node_class: type[Node], inputs: int, step: str, work: Work = Work.ELEMENTS) -> Op:
-    """Returns the row of an operation that sums over the elements of its inputs."""
+def reduction(
+    node_class: type[Node],
+    inputs: int,
+    step: str,
+    work: Work = Work.ELEMENTS,
+    constants: Callable[[Any], tuple[float, ...]] = no_constants,
+) -> Op:
+    """Returns the row of an operation that sums over the elements of its inputs, or of its output's gradient."""
     makers = sample_steps.reduction, lane_steps.reduction
-    return Op(node_class, Kind.ALONE, inputs, *makers, step, work)
+    return Op(node_class, Kind.ALONE, inputs, *makers, step, work, constants)
 
 
 ROWS = (
     Op(Leaf1, Kind.LEAF),
     Op(Leaf2, Kind.LEAF),
     Op(Concatenation, Kind.ALONE, None, sample_steps.concatenation, lane_steps.concatenation),
-    elementwise(Add, 2, "AddStep"),
-    elementwise(Sub, 2, "SubStep"),
-    elementwise(ReLU, 1, "ReLUStep"),
-    elementwise(Sigmoid, 1, "SigmoidStep", Work.FUNCTIONS),
-    elementwise(Tanh, 1, "TanhStep", Work.FUNCTIONS),
+    Op(Slice, Kind.ALONE, 1, sample_steps.part, lane_steps.part),
+    function(Add, 2),
+    function(Sub, 2),
+    function(ReLU, 1),
+    function(Sigmoid, 1, Work.FUNCTIONS),
+    function(Tanh, 1, Work.FUNCTIONS),
+    function(Mul, 2),
+    function(Div, 2),
+    function(Maximum, 2),
+    function(Minimum, 2),
+    function(Exp, 1, Work.FUNCTIONS),
+    function(Log, 1, Work.FUNCTIONS),
+    function(Square, 1),
+    function(Sqrt, 1),
+    function(Reciprocal, 1),
+    function(Scale, 1),
+    function(Abs, 1),
+    function(Clip, 1),
+    function(LeakyReLU, 1),
+    function(ELU, 1, Work.FUNCTIONS),
+    function(Softplus, 1, Work.FUNCTIONS),
+    function(SiLU, 1, Work.FUNCTIONS),
+    function(GELU, 1, Work.FUNCTIONS),
     reduction(Dots, 2, "DotsStep"),
     reduction(MSE, 2, "MSEStep"),
     reduction(CEE, 2, "CEEStep", Work.FUNCTIONS),
     reduction(Norm2, 1, "Norm2Step"),
+    reduction(Sum, 1, "SumStep"),
+    reduction(Mean, 1, "MeanStep"),
+    reduction(Expand, 1, "ExpandStep"),
     reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS),
+    reduction(LogSoftmax, 1, "LogSoftmaxStep", Work.FUNCTIONS),
+    reduction(SoftmaxCEE, 2, "SoftmaxCEEStep", Work.FUNCTIONS),
+    reduction(BCE, 2, "BCEStep", Work.FUNCTIONS),
+    reduction(Huber, 2, "HuberStep", Work.ELEMENTS, lambda node: (node._delta,)),
+    reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS),
+    Op(LayerNorm, Kind.ALONE, 1, sample_steps.layer_norm, lane_steps.layer_norm),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
     Op(
         Convolution2d,

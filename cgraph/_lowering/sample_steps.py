@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import NARROW_BYTES, Build, narrow_build
-from cgraph._kernels.protocols import Connected, ElementwiseStep, Offsets, ReductionStep
+from cgraph._kernels.protocols import Connected, Offsets, Operation, ReductionStep
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
@@ -79,24 +79,39 @@ def python(
     return PythonStep(group.nodes[0])
 
 
-def elementwise(
+def function(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes a whole buffer as one vector, and computes its padding with the rest."""
+    node: Any = group.nodes[0]
+    operation: Operation = getattr(builder.kernels.functions, node._operation)
+    return operation.of(*node._constants).step(*as_one_vector(group, inputs, output))
+
+
+def as_one_vector(
+    group: FusedGroup, inputs: list[Operand], output: Operand
+) -> tuple[int, list[Operand], Operand]:
+    """Returns the number of elements of a group, and its operands; of several nodes, these are the whole buffers."""
     size = group.nodes[0].size
-    if len(group.nodes) > 1:
-        size *= output.stride
-        inputs = [x.contiguous() for x in inputs]
-        output = output.contiguous()
-    make: ElementwiseStep = getattr(builder.kernels.elementwise, group.op.step)
-    return make(size, inputs, output)
+    if len(group.nodes) == 1:
+        return size, inputs, output
+    return size * output.stride, [x.contiguous() for x in inputs], output.contiguous()
 
 
 def reduction(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
-    make: ReductionStep = getattr(builder.kernels.reduction, group.op.step)
-    return make(group.inputs[0].size, 1, inputs, output)
+    return reduction_step(builder.kernels, group, 1, inputs, output)
+
+
+def reduction_step(
+    kernels: Build, group: FusedGroup, lanes: int, inputs: list[Operand], output: Operand
+) -> Step:
+    """Makes a step that takes the elements of the input or, of an operation on one number, those of the output."""
+    (node,), op = group.nodes, group.op
+    make: ReductionStep = getattr(kernels.reduction, op.step)
+    m = max(group.inputs[0].size, node.size)
+    return make(m, lanes, inputs, output, *op.constants(node))
 
 
 def max_pooling(
@@ -112,7 +127,7 @@ def average_pooling(
 ) -> Step:
     node: Any = group.nodes[0]
     make = builder.kernels_for(group.buffer.pitch).pooling.AveragePoolingStep
-    return make(node._geometry, group.buffer.pitch, inputs[0], output)
+    return make(node._geometry, node._count_padding, group.buffer.pitch, inputs[0], output)
 
 
 def concatenation(
@@ -120,6 +135,12 @@ def concatenation(
 ) -> Step:
     sizes = np.array([x.size for x in group.inputs], np.intp)
     return builder.kernels.concatenation.ConcatenationStep(inputs, sizes, output)
+
+
+def part(builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    node: Any = group.nodes[0]
+    make = builder.kernels.concatenation.SliceStep
+    return make(node.domsize, node._start, node.size, inputs[0], output)
 
 
 def affine(
@@ -130,6 +151,16 @@ def affine(
     offset = builder.allocate_in_order(group, node._weight.size)
     make = builder.kernels_for(n).affine.AffineStep
     return make(inputs[0], output, m, n, offset, node._bias)
+
+
+def layer_norm(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    offset = builder.allocate_in_order(group, node._parameter_vector.size)
+    scratch = builder.scratch.allocate(2 * builder.kernels.padded_bytes // builder.dtype.itemsize)
+    make = builder.kernels.reduction.LayerNormStep
+    return make(node.size, 1, inputs[0], output, offset, scratch, node._eps)
 
 
 def convolution(

@@ -21,7 +21,8 @@ from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.elementwise import ReLU
 from cgraph.nodes.leaf import Leaf1, Leaf2
 from cgraph.nodes.pooling import MaxPooling2d
-from cgraph.nodes.reduction import CEE, Softmax
+from cgraph.nodes.softmax import SoftmaxCEE
+from cgraph.targets import one_hot
 from cgraph.traversal import evaluate
 
 __all__ = ["CHANNELS", "Classifier", "convolutional_classifier"]
@@ -40,21 +41,22 @@ class Classifier:
         The leaf that is fed with an image.
     target : Leaf1
         One element for each class: 1 for the right one, 0 for the others.
-    prediction : Node
-        The probability of each class.
+    logits : Node
+        One number for each class, the largest for the most probable one; their softmax are the probabilities.
     loss : Node
-        The cross-entropy of prediction and target.
+        The cross-entropy of logits and target.
     """
 
     image: Leaf2
     target: Leaf1
-    prediction: Node
+    logits: Node
     loss: Node
 
     @cached_property
     def _one_hot(self) -> NDArray[Any]:
         """The targets of all classes: row c is 1 at c and 0 elsewhere."""
-        return np.eye(self.target.height, dtype=self.target.data.dtype)
+        classes = self.target.height
+        return one_hot(range(classes), classes, dtype=self.target.dtype)
 
     def forward(self, image: ArrayLike, label: int) -> tuple[float, int]:
         """Makes a forward pass with a labelled image.
@@ -77,10 +79,10 @@ class Classifier:
         self.target.getInput(self._one_hot[label])
         for leaf in (self.image, self.target):
             leaf.forwardPropagation()
-        return float(self.loss.data[0]), int(self.prediction.data.argmax())
+        return float(self.loss.data[0]), int(self.logits.data.argmax())
 
     def predict(self, image: ArrayLike) -> int:
-        """Returns the most probable class of an image without a forward pass; `prediction.data` has the probabilities.
+        """Returns the most probable class of an image without a forward pass; `logits.data` has what speaks for each.
 
         Parameters
         ----------
@@ -94,7 +96,7 @@ class Classifier:
         """
         self.image.getInput(image)
         # A forward pass of the image alone would leave the loss waiting for the target, and shift all later passes.
-        return int(evaluate(self.prediction).argmax())
+        return int(evaluate(self.logits).argmax())
 
     def feed(self, images: ArrayLike, labels: NDArray[np.integer[Any]]) -> dict[Node, ArrayLike]:
         """Returns the feed of a Graph of the loss for many labelled images.
@@ -136,7 +138,7 @@ def convolutional_classifier(
     """Builds a classifier: a convolutional layer for each entry of `channels`, then one `Affine`.
 
     A layer is a 3x3 convolution that keeps the size, ReLU, and max-pooling that halves the size,
-    rounded up, so that images may have any size. Softmax and CEE follow the `Affine`.
+    rounded up, so that images may have any size. SoftmaxCEE follows the `Affine`.
 
     Parameters
     ----------
@@ -162,7 +164,7 @@ def convolutional_classifier(
     >>> from cgraph.models.classifier import convolutional_classifier
     >>> model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
     >>> loss, predicted = model.forward(np.ones((8, 8)), label=3)
-    >>> model.prediction.data.shape, 0 <= predicted < 10
+    >>> model.logits.data.shape, 0 <= predicted < 10
     ((10,), True)
     """
     image = Leaf2(height, width, dtype=dtype)
@@ -172,9 +174,9 @@ def convolutional_classifier(
     features = Concatenation(layer)
     weight = _he_normal(rng, (features.height + 1, classes), features.height)
     weight[-1] = 0.0  # the row of the constant input
-    prediction = Softmax(Affine(features, weight))
+    logits = Affine(features, weight)
     target = Leaf1(classes, dtype=dtype)
-    return Classifier(image, target, prediction, CEE(prediction, target))
+    return Classifier(image, target, logits, SoftmaxCEE(logits, target))
 
 
 def _channel(inputs: list[Node], rng: np.random.Generator) -> Node:

@@ -3,6 +3,7 @@
 docs/look_up/specification.md says which document *the specification* is.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -51,7 +52,7 @@ class Affine(LearningNode):
     _weight: Array
     _gradWeight: Array
 
-    _parts: ClassVar = {("weight", "gradWeight"): slice(None)}
+    _parts: Mapping[tuple[str, str], slice] = {("weight", "gradWeight"): slice(None)}
     _attributes: ClassVar = {"weight": "_weight", "gradWeight": "_gradWeight"}
     _parameters = tuple(_parts)
 

@@ -1,11 +1,12 @@
-"""Concatenation: several nodes joined into one vector.
+"""Concatenation: several nodes joined into one vector; and Slice, a part of a node.
 
 docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable
 
-from cgraph.node import Node, as_nodes
+from cgraph._validation import as_integer
+from cgraph.node import Node, as_node, as_nodes
 
 
 class Concatenation(Node):
@@ -49,3 +50,66 @@ class Concatenation(Node):
         self._kernels.concatenation.concatenation_backward(
             self._grad, [x._grad for x in self.backward]
         )
+
+
+class Slice(Node):
+    """d_i = x_(start + i), for start + i < stop: consecutive elements of a node, as a vector.
+
+    ∂L/∂x_j = g_(j − start) for start ≤ j < stop, and 0 elsewhere.
+
+    Parameters
+    ----------
+    node : Node
+        x, of any shape; a matrix is read row by row.
+    start, stop : int
+        The first element, and the first one behind the last: 0 ≤ start < stop ≤ ``node.size``. They count from the
+        beginning: negative numbers are refused.
+
+    Raises
+    ------
+    TypeError
+        `node` is not a Node; `start` or `stop` is not an integer.
+    ValueError
+        `start` and `stop` are not within the node.
+
+    Notes
+    -----
+    The elements are copied, in a `Graph` as well.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf2(2, 3)
+    >>> x.getInput([[1, 2, 3], [4, 5, 6]])
+    >>> CG.evaluate(CG.Slice(x, 2, 4))
+    array([3., 4.])
+    """
+
+    def __init__(self, node: Node, start: int, stop: int) -> None:
+        owner = type(self).__name__
+        x = as_node(owner, "node", node)
+        start, stop = as_integer(owner, "start", start), as_integer(owner, "stop", stop)
+        if not 0 <= start < stop <= x.size:
+            raise ValueError(
+                f"{owner}: start and stop must satisfy 0 <= start < stop <= {x.size}, got {start} and {stop}"
+            )
+        self._start, self._stop = start, stop
+        self._set_up(x.size, stop - start, 1, (x,))
+
+    @property
+    def start(self) -> int:
+        """The index of the first element."""
+        return self._start
+
+    @property
+    def stop(self) -> int:
+        """The index behind the last element."""
+        return self._stop
+
+    def calcData(self) -> None:
+        k = self._kernels.concatenation
+        k.slice_forward(self.backward[0]._data, self._start, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        k = self._kernels.concatenation
+        k.slice_backward(self._start, self._grad, self.backward[0]._grad)

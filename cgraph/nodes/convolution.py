@@ -3,7 +3,7 @@
 docs/look_up/specification.md says which document *the specification* is.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, overload
 
 import numpy as np
@@ -98,7 +98,7 @@ class Convolution2d(LearningNode, Filter2d):
     _gradBias_array: Array
 
     # One vector holds the kernel and, after it, the bias.
-    _parts: ClassVar = {
+    _parts: Mapping[tuple[str, str], slice] = {
         ("kernel", "gradKernel"): slice(-1),
         ("_bias", "_gradBias"): slice(-1, None),
     }
@@ -231,6 +231,4 @@ class Convolution2d(LearningNode, Filter2d):
             [x._data for x in self.backward], self._grad, self._taps, geometry, scratch, grads
         )
         if self._frozen:
-            for (name, _), part in self._parts.items():
-                if name not in self._frozen:
-                    self._grad_vector[part] += grads[part]
+            self._add_to_learning(grads)

@@ -4,6 +4,9 @@ x and y are the inputs, d is the data of the node, g its gradient ∂L/∂d. The
 docs/look_up/specification.md says which document *the specification* is.
 """
 
+from typing import Any
+
+from cgraph._kernels.protocols import Operation
 from cgraph.node import Node, as_node
 
 
@@ -17,6 +20,12 @@ def require_equal_shapes(owner: Node, node1: object, node2: object) -> None:
             f"{type(owner).__name__}: node1 and node2 must have the same height and width, "
             f"got ({node1.height}, {node1.width}) and ({node2.height}, {node2.width})"
         )
+
+
+def compiled(node: Any) -> Operation:
+    """Returns the operation of a node with its constants."""
+    operation: Operation = getattr(node._kernels.functions, node._operation)
+    return operation.of(*node._constants)
 
 
 class MMtoM(Node):
@@ -40,7 +49,31 @@ class MMtoM(Node):
         self._set_up(node1.size, node1._height, node1._width, (node1, node2))
 
 
-class Add(MMtoM):
+class PairFunction(MMtoM):
+    """The base class of functions of two elements. It computes nothing itself.
+
+    `_operation` names the operation of `_kernels/nodes/functions.pyx`, whose formulas are in
+    `_kernels/common/formulas.pxd`; it takes no constants.
+    """
+
+    _operation: str
+    _constants: tuple[float, ...] = ()
+    _compiled: Operation
+
+    def _set_up(self, *args: Any, **options: Any) -> None:
+        super()._set_up(*args, **options)
+        self._compiled = compiled(self)
+
+    def calcData(self) -> None:
+        x, y = self.backward
+        self._compiled.forward(x._data, y._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x, y = self.backward
+        self._compiled.backward(x._data, y._data, self._data, self._grad, x._grad, y._grad)
+
+
+class Add(PairFunction):
     """d = x + y (specification, section "Class: Add").
 
     ∂L/∂x = g, ∂L/∂y = g.
@@ -63,16 +96,10 @@ class Add(MMtoM):
     array([11., 22.])
     """
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.elementwise.add_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.elementwise.add_backward(self._grad, x._grad, y._grad)
+    _operation = "add"
 
 
-class Sub(MMtoM):
+class Sub(PairFunction):
     """d = x − y (specification, section "Class: Sub").
 
     ∂L/∂x = g, ∂L/∂y = −g.
@@ -95,13 +122,7 @@ class Sub(MMtoM):
     array([ -9., -18.])
     """
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.elementwise.sub_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.elementwise.sub_backward(self._grad, x._grad, y._grad)
+    _operation = "sub"
 
 
 class MtoM(Node):
@@ -125,7 +146,30 @@ class MtoM(Node):
         self._set_up(x.size, x._height, x._width, (x,))
 
 
-class ReLU(MtoM):
+class Function(MtoM):
+    """The base class of functions of one element. It computes nothing itself.
+
+    `_operation` names the operation of `_kernels/nodes/functions.pyx`, whose formulas are in
+    `_kernels/common/formulas.pxd`; `_constants` are the numbers that it takes.
+    """
+
+    _operation: str
+    _constants: tuple[float, ...] = ()
+    _compiled: Operation
+
+    def _set_up(self, *args: Any, **options: Any) -> None:
+        super()._set_up(*args, **options)
+        self._compiled = compiled(self)
+
+    def calcData(self) -> None:
+        self._compiled.forward(self.backward[0]._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        x = self.backward[0]
+        self._compiled.backward(x._data, self._data, self._grad, x._grad)
+
+
+class ReLU(Function):
     """d_i = x_i where x_i ≥ 0, else 0 (specification, section "Class: ReLU").
 
     ∂L/∂x_i = g_i where x_i ≥ 0, else 0.
@@ -150,15 +194,10 @@ class ReLU(MtoM):
     array([0., 0., 2.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.elementwise.relu_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.elementwise.relu_backward(x._data, self._grad, x._grad)
+    _operation = "relu"
 
 
-class Sigmoid(MtoM):
+class Sigmoid(Function):
     """d = 1 / (1 + e⁻ˣ), computed without overflow.
 
     ∂L/∂x = d (1 − d) g.
@@ -179,15 +218,10 @@ class Sigmoid(MtoM):
     array([0. , 0.5, 1. ])
     """
 
-    def calcData(self) -> None:
-        self._kernels.elementwise.sigmoid_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.elementwise.sigmoid_backward(self._data, self._grad, x._grad)
+    _operation = "sigmoid"
 
 
-class Tanh(MtoM):
+class Tanh(Function):
     """d = tanh x.
 
     ∂L/∂x = (1 − d²) g.
@@ -208,9 +242,4 @@ class Tanh(MtoM):
     array([-1.,  0.,  1.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.elementwise.tanh_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.elementwise.tanh_backward(self._data, self._grad, x._grad)
+    _operation = "tanh"

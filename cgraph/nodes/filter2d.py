@@ -28,20 +28,21 @@ COLUMNS = Axis("columns", "width", "leftPadding", "right")
 
 
 def fit(
-    owner: str, axis: Axis, m: int, k: int, s: int, p: int | None, n: int | None
+    owner: str, axis: Axis, m: int, k: int, s: int, p: int | None, n: int | None, crop: bool
 ) -> tuple[int, int]:
     """Returns the output size n and the padding p of one axis, computed where they are not given.
 
-    By default n = ⌈(m − k) / s⌉ + 1. The padding of both sides together is s (n − 1) + k − m; by default p is half of
-    it, rounded down.
+    By default n = ⌈(m − k) / s⌉ + 1, or ⌊(m − k) / s⌋ + 1 with `crop`. The padding of both sides together is
+    s (n − 1) + k − m; by default p is half of it, rounded down.
 
     Raises
     ------
     ValueError
-        The output would be empty, or a padding negative.
+        The output would be empty, or a padding negative; with `crop` that behind the last row or column may be, whose
+        elements are then not read.
     """
     if n is None:
-        n = -((k - m) // s) + 1
+        n = (m - k) // s + 1 if crop else -((k - m) // s) + 1
         if n < 1:
             raise ValueError(
                 f"{owner}: a kernel of {k} {axis.rows} does not fit an input of {m} with stride {s}; "
@@ -50,7 +51,7 @@ def fit(
     total = s * (n - 1) + k - m
     if p is None:
         p = max(total // 2, 0)
-    if total < p:
+    if total < p and not crop:
         raise ValueError(
             f"{owner}: {axis.height} {n} with stride {s} and a kernel of {k} reads "
             f"{s * (n - 1) + k} {axis.rows}, fewer than the input's {m} and {axis.before} {p}; "
@@ -86,9 +87,11 @@ MINIMUM = {"topPadding": 0, "leftPadding": 0}
 
 
 def fitted_geometry(
-    owner: str, channels: Sequence[Node], given: Mapping[str, object]
+    owner: str, channels: Sequence[Node], given: Mapping[str, object], crop: bool = False
 ) -> FilterGeometry:
     """Returns the geometry for input channels and the given sizes of a Filter2d; the stride is 1 by default.
+
+    With `crop`, the last rows and columns of the input need not be read.
 
     Raises
     ------
@@ -106,8 +109,8 @@ def fitted_geometry(
             )
     sizes = {name: as_size(owner, name, size, MINIMUM.get(name, 1)) for name, size in given.items()}
     k_h, k_w, s = sizes["kernelHeight"], sizes["kernelWidth"], sizes.get("stride", 1)
-    n_h, p = fit(owner, ROWS, m_h, k_h, s, sizes.get("topPadding"), sizes.get("height"))
-    n_w, q = fit(owner, COLUMNS, m_w, k_w, s, sizes.get("leftPadding"), sizes.get("width"))
+    n_h, p = fit(owner, ROWS, m_h, k_h, s, sizes.get("topPadding"), sizes.get("height"), crop)
+    n_w, q = fit(owner, COLUMNS, m_w, k_w, s, sizes.get("leftPadding"), sizes.get("width"), crop)
     rows, columns = s * (n_h - 1) + k_h, s * (n_w - 1) + k_w
     if rows * columns > MAX_SIZE:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,8 +25,9 @@ class LearningNode(Node):
     # The loans of each array, by its name in `_parts`.
     _loans: dict[str, Account]
 
-    # For each parameter, by its names as in `_parameters`, the part of the vectors that it takes.
-    _parts: ClassVar[dict[tuple[str, str], slice]] = {}
+    # For each parameter, by its names as in `_parameters`, the part of the vectors that it takes. A node has parts of
+    # its own where these depend on its size.
+    _parts: Mapping[tuple[str, str], slice] = {}
     # The attribute that is the array of each name.
     _attributes: ClassVar[dict[str, str]] = {}
     # The class whose methods compute the operation, which leave parameters alone that do not learn.
@@ -85,6 +87,12 @@ class LearningNode(Node):
             return
         for _, name in self._parts:
             self._loans[name].touch()
+
+    def _add_to_learning(self, grads: Array) -> None:
+        """Adds gradients of all parameters to the sums of those that learn."""
+        for (name, _), part in self._parts.items():
+            if name not in self._frozen:
+                self._grad_vector[part] += grads[part]
 
     def _call(self, method: str, *args: float) -> None:
         is_own = getattr(type(self), method) is not getattr(self._operation, method)

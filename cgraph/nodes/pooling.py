@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._validation import Array, as_number
+from cgraph._validation import Array, as_flag, as_number
 from cgraph.node import Node, as_node
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
 
@@ -56,6 +56,10 @@ class MaxPooling2d(Filter2d):
         Virtual rows above and columns left of the input.
     height, width : int, optional
         Size of the output; bottom and right padding follow from it.
+    crop : bool, optional, keyword only
+        Whether the last rows and columns may be left unread. In the third form they are, where the stride leaves over
+        less than a window, and there is no padding; in the others they are where the height or the width is too small
+        for them, which is refused by default.
     pad_value : float, optional, keyword only
         The value of the padding: 0 in the specification; with ``-inf``, the convention of PyTorch and ONNX, padding is
         never the maximum.
@@ -88,27 +92,32 @@ class MaxPooling2d(Filter2d):
     @overload
     def __init__(
         self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
-        topPadding: int, leftPadding: int, height: int, width: int, *, pad_value: float = 0.0,
+        topPadding: int, leftPadding: int, height: int, width: int,
+        *, crop: bool = False, pad_value: float = 0.0,
     ) -> None: ...  # fmt: skip
     @overload
     def __init__(
         self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
-        height: int, width: int, *, pad_value: float = 0.0,
+        height: int, width: int,
+        *, crop: bool = False, pad_value: float = 0.0,
     ) -> None: ...  # fmt: skip
     @overload
     def __init__(
         self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
-        *, pad_value: float = 0.0,
+        *, crop: bool = False, pad_value: float = 0.0,
     ) -> None: ...  # fmt: skip
 
-    def __init__(self, *args: Any, pad_value: float = 0.0, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, crop: bool = False, pad_value: float = 0.0, **kwargs: Any
+    ) -> None:
         owner = type(self).__name__
+        crop = as_flag(owner, "crop", crop)
         value = as_number(owner, "pad_value", pad_value)
         if math.isnan(value):
             raise ValueError(f"{owner}: pad_value must be a number, got nan")
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
-        geometry = fitted_geometry(owner, (x,), given)
+        geometry = fitted_geometry(owner, (x,), given, crop)
         with np.errstate(over="ignore"):
             self._pad_value = float(x.dtype.type(value))
         if self._pad_value == -math.inf and misses_input(geometry):
@@ -146,11 +155,11 @@ MaxPooling = MaxPooling2d
 
 
 class AveragePooling2d(Filter2d):
-    """The mean over a moving window; the padding counts as 0, and as an element of the window.
+    """The mean over a moving window; the padding counts as 0, and as an element of the window, unless told otherwise.
 
-    D[α,β] = (1 / (k_h k_w)) Σ_{i,j} X[(α−1)s + i − p, (β−1)s + j − q].
+    D[α,β] = (1 / N) Σ_{i,j} X[(α−1)s + i − p, (β−1)s + j − q], with N = k_h k_w.
 
-    ∂L/∂X[α,β] = Σ G / (k_h k_w) over the windows that contain X[α,β].
+    ∂L/∂X[α,β] = Σ G / N over the windows that contain X[α,β].
 
     The constructor has three forms, told apart by the number of positional arguments, or by the names given:
 
@@ -170,6 +179,13 @@ class AveragePooling2d(Filter2d):
         Virtual rows above and columns left of the input.
     height, width : int, optional
         Size of the output; bottom and right padding follow from it.
+    crop : bool, optional, keyword only
+        Whether the last rows and columns may be left unread. In the third form they are, where the stride leaves over
+        less than a window, and there is no padding; in the others they are where the height or the width is too small
+        for them, which is refused by default.
+    count_padding : bool, optional, keyword only
+        Whether the padding is part of the mean. If not, N is the number of elements of a window that lie within the
+        input; where there are none, the mean is 0.
 
     Raises
     ------
@@ -193,27 +209,35 @@ class AveragePooling2d(Filter2d):
     def __init__(
         self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
         topPadding: int, leftPadding: int, height: int, width: int,
+        *, crop: bool = False, count_padding: bool = True,
     ) -> None: ...  # fmt: skip
     @overload
     def __init__(
         self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
-        height: int, width: int,
+        height: int, width: int, *, crop: bool = False, count_padding: bool = True,
     ) -> None: ...  # fmt: skip
     @overload
-    def __init__(self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int) -> None: ...
+    def __init__(
+        self, node1: Node, kernelHeight: int, kernelWidth: int, stride: int,
+        *, crop: bool = False, count_padding: bool = True,
+    ) -> None: ...  # fmt: skip
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, crop: bool = False, count_padding: bool = True, **kwargs: Any
+    ) -> None:
         owner = type(self).__name__
+        crop = as_flag(owner, "crop", crop)
+        self._count_padding = as_flag(owner, "count_padding", count_padding)
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
-        self._set_up_filter((x,), fitted_geometry(owner, (x,), given))
+        self._set_up_filter((x,), fitted_geometry(owner, (x,), given, crop))
 
     def calcData(self) -> None:
         self._kernels.pooling.average_pooling_forward(
-            self.backward[0]._data, self._geometry, self._data
+            self.backward[0]._data, self._geometry, self._count_padding, self._data
         )
 
     def calcPartialDerivative(self) -> None:
         self._kernels.pooling.average_pooling_backward(
-            self._grad, self._geometry, self.backward[0]._grad
+            self._grad, self._geometry, self._count_padding, self.backward[0]._grad
         )

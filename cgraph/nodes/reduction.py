@@ -1,15 +1,32 @@
-"""Reductions: nodes that sum over the elements of their inputs. The sum in Softmax is an intermediate result.
+"""Reductions: nodes that sum over the elements of their inputs; and Expand, whose gradient is such a sum.
 
 x and y are the inputs, of m elements each, d is the data of the node, g its gradient ∂L/∂d.
 docs/look_up/specification.md says which document *the specification* is.
 """
 
+from collections.abc import Sequence
+
+from cgraph._validation import as_size
 from cgraph.node import Node, as_node
-from cgraph.nodes.elementwise import MtoM, require_equal_shapes
+from cgraph.nodes.elementwise import require_equal_shapes
+
+
+def require_alike(owner: Node, **arguments: object) -> Sequence[Node]:
+    """Returns the arguments of a loss, and refuses them unless all are nodes, of equal height and width."""
+    name = type(owner).__name__
+    nodes = [as_node(name, argument, node) for argument, node in arguments.items()]
+    if len({(node.height, node.width) for node in nodes}) > 1:
+        *others, last = arguments
+        *shapes, last_shape = (f"({node.height}, {node.width})" for node in nodes)
+        raise ValueError(
+            f"{name}: {', '.join(others)} and {last} must have the same height and width, "
+            f"got {', '.join(shapes)} and {last_shape}"
+        )
+    return nodes
 
 
 class MMto1(Node):
-    """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE and CEE (specification, section "Class: MMto1").
+    """ℝᵐ × ℝᵐ → ℝ, the base class of Dots, MSE, CEE and other losses (specification, section "Class: MMto1").
 
     The base class computes nothing itself.
 
@@ -137,7 +154,9 @@ class CEE(MMto1):
 
 
 class Mto1(Node):
-    """ℝᵐ → ℝ, the base class of Norm2 (specification, section "Class: Mto1"). It computes nothing itself.
+    """ℝᵐ → ℝ, the base class of Norm2, Sum and Mean (specification, section "Class: Mto1").
+
+    The base class computes nothing itself.
 
     Parameters
     ----------
@@ -190,10 +209,10 @@ class Norm2(Mto1):
         self._kernels.reduction.norm2_backward(x._data, self._data, self._grad, x._grad)
 
 
-class Softmax(MtoM):
-    """d_i = exp(x_i) / Σ_j exp(x_j), over all elements of the input (specification, section "Class: Softmax").
+class Sum(Mto1):
+    """d = Σ x_i.
 
-    ∂L/∂x_i = Σ_j (δ_ij − d_i) d_j g_j = d_i (g_i − Σ_j d_j g_j).
+    ∂L/∂x_i = g.
 
     Parameters
     ----------
@@ -202,22 +221,92 @@ class Softmax(MtoM):
 
     Notes
     -----
-    The maximum of x is subtracted from all elements first, so that no exponential overflows.
+    The rounding error grows with the square root of m at most, since blocks of elements are added up first. Infinite
+    elements of one sign give that infinity; a NaN, or infinities of both signs, give NaN.
 
     Examples
     --------
     >>> import cgraph as CG
     >>> x = CG.Leaf1(3)
-    >>> x.getInput([0, 0, 1e4])
-    >>> d = CG.Softmax(x)
-    >>> x.forwardPropagation()
-    >>> d.data
-    array([0., 0., 1.])
+    >>> x.getInput([1, 2, 5])
+    >>> CG.evaluate(CG.Sum(x))
+    array([8.])
     """
 
     def calcData(self) -> None:
-        self._kernels.reduction.softmax_forward(self.backward[0]._data, self._data)
+        self._kernels.reduction.sum_forward(self.backward[0]._data, self._data)
 
     def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.reduction.softmax_backward(self._data, self._grad, x._grad)
+        self._kernels.reduction.sum_backward(self._grad, self.backward[0]._grad)
+
+
+class Mean(Mto1):
+    """d = (1/m) Σ x_i.
+
+    ∂L/∂x_i = g / m.
+
+    Parameters
+    ----------
+    node1 : Node
+        x, of any shape.
+
+    Notes
+    -----
+    As for `Sum`; the sum may overflow where the mean does not.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(4)
+    >>> x.getInput([1, 2, 5, 0])
+    >>> CG.evaluate(CG.Mean(x))
+    array([2.])
+    """
+
+    def calcData(self) -> None:
+        self._kernels.reduction.mean_forward(self.backward[0]._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        self._kernels.reduction.mean_backward(self._grad, self.backward[0]._grad)
+
+
+class Expand(Node):
+    """d_ij = x for all i and j: the one element of a node, as often as a matrix has elements.
+
+    ∂L/∂x = Σ g_ij.
+
+    Parameters
+    ----------
+    node : Node
+        x, of one element.
+    height, width : int
+        The shape of the data, at least 1 × 1.
+
+    Raises
+    ------
+    TypeError
+        `node` is not a Node; `height` or `width` is not an integer.
+    ValueError
+        `node` has several elements; `height` or `width` is below 1, or there would be more than 2**31 - 1 elements.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x = CG.Leaf1(1)
+    >>> x.getInput([7])
+    >>> CG.evaluate(CG.Expand(x, 1, 3))
+    array([7., 7., 7.])
+    """
+
+    def __init__(self, node: Node, height: int, width: int) -> None:
+        owner = type(self).__name__
+        x = as_node(owner, "node", node)
+        if x.size != 1:
+            raise ValueError(f"{owner}: node must have one element, got {x.size}")
+        self._set_up(1, as_size(owner, "height", height), as_size(owner, "width", width), (x,))
+
+    def calcData(self) -> None:
+        self._kernels.reduction.expand_forward(self.backward[0]._data, self._data)
+
+    def calcPartialDerivative(self) -> None:
+        self._kernels.reduction.expand_backward(self._grad, self.backward[0]._grad)

@@ -72,8 +72,8 @@ class GraphEngine:
         return float(losses.sum(dtype=np.float64)), self.predict(images)
 
     def predict(self, images: Images) -> NDArray[np.intp]:
-        probabilities = self.graph.predict({self.model.image: images}, self.model.prediction)
-        predicted: NDArray[np.intp] = probabilities.argmax(axis=1)
+        logits = self.graph.predict({self.model.image: images}, self.model.logits)
+        predicted: NDArray[np.intp] = logits.argmax(axis=1)
         return predicted
 
 

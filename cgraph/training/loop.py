@@ -111,7 +111,7 @@ def _check_finite(loss: float, name: str, epoch: int, eta: float) -> None:
 
 
 def _check_size(loss: float, classes: int, eta: float) -> None:
-    """Refuses a loss that `CEE` has merely kept finite; guessing has a loss of log(classes)."""
+    """Refuses a loss that is finite and yet far too large; guessing has a loss of log(classes)."""
     if loss > DIVERGED * math.log(classes) > 0:
         raise FloatingPointError(
             f"the loss is {loss:.4g} after the last epoch, far worse than guessing: try a smaller learning rate than "

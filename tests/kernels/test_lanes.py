@@ -16,8 +16,10 @@ pytestmark = [
     pytest.mark.thread_unsafe(reason="selects kernels for all threads"),
 ]
 
-# The number of inputs of each reduction.
-REDUCTIONS = {op.node_class.__name__: op.inputs for op in ROWS if op.lanes is lane_steps.reduction}
+REDUCTIONS = {op.node_class.__name__: op for op in ROWS if op.lanes is lane_steps.reduction}
+# The numbers that steps are made with, and the operations whose output has as many elements as others' inputs.
+CONSTANTS = {"Huber": (0.75,)}
+WIDE_OUTPUTS = ("Softmax", "LogSoftmax", "Expand")
 WINDOWS = {
     "pairs": FilterGeometry(6, 4, 2, 2, 3, 2, 2, 0, 0),
     "pairs, a column left over": FilterGeometry(4, 5, 2, 2, 2, 2, 2, 0, 0),
@@ -37,54 +39,54 @@ SPECIAL = (
 
 
 def samples(m, lanes, dtype, rng, half=0):
-    """Returns rows of lanes for two operands; each of the lines below describes the special numbers of a lane."""
-    x, y = rng.uniform(-2, 2, (2, m, max(lanes, SPECIAL))).astype(dtype)
+    """Returns rows of lanes for three operands; each of the lines below describes the special numbers of a lane."""
+    x, y, z = rng.uniform(-2, 2, (3, m, max(lanes, SPECIAL))).astype(dtype)
     limits = np.finfo(dtype)
     x[:, 1] = np.abs(x[:, 1])
     x[0, 2] = np.nan
     x[-1, 3] = np.inf
     x[:, 4], y[:, 4] = 0, 0
-    x[:, 5] *= limits.max / 4
+    x[:, 5] *= limits.max / (4 * m)
     y[:, 5] /= limits.max
     x[:, 6] *= limits.tiny
     x[0, 7], y[0, 7] = np.nan, 0
     first = half * (x.shape[1] - lanes)
-    return x[:, first : first + lanes], y[:, first : first + lanes]
+    return [rows[:, first : first + lanes] for rows in (x, y, z)]
 
 
-def one_sample(op, x, y, grads, places):
-    """Returns output and gradients of both inputs by the step for one sample, whose operands are contiguous.
+def step_of(name, dtype, m, lanes, inputs, d):
+    """Returns the step of a reduction, with as many of the inputs as it has."""
+    op = REDUCTIONS[name]
+    make = getattr(kernels(dtype, lanes if lanes > 1 else None).reduction, op.step)
+    return make(m, lanes, inputs[: op.inputs], d, *CONSTANTS.get(name, ()))
+
+
+def one_sample(op, xs, grads, places):
+    """Returns output and gradients of the inputs by the step for one sample, whose operands are contiguous.
 
     As in a Graph, each begins a vector of its own; what lies behind it is NaN.
     """
-    vector = kernels(x.dtype).padded_bytes // x.itemsize
-    m, size = len(x), len(grads[2])
+    dtype, m, size = xs[0].dtype, len(xs[0]), len(grads[-1])
+    vector = kernels(dtype).padded_bytes // dtype.itemsize
     room = -(-m // vector) * vector
-    step = getattr(kernels(x.dtype).reduction, f"{op}Step")(
-        m,
-        1,
-        [operand(0, 1, *places[0]), operand(room, 1, *places[1])][: REDUCTIONS[op]],
-        operand(2 * room, 1),
-    )
-    data, grad = np.full((2, 3, room), np.nan, x.dtype)
-    for row, values in zip((*data, *grad), (x, y, np.zeros(size, x.dtype), *grads), strict=True):
+    inputs = [operand(k * room, 1, *place) for k, place in enumerate(places)]
+    step = step_of(op, dtype, m, 1, inputs, operand(3 * room, 1))
+    data, grad = np.full((2, 4, room), np.nan, dtype)
+    for row, values in zip((*data, *grad), (*xs, np.zeros(size, dtype), *grads), strict=True):
         row[: len(values)] = values
-    data, grad = (v.reshape(3, room) for v in Arena(data.ravel(), grad.ravel()).run(step))
-    return data[2, :size], grad[0, :m], grad[1, :m]
+    data, grad = (v.reshape(4, room) for v in Arena(data.ravel(), grad.ravel()).run(step))
+    return data[3, :size], *grad[:3, :m]
 
 
-def all_lanes(op, x, y, grads, places, valid):
-    """Returns output and gradients of both inputs by the step over all lanes."""
-    (m, lanes), size = x.shape, len(grads[2])
-    inputs = [operand(0, lanes, *places[0]), operand(m * lanes, lanes, *places[1])]
-    output = operand(2 * m * lanes, lanes)
-    step = getattr(kernels(x.dtype, lanes).reduction, f"{op}Step")(
-        m, lanes, inputs[: REDUCTIONS[op]], output
-    )
-    rows = [poisoned(r, valid) for r in (x, y, np.zeros((size, lanes), x.dtype))]
+def all_lanes(op, xs, grads, places, valid):
+    """Returns output and gradients of the inputs by the step over all lanes."""
+    (m, lanes), dtype, size = xs[0].shape, xs[0].dtype, len(grads[-1])
+    inputs = [operand(k * m * lanes, lanes, *place) for k, place in enumerate(places)]
+    step = step_of(op, dtype, m, lanes, inputs, operand(3 * m * lanes, lanes))
+    rows = [poisoned(r, valid) for r in (*xs, np.zeros((size, lanes), dtype))]
     arena = Arena(np.concatenate(rows).ravel(), np.concatenate(grads).ravel())
     data, grad = (v.reshape(-1, lanes) for v in arena.run(step, valid))
-    return data[2 * m :], grad[:m], grad[m : 2 * m]
+    return data[3 * m :], *grad[: 3 * m].reshape(3, m, lanes)
 
 
 @dtypes
@@ -92,22 +94,23 @@ def all_lanes(op, x, y, grads, places, valid):
 @pytest.mark.parametrize("m", [1, 10, 150])
 def test_each_lane_of_a_reduction_equals_one_sample(op, m, dtype):
     rng = np.random.default_rng(m)
-    size = m if op == "Softmax" else 1
+    size = m if op in WIDE_OUTPUTS else 1
     flags = [(True, True, True), (False, True, True), (True, False, False)]
     close = 32 * np.finfo(dtype).eps
     for lanes, half in itertools.product(blocks_of(dtype), (0, 1)):
         if half and lanes >= SPECIAL:
             continue
-        x, y = samples(m, lanes, dtype, rng, half)
-        grads = [rng.uniform(-1, 1, (rows, lanes)).astype(dtype) for rows in (m, m, size)]
-        for k, places in enumerate(itertools.product(flags, flags)):
+        xs = samples(m, lanes, dtype, rng, half)
+        grads = [rng.uniform(-1, 1, (rows, lanes)).astype(dtype) for rows in (m, m, m, size)]
+        for k, (first, last) in enumerate(itertools.product(flags, flags)):
+            places = (first, last, last)
             each = [
-                one_sample(op, x[:, lane], y[:, lane], [g[:, lane] for g in grads], places)
+                one_sample(op, [x[:, lane] for x in xs], [g[:, lane] for g in grads], places)
                 for lane in range(min(lanes, SPECIAL))
             ]
             # Each count once with all gradients wanted, the others for some counts.
             for valid in range(1, lanes + 1) if k == 0 else (1, lanes - 1, lanes):
-                found, some = all_lanes(op, x, y, grads, places, valid), min(valid, SPECIAL)
+                found, some = all_lanes(op, xs, grads, places, valid), min(valid, SPECIAL)
                 for ours, theirs in zip(found, zip(*each[:some], strict=True), strict=True):
                     assert_within(ours[:, :some], np.transpose(theirs), close, 4 * m * close)
 
@@ -147,7 +150,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
     def make(channels, x, d, images=1):
         pooling = kernels(dtype, channels if channels > 1 else None).pooling
         if average:
-            return pooling.AveragePoolingStep(window, channels, x, d, images)
+            return pooling.AveragePoolingStep(window, True, channels, x, d, images)
         return pooling.MaxPoolingStep(window, -1.0, channels, x, d, images)
 
     for lanes, add in itertools.product(blocks_of(dtype), (False, True)):

@@ -88,7 +88,18 @@ def lanes(dtype, f=PADDED, c_in=4, c_out=3, pitch=3, connected=None):
     return Layer(step, c_in * size, outputs, taps * c_in * pitch, pitch, scratch, count)
 
 
+def layer_norm(dtype, count=1, m=11):
+    """Without lanes, or over `count` lanes."""
+    scratch = 2 * max(count, lanes_of(dtype))
+    step = kernels(dtype).reduction.LayerNormStep(
+        m, count, operand(0, count), operand(m * count, count), FIRST, 0, 1e-3
+    )
+    return Layer(step, m * count, m * count, m, m, scratch, count)
+
+
 LAYERS = {
+    "layer norm": layer_norm,
+    "layer norm, lanes": lambda dtype: layer_norm(dtype, lanes_of(dtype)),
     "affine": affine,
     "affine, strided": lambda dtype: affine(dtype, 3),
     "affine, one output": lambda dtype: affine(dtype, n=1),

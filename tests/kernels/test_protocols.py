@@ -58,8 +58,14 @@ def test_every_build_of_a_family_is_what_its_protocol_says(family, dtype, build_
 
 
 def require_form(name, parameters):
-    """Requires of a kernel that inputs come first, outputs last: x, y | d forward, x, y, d, g | dx, dy backward."""
-    expected = {"forward": r"x( y)? d", "backward": r"(x )?(y )?(d )?g dx( dy)?"}
+    """Requires of a kernel that inputs come first, outputs last, and numbers between them.
+
+    Forward these are x, y, z | d, backward x, y, z, d, g | dx, dy, dz.
+    """
+    expected = {
+        "forward": r"x( y( z)?)?( delta)? d",
+        "backward": r"(x )?(y )?(z )?(delta )?(d )?g dx( dy( dz)?)?",
+    }
     assert re.fullmatch(expected[name.rpartition("_")[2]], " ".join(parameters)), (name, parameters)
 
 

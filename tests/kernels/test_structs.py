@@ -79,7 +79,7 @@ def test_the_fields_of_an_operand():
 ROW = (0, 1, False, True, True)
 REFUSED = {
     "affine": lambda k, x: k.affine.AffineStep(x, operand(1, 1), 1, 1, 0, 1.0),
-    "elementwise": lambda k, x: k.elementwise.AddStep(1, [operand(1, 1), x], operand(2, 1)),
+    "functions": lambda k, x: k.functions.add.step(1, [operand(1, 1), x], operand(2, 1)),
     "reduction": lambda k, x: k.reduction.DotsStep(1, 1, [operand(1, 1), x], operand(2, 1)),
     "pooling": lambda k, x: k.pooling.MaxPoolingStep(ONE, 0.0, 1, operand(1, 1), x),
     "concatenation": lambda k, x: k.concatenation.ConcatenationStep(

@@ -91,7 +91,9 @@ def test_wrong_shapes_are_a_ValueError_that_names_op_and_numbers(inputs, make, w
 
 
 UNARY = [CG.MtoM, CG.ReLU, CG.Softmax, CG.Sigmoid, CG.Tanh, CG.Mto1, CG.Norm2]
+UNARY += [CG.LogSoftmax, CG.Sum, CG.Mean]
 BINARY = [CG.MMtoM, CG.Add, CG.Sub, CG.MMto1, CG.Dots, CG.MSE, CG.CEE]
+LOSSES = [CG.SoftmaxCEE, CG.BCE, CG.Huber]
 NOT_NODES = [None, 3, "x", np.ones(3), CG.Leaf1]
 by_name = {"ids": lambda value: getattr(value, "__name__", repr(value))}
 
@@ -104,7 +106,7 @@ def test_the_input_must_be_a_node(op, wrong):
 
 
 @pytest.mark.parametrize("wrong", NOT_NODES, ids=repr)
-@pytest.mark.parametrize("op", BINARY, **by_name)
+@pytest.mark.parametrize("op", BINARY + LOSSES, **by_name)
 def test_both_inputs_must_be_nodes(op, wrong):
     x = vector()
     for inputs in ((x, wrong), (wrong, x)):
@@ -144,7 +146,7 @@ def test_lists_of_nodes_have_one_dtype(make):
     assert x.forward == y.forward == []
 
 
-@pytest.mark.parametrize("op", BINARY, **by_name)
+@pytest.mark.parametrize("op", BINARY + LOSSES, **by_name)
 def test_two_inputs_have_one_dtype(op):
     x, y = vector(dtype="float32"), vector(dtype="float64")
     for inputs in ((x, y), (y, x)):
@@ -221,6 +223,14 @@ NAMED = {
         height=3,
         width=4,
     ),
+}
+NAMED |= {
+    "SoftmaxCEE": lambda x: CG.SoftmaxCEE(logits=x, target=x),
+    "BCE": lambda x: CG.BCE(logits=x, target=x),
+    "Huber": lambda x: CG.Huber(x=x, y=x, delta=2),
+    "GaussianNLL": lambda x: CG.GaussianNLL(mean=x, log_variance=x, target=x),
+    "LayerNorm": lambda x: CG.LayerNorm(node=x, gain=ones(20), bias=ones(20), eps=1),
+    "Slice": lambda x: CG.Slice(node=x, start=2, stop=5),
 }
 NAMED |= {op.__name__: lambda x, op=op: op(node1=x) for op in UNARY}
 NAMED |= {op.__name__: lambda x, op=op: op(node1=x, node2=x) for op in BINARY}

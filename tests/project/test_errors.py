@@ -103,6 +103,7 @@ SOURCES = [
     "node.py",
     "nodes/*.py",
     "parameter.py",
+    "targets.py",
     "traversal.py",
 ]
 

@@ -19,9 +19,9 @@ SOURCES = sorted(
     path
     for folder in ("cgraph", "tests", "tools")
     for path in (ROOT / folder).rglob("*.*")
-    if path.suffix in (".py", ".pyx", ".pxd", ".h") and "builds" not in path.parts
+    if path.suffix in (".py", ".pyx", ".pxi", ".pxd", ".h") and "builds" not in path.parts
 )
-PATH = re.compile(r"[\w/]+(\.(py|pyx|pxd|h)|/)")
+PATH = re.compile(r"[\w/]+(\.(py|pyx|pxi|pxd|h)|/)")
 
 
 def named(page):

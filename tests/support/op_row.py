@@ -66,6 +66,20 @@ class Row:
         return [self.draws[min(k, last)](rng, shape) for k, shape in enumerate(case.shapes)]
 
 
+def unary(op, reference, shapes=((7, 1), (1, 1), (3, 5), (1, 33), (130, 1))):
+    return {
+        f"{h}x{w}": Case(((h, w),), lambda inputs, params, dtype: op(*inputs), reference)
+        for h, w in shapes
+    }
+
+
+def binary(op, reference, shapes=((6, 1), (1, 1), (4, 5), (2, 35), (129, 1))):
+    return {
+        f"{h}x{w}": Case(((h, w), (h, w)), lambda inputs, params, dtype: op(*inputs), reference)
+        for h, w in shapes
+    }
+
+
 class Built(NamedTuple):
     """A node on leaves of its own, with the values that everything was built from."""
 

@@ -8,26 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import reference as ref
-from op_row import Case, Row, apart, positive, target
+from op_row import Case, Row, apart, binary, positive, target, unary
 from op_table_filters import FILTER_ROWS
+from op_table_functions import FUNCTION_ROWS
+from op_table_losses import LOSS_ROWS
 
 import cgraph as CG
 
 DTYPES = ("float64", "float32")
-
-
-def unary(op, reference, shapes=((7, 1), (1, 1), (3, 5), (1, 33), (130, 1))):
-    return {
-        f"{h}x{w}": Case(((h, w),), lambda inputs, params, dtype: op(*inputs), reference)
-        for h, w in shapes
-    }
-
-
-def binary(op, reference, shapes=((6, 1), (1, 1), (4, 5), (2, 35), (129, 1))):
-    return {
-        f"{h}x{w}": Case(((h, w), (h, w)), lambda inputs, params, dtype: op(*inputs), reference)
-        for h, w in shapes
-    }
 
 
 def concatenations():
@@ -122,8 +110,10 @@ ROWS = [
     Row(CG.Softmax, unary(CG.Softmax, ref.Softmax())),
     Row(CG.Sigmoid, unary(CG.Sigmoid, ref.Sigmoid())),
     Row(CG.Tanh, unary(CG.Tanh, ref.Tanh())),
+    *FUNCTION_ROWS,
     Row(CG.Norm2, unary(CG.Norm2, ref.Norm2())),
     Row(CG.Affine, affines()),
+    *LOSS_ROWS,
     *FILTER_ROWS,
 ]
 

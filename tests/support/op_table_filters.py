@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 from op_row import Case, Row, apart
 from reference_filters import AveragePooling2d, Convolution2d, FilterGeometry, MaxPooling2d
@@ -64,10 +65,11 @@ NAMES = {
 WINDOW_NAMES = {"topPadding": "top", "leftPadding": "left"}
 
 
-def window(m, k, args):
+def window(m, k, args, crop=False):
     """Returns the reference geometry of a constructor call with these arguments."""
     named = dict(zip(NAMES[len(args)], args, strict=True))
-    return FilterGeometry.of(m, k, **{WINDOW_NAMES.get(name, name): n for name, n in named.items()})
+    sizes = {WINDOW_NAMES.get(name, name): n for name, n in named.items()}
+    return FilterGeometry.of(m, k, **sizes, crop=crop)
 
 
 def convolution(channels, m, k, args):
@@ -79,18 +81,31 @@ def convolution(channels, m, k, args):
     return Case((m,) * channels, make, reference, ((channels, *k), (1,)))
 
 
-def max_pooling(m, k, args, usual=True, **options):
+# What windows leave unread at the end of rows, of columns or of both, where that is allowed.
+CROPPED = {
+    "odd_2x2": ((9, 7), (2, 2), (2,)),
+    "stride3": ((8, 12), (2, 2), (3,)),
+    "rows_only": ((5, 8), (2, 4), (2,)),
+    "overlapping": ((8, 6), (3, 3), (2,)),
+    "centred": ((9, 10), (3, 2), (2, 3, 4)),
+    "given": ((7, 9), (3, 3), (2, 1, 1, 3, 4)),
+    "long_way": ((20, 3), (1, 1), (1, 0, 0, 2, 2)),
+}
+
+
+def pooling(op, reference, m, k, args, usual=True, crop=False, **options):
     def make(inputs, params, dtype):
-        return CG.MaxPooling2d(inputs[0], *k, *args, **options)
+        return op(inputs[0], *k, *args, **options, **({"crop": True} if crop else {}))
 
-    return Case((m,), make, MaxPooling2d(window(m, k, args), **options), usual=usual)
+    return Case((m,), make, reference(window(m, k, args, crop), **options), usual=usual)
 
 
-def average_pooling(m, k, args, usual=True):
-    def make(inputs, params, dtype):
-        return CG.AveragePooling2d(inputs[0], *k, *args)
+max_pooling = partial(pooling, CG.MaxPooling2d, MaxPooling2d)
+average_pooling = partial(pooling, CG.AveragePooling2d, AveragePooling2d)
 
-    return Case((m,), make, AveragePooling2d(window(m, k, args)), usual=usual)
+
+def cropped(make):
+    return {f"cropped_{name}": make(*geometry, crop=True) for name, geometry in CROPPED.items()}
 
 
 def has_padding(m, k, args):
@@ -123,11 +138,15 @@ def max_poolings():
             usual = has_padding(*geometry) and name not in UNUSUAL
             table[f"{name}_inf"] = max_pooling(*geometry, usual, pad_value=-math.inf)
     table["pad_value"] = max_pooling((5, 6), (3, 3), (1, 5, 6), pad_value=0.3)
-    return table
+    return table | cropped(max_pooling)
 
 
 def average_poolings():
-    return poolings(average_pooling)
+    table = poolings(average_pooling) | cropped(average_pooling)
+    for name, geometry in GEOMETRIES.items():
+        usual = has_padding(*geometry) and name not in UNUSUAL
+        table[f"{name}_within"] = average_pooling(*geometry, usual, count_padding=False)
+    return table
 
 
 FILTER_ROWS = [

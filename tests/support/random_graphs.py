@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import reference as ref
+import reference_functions as functions
+import reference_losses as losses
 from op_row import leaf_of
 from own_nodes import Square as SquareNode
 from reference_filters import (
@@ -70,6 +73,7 @@ class Recipe:
         self.leaves = list(range(len(self.steps)))
         moves = [self.add_unary, self.add_unary, self.add_binary, self.add_binary, self.add_bank]
         moves += [self.add_pooling, self.add_reduction, self.add_concatenation, self.add_affine]
+        moves += [self.add_part, self.add_layer_norm]
         while len(self.steps) < most - 13:
             self.pick(moves)()
         self.ends = self.close()
@@ -130,16 +134,27 @@ class Recipe:
         return [
             (CG.ReLU, ref.ReLU(), bound),
             (CG.Softmax, ref.Softmax(), 1.0),
+            (CG.LogSoftmax, losses.LogSoftmax(), 2 * bound + 6.0),
             (CG.Sigmoid, ref.Sigmoid(), 1.0),
             (CG.Tanh, ref.Tanh(), 1.0),
+            (CG.SiLU, functions.SiLU(), bound),
+            (CG.LeakyReLU, functions.LeakyReLU(), bound),
+            (CG.Abs, functions.Abs(), bound),
             (SquareNode, Square(), bound**2),
         ]
 
     def add_binary(self):
         first = self.source()
         second = first if self.rng.random() < 0.2 else self.sources_like(first, 1)[0]
-        op, reference = self.pick([(CG.Add, ref.Add()), (CG.Sub, ref.Sub())])
-        bound = self.steps[first].bound + self.steps[second].bound
+        bounds = self.steps[first].bound, self.steps[second].bound
+        op, reference, bound = self.pick(
+            [
+                (CG.Add, ref.Add(), sum(bounds)),
+                (CG.Sub, ref.Sub(), sum(bounds)),
+                (CG.Mul, functions.Mul(), math.prod(bounds)),
+                (CG.Maximum, functions.Maximum(), max(bounds)),
+            ]
+        )
         shape = self.steps[first].shape
         return self.append(Step(plain(op), reference, [first, second], shape, bound))
 
@@ -153,6 +168,10 @@ class Recipe:
                 (CG.Dots, ref.Dots(), [first, second], size * largest**2),
                 (CG.MSE, ref.MSE(), [first, second], 4 * largest**2),
                 (CG.Norm2, ref.Norm2(), [first], math.sqrt(size) * largest),
+                (CG.Sum, losses.Sum(), [first], size * largest),
+                (CG.Mean, losses.Mean(), [first], largest),
+                (CG.BCE, losses.BCE(), [first, second], largest**2 + largest + 0.7),
+                (CG.Huber, losses.Huber(1.0), [first, second], 2 * largest),
             ]
         )
         return self.append(Step(plain(op), reference, inputs, (1, 1), bound))
@@ -166,6 +185,34 @@ class Recipe:
             return CG.Concatenation(nodes)
 
         return self.append(Step(make, ref.Concatenation(), inputs, (height, 1), bound))
+
+    def add_part(self):
+        """A part of a node, or a node of one element as often as a map has some."""
+        k = self.source()
+        size, bound = math.prod(self.steps[k].shape), self.steps[k].bound
+        if size == 1:
+            shape = self.pick([(3, 3), (7, 1), (1, 1)])
+            op, reference = (
+                partial(CG.Expand, height=shape[0], width=shape[1]),
+                losses.Expand(*shape),
+            )
+        else:
+            start = int(self.rng.integers(0, size))
+            stop = int(self.rng.integers(start + 1, size + 1))
+            shape = (stop - start, 1)
+            op, reference = partial(CG.Slice, start=start, stop=stop), losses.Slice(start, stop)
+        return self.append(Step(plain(op), reference, [k], shape, bound))
+
+    def add_layer_norm(self):
+        k = self.source()
+        shape, size = self.steps[k].shape, math.prod(self.steps[k].shape)
+        gain, bias = self.rng.uniform(-1, 1, (2, size))
+
+        def make(nodes, params):
+            return CG.LayerNorm(nodes[0], *params, eps=1)
+
+        step = Step(make, losses.LayerNorm(1.0), [k], shape, math.sqrt(size) + 1, [gain, bias])
+        return self.append(step)
 
     def add_affine(self, k=None):
         k = self.source() if k is None else k
@@ -241,6 +288,10 @@ class Recipe:
         squashed = self.squash(scores)
         if self.rng.random() < 0.5:
             return self.append(Step(plain(CG.Dots), ref.Dots(), [squashed] * 2, (1, 1), 1.0))
+        if self.rng.random() < 0.5:
+            pair = [scores, squashed] if self.steps[scores].bound <= 20.0 else [squashed] * 2
+            op = plain(CG.SoftmaxCEE)
+            return self.append(Step(op, losses.SoftmaxCEE(), pair, (1, 1), 1.0))
         prediction = self.append(Step(plain(CG.Softmax), ref.Softmax(), [squashed], shape, 1.0))
         inputs = [prediction, squashed]
         return self.append(Step(plain(CG.CEE), ref.CEE(), inputs, (1, 1), 1.0))

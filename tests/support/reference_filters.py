@@ -18,13 +18,13 @@ def ceil_div(a, b):
     return -(-a // b)
 
 
-def axis(m, k, s, n=None, before=None):
+def axis(m, k, s, n=None, before=None, crop=False):
     """(n, before, after) along one axis: domain m, kernel k, stride s, output n, paddings."""
     if n is None:
-        n = ceil_div(m - k, s) + 1
+        n = (m - k) // s + 1 if crop else ceil_div(m - k, s) + 1
     total = s * (n - 1) + k - m
     if before is None:
-        before = total // 2
+        before = 0 if crop and total < 0 else total // 2
     return n, before, total - before
 
 
@@ -43,9 +43,9 @@ class FilterGeometry:
     n_w: int
 
     @classmethod
-    def of(cls, m, k, stride=1, top=None, left=None, height=None, width=None):
-        n_h, p, _ = axis(m[0], k[0], stride, height, top)
-        n_w, q, _ = axis(m[1], k[1], stride, width, left)
+    def of(cls, m, k, stride=1, top=None, left=None, height=None, width=None, crop=False):
+        n_h, p, _ = axis(m[0], k[0], stride, height, top, crop)
+        n_w, q, _ = axis(m[1], k[1], stride, width, left, crop)
         return cls(*m, *k, stride, p, q, n_h, n_w)
 
     def taps(self):
@@ -143,20 +143,22 @@ class MaxPooling2d:
 @dataclass(frozen=True)
 class AveragePooling2d:
     window: FilterGeometry
+    count_padding: bool = True
 
-    @property
-    def area(self):
-        return self.window.k_h * self.window.k_w
+    def area(self, padding):
+        """Returns by what a sum is divided, over a window of which so many elements are padding."""
+        area = self.window.k_h * self.window.k_w
+        return area if self.count_padding else max(area - padding, 1)
 
     def forward(self, xs, params):
         (x,) = wide(xs)
         d = np.zeros((self.window.n_h, self.window.n_w))
-        for a, b, inside, _ in self.window.windows():
-            d[a, b] = np.sum(x[inside]) / self.area
+        for a, b, inside, padding in self.window.windows():
+            d[a, b] = np.sum(x[inside]) / self.area(padding)
         return d
 
     def backward(self, xs, params, g):
         dx = np.zeros(xs[0].shape)
-        for a, b, inside, _ in self.window.windows():
-            dx[inside] += g[a, b] / self.area
+        for a, b, inside, padding in self.window.windows():
+            dx[inside] += g[a, b] / self.area(padding)
         return [dx], []

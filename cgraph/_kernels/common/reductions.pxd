@@ -5,9 +5,10 @@
 # sum ends across the vector. Over lanes each element is a row with a real for each sample; the loops take one vector of
 # each row, and no sum crosses lanes. Lanes without a sample are computed with the others and never read.
 #
-# Sums are made block by block, so that the rounding error grows with BLOCK + m / BLOCK and not with m.
+# Sums are made block by block, and the sums of BLOCK blocks are a block again, so that the rounding error grows with
+# 2 BLOCK + m / BLOCK² and not with m.
 
-from cgraph._kernels.common.operands cimport Input, Output, get, get1, get_lanes, put, put_lanes
+from cgraph._kernels.common.operands cimport Input, Output, get, get1, get_lanes, put, put1, put_lanes
 from cgraph._kernels.common.simd cimport (
     R_SQUARES_HIGH, R_SQUARES_LOW, V_LANES, r_abs, r_sqrt, real, v_add, v_first, v_first_of, v_hsum, v_lane0,
     v_largest_lane, v_load, v_max, v_set1, v_store, v_sub, vec
@@ -17,8 +18,8 @@ from cgraph._kernels.common.vector_math cimport v_exp_nonpositive
 cdef enum:
     BLOCK = 64      # elements of a block: whole vectors in every build
 
-# Adds the term of x_i and y_i to a sum.
-ctypedef vec (*Term)(vec x, vec y, vec total) noexcept nogil
+# Adds the term of x_i and y_i to a sum; c is common to all i.
+ctypedef vec (*Term)(vec x, vec y, vec c, vec total) noexcept nogil
 # Returns the share of the gradient of input element i, from two elements i and two reals that are common to all i.
 ctypedef vec (*Share)(vec x, vec y, vec d, vec g) noexcept nogil
 
@@ -26,6 +27,34 @@ ctypedef vec (*Share)(vec x, vec y, vec d, vec g) noexcept nogil
 cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
     """Returns the number of blocks of m elements; the last block may be smaller."""
     return (m + BLOCK - 1) // BLOCK
+
+
+# A sum that grows block by block, and what it has of the current BLOCK of blocks.
+cdef struct Total:
+    Py_ssize_t blocks
+    vec lanes, lanes_part
+    real all, part
+
+
+cdef inline Total no_total() noexcept nogil:
+    return Total(0, v_set1(0), v_set1(0), 0, 0)
+
+
+cdef inline void add_block(Total *total, vec block, bint over_lanes) noexcept nogil:
+    """Adds the sum of a block, in all lanes or for each lane its own."""
+    if over_lanes:
+        total.lanes_part = v_add(total.lanes_part, block)
+    else:
+        total.part += v_hsum(block)
+    total.blocks += 1
+    if total.blocks % BLOCK == 0:
+        total.lanes, total.lanes_part = v_add(total.lanes, total.lanes_part), v_set1(0)
+        total.all, total.part = total.all + total.part, 0
+
+
+cdef inline vec value_of(const Total *total, bint over_lanes) noexcept nogil:
+    """Returns the sum, in all lanes or for each lane its own."""
+    return v_add(total.lanes, total.lanes_part) if over_lanes else v_set1(total.all + total.part)
 
 
 cdef inline vec get_scalar(Input g, bint over_lanes) noexcept nogil:
@@ -41,24 +70,57 @@ cdef inline void set_scalar(Output d, vec v, bint over_lanes) noexcept nogil:
         d.start[0] = v_lane0(v)
 
 
-cdef inline vec sum_of(Term term, Input x, Input y, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    """Returns the sum of the terms of x_i and y_i, in all lanes or for each lane its own."""
+cdef inline void put_scalar(Output dx, vec v, bint over_lanes) noexcept nogil:
+    """Writes, or adds, the one element of dx, or one vector of its row."""
+    if over_lanes:
+        put_lanes(dx, 0, v)
+    else:
+        put1(dx, 0, v_lane0(v))
+
+
+# Loops over vectors of elements, or over the rows of one vector of lanes:   i = 0,  i += pace(over_lanes)
+
+cdef inline Py_ssize_t pace(bint over_lanes) noexcept nogil:
+    """Returns the number of elements of which one vector holds one."""
+    return 1 if over_lanes else V_LANES
+
+
+cdef inline vec get_at(Input x, Py_ssize_t i, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Returns the vector of elements i, i + 1, … below m, or that of the row at element i."""
+    return get_lanes(x, i) if over_lanes else get(x, i, m)
+
+
+cdef inline void put_at(Output d, Py_ssize_t i, Py_ssize_t m, vec v, bint over_lanes) noexcept nogil:
+    """Writes, or adds, a vector of elements below m, or one of a row."""
+    if over_lanes:
+        put_lanes(d, i, v)
+    else:
+        put(d, i, m, v)
+
+
+cdef inline vec sum_term(vec x, vec y, vec c, vec total) noexcept nogil:
+    return v_add(total, x)
+
+
+cdef inline vec sum_of(
+    Term term, Input x, Input y, vec c, Py_ssize_t m, bint over_lanes, bint of_zeros=False
+) noexcept nogil:
+    """Returns the sum of the terms of x_i and y_i, in all lanes or for each lane its own.
+
+    of_zeros: whether the term of zeros, which stand behind the last element of a vector, is not 0.
+    """
     cdef Py_ssize_t block, i
-    cdef vec lane_total = v_set1(0), part
-    cdef real total = 0
+    cdef vec part, sum
+    cdef Total total = no_total()
     for block in range(blocks(m)):
         part = v_set1(0)
         i = block * BLOCK
-        if over_lanes:
-            for i in range(i, min(i + BLOCK, m)):
-                part = term(get_lanes(x, i), get_lanes(y, i), part)
-            lane_total = v_add(lane_total, part)
-        else:
-            while i < min((block + 1) * BLOCK, m):
-                part = term(get(x, i, m), get(y, i, m), part)
-                i += V_LANES
-            total += v_hsum(part)
-    return lane_total if over_lanes else v_set1(total)
+        while i < min((block + 1) * BLOCK, m):
+            sum = term(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), c, part)
+            part = v_first_of(sum, m - i, part) if of_zeros and i + pace(over_lanes) > m else sum
+            i += pace(over_lanes)
+        add_block(&total, part, over_lanes)
+    return value_of(&total, over_lanes)
 
 
 cdef inline void put_shares(
@@ -66,16 +128,12 @@ cdef inline void put_shares(
 ) noexcept nogil:
     """Writes, or adds, the shares of all input elements."""
     cdef Py_ssize_t i = 0
-    if over_lanes:
-        for i in range(m):
-            put_lanes(dx, i, share(get_lanes(x, i), get_lanes(y, i), d, g))
-    else:
-        while i < m:
-            put(dx, i, m, share(get(x, i, m), get(y, i, m), d, g))
-            i += V_LANES
+    while i < m:
+        put_at(dx, i, m, share(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), d, g), over_lanes)
+        i += pace(over_lanes)
 
 
-# Softmax:   d_i = exp(x_i - max) / Σ_j exp(x_j - max)
+# Softmax and its logarithm:   p_i = exp(x_i - max) / Σ_j exp(x_j - max)
 # room: m, or m rounded up to whole vectors, where the rest of the last one may be read and written. A vector of which a
 # part was written can not be read from the store buffer: that takes 70 ns of the 130 of a Softmax of 10 elements.
 
@@ -100,27 +158,21 @@ cdef inline vec maximum_of(Input x, Py_ssize_t m, Py_ssize_t room, bint over_lan
 cdef inline vec put_powers(
     Input x, vec maximum, Output d, Py_ssize_t m, Py_ssize_t room, bint over_lanes
 ) noexcept nogil:
-    """Writes exp(x_i - maximum), and returns the sum, in all lanes or for each lane its own."""
+    """Writes exp(x_i - maximum), unless d has no address, and returns the sum, in all lanes or for each its own."""
     cdef Py_ssize_t block, i
-    cdef vec lane_total = v_set1(0), part, power
-    cdef real total = 0
+    cdef vec part, power
+    cdef Total total = no_total()
     for block in range(blocks(m)):
         part = v_set1(0)
         i = block * BLOCK
-        if over_lanes:
-            for i in range(i, min(i + BLOCK, m)):
-                power = v_exp_nonpositive(v_sub(get_lanes(x, i), maximum))
-                put_lanes(d, i, power)
-                part = v_add(part, power)
-            lane_total = v_add(lane_total, part)
-        else:
-            while i < min((block + 1) * BLOCK, m):
-                power = v_exp_nonpositive(v_sub(get(x, i, room), maximum))
-                put(d, i, room, power)
-                part = v_add(part, power if i + V_LANES <= m else v_first(power, m - i))
-                i += V_LANES
-            total += v_hsum(part)
-    return lane_total if over_lanes else v_set1(total)
+        while i < min((block + 1) * BLOCK, m):
+            power = v_exp_nonpositive(v_sub(get_at(x, i, room, over_lanes), maximum))
+            if d.start != NULL:
+                put_at(d, i, room, power, over_lanes)
+            part = v_add(part, power if i + pace(over_lanes) <= m else v_first(power, m - i))
+            i += pace(over_lanes)
+        add_block(&total, part, over_lanes)
+    return value_of(&total, over_lanes)
 
 
 # Norm2:   d = sqrt(Σ x_i²), the elements divided by the largest where their squares would leave the range of the dtype

@@ -32,7 +32,9 @@ cdef extern from "common/simd.h" nogil:
     bint v_all(vmask m) noexcept
     vec v_keep_where(vmask m, vec v) noexcept
     vec v_select(vmask m, vec yes, vec no) noexcept
+    vec v_abs(vec v) noexcept
     vec v_larger(vec a, vec b) noexcept
+    vec v_smaller(vec a, vec b) noexcept
     vec v_max(vec a, vec b) noexcept
     vec v_relu(vec v) noexcept
     real v_lane0(vec v) noexcept

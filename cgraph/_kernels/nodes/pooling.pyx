@@ -171,7 +171,13 @@ def max_pooling_backward(x, d, counts, FilterGeometry geometry, g, dx):
         max_pooling_gradient(inputs, maxima, of_windows, grad, geometry, 1, input_grad, False, False, False)
 
 
-# d = (1 / (k_h k_w)) Σ over the window, where an element outside the domain counts as 0
+# d = (1 / N) Σ over the window, where an element outside the domain counts as 0
+# N: k_h k_w, or without count_padding the number of elements within the domain; where there are none, d is 0.
+
+cdef inline vec window_size(FilterGeometry f, Window window, bint count_padding) noexcept nogil:
+    """Returns N, or 1 for a window without elements."""
+    return v_set1(<real>(f.k_h * f.k_w if count_padding else max(window.rows * window.columns, 1)))
+
 
 cdef inline vec window_sum(Input x, Window window, bint vectors) noexcept nogil:
     """Returns the sum of the sums of rows, which rounds less than one long sum."""
@@ -186,14 +192,15 @@ cdef inline vec window_sum(Input x, Window window, bint vectors) noexcept nogil:
 
 
 cdef inline void average_pooling(
-    Input x, FilterGeometry f, Py_ssize_t channels, Output d, bint vectors, bint two_by_two
+    Input x, FilterGeometry f, bint count_padding, Py_ssize_t channels, Output d, bint vectors, bint two_by_two
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Window window
-    cdef vec size = v_set1(<real>(f.k_h * f.k_w))
+    cdef vec size
     for a in range(f.n_h):
         for b in range(f.n_w):
             window, c = clip_window(f, a, b, two_by_two), 0
+            size = window_size(f, window, count_padding)
             while c < channels:
                 store(
                     output_lane(d, c), a * f.n_w + b,
@@ -202,7 +209,7 @@ cdef inline void average_pooling(
                 c += V_LANES
 
 
-# dx += g / (k_h k_w) for each element of the window
+# dx += g / N for each element of the window
 
 cdef inline void distribute_equally(vec share, Window window, Output dx, bint vectors) noexcept nogil:
     cdef Py_ssize_t i, j
@@ -212,34 +219,35 @@ cdef inline void distribute_equally(vec share, Window window, Output dx, bint ve
 
 
 cdef inline void average_pooling_gradient(
-    Input g, FilterGeometry f, Py_ssize_t channels, Output dx, bint vectors, bint two_by_two
+    Input g, FilterGeometry f, bint count_padding, Py_ssize_t channels, Output dx, bint vectors, bint two_by_two
 ) noexcept nogil:
     cdef Py_ssize_t a, b, c
     cdef Window window
-    cdef vec size = v_set1(<real>(f.k_h * f.k_w)), value
+    cdef vec size, value
     for a in range(f.n_h):
         for b in range(f.n_w):
             window, c = clip_window(f, a, b, two_by_two), 0
+            size = window_size(f, window, count_padding)
             while c < channels:
                 value = fetch(input_lane(g, c), a * f.n_w + b, vectors)
                 distribute_equally(v_div(value, size), window, output_lane(dx, c), vectors)
                 c += V_LANES
 
 
-def average_pooling_forward(x, FilterGeometry geometry, d):
+def average_pooling_forward(x, FilterGeometry geometry, bint count_padding, d):
     cdef Input inputs
     cdef Output outputs
     require_sizes(take_input(x, &inputs), take_output(d, False, &outputs), geometry)
     with nogil:
-        average_pooling(inputs, geometry, 1, outputs, False, False)
+        average_pooling(inputs, geometry, count_padding, 1, outputs, False, False)
 
 
-def average_pooling_backward(g, FilterGeometry geometry, dx):
+def average_pooling_backward(g, FilterGeometry geometry, bint count_padding, dx):
     cdef Input grad
     cdef Output input_grad
     require_sizes(take_output(dx, True, &input_grad), take_input(g, &grad), geometry)
     with nogil:
-        average_pooling_gradient(grad, geometry, 1, input_grad, False, False)
+        average_pooling_gradient(grad, geometry, count_padding, 1, input_grad, False, False)
 
 
 # The steps of a Graph
@@ -340,11 +348,14 @@ cdef class MaxPoolingStep(_PoolingStep):
 
 cdef class AveragePoolingStep(_PoolingStep):
     """The step of an average pooling."""
+    cdef bint count_padding
 
     def __init__(
-        self, FilterGeometry geometry, Py_ssize_t channels, Operand x not None, Operand d not None, Py_ssize_t images=1
+        self, FilterGeometry geometry, bint count_padding, Py_ssize_t channels, Operand x not None, Operand d not None,
+        Py_ssize_t images=1
     ):
         self.set_up(geometry, channels, x, d, images)
+        self.count_padding = count_padding
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef Input x = data_of(context, &self.x)
@@ -359,7 +370,7 @@ cdef class AveragePoolingStep(_PoolingStep):
     cdef inline void pool(self, Input x, Output d, bint vectors, bint two_by_two) noexcept nogil:
         cdef Py_ssize_t _image
         for _image in range(self.images):
-            average_pooling(x, self.geometry, self.channels, d, vectors, two_by_two)
+            average_pooling(x, self.geometry, self.count_padding, self.channels, d, vectors, two_by_two)
             x, d = input_from(x, self.m), output_from(d, self.n)
 
     cdef void backward(self, Context *context) noexcept nogil:
@@ -377,5 +388,7 @@ cdef class AveragePoolingStep(_PoolingStep):
         cdef Input g = grad_of(context, &self.d)
         cdef Py_ssize_t _image
         for _image in range(self.images):
-            average_pooling_gradient(g, self.geometry, self.channels, dx, vectors, two_by_two)
+            average_pooling_gradient(
+                g, self.geometry, self.count_padding, self.channels, dx, vectors, two_by_two
+            )
             dx, g = output_from(dx, self.m), input_from(g, self.n)

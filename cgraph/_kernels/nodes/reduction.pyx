@@ -1,8 +1,10 @@
-"""Kernels that reduce over the elements of their inputs: Dots, MSE, CEE, Norm2, Softmax.
+"""Kernels that reduce over the elements of their inputs: Dots, MSE, CEE, Norm2, Sum, Mean, and Expand.
 
 x, y: inputs of m elements; d: the output; g: the gradient with respect to it; dx, dy: the inputs' gradients. Operands
 may be strided, and dx and dy may be one buffer. Scalars are operands of one element. On the Node path backward ADDS
 into dx and dy.
+
+The parts of this family that are not here are in softmax.pxi, losses.pxi and layer_norm.pxi.
 
 over_lanes: whether the operands are those of one sample, or one vector of lanes of samples side by side; the loops for
 both are in common/reductions.pxd. Within a block of a sum over one sample, products are summed lane by lane, so that
@@ -10,69 +12,25 @@ results do not depend on strides.
 """
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, gradient, input_lane, input_of, operands, output, output_lane,
-    overwritten
+    Input, Operands, Output, added_to, input_lane, input_of, overwritten
 )
 from cgraph._kernels.common.reductions cimport (
-    get_scalar, maximum_of, norm_of, put_powers, put_shares, set_scalar, sum_of
+    get_scalar, norm_of, put_scalar, put_shares, set_scalar, sum_of, sum_term
 )
 from cgraph._kernels.common.simd cimport (
     R_TINY, V_LANES, real, v_add, v_all, v_div, v_equal, v_fma, v_larger, v_mul, v_select, v_set1, v_sub, vec, vmask
 )
 from cgraph._kernels.common.vector_math cimport v_log
-from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
-
-cdef class ReductionStep(Step):
-    """The base of the steps of reducing nodes, for one sample or, vector by vector, over lanes.
-
-    The step of an operation stands beside its kernels. For an operation of one input, y is x and has no gradient.
-    """
-    cdef Py_ssize_t m, lanes
-    cdef bint over_lanes
-    cdef OperandFields x, y, d
-
-    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, Operand d not None):
-        """lanes: 1 for one sample; inputs: an Operand for each input."""
-        self.m, self.lanes, self.over_lanes = m, lanes, lanes > 1
-        self.x, self.y, self.d = (<Operand?>inputs[0]).fields, (<Operand?>inputs[len(inputs) - 1]).fields, d.fields
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y)
-        cdef Output d = output(context, &self.d)
-        cdef Py_ssize_t lane = 0
-        while lane < self.lanes:
-            self.compute(input_lane(x, lane), input_lane(y, lane), output_lane(d, lane))
-            lane += V_LANES
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        # dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
-        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y)
-        cdef Operands all = operands(context, &self.x, &self.y, &self.d), v
-        cdef Py_ssize_t lane = 0
-        while lane < self.lanes:
-            v = Operands(
-                input_lane(all.x, lane), input_lane(all.y, lane), input_lane(all.d, lane), input_lane(all.g, lane)
-            )
-            if dx.start != NULL:
-                self.gradient_x(&v, output_lane(dx, lane))
-            if dy.start != NULL:
-                self.gradient_y(&v, output_lane(dy, lane))
-            lane += V_LANES
-
-    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        """Writes the output."""
-
-    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
-        """Writes, or adds, the gradient of the first input."""
-
-    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
-        """Writes, or adds, the gradient of the second input; operations of one input have none."""
+include "common/reduction_step.pxi"
+include "nodes/softmax.pxi"
+include "nodes/losses.pxi"
+include "nodes/layer_norm.pxi"
 
 
 # d = Σ x_i y_i;   dx_i += y_i g,  dy_i += x_i g
 
-cdef inline vec dots_term(vec x, vec y, vec total) noexcept nogil:
+cdef inline vec dots_term(vec x, vec y, vec c, vec total) noexcept nogil:
     return v_fma(x, y, total)
 
 
@@ -81,7 +39,7 @@ cdef inline vec dots_share(vec x, vec y, vec d, vec g) noexcept nogil:
 
 
 cdef void dots(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    set_scalar(d, sum_of(dots_term, x, y, m, over_lanes), over_lanes)
+    set_scalar(d, sum_of(dots_term, x, y, v_set1(0), m, over_lanes), over_lanes)
 
 
 cdef void dots_gradient(Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
@@ -116,7 +74,7 @@ cdef class DotsStep(ReductionStep):
 
 # d = (1/m) Σ (x_i - y_i)²;   dx_i += 2 (x_i - y_i) g / m,  dy_i += 2 (y_i - x_i) g / m
 
-cdef inline vec mse_term(vec x, vec y, vec total) noexcept nogil:
+cdef inline vec mse_term(vec x, vec y, vec c, vec total) noexcept nogil:
     return v_fma(v_sub(x, y), v_sub(x, y), total)
 
 
@@ -126,7 +84,7 @@ cdef inline vec mse_share(vec x, vec y, vec d, vec scale) noexcept nogil:
 
 
 cdef void mse(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    set_scalar(d, v_div(sum_of(mse_term, x, y, m, over_lanes), v_set1(<real>m)), over_lanes)
+    set_scalar(d, v_div(sum_of(mse_term, x, y, v_set1(0), m, over_lanes), v_set1(<real>m)), over_lanes)
 
 
 cdef void mse_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
@@ -168,7 +126,7 @@ cdef inline vec clamp(vec x) noexcept nogil:
     return v_larger(v_set1(R_TINY), x)
 
 
-cdef inline vec cee_term(vec x, vec y, vec total) noexcept nogil:
+cdef inline vec cee_term(vec x, vec y, vec c, vec total) noexcept nogil:
     cdef vmask without = v_equal(y, v_set1(0))
     if v_all(without):
         return total
@@ -190,7 +148,7 @@ cdef inline vec negative(Input g, bint over_lanes) noexcept nogil:
 
 
 cdef void cee(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    set_scalar(d, sum_of(cee_term, x, y, m, over_lanes), over_lanes)
+    set_scalar(d, sum_of(cee_term, x, y, v_set1(0), m, over_lanes), over_lanes)
 
 
 cdef void prediction_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
@@ -264,44 +222,90 @@ cdef class Norm2Step(ReductionStep):
         norm2_gradient(v.x, v.d, v.g, dx, self.m, self.over_lanes)
 
 
-# d_i = exp(x_i - max) / Σ_j exp(x_j - max);   dx_i += d_i (g_i - Σ_j d_j g_j)
+# d = Σ x_i;   dx_i += g
 
-cdef void softmax(Input x, Output d, Py_ssize_t m, Py_ssize_t room, bint over_lanes) noexcept nogil:
-    cdef Input power = Input(d.start, d.stride)
-    # The total is between 1 and m, so that the product with its inverse loses no range.
-    cdef vec maximum = maximum_of(x, m, room, over_lanes)
-    cdef vec inverse = v_div(v_set1(1), put_powers(x, maximum, d, m, room, over_lanes))
-    put_shares(dots_share, power, power, inverse, inverse, d, m if over_lanes else room, over_lanes)
+cdef inline vec equal_share(vec x, vec y, vec d, vec g) noexcept nogil:
+    return g
 
 
-cdef inline vec softmax_share(vec d, vec g, vec mean, vec _) noexcept nogil:
-    """mean: Σ_j d_j g_j."""
-    return v_mul(d, v_sub(g, mean))
+cdef void put_equal_shares(vec share, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Writes, or adds, one number to all elements."""
+    cdef Input own = Input(dx.start, dx.stride)
+    put_shares(equal_share, own, own, share, share, dx, m, over_lanes)
 
 
-cdef void softmax_gradient(Input d, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef vec mean = sum_of(dots_term, d, g, m, over_lanes)
-    put_shares(softmax_share, d, g, mean, mean, dx, m, over_lanes)
-
-
-def softmax_forward(const real[:] x, real[:] d):
-    require(0 < x.shape[0] == d.shape[0])
+def sum_forward(const real[:] x, real[:] d):
+    require(d.shape[0] == 1)
     with nogil:
-        softmax(input_of(x), overwritten(d), d.shape[0], d.shape[0], False)
+        set_scalar(overwritten(d), sum_of(sum_term, input_of(x), input_of(x), v_set1(0), x.shape[0], False), False)
 
 
-def softmax_backward(const real[:] d, const real[:] g, real[:] dx):
-    require(d.shape[0] == g.shape[0] == dx.shape[0])
+def sum_backward(const real[:] g, real[:] dx):
+    require(g.shape[0] == 1)
     with nogil:
-        softmax_gradient(input_of(d), input_of(g), added_to(dx), d.shape[0], False)
+        put_equal_shares(get_scalar(input_of(g), False), added_to(dx), dx.shape[0], False)
 
 
-cdef class SoftmaxStep(ReductionStep):
+cdef class SumStep(ReductionStep):
     cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        cdef Py_ssize_t room = self.m
-        if x.stride == d.stride == 1:
-            room = (self.m + V_LANES - 1) // V_LANES * V_LANES
-        softmax(x, d, self.m, room, self.over_lanes)
+        set_scalar(d, sum_of(sum_term, x, x, v_set1(0), self.m, self.over_lanes), self.over_lanes)
 
     cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
-        softmax_gradient(v.d, v.g, dx, self.m, self.over_lanes)
+        put_equal_shares(get_scalar(v.g, self.over_lanes), dx, self.m, self.over_lanes)
+
+
+# d = (1/m) Σ x_i;   dx_i += g / m
+
+cdef void mean(Input x, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec total = sum_of(sum_term, x, x, v_set1(0), m, over_lanes)
+    set_scalar(d, v_div(total, v_set1(<real>m)), over_lanes)
+
+
+cdef void mean_gradient(Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    put_equal_shares(v_div(get_scalar(g, over_lanes), v_set1(<real>m)), dx, m, over_lanes)
+
+
+def mean_forward(const real[:] x, real[:] d):
+    require(d.shape[0] == 1)
+    with nogil:
+        mean(input_of(x), overwritten(d), x.shape[0], False)
+
+
+def mean_backward(const real[:] g, real[:] dx):
+    require(g.shape[0] == 1)
+    with nogil:
+        mean_gradient(input_of(g), added_to(dx), dx.shape[0], False)
+
+
+cdef class MeanStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        mean(x, d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        mean_gradient(v.g, dx, self.m, self.over_lanes)
+
+
+# d_i = x for all m elements of d, as the gradient of a sum;   dx += Σ g_i
+
+cdef void add_up_gradient(Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    put_scalar(dx, sum_of(sum_term, g, g, v_set1(0), m, over_lanes), over_lanes)
+
+
+def expand_forward(const real[:] x, real[:] d):
+    require(x.shape[0] == 1)
+    with nogil:
+        put_equal_shares(get_scalar(input_of(x), False), overwritten(d), d.shape[0], False)
+
+
+def expand_backward(const real[:] g, real[:] dx):
+    require(dx.shape[0] == 1)
+    with nogil:
+        add_up_gradient(input_of(g), added_to(dx), g.shape[0], False)
+
+
+cdef class ExpandStep(ReductionStep):
+    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
+        put_equal_shares(get_scalar(x, self.over_lanes), d, self.m, self.over_lanes)
+
+    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
+        add_up_gradient(v.g, dx, self.m, self.over_lanes)
