@@ -22,7 +22,7 @@ def one_hot(labels: npt.ArrayLike, classes: int, *, dtype: npt.DTypeLike | None 
 
     Returns
     -------
-    numpy.ndarray, shape (*labels.shape, classes)
+    numpy.ndarray, shape labels.shape + (classes,)
         A new array.
 
     Raises

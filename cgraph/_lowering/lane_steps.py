@@ -153,7 +153,7 @@ def layer_norm(
 ) -> Step:
     node: Any = group.nodes[0]
     scratch = builder.scratch.allocate(2 * builder.lanes)
-    make, offset = builder.kernels.reduction.LayerNormStep, builder.parameters_offset[group]
+    make, offset = builder.lane_kernels.reduction.LayerNormStep, builder.parameters_offset[group]
     return make(node.size, builder.lanes, inputs[0], output, offset, scratch, node._eps)
 
 

@@ -29,9 +29,9 @@ class BCE(MMto1):
 
     Notes
     -----
-    Computed without cancellation, as the mean of ln(1 + exp(−|x_i|)) + |x_i| w_i, where w_i is 1 − y_i for x_i > 0,
-    else y_i. So loss and gradient are finite for large logits, and keep their digits where σ(x_i) is near a target of 0
-    or 1. A term whose w_i is 0 is finite even for an infinite logit. A NaN in x or y is a NaN in d.
+    Computed without cancellation, as the mean of ln(1 + exp(−a_i)) + a_i w_i, where a_i = abs(x_i), and w_i is 1 − y_i
+    for x_i > 0, else y_i. So loss and gradient are finite for large logits, and keep their digits where σ(x_i) is near
+    a target of 0 or 1. A term whose w_i is 0 is finite even for an infinite logit. A NaN in x or y is a NaN in d.
 
     Examples
     --------
@@ -61,7 +61,7 @@ class BCE(MMto1):
 
 
 class Huber(MMto1):
-    """d = (1/m) Σ h(x_i − y_i), where h(r) = r² / 2 if |r| ≤ δ, else δ (|r| − δ / 2).
+    """d = (1/m) Σ h(x_i − y_i), where h(r) = r² / 2 if −δ ≤ r ≤ δ, else δ (abs(r) − δ / 2).
 
     ∂L/∂x_i = c_i g / m and ∂L/∂y_i = −c_i g / m, where c_i is x_i − y_i, but at most δ and at least −δ.
 
@@ -81,7 +81,7 @@ class Huber(MMto1):
 
     Notes
     -----
-    The derivative is continuous: at |x_i − y_i| = δ, both formulas give it. An infinite difference gives an infinite d
+    The derivative is continuous: at x_i − y_i = ±δ, both formulas give it. An infinite difference gives an infinite d
     and a gradient of ±δ g / m. A NaN in x or y is a NaN in d.
 
     Examples
@@ -143,7 +143,7 @@ class GaussianNLL(Node):
     -----
     The loss is right up to rounding wherever it can be represented in the dtype, also where exp(−v) or (μ − t)² alone
     cannot, and inf where it is larger; so are the gradients, but they may also be ±inf where (μ − t) exp(−v/2) is too
-    large for the dtype and |g| is far below 1. Neither is NaN for finite inputs and a finite g. A NaN in an input is a
+    large for the dtype and g is far below 1. Neither is NaN for finite inputs and a finite g. A NaN in an input is a
     NaN in d.
 
     Examples

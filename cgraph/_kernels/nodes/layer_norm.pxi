@@ -46,7 +46,7 @@ cdef Moments moments(Input x, Py_ssize_t m, real eps, bint over_lanes) noexcept 
     return Moments(mean, inverse_root(v_add(variance, v_set1(eps))))
 
 
-cdef void normalise(
+cdef inline void normalise_loop(
     Input x, const real *w, const Moments *p, Output d, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
     cdef vec normal
@@ -55,6 +55,15 @@ cdef void normalise(
         normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
         put_at(d, i, m, v_fma(weight_at(w, i, m, over_lanes), normal, weight_at(w + m, i, m, over_lanes)), over_lanes)
         i += pace(over_lanes)
+
+
+cdef void normalise(
+    Input x, const real *w, const Moments *p, Output d, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
+    if over_lanes:
+        normalise_loop(x, w, p, d, m, True)
+    else:
+        normalise_loop(x, w, p, d, m, False)
 
 
 def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d):
@@ -68,7 +77,7 @@ def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d
 
 # dx_i += ρ (h_i - (1/m) Σ h_j - x̂_i (1/m) Σ h_j x̂_j),  h_i = γ_i g_i
 
-cdef void input_gradient(
+cdef inline void input_gradient_loop(
     Input x, const real *w, const Moments *p, Input g, Output dx, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
     cdef vec count = v_set1(<real>m), level, tilt, level_sum, tilt_sum, h, normal
@@ -91,6 +100,15 @@ cdef void input_gradient(
         normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
         put_at(dx, i, m, v_mul(p.root, v_sub(v_sub(h, level), v_mul(normal, tilt))), over_lanes)
         i += pace(over_lanes)
+
+
+cdef void input_gradient(
+    Input x, const real *w, const Moments *p, Input g, Output dx, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
+    if over_lanes:
+        input_gradient_loop(x, w, p, g, dx, m, True)
+    else:
+        input_gradient_loop(x, w, p, g, dx, m, False)
 
 
 def layer_norm_backward_input(const real[:] x, const real[::1] w, double eps, const real[:] g, real[:] dx):

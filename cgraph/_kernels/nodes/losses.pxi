@@ -163,7 +163,7 @@ cdef inline vec gaussian_term(vec x, vec y, vec z, vec part) noexcept nogil:
     return v_fma(y, part, square(residual(x, y, z), part))
 
 
-cdef void gaussian_nll(Input x, Input y, Input z, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef inline void gaussian_nll_loop(Input x, Input y, Input z, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
     cdef vec sum, term, part = v_div(v_set1(0.5), v_set1(<real>m))
     cdef Total total = no_total()
     cdef Py_ssize_t block, i
@@ -180,10 +180,16 @@ cdef void gaussian_nll(Input x, Input y, Input z, Output d, Py_ssize_t m, bint o
     set_scalar(d, value_of(&total, over_lanes), over_lanes)
 
 
-cdef void gaussian_mean_gradient(
+cdef void gaussian_nll(Input x, Input y, Input z, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    if over_lanes:
+        gaussian_nll_loop(x, y, z, d, m, True)
+    else:
+        gaussian_nll_loop(x, y, z, d, m, False)
+
+
+cdef inline void gaussian_mean_gradient_loop(
     Input x, Input y, Input z, Input g, Output dx, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
-    """Computes dx of x and z and, called with z and x, dz."""
     cdef vec zero = v_set1(0), factor = mean_factor(g, m, over_lanes), share
     cdef Residual r
     cdef Py_ssize_t i = 0
@@ -195,7 +201,17 @@ cdef void gaussian_mean_gradient(
         i += pace(over_lanes)
 
 
-cdef void gaussian_variance_gradient(
+cdef void gaussian_mean_gradient(
+    Input x, Input y, Input z, Input g, Output dx, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
+    """Computes dx of x and z and, called with z and x, dz."""
+    if over_lanes:
+        gaussian_mean_gradient_loop(x, y, z, g, dx, m, True)
+    else:
+        gaussian_mean_gradient_loop(x, y, z, g, dx, m, False)
+
+
+cdef inline void gaussian_variance_gradient_loop(
     Input x, Input y, Input z, Input g, Output dy, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
     cdef vec zero = v_set1(0), factor = v_mul(v_set1(0.5), mean_factor(g, m, over_lanes)), share
@@ -206,6 +222,15 @@ cdef void gaussian_variance_gradient(
         share = v_sub(factor, square(r, factor))
         put_at(dy, i, m, v_select(v_equal(factor, zero), zero, share), over_lanes)
         i += pace(over_lanes)
+
+
+cdef void gaussian_variance_gradient(
+    Input x, Input y, Input z, Input g, Output dy, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
+    if over_lanes:
+        gaussian_variance_gradient_loop(x, y, z, g, dy, m, True)
+    else:
+        gaussian_variance_gradient_loop(x, y, z, g, dy, m, False)
 
 
 def gaussian_nll_forward(const real[:] x, const real[:] y, const real[:] z, real[:] d):

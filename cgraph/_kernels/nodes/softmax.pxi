@@ -124,7 +124,9 @@ cdef void softmax_cee(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes)
     set_scalar(d, v_fma(log_total, sum_of(sum_term, y, y, maximum, m, over_lanes), distance), over_lanes)
 
 
-cdef void logits_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef inline void logits_gradient_loop(
+    Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes
+) noexcept nogil:
     cdef vec maximum = maximum_of(x, m, m, over_lanes), power
     cdef vec targets = sum_of(sum_term, y, y, maximum, m, over_lanes), factor = get_scalar(g, over_lanes)
     cdef vec scale = v_div(targets, sum_of_powers(x, maximum, m, over_lanes))
@@ -136,7 +138,14 @@ cdef void logits_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bi
         i += pace(over_lanes)
 
 
-cdef void labels_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef void logits_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    if over_lanes:
+        logits_gradient_loop(x, y, g, dx, m, True)
+    else:
+        logits_gradient_loop(x, y, g, dx, m, False)
+
+
+cdef inline void labels_gradient_loop(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
     cdef vec maximum = maximum_of(x, m, m, over_lanes), minus_log, factor = get_scalar(g, over_lanes)
     cdef vec log_total = v_log(sum_of_powers(x, maximum, m, over_lanes))
     cdef Py_ssize_t i = 0
@@ -144,6 +153,13 @@ cdef void labels_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_l
         minus_log = v_add(v_sub(maximum, get_at(x, i, m, over_lanes)), log_total)
         put_at(dy, i, m, v_mul(minus_log, factor), over_lanes)
         i += pace(over_lanes)
+
+
+cdef void labels_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    if over_lanes:
+        labels_gradient_loop(x, g, dy, m, True)
+    else:
+        labels_gradient_loop(x, g, dy, m, False)
 
 
 def softmax_cee_forward(const real[:] x, const real[:] y, real[:] d):
