@@ -56,6 +56,7 @@ PAGES = {
     "docs/learn/tutorial.md": 0.06,
     "docs/learn/own_node.md": 0.0,
     "docs/learn/cookbook.md": 0.0,
+    "docs/learn/networks.md": 0.0,
 }
 
 
@@ -117,3 +118,16 @@ def test_links_between_the_pages_lead_somewhere():
 def test_no_page_has_a_gap_left_to_fill():
     for page in (*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")):
         assert "@@" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_the_networks_out_of_nodes_have_no_step_in_python(capsys):
+    namespace = {}
+    for code, _ in blocks("docs/learn/networks.md"):
+        exec(compile(code, "networks", "exec"), namespace)
+    capsys.readouterr()
+    assert len(namespace["losses"]) == 5
+    for name, loss in namespace["losses"].items():
+        cgraph.Graph(loss).summary()
+        summary = capsys.readouterr().out
+        assert "Python" not in summary, name
+        assert {line.split()[-1] for line in summary.splitlines()[1:-2]} == {"lanes"}, name
