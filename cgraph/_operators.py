@@ -6,6 +6,7 @@ functions that make them into `MAKERS`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from numbers import Real
 from typing import Any, ClassVar, Generic, TypeVar
@@ -55,6 +56,14 @@ class Operators(Generic[NodeT]):
         return node
 
 
+def as_float(number: Any) -> float:
+    """Returns a number as a float; one that is too large for a float is infinite."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
+
+
 def applied(sign: str, left: object, right: object) -> Any:
     """Returns the node of an operator; NotImplemented, of which Python makes a TypeError, for what is no operand."""
     operands: list[object] = []
@@ -62,7 +71,7 @@ def applied(sign: str, left: object, right: object) -> Any:
         if isinstance(value, Operators):
             operands.append(value)
         elif isinstance(value, Real):
-            operands.append(float(value))
+            operands.append(as_float(value))
         else:
             return NotImplemented
     return MAKERS[sign](*operands)

@@ -1,11 +1,9 @@
 """Targets of losses, made of labels."""
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._validation import Array, as_dtype, as_size, describe
+from cgraph._validation import Array, as_dtype, as_real, as_size, describe
 
 
 def one_hot(labels: npt.ArrayLike, classes: int, *, dtype: npt.DTypeLike | None = None) -> Array:
@@ -30,7 +28,7 @@ def one_hot(labels: npt.ArrayLike, classes: int, *, dtype: npt.DTypeLike | None 
     TypeError
         `labels` or `classes` are not integers, or the dtype is another one.
     ValueError
-        A label is not below `classes`, or below 0.
+        A label is not below `classes`, or below 0; the rows of `labels` differ in length.
 
     Examples
     --------
@@ -40,7 +38,7 @@ def one_hot(labels: npt.ArrayLike, classes: int, *, dtype: npt.DTypeLike | None 
            [1., 0., 0.]])
     """
     count = as_size("one_hot", "classes", classes)
-    numbers: npt.NDArray[Any] = np.asarray(labels)
+    numbers = as_real("one_hot", "labels", labels)
     if numbers.size and numbers.dtype.kind not in "iu":
         came = (
             f"an array of dtype {numbers.dtype}"

@@ -5,7 +5,7 @@ docs/look_up/specification.md says which document *the specification* is.
 
 from collections.abc import Iterable
 
-from cgraph._validation import as_integer
+from cgraph._validation import as_integer, describe
 from cgraph.node import Node, as_node, as_nodes
 
 
@@ -91,7 +91,8 @@ class Slice(Node):
         start, stop = as_integer(owner, "start", start), as_integer(owner, "stop", stop)
         if not 0 <= start < stop <= x.size:
             raise ValueError(
-                f"{owner}: start and stop must satisfy 0 <= start < stop <= {x.size}, got {start} and {stop}"
+                f"{owner}: start and stop must satisfy 0 <= start < stop <= {x.size}, "
+                f"got {describe(start)} and {describe(stop)}"
             )
         self._start, self._stop = start, stop
         self._set_up(x.size, stop - start, 1, (x,))

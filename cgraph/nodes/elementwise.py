@@ -29,7 +29,9 @@ def compiled(node: Any) -> Operation:
 
 
 class MMtoM(Node):
-    """ℝᵐ × ℝᵐ → ℝᵐ, the base class of Add and Sub (specification, section "Class: MMtoM"). It computes nothing itself.
+    """ℝᵐ × ℝᵐ → ℝᵐ, the base class of Add, Sub, Mul and others (specification, section "Class: MMtoM").
+
+    The base class computes nothing itself.
 
     Parameters
     ----------
@@ -126,7 +128,7 @@ class Sub(PairFunction):
 
 
 class MtoM(Node):
-    """ℝᵐ → ℝᵐ, the base class of ReLU, Sigmoid, Tanh and Softmax (specification, section "Class: MtoM").
+    """ℝᵐ → ℝᵐ, the base class of ReLU, Softmax and other functions of one input (specification, section "Class: MtoM").
 
     The base class computes nothing itself.
 

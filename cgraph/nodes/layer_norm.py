@@ -38,8 +38,8 @@ class LayerNorm(LearningNode):
 
     Notes
     -----
-    Equal elements give β; with ε = 0 they give NaN. A NaN or an infinite element makes all elements NaN, and so do
-    elements whose squared distance from the mean is too large for the dtype.
+    Equal elements give β; with ε = 0 they give NaN. A NaN or an infinite element makes all elements NaN. Where the
+    square of a distance from the mean is too large for the dtype, d is β, and where a distance itself is, d is NaN.
 
     Examples
     --------

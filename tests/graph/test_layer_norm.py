@@ -81,3 +81,22 @@ def test_gains_and_biases_are_one_and_zero_at_first_and_can_be_assigned():
     assert norm.gain.tolist() == [-1, 0, 1, 2, 3, 4]
     assert norm.bias.tolist() == [-2, -3, -4, -5, -6, -7]
     assert [(p.name, p.shape) for p in CG.parameters(norm)] == [("gain", (6,)), ("bias", (6,))]
+
+
+@pytest.mark.parametrize("layout", ["samples", "lanes"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_equal_elements_are_at_their_mean_exactly(dtype, layout, build_name):
+    """Over the nodes and in a Graph, also where rounding would move a sum, and where it would be too large."""
+    values = [0.1, 10000.1, 1 / 3, float(np.finfo(dtype).max), 1e-40]
+    x = CG.Leaf1(7, dtype=dtype)
+    bias = np.arange(7)
+    normal, undefined = CG.LayerNorm(x, bias=bias), CG.LayerNorm(x, eps=0)
+    samples = np.repeat(values, 7).reshape(-1, 7)
+    for sample in samples:
+        x.getInput(sample)
+        np.testing.assert_array_equal(CG.evaluate(normal), bias)
+        assert np.isnan(CG.evaluate(undefined)).all()
+    graph = CG.Graph([normal, undefined], layout=layout)
+    ours = graph.predict({x: samples}, normal)
+    np.testing.assert_array_equal(ours, np.tile(bias, (len(values), 1)))
+    assert np.isnan(graph.predict({x: samples}, undefined)).all()

@@ -105,6 +105,16 @@ def test_losses_are_finite_for_large_inputs(op, dtype, build_name):
             assert np.isfinite(array).all()
 
 
+@pytest.mark.parametrize("delta", [1.0, math.inf])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_an_infinite_difference_is_an_infinite_huber_loss(dtype, delta, build_name):
+    largest = float(np.finfo(dtype).max)
+    for x, y in ((largest, -largest), (-largest, largest), (math.inf, 0.0), (0.0, math.inf)):
+        loss, dx, dy = run(lambda *leaves: CG.Huber(*leaves, delta), dtype, x, y)
+        slope = math.copysign(delta, x - y)
+        assert (loss.tolist(), dx.tolist(), dy.tolist()) == ([math.inf], [slope], [-slope])
+
+
 @pytest.mark.parametrize("op", [CG.Sum, CG.Mean], ids=lambda op: op.__name__)
 def test_sums_of_many_elements_keep_their_digits(op, build_name):
     x = np.full(100_000, 0.1, np.float32)

@@ -81,6 +81,16 @@ def test_a_number_by_which_is_divided_has_a_finite_reciprocal():
 
 
 @every_sign
+@pytest.mark.parametrize("number", [10**400, -(10**400), Fraction(10**400)])
+def test_a_number_too_large_for_a_float_is_infinite(sign, number):
+    x = leaf(X)
+    with pytest.raises(ValueError, match=r"must be finite in float64, got -?inf"):
+        SIGNS[sign](number, x)
+    assert x.forward == []
+    np.testing.assert_array_equal(CG.evaluate(x / number), 0 * X)
+
+
+@every_sign
 def test_nodes_of_unequal_shapes_are_refused(sign):
     x, y = leaf(X), leaf([1.0, 2.0])
     with pytest.raises(ValueError, match="must have the same height and width"):

@@ -6,15 +6,16 @@
 # lanes that hold a sample.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend_learning, get, get_lanes, grad_of, gradient, input_lane,
+    Input, Output, added_to, data_of, descend_learning, get, get1, get_lanes, grad_of, gradient, input_lane,
     input_of, output, output_lane, overwritten, put, put1
 )
 from cgraph._kernels.common.reductions cimport (
-    BLOCK, Total, add_block, blocks, get_at, no_total, pace, put_at, sum_of, sum_term, value_of
+    BLOCK, Total, add_block, blocks, get_at, no_total, pace, put_at, sum_of, value_of
 )
 from cgraph._kernels.common.simd cimport (
-    V_COUNT, V_LANES, r_sqrt, real, v_add, v_div, v_first, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, v_sub, vec
+    V_LANES, real, v_add, v_div, v_first, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, v_sub, vec
 )
+from cgraph._kernels.common.vector_math cimport v_sqrt
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
 
 
@@ -22,17 +23,12 @@ cdef struct Moments:
     vec mean, root      # μ and ρ, in all lanes or for each lane its own
 
 
+cdef inline vec distance_term(vec x, vec y, vec first, vec total) noexcept nogil:
+    return v_add(total, v_sub(x, first))
+
+
 cdef inline vec square_term(vec x, vec y, vec mean, vec total) noexcept nogil:
     return v_fma(v_sub(x, mean), v_sub(x, mean), total)
-
-
-cdef inline vec inverse_root(vec x) noexcept nogil:
-    cdef real lane[V_COUNT]
-    cdef Py_ssize_t i
-    v_store(lane, x)
-    for i in range(V_LANES):
-        lane[i] = r_sqrt(lane[i])
-    return v_div(v_set1(1), v_load(lane))
 
 
 cdef inline vec weight_at(const real *w, Py_ssize_t i, Py_ssize_t m, bint over_lanes) noexcept nogil:
@@ -41,9 +37,11 @@ cdef inline vec weight_at(const real *w, Py_ssize_t i, Py_ssize_t m, bint over_l
 
 
 cdef Moments moments(Input x, Py_ssize_t m, real eps, bint over_lanes) noexcept nogil:
-    cdef vec count = v_set1(<real>m), mean = v_div(sum_of(sum_term, x, x, count, m, over_lanes), count)
+    # Distances from the first element are summed, so that the mean of equal elements is exactly their value.
+    cdef vec count = v_set1(<real>m), first = get_lanes(x, 0) if over_lanes else v_set1(get1(x, 0))
+    cdef vec mean = v_add(first, v_div(sum_of(distance_term, x, x, first, m, over_lanes, True), count))
     cdef vec variance = v_div(sum_of(square_term, x, x, mean, m, over_lanes, True), count)
-    return Moments(mean, inverse_root(v_add(variance, v_set1(eps))))
+    return Moments(mean, v_div(v_set1(1), v_sqrt(v_add(variance, v_set1(eps)))))
 
 
 cdef inline void normalise_loop(

@@ -83,8 +83,9 @@ cdef class BCEStep(ReductionStep):
 # dx_i += c_i g / m,  dy_i += -c_i g / m,  c_i = x_i - y_i, but at most δ and at least -δ
 
 cdef inline vec huber_term(vec x, vec y, vec delta, vec total) noexcept nogil:
-    cdef vec distance = v_abs(v_sub(x, y)), near = v_smaller(delta, distance)
-    return v_fma(near, v_sub(distance, v_mul(v_set1(0.5), near)), total)
+    cdef vec distance = v_abs(v_sub(x, y)), near = v_smaller(delta, distance), half = v_mul(v_set1(0.5), near)
+    # The second factor is at least a_i / 2, also where both numbers of the difference are infinite.
+    return v_fma(near, v_larger(v_sub(distance, half), half), total)
 
 
 cdef inline vec huber_share(vec x, vec y, vec delta, vec factor) noexcept nogil:
