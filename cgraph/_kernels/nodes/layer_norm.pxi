@@ -13,7 +13,7 @@ from cgraph._kernels.common.reductions cimport (
     BLOCK, Total, add_block, blocks, get_at, no_total, pace, put_at, sum_of, value_of
 )
 from cgraph._kernels.common.simd cimport (
-    V_LANES, real, v_add, v_div, v_first, v_fma, v_hsum, v_load, v_mul, v_set1, v_store, v_sub, vec
+    V_LANES, real, v_add, v_div, v_first, v_fma, v_hsum, v_load, v_mul, v_opaque, v_set1, v_store, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport v_sqrt
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
@@ -94,7 +94,8 @@ cdef inline void input_gradient_loop(
     level, tilt = v_div(value_of(&levels, over_lanes), count), v_div(value_of(&tilts, over_lanes), count)
     i = 0
     while i < m:
-        h = v_mul(weight_at(w, i, m, over_lanes), get_at(g, i, m, over_lanes))
+        # Rounded as in the sum, not part of a multiply-subtract: so the gradient of one element alone is 0.
+        h = v_opaque(v_mul(weight_at(w, i, m, over_lanes), get_at(g, i, m, over_lanes)))
         normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
         put_at(dx, i, m, v_mul(p.root, v_sub(v_sub(h, level), v_mul(normal, tilt))), over_lanes)
         i += pace(over_lanes)
