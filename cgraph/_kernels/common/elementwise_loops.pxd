@@ -18,11 +18,14 @@ ctypedef vec (*Share)(vec x, vec d, vec g, vec a, vec b) noexcept nogil
 ctypedef vec (*PairValue)(vec x, vec y) noexcept nogil
 ctypedef vec (*PairShare)(vec x, vec y, vec d, vec g) noexcept nogil
 # Computes n elements of an output: the data of a node, or the gradient of an input.
-ctypedef void (*Loop)(const Operands *v, Output to, Py_ssize_t n, Constants c) noexcept nogil
+# The output is given by its address: passed as a struct, its fields would be read as one vector right after each was
+# written, for which a processor waits some 10 ns.
+ctypedef void (*Loop)(const Operands *v, const Output *to, Py_ssize_t n, Constants c) noexcept nogil
 
 
-cdef inline void map_values(Value f, const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef inline void map_values(Value f, const Operands *v, const Output *to, Py_ssize_t n, Constants c) noexcept nogil:
     cdef Input x = v.x
+    cdef Output d = to[0]
     cdef vec a = v_set1(c.a), b = v_set1(c.b)
     cdef Py_ssize_t i = 0
     d.accumulate = False    # as it is anyway; so the compiler knows, and the loop has no branch for it
@@ -31,8 +34,9 @@ cdef inline void map_values(Value f, const Operands *v, Output d, Py_ssize_t n, 
         i += V_LANES
 
 
-cdef inline void map_shares(Share f, const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef inline void map_shares(Share f, const Operands *v, const Output *to, Py_ssize_t n, Constants c) noexcept nogil:
     cdef Input x = v.x, d = v.d, g = v.g
+    cdef Output dx = to[0]
     cdef vec a = v_set1(c.a), b = v_set1(c.b)
     cdef Py_ssize_t i = 0
     while i < n:
@@ -40,8 +44,9 @@ cdef inline void map_shares(Share f, const Operands *v, Output dx, Py_ssize_t n,
         i += V_LANES
 
 
-cdef inline void map_pair_values(PairValue f, const Operands *v, Output d, Py_ssize_t n) noexcept nogil:
+cdef inline void map_pair_values(PairValue f, const Operands *v, const Output *to, Py_ssize_t n) noexcept nogil:
     cdef Input x = v.x, y = v.y
+    cdef Output d = to[0]
     cdef Py_ssize_t i = 0
     d.accumulate = False    # as in map_values
     while i < n:
@@ -49,8 +54,9 @@ cdef inline void map_pair_values(PairValue f, const Operands *v, Output d, Py_ss
         i += V_LANES
 
 
-cdef inline void map_pair_shares(PairShare f, const Operands *v, Output dx, Py_ssize_t n) noexcept nogil:
+cdef inline void map_pair_shares(PairShare f, const Operands *v, const Output *to, Py_ssize_t n) noexcept nogil:
     cdef Input x = v.x, y = v.y, d = v.d, g = v.g
+    cdef Output dx = to[0]
     cdef Py_ssize_t i = 0
     while i < n:
         put(dx, i, n, f(get(x, i, n), get(y, i, n), get(d, i, n), get(g, i, n)))

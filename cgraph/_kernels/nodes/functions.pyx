@@ -19,7 +19,7 @@ from cgraph._kernels.common.formulas cimport (
 )
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, gradient, input_of, operands, output, overwritten
+    Input, Operands, Output, added_to, data_of, gradient, input_of, operands, output, overwritten
 )
 from cgraph._kernels.common.simd cimport V_LANES, real
 from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
@@ -45,20 +45,22 @@ cdef class FunctionsStep(Step):
     cdef Loop value, share_x, share_y
 
     cdef void forward(self, Context *context) noexcept nogil:
-        cdef Operands v = operands(context, &self.x, &self.y, &self.d)
-        self.value(&v, output(context, &self.d), self.n, self.constants)
+        cdef Operands v
+        cdef Output d = output(context, &self.d)
+        v.x, v.y = data_of(context, &self.x), data_of(context, &self.y)
+        self.value(&v, &d, self.n, self.constants)
 
     cdef void backward(self, Context *context) noexcept nogil:
         # dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
         cdef Operands v = operands(context, &self.x, &self.y, &self.d)
         cdef Output dx = gradient(context, &self.x), dy
         if dx.start != NULL:
-            self.share_x(&v, dx, self.n, self.constants)
+            self.share_x(&v, &dx, self.n, self.constants)
         if self.share_y != NULL:
             dy = gradient(context, &self.y)
             if dy.start != NULL:
                 exchange(&v)
-                self.share_y(&v, dy, self.n, self.constants)
+                self.share_y(&v, &dy, self.n, self.constants)
 
 
 cdef inline Input viewed(object array, Py_ssize_t n):
@@ -100,13 +102,15 @@ cdef class Unary(Operation):
 
     def forward(self, const real[:] x, real[:] d):
         cdef Operands v
+        cdef Output to = overwritten(d)
         require(x.shape[0] == d.shape[0])
         v.x = input_of(x)
         with nogil:
-            self.value(&v, overwritten(d), d.shape[0], self.constants)
+            self.value(&v, &to, d.shape[0], self.constants)
 
     def backward(self, x, d, const real[:] g, real[:] dx):
         cdef Operands v
+        cdef Output to = added_to(dx)
         require(g.shape[0] == dx.shape[0])
         v.x = v.d = v.g = input_of(g)
         if self.reads & INPUTS:
@@ -114,7 +118,7 @@ cdef class Unary(Operation):
         if self.reads & OUTPUT:
             v.d = viewed(d, g.shape[0])
         with nogil:
-            self.share_x(&v, added_to(dx), g.shape[0], self.constants)
+            self.share_x(&v, &to, g.shape[0], self.constants)
 
 
 cdef class Binary(Operation):
@@ -122,13 +126,15 @@ cdef class Binary(Operation):
 
     def forward(self, const real[:] x, const real[:] y, real[:] d):
         cdef Operands v
+        cdef Output to = overwritten(d)
         require(x.shape[0] == y.shape[0] == d.shape[0])
         v.x, v.y = input_of(x), input_of(y)
         with nogil:
-            self.value(&v, overwritten(d), d.shape[0], self.constants)
+            self.value(&v, &to, d.shape[0], self.constants)
 
     def backward(self, x, y, d, const real[:] g, real[:] dx, real[:] dy):
         cdef Operands v
+        cdef Output to_x = added_to(dx), to_y = added_to(dy)
         require(g.shape[0] == dx.shape[0] == dy.shape[0])
         v.x = v.y = v.d = v.g = input_of(g)
         if self.reads & INPUTS:
@@ -136,9 +142,9 @@ cdef class Binary(Operation):
         if self.reads & OUTPUT:
             v.d = viewed(d, g.shape[0])
         with nogil:
-            self.share_x(&v, added_to(dx), g.shape[0], self.constants)
+            self.share_x(&v, &to_x, g.shape[0], self.constants)
             exchange(&v)
-            self.share_y(&v, added_to(dy), g.shape[0], self.constants)
+            self.share_y(&v, &to_y, g.shape[0], self.constants)
 
 
 cdef Unary unary(Loop value, Loop share, int reads):
@@ -156,154 +162,154 @@ cdef Binary binary(Loop value, Loop share_x, Loop share_y, int reads):
 
 # One input
 
-cdef void exp_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void exp_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(exp_value, v, d, n, c)
 
-cdef void exp_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void exp_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(exp_share, v, dx, n, c)
 
 exp = unary(exp_values, exp_shares, OUTPUT)
 
 
-cdef void log_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void log_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(log_value, v, d, n, c)
 
-cdef void log_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void log_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(log_share, v, dx, n, c)
 
 log = unary(log_values, log_shares, INPUTS)
 
 
-cdef void square_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void square_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(square_value, v, d, n, c)
 
-cdef void square_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void square_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(square_share, v, dx, n, c)
 
 square = unary(square_values, square_shares, INPUTS)
 
 
-cdef void sqrt_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sqrt_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(sqrt_value, v, d, n, c)
 
-cdef void sqrt_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sqrt_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(sqrt_share, v, dx, n, c)
 
 sqrt = unary(sqrt_values, sqrt_shares, OUTPUT)
 
 
-cdef void reciprocal_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void reciprocal_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(reciprocal_value, v, d, n, c)
 
-cdef void reciprocal_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void reciprocal_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(reciprocal_share, v, dx, n, c)
 
 reciprocal = unary(reciprocal_values, reciprocal_shares, INPUTS | OUTPUT)
 
 
-cdef void scale_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void scale_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(scale_value, v, d, n, c)
 
-cdef void scale_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void scale_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(scale_share, v, dx, n, c)
 
 scale = unary(scale_values, scale_shares, NOTHING)
 
 
-cdef void abs_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void abs_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(abs_value, v, d, n, c)
 
-cdef void abs_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void abs_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(abs_share, v, dx, n, c)
 
 abs = unary(abs_values, abs_shares, INPUTS)
 
 
-cdef void clip_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void clip_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(clip_value, v, d, n, c)
 
-cdef void clip_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void clip_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(clip_share, v, dx, n, c)
 
 clip = unary(clip_values, clip_shares, INPUTS)
 
 
-cdef void relu_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void relu_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(relu_value, v, d, n, c)
 
-cdef void relu_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void relu_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(relu_share, v, dx, n, c)
 
 relu = unary(relu_values, relu_shares, INPUTS)
 
 
-cdef void leaky_relu_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void leaky_relu_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(leaky_relu_value, v, d, n, c)
 
-cdef void leaky_relu_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void leaky_relu_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(leaky_relu_share, v, dx, n, c)
 
 leaky_relu = unary(leaky_relu_values, leaky_relu_shares, INPUTS)
 
 
-cdef void elu_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void elu_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(elu_value, v, d, n, c)
 
-cdef void elu_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void elu_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(elu_share, v, dx, n, c)
 
 elu = unary(elu_values, elu_shares, INPUTS)
 
 
-cdef void softplus_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void softplus_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(softplus_value, v, d, n, c)
 
-cdef void softplus_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void softplus_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(softplus_share, v, dx, n, c)
 
 softplus = unary(softplus_values, softplus_shares, INPUTS)
 
 
-cdef void silu_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void silu_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(silu_value, v, d, n, c)
 
-cdef void silu_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void silu_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(silu_share, v, dx, n, c)
 
 silu = unary(silu_values, silu_shares, INPUTS)
 
 
-cdef void gelu_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void gelu_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(gelu_value, v, d, n, c)
 
-cdef void gelu_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void gelu_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(gelu_share, v, dx, n, c)
 
 gelu = unary(gelu_values, gelu_shares, INPUTS)
 
 
-cdef void gelu_tanh_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void gelu_tanh_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(gelu_tanh_value, v, d, n, c)
 
-cdef void gelu_tanh_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void gelu_tanh_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(gelu_tanh_share, v, dx, n, c)
 
 gelu_tanh = unary(gelu_tanh_values, gelu_tanh_shares, INPUTS)
 
 
-cdef void sigmoid_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sigmoid_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(sigmoid_value, v, d, n, c)
 
-cdef void sigmoid_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sigmoid_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(sigmoid_share, v, dx, n, c)
 
 sigmoid = unary(sigmoid_values, sigmoid_shares, OUTPUT)
 
 
-cdef void tanh_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void tanh_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_values(tanh_value, v, d, n, c)
 
-cdef void tanh_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void tanh_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_shares(tanh_share, v, dx, n, c)
 
 tanh = unary(tanh_values, tanh_shares, OUTPUT)
@@ -311,61 +317,61 @@ tanh = unary(tanh_values, tanh_shares, OUTPUT)
 
 # Two inputs
 
-cdef void add_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void add_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(add_value, v, d, n)
 
-cdef void add_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void add_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(add_share, v, dx, n)
 
 add = binary(add_values, add_shares, add_shares, NOTHING)
 
 
-cdef void sub_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sub_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(sub_value, v, d, n)
 
-cdef void sub_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sub_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(add_share, v, dx, n)
 
-cdef void sub_shares_y(const Operands *v, Output dy, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void sub_shares_y(const Operands *v, const Output *dy, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(sub_share_y, v, dy, n)
 
 sub = binary(sub_values, sub_shares, sub_shares_y, NOTHING)
 
 
-cdef void mul_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void mul_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(mul_value, v, d, n)
 
-cdef void mul_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void mul_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(mul_share, v, dx, n)
 
 mul = binary(mul_values, mul_shares, mul_shares, INPUTS)
 
 
-cdef void div_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void div_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(div_value, v, d, n)
 
-cdef void div_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void div_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(div_share, v, dx, n)
 
-cdef void div_shares_y(const Operands *v, Output dy, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void div_shares_y(const Operands *v, const Output *dy, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(div_share_y, v, dy, n)
 
 div = binary(div_values, div_shares, div_shares_y, INPUTS | OUTPUT)
 
 
-cdef void maximum_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void maximum_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(maximum_value, v, d, n)
 
-cdef void maximum_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void maximum_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(maximum_share, v, dx, n)
 
 maximum = binary(maximum_values, maximum_shares, maximum_shares, INPUTS)
 
 
-cdef void minimum_values(const Operands *v, Output d, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void minimum_values(const Operands *v, const Output *d, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_values(minimum_value, v, d, n)
 
-cdef void minimum_shares(const Operands *v, Output dx, Py_ssize_t n, Constants c) noexcept nogil:
+cdef void minimum_shares(const Operands *v, const Output *dx, Py_ssize_t n, Constants c) noexcept nogil:
     map_pair_shares(minimum_share, v, dx, n)
 
 minimum = binary(minimum_values, minimum_shares, minimum_shares, INPUTS)
