@@ -158,8 +158,7 @@ class Node(Operators["Node"], Unfinished):
         self._dtype = common
         self._kernels = inputs[0]._kernels if inputs else _kernels.build(common)
         self._domsize = domsize
-        self._height = height
-        self._width = width
+        self._height, self._width = height, width
         self._data = zeros(size, common)
         self._grad = zeros(size, common)
         self._has_run = False

@@ -22,15 +22,8 @@ AVX2 = {
     "OPENBLAS_CORETYPE": "Haswell",  # in NumPy
 }
 
-
-PREFIXES = (
-    "ATEN_",
-    "MKL_",
-    "NPY_",
-    "ONEDNN_",
-    "OPENBLAS_",
-    "XLA_",
-)  # of variables of these libraries
+# Of variables of these libraries.
+PREFIXES = ("ATEN_", "MKL_", "NPY_", "ONEDNN_", "OPENBLAS_", "XLA_")
 SWITCHES = ("XLA_FLAGS", *AVX2)
 
 

@@ -155,7 +155,7 @@ def lowest_of_channels(found: Mapping[Cell, Result]) -> tuple[float, bool, str]:
     """The arguments of Section.ask about 3×3 kernels on one image of 14×14, over 32 to 512 channels."""
     asked = {channels: found[Cell(Convolution(channels, 3, 1, 14), 1)] for channels in CHANNELS[1:]}
     channels = min(asked, key=lambda channels: asked[channels].together)
-    work = f"32 to 512 channels, 3×3, 14×14, all parts, the lowest ({channels} channels)"
+    work = f"32 to 512 channels, 3×3, 14×14, forward and both gradients, the lowest ({channels} channels)"
     return 100 * asked[channels].together, False, work
 
 

@@ -8,8 +8,7 @@ one that this CPU runs is used.
 
 All families of one build lay out memory alike, by the widths that simd.h has for it. A row that fits into a vector of
 AVX2 (of channels, of outputs, of samples) is computed by the kernels of `avx2` also where `avx512` is in use, whose
-vectors it would half fill
-(docs/understand/decisions/0012).
+vectors it would half fill (docs/understand/decisions/0012).
 """
 
 import os

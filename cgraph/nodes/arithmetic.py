@@ -51,7 +51,11 @@ def divide(x: Any, y: Any) -> Node:
     """Returns the node of x / y; refuses a number y that is 0, or whose reciprocal is not finite."""
     if not isinstance(x, Node):
         return Reciprocal(y, x)
-    return Div(*fitted(x, y)) if isinstance(y, Node) else Scale(x, 1 / y)
+    if isinstance(y, Node):
+        return Div(*fitted(x, y))
+    if y == 0:
+        raise ValueError(f"Scale: the number by which a node is divided must not be 0, got {y:g}")
+    return Scale(x, 1 / y)
 
 
 _operators.MAKERS.update({"+": add, "-": subtract, "*": multiply, "/": divide})

@@ -396,6 +396,3 @@ def test_predictions_may_overwrite_what_they_are_made_of(setting):
     expected = graph.predict({x: rows[:100]}, x)
     assert graph.predict({x: rows[:100]}, x, out=rows[1:]) is not None
     np.testing.assert_array_equal(rows[1:], expected)
-
-
-# Options
