@@ -260,6 +260,14 @@ def test_a_backward_pass_does_not_follow_the_forward_pass_before_another_call(ot
         twins.graph.backward()
 
 
+def test_an_update_of_the_nodes_ends_the_pass_of_a_graph():
+    graph, _x, _t, y = affine_graph()
+    graph.forward()
+    y.forward[0].update(0.1)
+    with pytest.raises(RuntimeError, match="needs a forward"):
+        graph.backward()
+
+
 @both_dtypes
 @every_network
 def test_the_nodes_and_the_graph_may_take_turns(network, dtype):
