@@ -30,6 +30,11 @@ from cgraph.nodes.pairs import Div, Maximum, Minimum, Mul
 from cgraph.nodes.pooling import AveragePooling2d, MaxPooling, MaxPooling2d
 from cgraph.nodes.reduction import CEE, MSE, Dots, Expand, Mean, MMto1, Mto1, Norm2, Sum
 from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
+from cgraph.optimizers import schedules
+from cgraph.optimizers.adam import Adam, AdamW
+from cgraph.optimizers.optimizer import Optimizer
+from cgraph.optimizers.rmsprop import RMSprop
+from cgraph.optimizers.sgd import SGD
 from cgraph.parameter import Parameter, parameters
 from cgraph.targets import one_hot
 from cgraph.traversal import ancestors, evaluate
@@ -42,7 +47,10 @@ __all__ = [
     "ELU",
     "GELU",
     "MSE",
+    "SGD",
     "Abs",
+    "Adam",
+    "AdamW",
     "Add",
     "Affine",
     "AnomalyError",
@@ -79,7 +87,9 @@ __all__ = [
     "Mul",
     "Node",
     "Norm2",
+    "Optimizer",
     "Parameter",
+    "RMSprop",
     "ReLU",
     "Reciprocal",
     "Scale",
@@ -103,5 +113,6 @@ __all__ = [
     "parameters",
     "read_metadata",
     "save_parameters",
+    "schedules",
     "show_config",
 ]

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import NoReturn
+from collections.abc import Iterable
 
 import numpy as np
 
 from cgraph._execution.executable import Executable
 from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
-from cgraph._execution.summary import summary
+from cgraph._execution.optimizing import as_rule
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
-from cgraph._streams import say
-from cgraph._validation import Array, as_index, as_rate, as_size, describe
-from cgraph.io.state import LoadReport, load_state_dict, state_dict
+from cgraph._validation import Array, as_index, as_size, describe
+from cgraph.compiled import CompiledNodes
 from cgraph.node import Node, as_node, as_nodes
-from cgraph.parameter import Parameter, own_parameters
+from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph:
+class Graph(CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -95,78 +93,6 @@ class Graph:
         self._feed_specs = feed_specs(self._program.leaves)
         self._executable = Executable(lowered, count)
 
-    # Nodes and parameters
-
-    @property
-    def nodes(self) -> list[Node]:
-        """All nodes of the graph, inputs before their consumers."""
-        return list(self._program.order)
-
-    @property
-    def leaves(self) -> list[Node]:
-        """The leaves of the graph, in the order of `nodes`."""
-        return list(self._program.leaves)
-
-    @property
-    def parameters(self) -> list[Parameter]:
-        """The parameters of all nodes, in the order of `nodes`."""
-        return [p for node in self._program.order for p in own_parameters(node)]
-
-    def state_dict(self) -> dict[str, Array]:
-        """Returns copies of all parameters by name, such as ``00000.Affine.weight``, in the order of `parameters`.
-
-        Raises
-        ------
-        TypeError
-            A parameter of an own class is no array of numbers.
-        """
-        return state_dict("Graph.state_dict", self.parameters)
-
-    def load_state_dict(
-        self, state: Mapping[str, Array], *, cast: bool = False, strict: bool = True
-    ) -> LoadReport:
-        """Copies arrays into the parameters of the same names, all or, on an error, none; gradient sums are kept.
-
-        Parameters
-        ----------
-        state : mapping of str to ndarray
-            What `state_dict` returned, of this Graph or of one with the same parameters.
-        cast : bool, optional
-            Whether arrays of another floating-point dtype are converted.
-        strict : bool, optional
-            Whether names and shapes must be equal; else those that are not equal are left out.
-
-        Returns
-        -------
-        LoadReport
-            The names that were left out.
-
-        Raises
-        ------
-        TypeError, ValueError
-            `state` is not as above, or does not fit the parameters.
-        """
-        return load_state_dict(
-            "Graph.load_state_dict", self.parameters, state, cast=cast, strict=strict
-        )
-
-    def summary(self) -> None:
-        """Prints a table of the steps, and the size of the memory.
-
-        A row shows the nodes of a step, their shape and parameters, the multiply-adds of a sample in a forward pass,
-        and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples").
-        """
-        say(summary(self._executable))
-
-    def __repr__(self) -> str:
-        return f"Graph({len(self._executable.executors.samples.steps)} steps for {len(self._program.order)} nodes)"
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(
-            "Graph: a graph cannot be copied or pickled; build it anew, and use save_parameters and "
-            "load_parameters for what it has learnt"
-        )
-
     # Passes for the sample that the leaves hold
 
     @exclusive
@@ -199,23 +125,34 @@ class Graph:
         executable.backward()
 
     @exclusive
-    def update(self, eta: float) -> None:
-        """Subtracts eta times their gradient sums from the parameters, and sets the sums to 0.
+    def update(
+        self, eta: float | Optimizer | None = None, *, optimizer: Optimizer | None = None
+    ) -> None:
+        """Updates the parameters with their gradient sums, which are 0 afterwards.
+
+        Without any sample since the last update, and with sums of 0, nothing changes.
 
         Parameters
         ----------
-        eta : float
-            Learning rate, for the SUM of the losses since the last update.
+        eta : float or Optimizer
+            Learning rate, for the SUM of the losses since the last update; or an optimiser, which divides the sums by
+            the number of samples that this Graph has accumulated since then.
+        optimizer : Optimizer, optional
+            The optimiser, instead of `eta`.
 
         Raises
         ------
         TypeError, ValueError
-            `eta` is not a number, or not finite in the nodes' dtype.
+            `eta` is neither a number that is finite in the nodes' dtype, nor an optimiser; an own node has an
+            ``updateParameters`` of its own, which an optimiser would not call.
+        FloatingPointError
+            The optimiser refuses a gradient that is not finite.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         self._executable.begin("Graph.update")
-        self._executable.update(as_rate("Graph.update", eta, self._executable.dtype))
+        rule = as_rule("Graph.update", eta, optimizer, self._executable.dtype)
+        self._executable.update(rule)
 
     @exclusive
     def zero_grad(self) -> None:
@@ -258,15 +195,21 @@ class Graph:
         return executable.train(feeds, parameters_only=False)
 
     @exclusive
-    def step(self, feed: Feed, eta: float) -> Array:
+    def step(
+        self,
+        feed: Feed,
+        eta: float | Optimizer | None = None,
+        *,
+        optimizer: Optimizer | None = None,
+    ) -> Array:
         """Runs forward and backward passes for B samples, then one update.
 
         Parameters
         ----------
         feed : mapping of Node to array_like
             As for `accumulate`.
-        eta : float
-            Learning rate, for the sum of the losses.
+        eta, optimizer
+            As for `update`.
 
         Returns
         -------
@@ -276,26 +219,35 @@ class Graph:
         Raises
         ------
         TypeError, ValueError
-            As for `accumulate`; `eta` is not a finite number.
+            As for `accumulate` and `update`.
+        FloatingPointError
+            The optimiser refuses a gradient that is not finite.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        rate = as_rate("Graph.step", eta, executable.dtype)
+        rule = as_rule("Graph.step", eta, optimizer, executable.dtype)
         executable.begin_training("Graph.step")
         feeds = as_feeds("Graph.step", feed, self._feed_specs, executable.written)
-        return executable.train(feeds, True, feeds.size, rate)
+        return executable.train(feeds, True, feeds.size, rule)
 
     @exclusive
-    def train(self, feed: Feed, eta: float, batch: int = 1) -> Array:
+    def train(
+        self,
+        feed: Feed,
+        eta: float | Optimizer | None = None,
+        batch: int = 1,
+        *,
+        optimizer: Optimizer | None = None,
+    ) -> Array:
         """Runs forward and backward passes for B samples in order, with an update after each batch and after the last.
 
         Parameters
         ----------
         feed : mapping of Node to array_like
             As for `accumulate`.
-        eta : float
-            Learning rate, for the sum of the losses of a batch.
+        eta, optimizer
+            As for `update`.
         batch : int, optional
             The number of samples between two updates; 1 is online gradient descent.
 
@@ -307,16 +259,18 @@ class Graph:
         Raises
         ------
         TypeError, ValueError
-            As for `accumulate`; `eta` is not a finite number, `batch` not an integer of at least 1.
+            As for `accumulate` and `update`; `batch` is not an integer of at least 1.
+        FloatingPointError
+            The optimiser refuses a gradient that is not finite.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        rate = as_rate("Graph.train", eta, executable.dtype)
+        rule = as_rule("Graph.train", eta, optimizer, executable.dtype)
         count = as_size("Graph.train", "batch", batch)
         executable.begin_training("Graph.train")
         feeds = as_feeds("Graph.train", feed, self._feed_specs, executable.written)
-        return executable.train(feeds, True, count, rate)
+        return executable.train(feeds, True, count, rule)
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:

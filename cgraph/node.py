@@ -95,22 +95,24 @@ class Node(Operators["Node"], Unfinished):
     _grad: Array
     _dtype: DType
     _kernels: _kernels.Build
-
-    # Where the node's arrays lie in the arena of a Graph, the state of these arrays.
-    _residency: Residency | None = None
+    _residency: Residency | None = (
+        None  # the state of the arrays, where they lie in the arena of a Graph
+    )
 
     # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
-    # The record of waiting nodes that all nodes of a connected component share.
-    _component: Component
+    _component: (
+        Component  # the record of waiting nodes that all nodes of a connected component share
+    )
 
-    # The names of the parameters, each with the name of the array that holds its gradient sum.
+    # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
-    # Whether calcData may run twice for a sample, since it computes the same of the same inputs and parameters.
-    _repeatable: ClassVar[bool] = False
-    # The names of the parameters that do not learn.
-    _frozen: frozenset[str] = frozenset()
+    _repeatable: ClassVar[bool] = (
+        False  # whether calcData may run twice for a sample, since it computes the same again
+    )
+    _frozen: frozenset[str] = frozenset()  # the names of the parameters that do not learn
+    _backward_passes = 0  # those that have begun here since the last update from here
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -351,6 +353,7 @@ class Node(Operators["Node"], Unfinished):
             for residency in residencies:
                 residency.before_node_pass(forward=False)
             self._grad[0] = 1
+            self._backward_passes += 1
         passes.backward_pass(self)
 
     @final

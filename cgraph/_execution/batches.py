@@ -75,18 +75,20 @@ class Batches:
         request: Request,
         schedule: Schedule,
         update_steps: plan.Steps,
+        fuse: bool,
         grads_before: Snapshot | None,
     ) -> None:
         """Runs all samples, and adds up their gradients, whatever the thread.
 
-        `grads_before` holds the gradient sums with which a batch began, for the case that an exception ends it.
+        The last samples of a batch may descend at once, without an update, if `fuse`. `grads_before` holds the gradient
+        sums with which a batch began, for the case that an exception ends it.
         """
         if not schedule.bindings:
             self._run_in_threads(request, update_steps)
         else:
             zero = self._memory.grads_are_zero
             run = plan.prepare(
-                request, schedule, update_steps, zero, self.may_overwrite, grads_before
+                request, schedule, update_steps, zero, self.may_overwrite, fuse, grads_before
             )
             plan.run(run)
 
@@ -116,6 +118,7 @@ class Batches:
         run_together(runs)
         if request.backward:
             self._executors.arena.accumulate_grads(threads)
+            self._memory.samples += count
 
     def _thread_count(self, request: Request, count: int) -> int:
         """Returns the number of threads for which `count` samples are work enough."""

@@ -12,6 +12,7 @@ from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
+from cgraph._execution.optimizing import Optimizing, optimizing
 from cgraph._execution.residency import Residency, python_arrays
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import Written
@@ -25,6 +26,7 @@ from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._subclassing import declared_array
 from cgraph._validation import Array
 from cgraph.node import Node
+from cgraph.optimizers.optimizer import Optimizer
 
 
 class Executable:
@@ -80,6 +82,7 @@ class Executable:
         store(self.residency.adopt(program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
+        self._optimizing: Optimizing | None = None  # of the last optimiser
         for node in program.outputs:
             node._component.root().compiled = True
 
@@ -106,6 +109,7 @@ class Executable:
         freezes = self.residency.freezes
         if freezes is not self._freezes:
             self.update_steps = self._freeze()
+            self._optimizing = None
             self._freezes = freezes
         if self._python_nodes:
             # A Python node may read the gradient sums of other nodes.
@@ -155,11 +159,38 @@ class Executable:
         self._grads_before = None
         self.residency.gradients = "full"
 
-    def update(self, eta: float) -> None:
-        """Makes a step of gradient descent with the gradient sums, which are 0 afterwards."""
-        if not self.memory.grads_are_zero:
-            # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
-            plan.apply_update(self.update_steps, self.memory, eta, self.batches.may_overwrite)
+    def update(self, rule: float | Optimizer) -> None:
+        """Updates the parameters by a learning rate or an optimiser with the gradient sums, which are 0 afterwards."""
+        if self.memory.grads_are_zero:
+            return
+        if isinstance(rule, float):
+            eta, steps = rule, self.update_steps
+        elif self.memory.samples or self._has_gradients():
+            eta, steps = 0.0, self._steps_by(rule, 1)
+        else:
+            return
+        # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
+        plan.apply_update(steps, self.memory, eta, self.batches.may_overwrite)
+        self._forget_node_passes()
+
+    def _steps_by(self, optimizer: Optimizer, updates: int) -> plan.Steps:
+        """Returns the steps of an update by an optimiser, and prepares so many updates."""
+        last = self._optimizing
+        if last is None or last.update.optimizer is not optimizer or not last.update.is_current:
+            last = optimizing(optimizer, self.program, self._slots, self.arena)
+            self._optimizing = last
+        last.update.begin(updates)
+        return last.steps
+
+    def _has_gradients(self) -> bool:
+        """Returns whether an element of a gradient sum is not 0."""
+        sums = self.arena.parameter_grads, *python_arrays(self._python_nodes)
+        return any(array.any() for array in sums)
+
+    def _forget_node_passes(self) -> None:
+        """Forgets the backward passes over nodes whose gradients an update has used up."""
+        for node in self.program.outputs:
+            node._backward_passes = 0
 
     def zero_grad(self) -> None:
         """Sets all gradient sums to 0."""
@@ -174,14 +205,23 @@ class Executable:
 
     # Passes for samples that are fed
 
-    def train(self, feeds: Feeds, parameters_only: bool, batch: int = 0, eta: float = 0.0) -> Array:
+    def train(
+        self, feeds: Feeds, parameters_only: bool, batch: int = 0, rule: float | Optimizer = 0.0
+    ) -> Array:
         """Runs forward and backward passes, with an update after each batch unless that is 0; returns the losses."""
         size = feeds.size
         losses = np.empty(size, self.dtype)
         self.last_feed = feeds.to_remember()
         if size == 0:
             return losses
-        self._run(Request(None, feeds, losses, True, parameters_only, batch, eta))
+        if isinstance(rule, float):
+            eta, steps = rule, self.update_steps
+        else:
+            eta, steps = 0.0, self._steps_by(rule, -(-size // batch))
+        request = Request(None, feeds, losses, True, parameters_only, batch, eta)
+        self._run(request, steps, isinstance(rule, float))
+        if batch:
+            self._forget_node_passes()
         if self.residency.gradients == "running":
             self.residency.gradients = "parameters_only" if parameters_only else "full"
             self.residency.allow_node_backward(self.program.outputs)
@@ -192,14 +232,14 @@ class Executable:
         self.last_feed = feeds.to_remember()
         if feeds.size == 0:
             return out
-        self._run(Request(node, feeds, out))
+        self._run(Request(node, feeds, out), self.update_steps, True)
         if self.residency.gradients == "running":
             self.residency.gradients = "zero"
             self.residency.allow_node_backward(self.program.outputs, node)
         return out
 
-    def _run(self, request: Request) -> None:
-        """Runs all samples of a request.
+    def _run(self, request: Request, update_steps: plan.Steps, fuse: bool) -> None:
+        """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
         The leaves hold the last sample afterwards; so do the other nodes if the samples went one by one. An exception
         leaves the parameters as they were after the last whole batch, and the gradient sums as they were when the next
@@ -210,7 +250,7 @@ class Executable:
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        batches.run(request, schedule, self.update_steps, self._grads_before)
+        batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         if not schedule.one_by_one:
             self._feed_leaves(request.feeds, request.size - 1)

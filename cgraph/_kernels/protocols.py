@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.runtime.optimizer_step import OptimizerKernels
 from cgraph._kernels.runtime.step import LearningStep, Operand, Port, Step
 from cgraph._kernels.runtime.structs import Structs
 
@@ -81,6 +82,9 @@ class Elementwise(Protocol):
     VECTOR_BYTES: int
     PADDED_BYTES: int
     LINE_BYTES: int
+
+    # The rules of optimisers.
+    OPTIMIZER_KERNELS: OptimizerKernels
 
     def apply(self, name: str, x: Array, d: Array) -> None: ...
     def descend(self, w: Array, dw: Array, eta: float) -> None: ...

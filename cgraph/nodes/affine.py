@@ -70,6 +70,9 @@ class Affine(LearningNode):
         self._hold(np.array(weight, x.dtype, order="C").reshape(-1))
         self._set_up(x.size, weight.shape[1], 1, (x,))
 
+    def _biases(self, name: str) -> slice:
+        return slice(-self._shape[1], None)
+
     def _parameter_views(self, vector: Array) -> dict[str, Array]:
         return {"_parameter_vector": vector, "_weight": vector.reshape(self._shape)}
 

@@ -153,6 +153,9 @@ class Convolution2d(LearningNode, Filter2d):
         self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))
         self._set_up_filter(channels, geometry)
 
+    def _biases(self, name: str) -> slice:
+        return slice(None) if name == "_bias" else slice(0)
+
     def _parameter_views(self, vector: Array) -> dict[str, Array]:
         kernel = vector[:-1].reshape(self._shape)
         return {"_parameter_vector": vector, "_kernel": kernel, "_bias_array": vector[-1:]}

@@ -95,6 +95,9 @@ class LayerNorm(LearningNode):
         self._hold(vector)
         self._set_up(x.size, x.height, x.width, (x,))
 
+    def _biases(self, name: str) -> slice:
+        return slice(None)
+
     def _parameter_views(self, vector: Array) -> dict[str, Array]:
         gain, bias = vector.reshape(2, -1)
         return {"_parameter_vector": vector, "_gain": gain, "_bias": bias}

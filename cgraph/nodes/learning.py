@@ -57,6 +57,10 @@ class LearningNode(Node):
         """Returns the attributes of this node that are views of its gradient sums."""
         raise NotImplementedError
 
+    def _biases(self, name: str) -> slice:
+        """Returns which elements of a parameter are biases, in the order of its elements."""
+        return slice(0)
+
     def _lend(self, name: str) -> Array:
         """Returns a view of an array, by its name in `_parts`, that counts itself while it lives."""
         array: Array = getattr(self, self._attributes[name])

@@ -1,4 +1,4 @@
-"""Loops over arrays of elements that belong to no operation: functions by name, gradient descent, and sums of threads.
+"""Loops over arrays of elements that belong to no operation: functions by name, updates, and sums of threads.
 
 x: input; d: output; w: parameters; dw: their gradient sums.
 """
@@ -114,3 +114,6 @@ cdef class SeedStep(Step):
             memset(grad + self.cleared[i].first, 0, self.cleared[i].count * sizeof(real))
         for i in range(self.lanes):
             grad[self.loss + i] = 1
+
+
+include "nodes/optimizers.pxi"

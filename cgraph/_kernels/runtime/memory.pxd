@@ -6,6 +6,7 @@ from cgraph._kernels.runtime.step cimport Context
 cdef struct GradsState:
     bint grads_are_zero     # the sums count as 0, whatever they hold
     bint updating           # an update has begun to use the sums, and has not ended
+    Py_ssize_t samples      # the number of samples whose gradients have been added since the last update
 
 
 cdef class Memory:

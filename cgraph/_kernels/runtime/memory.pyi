@@ -8,6 +8,7 @@ _Method = TypeVar("_Method", bound=Callable[..., Any])
 @disjoint_base
 class Memory:
     grads_are_zero: bool
+    samples: int
     @property
     def updating(self) -> bool: ...
     @property

@@ -29,6 +29,17 @@ cdef class Memory:
     @grads_are_zero.setter
     def grads_are_zero(self, bint value):
         self.grads_state.grads_are_zero = value
+        if value:
+            self.grads_state.samples = 0
+
+    @property
+    def samples(self):
+        """The number of samples whose gradients have been added to the sums since the last update."""
+        return self.grads_state.samples
+
+    @samples.setter
+    def samples(self, Py_ssize_t value):
+        self.grads_state.samples = value
 
     @property
     def updating(self):

@@ -63,6 +63,7 @@ cdef struct RunState:
     Py_ssize_t samples      # number of samples
     Py_ssize_t sample       # number of the next sample
     Py_ssize_t end          # number of the first sample after the next update
+    Py_ssize_t count        # number of samples of the batch
     Py_ssize_t batch        # samples for each update; 0: no updates
     Py_ssize_t patience     # samples between two checks for Ctrl-C
     bint backward           # whether gradients are computed

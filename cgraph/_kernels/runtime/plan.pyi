@@ -61,6 +61,7 @@ def prepare(
     update_steps: Steps,
     grads_are_zero: bool,
     overwrite: bool = True,
+    fuse: bool = True,
     snapshot: Snapshot | None = None,
 ) -> Run: ...
 def run(prepared: Run) -> None: ...

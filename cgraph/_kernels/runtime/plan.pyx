@@ -85,6 +85,7 @@ def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
         steps.backward(&memory.context)
     steps.check(&memory.context)
     memory.grads_state.grads_are_zero = False
+    memory.grads_state.samples += 1
 
 
 def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero):
@@ -93,6 +94,7 @@ def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_z
     No signal is heard between the update and that mark.
     """
     memory.context.eta, memory.context.grads_are_zero = eta, grads_are_zero
+    memory.context.samples, memory.grads_state.samples = memory.grads_state.samples, 0
     memory.grads_state.updating = True
     with nogil:
         update_steps.apply_update(&memory.context)
@@ -220,6 +222,7 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         if state.batch and sample % state.batch == 0:
             state.end = min(sample + state.batch, state.samples)
             state.may_fuse_sgd = state.grads_are_zero
+            state.count = state.end - sample
         n = state.end - sample
         which = state.choice[min(n, state.most)]
         n = min(n, state.lanes[which])
@@ -245,8 +248,8 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
 cdef void update(RunState *state, Context *context) noexcept nogil:
     """Ends a batch: an update, unless fused SGD has made it. From then on the gradient sums are 0, or count as 0."""
     if not context.fused_sgd:
-        context.grads_are_zero = state.overwrite
-        state.grads_state.updating = True
+        context.samples, context.grads_are_zero = state.grads_state.samples + state.count, state.overwrite
+        state.grads_state.updating, state.grads_state.samples = True, 0
         (<Steps>state.update_steps).apply_update(context)
         if context.failed:
             return
@@ -325,13 +328,13 @@ cdef class Run:
 
 def prepare(
     Request request not None, Schedule schedule not None, Steps update_steps, bint grads_are_zero,
-    bint overwrite=True, Snapshot snapshot=None
+    bint overwrite=True, bint fuse=True, Snapshot snapshot=None
 ):
     """Returns a Run that computes a request by a schedule for one thread.
 
     The gradient sums count as 0 at the beginning if `grads_are_zero`, and after each update if `overwrite`. Where they
-    do, and `overwrite` is set, the last samples of a batch use fused SGD: either several side by side, or a single one
-    that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
+    do, and `overwrite` and `fuse` are set, the last samples of a batch use fused SGD: either several side by side, or a
+    single one that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
     """
     if not schedule.bindings:
         raise ValueError("Schedule: its samples are shared by several threads, each of which needs one of its own")
@@ -343,7 +346,7 @@ def prepare(
     for binding in schedule.bindings:
         # The gradients of leaves would not reach the nodes' own arrays where the samples do not pass through these.
         binding.begin(request.parameters_only or not schedule.one_by_one, request.eta)
-        state.can_fuse_sgd[which] = overwrite and (batch == 1 if binding.lanes == 1 else batch > 0)
+        state.can_fuse_sgd[which] = overwrite and fuse and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
         which += 1
@@ -364,3 +367,4 @@ def run(Run prepared):
     prepared.check()
     if prepared.state.backward and not prepared.state.batch:
         prepared.state.grads_state.grads_are_zero = False
+        prepared.state.grads_state.samples += prepared.state.samples

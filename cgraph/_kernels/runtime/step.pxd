@@ -15,6 +15,7 @@ cdef struct Context:
     bint grads_are_zero     # gradient sums count as 0 whatever they hold, so that a backward pass overwrites them
     bint fused_sgd          # backward steps apply parameters -= eta * gradient sums at once; then the sums count as 0
     bint apart              # the backward pass is a call of its own: data may have been written since the forward pass
+    Py_ssize_t samples      # the number of samples whose gradients the sums hold, for an update
     s_state failed          # a step has raised, or another thread wants this one to stop
     double eta
 
@@ -66,6 +67,10 @@ cdef class Port:
 
 cdef class RowPort(Port):
     cdef Py_ssize_t offset
+
+
+cdef class CallStep(Step):
+    cdef object function, error
 
 
 cdef class PythonStep(Step):

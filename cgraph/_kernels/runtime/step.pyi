@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -45,6 +45,10 @@ class LearningStep(Step):
     weights_learn: bool
     biases_learn: bool
     accumulate: bool
+
+@disjoint_base
+class CallStep(Step):
+    def __init__(self, function: Callable[[int], None]) -> None: ...
 
 @disjoint_base
 class PythonStep(Step):

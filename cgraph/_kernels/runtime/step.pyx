@@ -153,6 +153,25 @@ cdef class RowPort(Port):
         self.feed(context, row, 1)
 
 
+cdef class CallStep(Step):
+    """An update by a Python function of the number of samples. An exception is kept, and ends the pass."""
+
+    def __init__(self, function):
+        self.function = function
+
+    cdef void apply_update(self, Context *context) noexcept nogil:
+        with gil:
+            try:
+                self.function(context.samples)
+            except BaseException as error:
+                self.error = error
+                s_exchange(&context.failed, True)
+
+    cdef object take_error(self):
+        error, self.error = self.error, None
+        return error
+
+
 cdef class PythonStep(Step):
     """A node of a user's own class, whose methods are called. An exception is kept, and ends the pass."""
 

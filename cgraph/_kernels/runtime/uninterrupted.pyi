@@ -12,6 +12,16 @@ class _Consumed(Protocol):
 
 def complete(function: Callable[[], object]) -> int: ...
 def assign(destinations: list[npt.NDArray[Any]], sources: list[npt.NDArray[Any]]) -> int: ...
+def assign_parts(
+    destinations: list[npt.NDArray[Any]], indices: list[Any], sources: list[Any]
+) -> int: ...
+def call_and_assign(
+    function: Callable[..., object],
+    arguments: tuple[object, ...],
+    destinations: list[npt.NDArray[Any]],
+    indices: list[Any],
+    sources: list[Any],
+) -> None: ...
 def only_one(
     known: dict[tuple[str, str], ref[_Result]], key: tuple[str, str], candidate: _Result
 ) -> _Result: ...

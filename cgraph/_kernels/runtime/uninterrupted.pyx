@@ -42,6 +42,23 @@ cpdef int assign(list destinations, list sources) except -1:
     return 0
 
 
+cpdef int assign_parts(list destinations, list indices, list sources) except -1:
+    """Assigns each source, an array or a number, to the elements of the destination at its place that an index selects.
+    """
+    cdef Py_ssize_t i
+    for i in range(len(destinations)):
+        destinations[i][indices[i]] = sources[i]
+    return 0
+
+
+def call_and_assign(function, tuple arguments, list destinations, list indices, list sources):
+    """Calls a compiled function, and then `assign_parts`, also where the function raises."""
+    try:
+        function(*arguments)
+    finally:
+        assign_parts(destinations, indices, sources)
+
+
 def only_one(dict known, key, candidate):
     """Returns the object that `known` refers to weakly under a key while it lives, else the candidate from then on."""
     with cython.critical_section(known):    # for builds without the GIL

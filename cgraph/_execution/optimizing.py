@@ -1,0 +1,79 @@
+"""What an optimiser does to the parameters of a Graph: the steps of its updates, and where the state lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+from cgraph._execution.arena import Arena
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.step import CallStep
+from cgraph._lowering.program import Program
+from cgraph._lowering.sample_steps import ParameterSlot
+from cgraph._validation import DType, as_rate, describe
+from cgraph.optimizers.optimizer import Optimizer
+from cgraph.optimizers.state import Index
+from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece
+
+
+class Optimizing(NamedTuple):
+    """The update of the parameters of a Graph by an optimiser, and the steps that make it."""
+
+    update: Update
+    steps: plan.Steps
+
+
+def as_rule(owner: str, eta: object, optimizer: object, dtype: DType) -> float | Optimizer:
+    """Returns a learning rate or an optimiser, given as either argument, or refuses them."""
+    if type(eta) is not float or optimizer is not None:
+        if (eta is None) is (optimizer is None):
+            came = "neither" if eta is None else "both"
+            raise TypeError(f"{owner}: needs either eta or optimizer, got {came}")
+        rule = eta if optimizer is None else optimizer
+        if isinstance(rule, Optimizer):
+            return rule
+        if optimizer is not None:
+            raise TypeError(f"{owner}: optimizer must be an Optimizer, got {describe(optimizer)}")
+    return as_rate(owner, eta, dtype)
+
+
+def optimizing(
+    optimizer: Optimizer, program: Program, slots: Sequence[ParameterSlot], arena: Arena
+) -> Optimizing:
+    """Returns the update of all parameters of a Graph that learn.
+
+    A compiled rule changes the arena in place, unless an own node has parameters, too. Then, and for rules in Python,
+    all parameters are copied into flat arrays.
+    """
+    parameters = learning_parameters(program.order)
+    places = _places(slots)
+    in_arena = [places.get((p.node, p._value_name)) for p in parameters]
+    indices = [index for index in in_arena if index is not None]
+    if optimizer._rule is not None and len(indices) == len(parameters):
+        region = arena.parameters
+        update = Update(optimizer, parameters, indices, region.size, region.dtype)
+        return Optimizing(update, plan.Steps([update.step]))
+    flat = FlatUpdate(optimizer, parameters)
+    return Optimizing(flat, plan.Steps([CallStep(partial(_run, flat, in_arena, arena))]))
+
+
+def _run(update: FlatUpdate, in_arena: Sequence[Index | None], arena: Arena, samples: int) -> None:
+    """Runs an update of parameters that lie at these places of the arena, or (None) are arrays of own nodes."""
+    regions = arena.parameters, arena.parameter_grads
+    pieces = [
+        own_piece(p) if index is None else Piece(*regions, index)
+        for p, index in zip(update.parameters, in_arena, strict=True)
+    ]
+    update.run(pieces, samples)
+
+
+def _places(slots: Sequence[ParameterSlot]) -> dict[tuple[object, str], Index]:
+    """Returns the places of parameters in the arena, by their nodes and names."""
+    places: dict[tuple[object, str], Index] = {}
+    for node, offset, size, offsets in slots:
+        for (name, _), part in node._parts.items():
+            first, end, _ = part.indices(size)
+            inside = slice(offset + first, offset + end)
+            places[node, name] = inside if offsets is None else offsets[part]
+    return places

@@ -1,0 +1,92 @@
+"""CompiledNodes: what a Graph tells about its nodes, and the values of their parameters by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NoReturn
+
+from cgraph._execution.executable import Executable
+from cgraph._execution.summary import summary
+from cgraph._lowering.program import Program
+from cgraph._streams import say
+from cgraph._validation import Array
+from cgraph.io.state import LoadReport, load_state_dict, state_dict
+from cgraph.node import Node
+from cgraph.parameter import Parameter, own_parameters
+
+
+class CompiledNodes:
+    """The nodes of a Graph, with their parameters and the steps that compute them."""
+
+    _program: Program
+    _executable: Executable
+
+    @property
+    def nodes(self) -> list[Node]:
+        """All nodes of the graph, inputs before their consumers."""
+        return list(self._program.order)
+
+    @property
+    def leaves(self) -> list[Node]:
+        """The leaves of the graph, in the order of `nodes`."""
+        return list(self._program.leaves)
+
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters of all nodes, in the order of `nodes`."""
+        return [p for node in self._program.order for p in own_parameters(node)]
+
+    def state_dict(self) -> dict[str, Array]:
+        """Returns copies of all parameters by name, such as ``00000.Affine.weight``, in the order of `parameters`.
+
+        Raises
+        ------
+        TypeError
+            A parameter of an own class is no array of numbers.
+        """
+        return state_dict("Graph.state_dict", self.parameters)
+
+    def load_state_dict(
+        self, state: Mapping[str, Array], *, cast: bool = False, strict: bool = True
+    ) -> LoadReport:
+        """Copies arrays into the parameters of the same names, all or, on an error, none; gradient sums are kept.
+
+        Parameters
+        ----------
+        state : mapping of str to ndarray
+            What `state_dict` returned, of this Graph or of one with the same parameters.
+        cast : bool, optional
+            Whether arrays of another floating-point dtype are converted.
+        strict : bool, optional
+            Whether names and shapes must be equal; else those that are not equal are left out.
+
+        Returns
+        -------
+        LoadReport
+            The names that were left out.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `state` is not as above, or does not fit the parameters.
+        """
+        return load_state_dict(
+            "Graph.load_state_dict", self.parameters, state, cast=cast, strict=strict
+        )
+
+    def summary(self) -> None:
+        """Prints a table of the steps, and the size of the memory.
+
+        A row shows the nodes of a step, their shape and parameters, the multiply-adds of a sample in a forward pass,
+        and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples").
+        """
+        say(summary(self._executable))
+
+    def __repr__(self) -> str:
+        return f"Graph({len(self._executable.executors.samples.steps)} steps for {len(self._program.order)} nodes)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError(
+            "Graph: a graph cannot be copied or pickled; build it anew, and use save_parameters and "
+            "load_parameters for what it has learnt"
+        )

@@ -1,0 +1,295 @@
+"""Updates: what an optimiser does to the parameters of a Graph, or of some nodes, and with which memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from cgraph import _kernels
+from cgraph._execution.arena import address
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.optimizer_step import LEARNING_EXTENT, SETTINGS, OptimizerStep
+from cgraph._kernels.runtime.structs import structs
+from cgraph._kernels.runtime.uninterrupted import assign_parts, call_and_assign
+from cgraph._propagation import half_passes
+from cgraph._propagation.passes import residencies
+from cgraph._subclassing import declared_array
+from cgraph._validation import DTYPES, Array, DType
+from cgraph.node import Node
+from cgraph.nodes.learning import LearningNode
+from cgraph.optimizers.settings import rate_at
+from cgraph.optimizers.state import Home, Index
+from cgraph.parameter import Parameter, own_parameters
+from cgraph.traversal import topological_order
+
+if TYPE_CHECKING:
+    from cgraph.optimizers.optimizer import Optimizer
+
+
+class Update:
+    """The update of some parameters, which lie at the same places of flat arrays as their sums and their state.
+
+    Parameters
+    ----------
+    optimizer : Optimizer
+        The rule, and the state so far, which moves here.
+    parameters : sequence of Parameter
+        Those that learn.
+    indices : sequence of slice or ndarray
+        The places of their elements.
+    size, dtype
+        Those of the flat arrays.
+
+    Attributes
+    ----------
+    step : OptimizerStep
+        The compiled update.
+    steps : plan.Steps
+        What a Graph runs for an update.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        parameters: Sequence[Parameter],
+        indices: Sequence[Index],
+        size: int,
+        dtype: DType,
+    ) -> None:
+        self.optimizer = optimizer
+        self.parameters = list(parameters)
+        self._version = optimizer._version
+        self.home = Home(size, dtype)
+        rows = _Rows(optimizer)
+        settings_of = np.full(size, -1, np.intp)
+        counts = optimizer._states.updates_of(parameters)
+        numbers = []
+        for p, index, count in zip(parameters, indices, counts, strict=True):
+            elements = np.arange(size)[index]
+            biases = p.node._biases(p._value_name) if isinstance(p.node, LearningNode) else slice(0)
+            numbers.append(rows.number(p, count, decays=True))
+            settings_of[elements] = numbers[-1]
+            if not optimizer.decay_bias and elements[biases].size:
+                settings_of[elements[biases]] = rows.number(p, count, decays=False)
+                if elements[biases].size == elements.size:
+                    numbers[-1] = int(settings_of[elements[0]])
+        self.home.settings = rows.structs()
+        self._groups = rows.groups
+        rule = optimizer._rule
+        optimizer._states.move(self.parameters, self.home, indices, numbers)
+        states = [name and self.home.array(name) for name in (rule.states if rule else ())]
+        norm = optimizer.max_grad_norm
+        self.step = OptimizerStep(
+            type(optimizer).__name__,
+            rule.name if rule else "scale",
+            _kernels.build(dtype).elementwise.OPTIMIZER_KERNELS,
+            _extents(settings_of),
+            self.home.settings,
+            [state if isinstance(state, np.ndarray) else None for state in states],
+            np.inf if norm is None else norm,
+            optimizer.nonfinite,
+            optimizer._states.total,
+        )
+        self.steps = plan.Steps([self.step])
+        self._constant: list[Any] = []  # the learning rates of the last call, if all were numbers
+        self.rate = np.nan
+
+    @property
+    def is_current(self) -> bool:
+        """Whether settings are as they were, and the state still lies here."""
+        return self.home.is_current and self._version is self.optimizer._version
+
+    def begin(self, updates: int) -> None:
+        """Evaluates the learning rates of the next updates, before a call begins."""
+        optimizer = self.optimizer
+        lr = optimizer._settings["lr"]
+        lrs = [group.get("lr", lr) for group in self._groups] or [lr]
+        if lrs == self._constant:
+            return
+        varies = any(map(callable, lrs))
+        owner, first = type(optimizer).__name__, optimizer.updates
+        rates = [
+            [rate_at(owner, each, first + row) for each in lrs]
+            for row in range(updates if varies else 1)
+        ]
+        self._rates = np.array(rates, float)
+        self.step.begin(np.ascontiguousarray(self._rates[:, : len(self._groups)]))
+        self._constant = [] if varies else lrs
+
+
+class _Rows:
+    """The settings of an update: one for all parameters that have the same, and have had as many updates."""
+
+    def __init__(self, optimizer: Optimizer) -> None:
+        self._optimizer = optimizer
+        self._numbers: dict[Any, int] = {}
+        self.groups: list[dict[str, Any]] = []
+        self._structs: list[dict[str, Any]] = []
+
+    def number(self, parameter: Parameter, updates: int, decays: bool) -> int:
+        """Returns the number of the settings of a parameter."""
+        optimizer = self._optimizer
+        group = optimizer._group_of(parameter)
+        key = tuple(sorted(group.items(), key=str)), updates, decays
+        if key not in self._numbers:
+            settings = optimizer._settings | group
+            self._numbers[key] = len(self.groups)
+            self.groups.append(group)
+            decay = settings["weight_decay"] if decays else 0
+            numbers = {"momentum": 0, "decay": 0, "eps": 0} | optimizer._numbers(settings)
+            self._structs.append(
+                {
+                    "updates": updates,
+                    "weight_decay": decay,
+                    "decoupled": optimizer._decoupled,
+                    **numbers,
+                }
+            )
+        return self._numbers[key]
+
+    def structs(self) -> Any:
+        rows = self._structs
+        fields = {name: [row[name] for row in rows] for name in SETTINGS.names or ()}
+        return structs(SETTINGS, len(rows), **fields)
+
+
+def _extents(settings_of: Any) -> Any:
+    """Returns the runs of elements with the same settings; -1 stands for elements that do not learn."""
+    edges = np.flatnonzero(np.diff(settings_of, prepend=-1, append=-1))
+    firsts, ends = edges[:-1], edges[1:]
+    learn = settings_of[firsts] >= 0
+    firsts, ends = firsts[learn], ends[learn]
+    return structs(
+        LEARNING_EXTENT,
+        len(firsts),
+        first=firsts,
+        count=ends - firsts,
+        settings=settings_of[firsts],
+    )
+
+
+# The parameters of an array, and the gradient sums of another: at some places, or all (...) of an own node's arrays.
+class Piece(NamedTuple):
+    values: Array
+    grads: Array
+    index: Any
+
+
+class FlatUpdate(Update):
+    """The update of parameters that lie apart, by copies in flat arrays; rules in Python get these arrays."""
+
+    def __init__(self, optimizer: Optimizer, parameters: Sequence[Parameter]) -> None:
+        dtypes = {p.node.dtype for p in parameters}
+        if len(dtypes) > 1:
+            raise TypeError(
+                f"{type(optimizer).__name__}: nodes must all have one dtype, got {sorted(map(str, dtypes))}"
+            )
+        dtype = dtypes.pop() if dtypes else DTYPES[0]
+        sizes = [int(np.prod(p.shape)) for p in parameters]
+        ends = np.cumsum(sizes, dtype=np.intp).tolist()
+        self._parts = [slice(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+        size = sum(sizes)
+        super().__init__(optimizer, parameters, self._parts, size, dtype)
+        self._values, self._gradients = np.zeros(size, dtype), np.zeros(size, dtype)
+        self._memory = Memory(0, 0, address(self._values), address(self._gradients), 0)
+
+    def run(self, pieces: Sequence[Piece], samples: int) -> None:
+        """Updates the parameters of these pieces, and sets their gradient sums to 0.
+
+        No signal is heard between a compiled rule and the copies of its results. A rule in Python that raises leaves
+        the parameters as they were.
+        """
+        values, gradients = self._values, self._gradients
+        for piece, part in zip(pieces, self._parts, strict=True):
+            values[part] = piece.values[piece.index].reshape(-1)
+            gradients[part] = piece.grads[piece.index].reshape(-1)
+        self._memory.samples = samples
+        compiled = plan.apply_update, (self.steps, self._memory, 0.0, True)
+        indices = [piece.index for piece in pieces]
+        targets, sums = [piece.values for piece in pieces], [piece.grads for piece in pieces]
+        results = [
+            values[part].reshape(piece.values[piece.index].shape)
+            for piece, part in zip(pieces, self._parts, strict=True)
+        ]
+        zeros = [0] * len(pieces)
+        optimizer = self.optimizer
+        if optimizer._rule is not None:
+            call_and_assign(*compiled, targets + sums, indices + indices, results + zeros)
+        else:
+            before = optimizer.updates
+            call_and_assign(*compiled, sums, indices, zeros)
+            if optimizer.updates > before:  # the gradient is finite, or need not be
+                self._call_rule(max(samples, 1))
+                assign_parts(targets, indices, results)
+
+    def _call_rule(self, samples: int) -> None:
+        """Calls the rule of the user's own."""
+        self.rate = float(self._rates[min(self.step.count, len(self._rates)) - 1, 0])
+        self.optimizer._running = self
+        try:
+            self.optimizer.apply(self._values, self._gradients, samples)
+        finally:
+            self.optimizer._running = None
+
+    def state(self, name: str) -> Array:
+        """Returns the array of state of a name."""
+        return self.home.array(name)
+
+
+# The parameters of nodes
+
+
+def learning_parameters(nodes: Iterable[Node]) -> list[Parameter]:
+    """Returns the parameters of nodes that learn; refuses nodes that would not learn by an optimiser."""
+    for node in nodes:
+        method = type(node).updateParameters
+        if "updateParameters" in vars(node) or method not in (
+            Node.updateParameters,
+            LearningNode.updateParameters,
+        ):
+            raise TypeError(
+                f"{type(node).__name__}: an optimiser would not call its updateParameters; "
+                "declare what learns in _parameters"
+            )
+    return [p for node in nodes for p in own_parameters(node) if p.trainable]
+
+
+def own_piece(parameter: Parameter) -> Piece:
+    """Returns the arrays of a parameter that a node of a user's own class declares."""
+    node = parameter.node
+    values, grads = parameter._value_name, parameter._grad_name
+    return Piece(declared_array(node, values), declared_array(node, grads), ...)
+
+
+def node_piece(parameter: Parameter) -> Piece:
+    """Returns the arrays of a parameter of any node, up to date."""
+    node, names = parameter.node, (parameter._value_name, parameter._grad_name)
+    if not (isinstance(node, LearningNode) and names in node._parts):
+        return own_piece(parameter)
+    if node._residency is not None:
+        for name in names:
+            node._loans[name].touch()
+    return Piece(node._parameter_vector, node._grad_vector, node._parts[names])
+
+
+def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
+    """Updates the parameters of some ends and of their ancestors with the gradients that backward passes have added."""
+    for end in ends:
+        half_passes.before_update(end)
+    order = topological_order(ends)
+    parameters = learning_parameters(order)
+    samples = max(end._backward_passes for end in ends)
+    pieces = [node_piece(p) for p in parameters]
+    if parameters and (samples or any(piece.grads[piece.index].any() for piece in pieces)):
+        update = optimizer._node_update
+        if update is None or not update.is_current or update.parameters != parameters:
+            update = optimizer._node_update = FlatUpdate(optimizer, parameters)
+        update.begin(1)
+        update.run(pieces, samples)
+    for end in ends:
+        end._backward_passes = 0
+    for residency in residencies(order):
+        residency.memory.samples = 0
