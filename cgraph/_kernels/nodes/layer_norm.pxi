@@ -2,26 +2,38 @@
 #
 # x: the input, m elements; d: the output; w: the gains γ and, behind them, the biases β, 2 m elements; g: the gradient
 # with respect to d; dx, dw: the gradients of x and w, which backward ADDS into on the Node path. x, d, g and dx may be
-# strided. over_lanes: as in reduction.pyx; every lane has its own moments μ and ρ, and gradients of w are sums over the
-# lanes that hold a sample.
+# strided. Over lanes every lane has its own moments μ and ρ, and gradients of w are sums over the lanes that hold a
+# sample.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, descend_learning, get, get1, get_lanes, grad_of, gradient, input_lane,
-    input_of, output, output_lane, overwritten, put, put1
+    input_of, output, output_lane, overwritten, put, put_lanes
 )
-from cgraph._kernels.common.reductions cimport (
-    BLOCK, Total, add_block, blocks, get_at, no_total, pace, put_at, sum_of, value_of
-)
+from cgraph._kernels.common.reductions cimport BLOCK, Total, add_block, blocks, no_total, sum_of, value_of
 from cgraph._kernels.common.simd cimport (
-    V_LANES, real, v_add, v_div, v_first, v_fma, v_hsum, v_load, v_mul, v_opaque, v_set1, v_store, v_sub, vec
+    V_COUNT, V_LANES, real, v_add, v_div, v_first, v_fma, v_load, v_mul, v_opaque, v_row_sums, v_set1, v_store, v_sub,
+    vec
 )
 from cgraph._kernels.common.vector_math cimport v_sqrt
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
+
+cdef enum:
+    COLUMNS = 2     # over lanes: the vectors of a row that are computed side by side, where it has so many
 
 
 cdef struct Moments:
     vec mean, root      # μ and ρ, in all lanes or for each lane its own
 
+
+cdef inline vec root_of(vec variance, real eps) noexcept nogil:
+    return v_div(v_set1(1), v_sqrt(v_add(variance, v_set1(eps))))
+
+
+cdef inline vec normal_of(vec x, const Moments *p) noexcept nogil:
+    return v_mul(v_sub(x, p.mean), p.root)
+
+
+# One sample
 
 cdef inline vec distance_term(vec x, vec y, vec first, vec total) noexcept nogil:
     return v_add(total, v_sub(x, first))
@@ -31,37 +43,19 @@ cdef inline vec square_term(vec x, vec y, vec mean, vec total) noexcept nogil:
     return v_fma(v_sub(x, mean), v_sub(x, mean), total)
 
 
-cdef inline vec weight_at(const real *w, Py_ssize_t i, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    """Returns the vector of parameters i, i + 1, … below m, or parameter i in all lanes."""
-    return v_set1(w[i]) if over_lanes else get(Input(w, 1), i, m)
-
-
-cdef Moments moments(Input x, Py_ssize_t m, real eps, bint over_lanes) noexcept nogil:
+cdef Moments moments(Input x, Py_ssize_t m, real eps) noexcept nogil:
     # Distances from the first element are summed, so that the mean of equal elements is exactly their value.
-    cdef vec count = v_set1(<real>m), first = get_lanes(x, 0) if over_lanes else v_set1(get1(x, 0))
-    cdef vec mean = v_add(first, v_div(sum_of(distance_term, x, x, first, m, over_lanes, True), count))
-    cdef vec variance = v_div(sum_of(square_term, x, x, mean, m, over_lanes, True), count)
-    return Moments(mean, v_div(v_set1(1), v_sqrt(v_add(variance, v_set1(eps)))))
+    cdef vec count = v_set1(<real>m), first = v_set1(get1(x, 0))
+    cdef vec mean = v_add(first, v_div(sum_of(distance_term, x, x, first, m, False, True), count))
+    return Moments(mean, root_of(v_div(sum_of(square_term, x, x, mean, m, False, True), count), eps))
 
 
-cdef inline void normalise_loop(
-    Input x, const real *w, const Moments *p, Output d, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
-    cdef vec normal
+cdef void normalise(Input x, const real *w, const Moments *p, Output d, Py_ssize_t m) noexcept nogil:
+    cdef Input gain = Input(w, 1), bias = Input(w + m, 1)
     cdef Py_ssize_t i = 0
     while i < m:
-        normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
-        put_at(d, i, m, v_fma(weight_at(w, i, m, over_lanes), normal, weight_at(w + m, i, m, over_lanes)), over_lanes)
-        i += pace(over_lanes)
-
-
-cdef void normalise(
-    Input x, const real *w, const Moments *p, Output d, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
-    if over_lanes:
-        normalise_loop(x, w, p, d, m, True)
-    else:
-        normalise_loop(x, w, p, d, m, False)
+        put(d, i, m, v_fma(get(gain, i, m), normal_of(get(x, i, m), p), get(bias, i, m)))
+        i += V_LANES
 
 
 def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d):
@@ -69,45 +63,39 @@ def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d
     cdef Moments p
     require(m == d.shape[0] and w.shape[0] == 2 * m)
     with nogil:
-        p = moments(input_of(x), m, <real>eps, False)
-        normalise(input_of(x), &w[0], &p, overwritten(d), m, False)
+        p = moments(input_of(x), m, <real>eps)
+        normalise(input_of(x), &w[0], &p, overwritten(d), m)
 
 
 # dx_i += ρ (h_i - (1/m) Σ h_j - x̂_i (1/m) Σ h_j x̂_j),  h_i = γ_i g_i
 
-cdef inline void input_gradient_loop(
-    Input x, const real *w, const Moments *p, Input g, Output dx, Py_ssize_t m, bint over_lanes
+cdef inline vec input_share(vec h, vec x, const Moments *p, vec level, vec tilt) noexcept nogil:
+    """level, tilt: the means of h_j and of h_j x̂_j."""
+    # Rounded as in the sum, not part of a multiply-subtract: so the gradient of one element alone is 0.
+    return v_mul(p.root, v_sub(v_sub(v_opaque(h), level), v_mul(normal_of(x, p), tilt)))
+
+
+cdef void input_gradient(
+    Input x, const real *w, const Moments *p, Input g, Output dx, Py_ssize_t m
 ) noexcept nogil:
-    cdef vec count = v_set1(<real>m), level, tilt, level_sum, tilt_sum, h, normal
+    cdef Input gain = Input(w, 1)
+    cdef vec count = v_set1(<real>m), level, tilt, level_sum, tilt_sum, h
     cdef Total levels = no_total(), tilts = no_total()
     cdef Py_ssize_t block, i
     for block in range(blocks(m)):
         level_sum = tilt_sum = v_set1(0)
         i = block * BLOCK
         while i < min((block + 1) * BLOCK, m):      # behind the last element, g is 0
-            h = v_mul(weight_at(w, i, m, over_lanes), get_at(g, i, m, over_lanes))
-            normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
-            level_sum, tilt_sum = v_add(level_sum, h), v_fma(h, normal, tilt_sum)
-            i += pace(over_lanes)
-        add_block(&levels, level_sum, over_lanes)
-        add_block(&tilts, tilt_sum, over_lanes)
-    level, tilt = v_div(value_of(&levels, over_lanes), count), v_div(value_of(&tilts, over_lanes), count)
+            h = v_mul(get(gain, i, m), get(g, i, m))
+            level_sum, tilt_sum = v_add(level_sum, h), v_fma(h, normal_of(get(x, i, m), p), tilt_sum)
+            i += V_LANES
+        add_block(&levels, level_sum)
+        add_block(&tilts, tilt_sum)
+    level, tilt = v_div(value_of(&levels, False), count), v_div(value_of(&tilts, False), count)
     i = 0
     while i < m:
-        # Rounded as in the sum, not part of a multiply-subtract: so the gradient of one element alone is 0.
-        h = v_opaque(v_mul(weight_at(w, i, m, over_lanes), get_at(g, i, m, over_lanes)))
-        normal = v_mul(v_sub(get_at(x, i, m, over_lanes), p.mean), p.root)
-        put_at(dx, i, m, v_mul(p.root, v_sub(v_sub(h, level), v_mul(normal, tilt))), over_lanes)
-        i += pace(over_lanes)
-
-
-cdef void input_gradient(
-    Input x, const real *w, const Moments *p, Input g, Output dx, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
-    if over_lanes:
-        input_gradient_loop(x, w, p, g, dx, m, True)
-    else:
-        input_gradient_loop(x, w, p, g, dx, m, False)
+        put(dx, i, m, input_share(v_mul(get(gain, i, m), get(g, i, m)), get(x, i, m), p, level, tilt))
+        i += V_LANES
 
 
 def layer_norm_backward_input(const real[:] x, const real[::1] w, double eps, const real[:] g, real[:] dx):
@@ -115,8 +103,8 @@ def layer_norm_backward_input(const real[:] x, const real[::1] w, double eps, co
     cdef Moments p
     require(m == g.shape[0] == dx.shape[0] and w.shape[0] == 2 * m)
     with nogil:
-        p = moments(input_of(x), m, <real>eps, False)
-        input_gradient(input_of(x), &w[0], &p, input_of(g), added_to(dx), m, False)
+        p = moments(input_of(x), m, <real>eps)
+        input_gradient(input_of(x), &w[0], &p, input_of(g), added_to(dx), m)
 
 
 # dγ_i += g_i x̂_i,  dβ_i += g_i
@@ -125,7 +113,7 @@ cdef void gain_gradient(Input x, const Moments *p, Input g, Output dw, Py_ssize_
     """Computes the gradients of the gains for one sample."""
     cdef Py_ssize_t i = 0
     while i < m:
-        put(dw, i, m, v_mul(get(g, i, m), v_mul(v_sub(get(x, i, m), p.mean), p.root)))
+        put(dw, i, m, v_mul(get(g, i, m), normal_of(get(x, i, m), p)))
         i += V_LANES
 
 
@@ -142,9 +130,154 @@ def layer_norm_backward_parameters(const real[:] x, double eps, const real[:] g,
     cdef Moments p
     require(m == g.shape[0] and dw.shape[0] == 2 * m)
     with nogil:
-        p = moments(input_of(x), m, <real>eps, False)
+        p = moments(input_of(x), m, <real>eps)
         gain_gradient(input_of(x), &p, input_of(g), Output(&dw[0], 1, True), m)
         bias_gradient(input_of(g), Output(&dw[m], 1, True), m)
+
+
+# Over lanes: of `columns` vectors of each row, at most COLUMNS, which is a constant within each loop.
+
+cdef inline vec column(Input x, Py_ssize_t i, Py_ssize_t k) noexcept nogil:
+    """Returns vector k of the row at element i."""
+    return v_load(x.start + i * x.stride + k * V_LANES)
+
+
+cdef struct Spread:
+    vec distance, squares       # for each lane: the mean distance from its first element, and the sum of squares
+
+
+cdef inline void spread_of_block(
+    Input x, const vec *first, Py_ssize_t start, Py_ssize_t end, Py_ssize_t columns, Spread *block
+) noexcept nogil:
+    """Computes the distances of the elements from `start` to `end`, and the squares of those from their mean."""
+    cdef Py_ssize_t i, k
+    cdef vec distance
+    for k in range(columns):
+        block[k] = Spread(v_set1(0), v_set1(0))
+    for i in range(start, end):
+        for k in range(columns):
+            block[k].distance = v_add(block[k].distance, v_sub(column(x, i, k), first[k]))
+    for k in range(columns):
+        block[k].distance = v_div(block[k].distance, v_set1(<real>(end - start)))
+    for i in range(start, end):
+        for k in range(columns):
+            distance = v_sub(v_sub(column(x, i, k), first[k]), block[k].distance)
+            block[k].squares = v_fma(distance, distance, block[k].squares)
+
+
+cdef inline void lane_moments(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
+    """Reads each block of elements twice while it is near; blocks are merged as by Chan, Golub and LeVeque (1979)."""
+    cdef vec first[COLUMNS]
+    cdef vec apart, part
+    cdef Spread all[COLUMNS]
+    cdef Spread block[COLUMNS]
+    cdef Py_ssize_t start = BLOCK, end, k
+    for k in range(columns):
+        first[k] = column(x, 0, k)
+    spread_of_block(x, first, 0, min(BLOCK, m), columns, all)
+    while start < m:
+        end = min(start + BLOCK, m)
+        spread_of_block(x, first, start, end, columns, block)
+        part = v_set1(<real>(end - start) / <real>end)
+        for k in range(columns):
+            apart = v_sub(block[k].distance, all[k].distance)
+            all[k].distance = v_fma(apart, part, all[k].distance)
+            apart = v_mul(v_mul(apart, apart), v_mul(part, v_set1(<real>start)))
+            all[k].squares = v_add(all[k].squares, v_add(block[k].squares, apart))
+        start = end
+    for k in range(columns):
+        p[k].mean = v_add(first[k], all[k].distance)
+        p[k].root = root_of(v_div(all[k].squares, v_set1(<real>m)), eps)
+
+
+cdef inline void lane_forward(
+    Input x, const real *w, real eps, Output d, Py_ssize_t m, Py_ssize_t columns, Moments *kept
+) noexcept nogil:
+    cdef Moments p[COLUMNS]     # in registers, while outputs are written
+    cdef Py_ssize_t i, k
+    cdef vec normal
+    lane_moments(x, m, eps, columns, p)
+    for k in range(columns):
+        kept[k] = p[k]
+    for i in range(m):
+        for k in range(columns):
+            normal = normal_of(column(x, i, k), &p[k])
+            v_store(d.start + i * d.stride + k * V_LANES, v_fma(v_set1(w[i]), normal, v_set1(w[m + i])))
+
+
+cdef struct LaneMeans:
+    vec level, tilt
+
+
+cdef struct Gradients:
+    Output gains, biases        # their addresses are NULL where they do not learn
+
+
+cdef inline void lane_sums(
+    Input x, const real *w, Input g, Py_ssize_t m, Py_ssize_t columns, Py_ssize_t valid, const Moments *p,
+    const Gradients *dw, LaneMeans *means
+) noexcept nogil:
+    """Computes the means that dx takes, and the gradients of the parameters, which are sums over `valid` lanes.
+
+    The sums of V_LANES elements end together, in v_row_sums.
+    """
+    cdef real gains[V_COUNT * V_COUNT]
+    cdef real biases[V_COUNT * V_COUNT]
+    cdef Total levels[COLUMNS]
+    cdef Total tilts[COLUMNS]
+    cdef vec gain, bias, slope, normal, h
+    cdef Py_ssize_t i, k, row, start = 0
+    for k in range(columns):
+        levels[k] = tilts[k] = no_total()
+    while start < m:
+        for k in range(columns):
+            means[k] = LaneMeans(v_set1(0), v_set1(0))
+        for row in range(V_LANES):
+            i = start + row
+            gain = bias = v_set1(0)
+            if i < m:
+                for k in range(columns):
+                    slope, normal = column(g, i, k), normal_of(column(x, i, k), &p[k])
+                    h = v_mul(v_set1(w[i]), slope)
+                    means[k].level = v_add(means[k].level, h)
+                    means[k].tilt = v_fma(h, normal, means[k].tilt)
+                    bias = v_add(bias, v_first(slope, valid - k * V_LANES))
+                    gain = v_add(gain, v_first(v_mul(slope, normal), valid - k * V_LANES))
+            v_store(gains + row * V_LANES, gain)
+            v_store(biases + row * V_LANES, bias)
+        for k in range(columns):
+            add_block(&levels[k], means[k].level)
+            add_block(&tilts[k], means[k].tilt)
+        if dw.gains.start != NULL:
+            put(dw.gains, start, m, v_row_sums(gains))
+        if dw.biases.start != NULL:
+            put(dw.biases, start, m, v_row_sums(biases))
+        start += V_LANES
+    for k in range(columns):
+        means[k].level = v_div(value_of(&levels[k], True), v_set1(<real>m))
+        means[k].tilt = v_div(value_of(&tilts[k], True), v_set1(<real>m))
+
+
+cdef inline void lane_backward(
+    Input x, const real *w, Input g, Output dx, Py_ssize_t m, Py_ssize_t columns, Py_ssize_t valid,
+    const Moments *kept, const Gradients *dw
+) noexcept nogil:
+    cdef LaneMeans means[COLUMNS]
+    cdef Moments p[COLUMNS]
+    cdef Py_ssize_t i, k
+    for k in range(columns):
+        p[k] = kept[k]
+    lane_sums(x, w, g, m, columns, valid, p, dw, means)
+    if dx.start == NULL:
+        return
+    for i in range(m):
+        for k in range(columns):
+            put_lanes(
+                output_lane(dx, k * V_LANES), i,
+                input_share(
+                    v_mul(v_set1(w[i]), column(g, i, k)), column(x, i, k), &p[k], means[k].level, means[k].tilt
+                )
+            )
 
 
 cdef class LayerNormStep(LearningStep):
@@ -152,7 +285,7 @@ cdef class LayerNormStep(LearningStep):
 
     scratch_offset: that of a mean and a root for each lane, in whole vectors, which the forward pass keeps.
     """
-    cdef Py_ssize_t m, lanes, parameters_offset, scratch_offset
+    cdef Py_ssize_t m, lanes, columns, parameters_offset, scratch_offset
     cdef real eps
     cdef bint over_lanes
     cdef OperandFields x, d
@@ -163,88 +296,92 @@ cdef class LayerNormStep(LearningStep):
     ):
         """lanes: 1 for one sample."""
         self.m, self.lanes, self.over_lanes, self.x, self.d = m, lanes, lanes > 1, x.fields, d.fields
+        self.columns = COLUMNS if lanes % (COLUMNS * V_LANES) == 0 else 1
         self.parameters_offset, self.scratch_offset, self.eps = parameters_offset, scratch_offset, <real>eps
 
-    cdef real *kept(self, Context *context, Py_ssize_t lane) noexcept nogil:
-        """Returns where the moments of a vector of lanes are kept, the means before the roots."""
-        return <real *>context.scratch + self.scratch_offset + 2 * lane
+    cdef Moments *kept(self, Context *context, Py_ssize_t lane) noexcept nogil:
+        """Returns where the moments of a vector of lanes are kept."""
+        return <Moments *>(<real *>context.scratch + self.scratch_offset + 2 * lane)
 
     cdef void keep_moments(self, Context *context) noexcept nogil:
-        """Computes the moments of all lanes."""
-        cdef Moments p
+        """Computes the moments anew."""
+        cdef Input x = data_of(context, &self.x)
         cdef Py_ssize_t lane = 0
+        if not self.over_lanes:
+            self.kept(context, 0)[0] = moments(x, self.m, self.eps)
+            return
         while lane < self.lanes:
-            p = moments(input_lane(data_of(context, &self.x), lane), self.m, self.eps, self.over_lanes)
-            v_store(self.kept(context, lane), p.mean)
-            v_store(self.kept(context, lane) + V_LANES, p.root)
+            lane_moments(input_lane(x, lane), self.m, self.eps, 1, self.kept(context, lane))
             lane += V_LANES
-
-    cdef Moments moments_at(self, Context *context, Py_ssize_t lane) noexcept nogil:
-        return Moments(v_load(self.kept(context, lane)), v_load(self.kept(context, lane) + V_LANES))
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef const real *w = <real *>context.parameters + self.parameters_offset
-        cdef Input x = data_of(context, &self.x)
+        cdef Input x = data_of(context, &self.x), lanes
         cdef Output d = output(context, &self.d)
-        cdef Moments p
+        cdef Moments *p
         cdef Py_ssize_t lane = 0
-        self.keep_moments(context)
+        if not self.over_lanes:
+            self.keep_moments(context)
+            normalise(x, w, self.kept(context, 0), d, self.m)
+            return
         while lane < self.lanes:
-            p = self.moments_at(context, lane)
-            normalise(input_lane(x, lane), w, &p, output_lane(d, lane), self.m, self.over_lanes)
-            lane += V_LANES
+            lanes, p = input_lane(x, lane), self.kept(context, lane)
+            if self.columns == COLUMNS:
+                lane_forward(lanes, w, self.eps, output_lane(d, lane), self.m, COLUMNS, p)
+            else:
+                lane_forward(lanes, w, self.eps, output_lane(d, lane), self.m, 1, p)
+            lane += self.columns * V_LANES
 
     cdef void backward(self, Context *context) noexcept nogil:
-        cdef const real *w = <real *>context.parameters + self.parameters_offset
         cdef Input x = data_of(context, &self.x), g = grad_of(context, &self.d)
         cdef Output dx = gradient(context, &self.x)
-        cdef Moments p
-        cdef Py_ssize_t lane = 0
+        cdef Gradients dw = self.parameter_gradients(context)
         if context.apart:
             self.keep_moments(context)
-        while dx.start != NULL and lane < self.lanes:
-            p = self.moments_at(context, lane)
-            input_gradient(
-                input_lane(x, lane), w, &p, input_lane(g, lane), output_lane(dx, lane), self.m, self.over_lanes
-            )
-            lane += V_LANES
-        if self.weights_learn or self.biases_learn:
-            self.parameter_gradients(context, x, g)
-            if context.fused_sgd:
-                descend_learning(self, context, self.parameters_offset, self.m, self.m)
+        if self.over_lanes:
+            self.backward_over_lanes(context, x, g, dx, &dw)
+        else:
+            self.backward_of_sample(context, x, g, dx, &dw)
+        if context.fused_sgd and (self.weights_learn or self.biases_learn):
+            descend_learning(self, context, self.parameters_offset, self.m, self.m)
 
-    cdef void parameter_gradients(self, Context *context, Input x, Input g) noexcept nogil:
-        """Computes the gradient sums of the gains and of the biases, as far as they learn."""
+    cdef Gradients parameter_gradients(self, Context *context) noexcept nogil:
+        """Returns the gradient sums of the gains and of the biases, as far as they learn."""
         cdef real *dw = <real *>context.parameter_grads + self.parameters_offset
         cdef bint accumulate = adds_to_sums(self, context)
-        cdef Moments p
-        if self.over_lanes:
-            self.sums_over_lanes(context, x, g, dw, accumulate)
-            return
-        p = self.moments_at(context, 0)
+        cdef Gradients found = Gradients(Output(NULL, 1, accumulate), Output(NULL, 1, accumulate))
         if self.weights_learn:
-            gain_gradient(x, &p, g, Output(dw, 1, accumulate), self.m)
+            found.gains.start = dw
         if self.biases_learn:
-            bias_gradient(g, Output(dw + self.m, 1, accumulate), self.m)
+            found.biases.start = dw + self.m
+        return found
 
-    cdef void sums_over_lanes(
-        self, Context *context, Input x, Input g, real *dw, bint accumulate
+    cdef void backward_of_sample(
+        self, Context *context, Input x, Input g, Output dx, const Gradients *dw
     ) noexcept nogil:
-        """Computes the gradient sums, element by element; the lanes without a sample are left out."""
-        cdef vec gains, biases, slope, normal
-        cdef Moments p
-        cdef Py_ssize_t i, lane
-        for i in range(self.m):
-            gains = biases = v_set1(0)
-            lane = 0
-            while lane < context.valid:
-                p = self.moments_at(context, lane)
-                slope = get_lanes(input_lane(g, lane), i)
-                normal = v_mul(v_sub(get_lanes(input_lane(x, lane), i), p.mean), p.root)
-                biases = v_add(biases, v_first(slope, context.valid - lane))
-                gains = v_add(gains, v_first(v_mul(slope, normal), context.valid - lane))
-                lane += V_LANES
-            if self.weights_learn:
-                put1(Output(dw, 1, accumulate), i, v_hsum(gains))
-            if self.biases_learn:
-                put1(Output(dw + self.m, 1, accumulate), i, v_hsum(biases))
+        cdef const real *w = <real *>context.parameters + self.parameters_offset
+        cdef Moments *p = self.kept(context, 0)
+        if dx.start != NULL:
+            input_gradient(x, w, p, g, dx, self.m)
+        if dw.gains.start != NULL:
+            gain_gradient(x, p, g, dw.gains, self.m)
+        if dw.biases.start != NULL:
+            bias_gradient(g, dw.biases, self.m)
+
+    cdef void backward_over_lanes(
+        self, Context *context, Input x, Input g, Output dx, Gradients *dw
+    ) noexcept nogil:
+        cdef const real *w = <real *>context.parameters + self.parameters_offset
+        cdef Output shares = dx
+        cdef Py_ssize_t lane = 0, m = self.m, valid
+        cdef Moments *p
+        while lane < self.lanes:
+            p, valid = self.kept(context, lane), context.valid - lane
+            if dx.start != NULL:
+                shares = output_lane(dx, lane)
+            if self.columns == COLUMNS:
+                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, COLUMNS, valid, p, dw)
+            else:
+                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, 1, valid, p, dw)
+            dw.gains.accumulate = dw.biases.accumulate = True
+            lane += self.columns * V_LANES
