@@ -165,7 +165,7 @@ cdef inline void spread_of_block(
             block[k].squares = v_fma(distance, distance, block[k].squares)
 
 
-cdef inline void lane_moments(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
+cdef inline void moments_loop(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
     """Reads each block of elements twice while it is near; blocks are merged as by Chan, Golub and LeVeque (1979)."""
     cdef vec first[COLUMNS]
     cdef vec apart, part
@@ -190,15 +190,21 @@ cdef inline void lane_moments(Input x, Py_ssize_t m, real eps, Py_ssize_t column
         p[k].root = root_of(v_div(all[k].squares, v_set1(<real>m)), eps)
 
 
-cdef inline void lane_forward(
-    Input x, const real *w, real eps, Output d, Py_ssize_t m, Py_ssize_t columns, Moments *kept
+cdef void lane_moments(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
+    if columns == COLUMNS:
+        moments_loop(x, m, eps, COLUMNS, p)
+    else:
+        moments_loop(x, m, eps, 1, p)
+
+
+cdef inline void lane_normalise(
+    Input x, const real *w, const Moments *kept, Output d, Py_ssize_t m, Py_ssize_t columns
 ) noexcept nogil:
     cdef Moments p[COLUMNS]     # in registers, while outputs are written
     cdef Py_ssize_t i, k
     cdef vec normal
-    lane_moments(x, m, eps, columns, p)
     for k in range(columns):
-        kept[k] = p[k]
+        p[k] = kept[k]
     for i in range(m):
         for k in range(columns):
             normal = normal_of(column(x, i, k), &p[k])
@@ -311,8 +317,8 @@ cdef class LayerNormStep(LearningStep):
             self.kept(context, 0)[0] = moments(x, self.m, self.eps)
             return
         while lane < self.lanes:
-            lane_moments(input_lane(x, lane), self.m, self.eps, 1, self.kept(context, lane))
-            lane += V_LANES
+            lane_moments(input_lane(x, lane), self.m, self.eps, self.columns, self.kept(context, lane))
+            lane += self.columns * V_LANES
 
     cdef void forward(self, Context *context) noexcept nogil:
         cdef const real *w = <real *>context.parameters + self.parameters_offset
@@ -320,16 +326,16 @@ cdef class LayerNormStep(LearningStep):
         cdef Output d = output(context, &self.d)
         cdef Moments *p
         cdef Py_ssize_t lane = 0
+        self.keep_moments(context)
         if not self.over_lanes:
-            self.keep_moments(context)
             normalise(x, w, self.kept(context, 0), d, self.m)
             return
         while lane < self.lanes:
             lanes, p = input_lane(x, lane), self.kept(context, lane)
             if self.columns == COLUMNS:
-                lane_forward(lanes, w, self.eps, output_lane(d, lane), self.m, COLUMNS, p)
+                lane_normalise(lanes, w, p, output_lane(d, lane), self.m, COLUMNS)
             else:
-                lane_forward(lanes, w, self.eps, output_lane(d, lane), self.m, 1, p)
+                lane_normalise(lanes, w, p, output_lane(d, lane), self.m, 1)
             lane += self.columns * V_LANES
 
     cdef void backward(self, Context *context) noexcept nogil:
