@@ -2,27 +2,32 @@
 #
 # x: the input, m elements; d: the output; w: the gains γ and, behind them, the biases β, 2 m elements; g: the gradient
 # with respect to d; dx, dw: the gradients of x and w, which backward ADDS into on the Node path. x, d, g and dx may be
-# strided. Over lanes every lane has its own moments μ and ρ, and gradients of w are sums over the lanes that hold a
-# sample.
+# strided. The loops over lanes are in layer_norm_lanes.pxi.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Output, added_to, data_of, descend_learning, get, get1, get_lanes, grad_of, gradient, input_lane,
-    input_of, output, output_lane, overwritten, put, put_lanes
+    Input, Output, added_to, data_of, descend_learning, get, get1, grad_of, gradient, input_lane, input_of, output,
+    output_lane, overwritten, put
 )
 from cgraph._kernels.common.reductions cimport BLOCK, Total, add_block, blocks, no_total, sum_of, value_of
 from cgraph._kernels.common.simd cimport (
-    V_COUNT, V_LANES, real, v_add, v_div, v_first, v_fma, v_load, v_mul, v_opaque, v_row_sums, v_set1, v_store, v_sub,
-    vec
+    V_LANES, real, v_add, v_div, v_fma, v_load, v_mul, v_opaque, v_set1, v_store, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport v_sqrt
 from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
 
-cdef enum:
-    COLUMNS = 2     # over lanes: the vectors of a row that are computed side by side, where it has so many
-
-
 cdef struct Moments:
     vec mean, root      # μ and ρ, in all lanes or for each lane its own
+
+
+# Moments that are kept lie at any address of a real.
+
+cdef inline void keep(const Moments *p, real *kept) noexcept nogil:
+    v_store(kept, p.mean)
+    v_store(kept + V_LANES, p.root)
+
+
+cdef inline Moments kept_at(const real *kept) noexcept nogil:
+    return Moments(v_load(kept), v_load(kept + V_LANES))
 
 
 cdef inline vec root_of(vec variance, real eps) noexcept nogil:
@@ -135,155 +140,7 @@ def layer_norm_backward_parameters(const real[:] x, double eps, const real[:] g,
         bias_gradient(input_of(g), Output(&dw[m], 1, True), m)
 
 
-# Over lanes: of `columns` vectors of each row, at most COLUMNS, which is a constant within each loop.
-
-cdef inline vec column(Input x, Py_ssize_t i, Py_ssize_t k) noexcept nogil:
-    """Returns vector k of the row at element i."""
-    return v_load(x.start + i * x.stride + k * V_LANES)
-
-
-cdef struct Spread:
-    vec distance, squares       # for each lane: the mean distance from its first element, and the sum of squares
-
-
-cdef inline void spread_of_block(
-    Input x, const vec *first, Py_ssize_t start, Py_ssize_t end, Py_ssize_t columns, Spread *block
-) noexcept nogil:
-    """Computes the distances of the elements from `start` to `end`, and the squares of those from their mean."""
-    cdef Py_ssize_t i, k
-    cdef vec distance
-    for k in range(columns):
-        block[k] = Spread(v_set1(0), v_set1(0))
-    for i in range(start, end):
-        for k in range(columns):
-            block[k].distance = v_add(block[k].distance, v_sub(column(x, i, k), first[k]))
-    for k in range(columns):
-        block[k].distance = v_div(block[k].distance, v_set1(<real>(end - start)))
-    for i in range(start, end):
-        for k in range(columns):
-            distance = v_sub(v_sub(column(x, i, k), first[k]), block[k].distance)
-            block[k].squares = v_fma(distance, distance, block[k].squares)
-
-
-cdef inline void moments_loop(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
-    """Reads each block of elements twice while it is near; blocks are merged as by Chan, Golub and LeVeque (1979)."""
-    cdef vec first[COLUMNS]
-    cdef vec apart, part
-    cdef Spread all[COLUMNS]
-    cdef Spread block[COLUMNS]
-    cdef Py_ssize_t start = BLOCK, end, k
-    for k in range(columns):
-        first[k] = column(x, 0, k)
-    spread_of_block(x, first, 0, min(BLOCK, m), columns, all)
-    while start < m:
-        end = min(start + BLOCK, m)
-        spread_of_block(x, first, start, end, columns, block)
-        part = v_set1(<real>(end - start) / <real>end)
-        for k in range(columns):
-            apart = v_sub(block[k].distance, all[k].distance)
-            all[k].distance = v_fma(apart, part, all[k].distance)
-            apart = v_mul(v_mul(apart, apart), v_mul(part, v_set1(<real>start)))
-            all[k].squares = v_add(all[k].squares, v_add(block[k].squares, apart))
-        start = end
-    for k in range(columns):
-        p[k].mean = v_add(first[k], all[k].distance)
-        p[k].root = root_of(v_div(all[k].squares, v_set1(<real>m)), eps)
-
-
-cdef void lane_moments(Input x, Py_ssize_t m, real eps, Py_ssize_t columns, Moments *p) noexcept nogil:
-    if columns == COLUMNS:
-        moments_loop(x, m, eps, COLUMNS, p)
-    else:
-        moments_loop(x, m, eps, 1, p)
-
-
-cdef inline void lane_normalise(
-    Input x, const real *w, const Moments *kept, Output d, Py_ssize_t m, Py_ssize_t columns
-) noexcept nogil:
-    cdef Moments p[COLUMNS]     # in registers, while outputs are written
-    cdef Py_ssize_t i, k
-    cdef vec normal
-    for k in range(columns):
-        p[k] = kept[k]
-    for i in range(m):
-        for k in range(columns):
-            normal = normal_of(column(x, i, k), &p[k])
-            v_store(d.start + i * d.stride + k * V_LANES, v_fma(v_set1(w[i]), normal, v_set1(w[m + i])))
-
-
-cdef struct LaneMeans:
-    vec level, tilt
-
-
-cdef struct Gradients:
-    Output gains, biases        # their addresses are NULL where they do not learn
-
-
-cdef inline void lane_sums(
-    Input x, const real *w, Input g, Py_ssize_t m, Py_ssize_t columns, Py_ssize_t valid, const Moments *p,
-    const Gradients *dw, LaneMeans *means
-) noexcept nogil:
-    """Computes the means that dx takes, and the gradients of the parameters, which are sums over `valid` lanes.
-
-    The sums of V_LANES elements end together, in v_row_sums.
-    """
-    cdef real gains[V_COUNT * V_COUNT]
-    cdef real biases[V_COUNT * V_COUNT]
-    cdef Total levels[COLUMNS]
-    cdef Total tilts[COLUMNS]
-    cdef vec gain, bias, slope, normal, h
-    cdef Py_ssize_t i, k, row, start = 0
-    for k in range(columns):
-        levels[k] = tilts[k] = no_total()
-    while start < m:
-        for k in range(columns):
-            means[k] = LaneMeans(v_set1(0), v_set1(0))
-        for row in range(V_LANES):
-            i = start + row
-            gain = bias = v_set1(0)
-            if i < m:
-                for k in range(columns):
-                    slope, normal = column(g, i, k), normal_of(column(x, i, k), &p[k])
-                    h = v_mul(v_set1(w[i]), slope)
-                    means[k].level = v_add(means[k].level, h)
-                    means[k].tilt = v_fma(h, normal, means[k].tilt)
-                    bias = v_add(bias, v_first(slope, valid - k * V_LANES))
-                    gain = v_add(gain, v_first(v_mul(slope, normal), valid - k * V_LANES))
-            v_store(gains + row * V_LANES, gain)
-            v_store(biases + row * V_LANES, bias)
-        for k in range(columns):
-            add_block(&levels[k], means[k].level)
-            add_block(&tilts[k], means[k].tilt)
-        if dw.gains.start != NULL:
-            put(dw.gains, start, m, v_row_sums(gains))
-        if dw.biases.start != NULL:
-            put(dw.biases, start, m, v_row_sums(biases))
-        start += V_LANES
-    for k in range(columns):
-        means[k].level = v_div(value_of(&levels[k], True), v_set1(<real>m))
-        means[k].tilt = v_div(value_of(&tilts[k], True), v_set1(<real>m))
-
-
-cdef inline void lane_backward(
-    Input x, const real *w, Input g, Output dx, Py_ssize_t m, Py_ssize_t columns, Py_ssize_t valid,
-    const Moments *kept, const Gradients *dw
-) noexcept nogil:
-    cdef LaneMeans means[COLUMNS]
-    cdef Moments p[COLUMNS]
-    cdef Py_ssize_t i, k
-    for k in range(columns):
-        p[k] = kept[k]
-    lane_sums(x, w, g, m, columns, valid, p, dw, means)
-    if dx.start == NULL:
-        return
-    for i in range(m):
-        for k in range(columns):
-            put_lanes(
-                output_lane(dx, k * V_LANES), i,
-                input_share(
-                    v_mul(v_set1(w[i]), column(g, i, k)), column(x, i, k), &p[k], means[k].level, means[k].tilt
-                )
-            )
+include "nodes/layer_norm_lanes.pxi"
 
 
 cdef class LayerNormStep(LearningStep):
@@ -305,16 +162,18 @@ cdef class LayerNormStep(LearningStep):
         self.columns = COLUMNS if lanes % (COLUMNS * V_LANES) == 0 else 1
         self.parameters_offset, self.scratch_offset, self.eps = parameters_offset, scratch_offset, <real>eps
 
-    cdef Moments *kept(self, Context *context, Py_ssize_t lane) noexcept nogil:
-        """Returns where the moments of a vector of lanes are kept."""
-        return <Moments *>(<real *>context.scratch + self.scratch_offset + 2 * lane)
+    cdef real *kept(self, Context *context, Py_ssize_t lane) noexcept nogil:
+        """Returns where the moments of a vector of lanes are kept, the means before the roots."""
+        return <real *>context.scratch + self.scratch_offset + 2 * lane
 
     cdef void keep_moments(self, Context *context) noexcept nogil:
         """Computes the moments anew."""
         cdef Input x = data_of(context, &self.x)
+        cdef Moments p
         cdef Py_ssize_t lane = 0
         if not self.over_lanes:
-            self.kept(context, 0)[0] = moments(x, self.m, self.eps)
+            p = moments(x, self.m, self.eps)
+            keep(&p, self.kept(context, 0))
             return
         while lane < self.lanes:
             lane_moments(input_lane(x, lane), self.m, self.eps, self.columns, self.kept(context, lane))
@@ -324,18 +183,20 @@ cdef class LayerNormStep(LearningStep):
         cdef const real *w = <real *>context.parameters + self.parameters_offset
         cdef Input x = data_of(context, &self.x), lanes
         cdef Output d = output(context, &self.d)
-        cdef Moments *p
+        cdef Moments p
+        cdef real *kept
         cdef Py_ssize_t lane = 0
         self.keep_moments(context)
         if not self.over_lanes:
-            normalise(x, w, self.kept(context, 0), d, self.m)
+            p = kept_at(self.kept(context, 0))
+            normalise(x, w, &p, d, self.m)
             return
         while lane < self.lanes:
-            lanes, p = input_lane(x, lane), self.kept(context, lane)
+            lanes, kept = input_lane(x, lane), self.kept(context, lane)
             if self.columns == COLUMNS:
-                lane_normalise(lanes, w, p, output_lane(d, lane), self.m, COLUMNS)
+                lane_normalise(lanes, w, kept, output_lane(d, lane), self.m, COLUMNS)
             else:
-                lane_normalise(lanes, w, p, output_lane(d, lane), self.m, 1)
+                lane_normalise(lanes, w, kept, output_lane(d, lane), self.m, 1)
             lane += self.columns * V_LANES
 
     cdef void backward(self, Context *context) noexcept nogil:
@@ -366,11 +227,11 @@ cdef class LayerNormStep(LearningStep):
         self, Context *context, Input x, Input g, Output dx, const Gradients *dw
     ) noexcept nogil:
         cdef const real *w = <real *>context.parameters + self.parameters_offset
-        cdef Moments *p = self.kept(context, 0)
+        cdef Moments p = kept_at(self.kept(context, 0))
         if dx.start != NULL:
-            input_gradient(x, w, p, g, dx, self.m)
+            input_gradient(x, w, &p, g, dx, self.m)
         if dw.gains.start != NULL:
-            gain_gradient(x, p, g, dw.gains, self.m)
+            gain_gradient(x, &p, g, dw.gains, self.m)
         if dw.biases.start != NULL:
             bias_gradient(g, dw.biases, self.m)
 
@@ -380,14 +241,14 @@ cdef class LayerNormStep(LearningStep):
         cdef const real *w = <real *>context.parameters + self.parameters_offset
         cdef Output shares = dx
         cdef Py_ssize_t lane = 0, m = self.m, valid
-        cdef Moments *p
+        cdef real *kept
         while lane < self.lanes:
-            p, valid = self.kept(context, lane), context.valid - lane
+            kept, valid = self.kept(context, lane), context.valid - lane
             if dx.start != NULL:
                 shares = output_lane(dx, lane)
             if self.columns == COLUMNS:
-                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, COLUMNS, valid, p, dw)
+                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, COLUMNS, valid, kept, dw)
             else:
-                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, 1, valid, p, dw)
+                lane_backward(input_lane(x, lane), w, input_lane(g, lane), shares, m, 1, valid, kept, dw)
             dw.gains.accumulate = dw.biases.accumulate = True
             lane += self.columns * V_LANES
