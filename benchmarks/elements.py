@@ -1,4 +1,4 @@
-"""The time of one function of elements beside PyTorch: the difference between chains of 8 and of 24 of it, in float32.
+"""The time of a function of elements, or of LayerNorm, beside PyTorch: between chains of 8 and of 24 of it, in float32.
 
 python -m benchmarks.elements [--quick] [--check]
 
@@ -10,6 +10,7 @@ import sys
 from itertools import product
 
 from benchmarks.contenders.elements import BY_HAND, EAGER, Chain
+from benchmarks.contenders.layer_norm import NormChain
 from benchmarks.measure.parity import checked
 from benchmarks.measure.peers import built, versions
 from benchmarks.measure.tables import number, table
@@ -18,8 +19,10 @@ from benchmarks.networks.elements import FUNCTIONS
 
 THOROUGH = Effort(20, 0.004)
 SHORT, LONG = 8, 24
-CASES = [
-    Chain(*case, SHORT) for case in product(FUNCTIONS, (1, 64), (64, 256, 1024), (False, True))
+SIZES = list(product((1, 64), (64, 256, 1024), (False, True)))
+CASES: list[Chain | NormChain] = [
+    *(Chain(function, *size, SHORT) for function in FUNCTIONS for size in SIZES),
+    *(NormChain(*size, SHORT) for size in SIZES),
 ]
 
 
@@ -29,12 +32,12 @@ def check() -> None:
         print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
 
 
-def title(chain: Chain) -> str:
+def title(chain: Chain | NormChain) -> str:
     passes = "forward and backward" if chain.backward else "forward"
-    return f"{chain.function.name}, {chain.samples} × {chain.size}, {passes}"
+    return f"{chain.name}, {chain.samples} × {chain.size}, {passes}"
 
 
-def link_times(chain: Chain, effort: Effort) -> dict[str, float]:
+def link_times(chain: Chain | NormChain, effort: Effort) -> dict[str, float]:
     """Returns the nanoseconds of each contender for a link."""
     makers = {
         (name, links): make

@@ -51,6 +51,13 @@ def as_dtype(owner: str, dtype: npt.DTypeLike | None) -> DType:
     raise TypeError(f"{owner}: dtype must be float64 or float32, got {describe(dtype)}")
 
 
+def require_dtype(owner: str, dtype: DType, nodes: Iterable[Any]) -> None:
+    """Refuses inputs of another dtype."""
+    for node in nodes:
+        if node._dtype is not dtype:
+            raise TypeError(f"{owner}: inputs must all have dtype {dtype}, got {node!r}")
+
+
 def as_integer(owner: str, argument: str, value: object) -> int:
     """Returns an integer; refuses other values, among them bool and float."""
     if isinstance(value, (bool, np.bool_)):

@@ -29,6 +29,7 @@ from cgraph._validation import (
     copy_into,
     describe,
     is_iterable,
+    require_dtype,
 )
 
 
@@ -152,11 +153,7 @@ class Node(Operators["Node"], Unfinished):
         common = (
             inputs[0]._dtype if inputs and dtype is None else as_dtype(type(self).__name__, dtype)
         )
-        for node in inputs:
-            if node._dtype is not common:
-                raise TypeError(
-                    f"{type(self).__name__}: inputs must all have dtype {common}, got {node!r}"
-                )
+        require_dtype(type(self).__name__, common, inputs)
         self._dtype = common
         self._kernels = inputs[0]._kernels if inputs else _kernels.build(common)
         self._domsize = domsize

@@ -6,6 +6,7 @@ import signal
 import zlib
 
 import pytest
+from amounts import Tables
 from guard_pages import EDGES, HERE, Guard
 from hypothesis import settings
 
@@ -62,6 +63,11 @@ def guard_pages(request):
     with pytest.MonkeyPatch.context() as patch:
         Guard(os.environ.get("CGRAPH_GUARD_PAGES") or drawn).install(patch)
         yield
+
+
+def pytest_configure(config):
+    """Makes all rows of the tables of operations where `pytest -m full` asks for them."""
+    Tables.whole = "full" in config.getoption("markexpr")
 
 
 def pytest_collection_finish():

@@ -29,6 +29,10 @@ class Chain(NamedTuple):
     links: int
 
     @property
+    def name(self) -> str:
+        return self.function.name
+
+    @property
     def makers(self) -> Makers:
         makers = {"Graph": partial(graph_chain, self), EAGER: partial(torch_eager, self)}
         if self.function.aten is not None or not self.backward:
@@ -53,12 +57,24 @@ def graph_chain(chain: Chain) -> Work:
     h, others = x, [c] * (chain.function.inputs - 1)
     for _ in range(chain.links):
         h = chain.function.node(h, *others)
-    graph = CG.Graph(CG.MSE(h, t), leaf_grads=[x, *others], threads=1)
     feed = {x: inputs, t: targets} | dict.fromkeys(others, shared)
+    return graph_work(chain, x, t, h, feed)
+
+
+def graph_work(
+    chain: Any, x: CG.Node, t: CG.Node, h: CG.Node, feed: dict[CG.Node, np.ndarray]
+) -> Work:
+    """Returns the passes of a Graph through a chain from x to h, and what they compute; t is the leaf of the targets.
+
+    The gradient of a batch's inputs is seen by one sample at a time; those of parameters come first.
+    """
+    leaves = [leaf for leaf in feed if leaf is not t]
+    graph = CG.Graph(CG.MSE(h, t), leaf_grads=leaves, threads=1)
 
     def gradients() -> np.ndarray:
+        graph.zero_grad()
         graph.accumulate(feed)
-        found = []
+        found = [p.grad.copy() for p in graph.parameters]
         for sample in range(chain.samples):
             graph.sample(sample)
             found.append(x.grad.copy())

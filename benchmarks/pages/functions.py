@@ -1,5 +1,6 @@
 """The time of one function: the difference between chains of 8 and of 24 of it."""
 
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from typing import NamedTuple
@@ -43,7 +44,7 @@ def one_function(record: Record) -> Section:
     rows, header = [], [""]
     for case in CASES:
         record.note(case.title, partial(checked, case.makers(SHORT), case.dtype))
-        times = link_times(case, record)
+        times = link_times(case.title, case.makers, record)
         rows.append([case.title, *map(number, times.values())])
         header = ["ns", *times]
         ours, *_ = times.values()
@@ -54,15 +55,15 @@ def one_function(record: Record) -> Section:
     return section
 
 
-def link_times(case: Case, record: Record) -> dict[str, float]:
-    """The nanoseconds of each contender for an element of a link."""
-    names = list(case.makers(SHORT))
+def link_times(title: str, of_links: Callable[[int], Makers], record: Record) -> dict[str, float]:
+    """The nanoseconds of each contender for an element of a link; `of_links` makes chains of so many."""
+    names = list(of_links(SHORT))
     makers = {
         linked(name, links): make
         for links in (SHORT, LONG)
-        for name, make in case.makers(links).items()
+        for name, make in of_links(links).items()
     }
-    medians = {key: own.median for key, own in record.times(case.title, makers).items()}
+    medians = {key: own.median for key, own in record.times(title, makers).items()}
     return {
         name: 1000 * (medians[linked(name, LONG)] - medians[linked(name, SHORT)]) / (LONG - SHORT)
         for name in names

@@ -132,7 +132,14 @@ ROWS = (
     reduction(BCE, 2, "BCEStep", Work.FUNCTIONS),
     reduction(Huber, 2, "HuberStep", Work.ELEMENTS, lambda node: (node._delta,)),
     reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS),
-    Op(LayerNorm, Kind.ALONE, 1, sample_steps.layer_norm, lane_steps.layer_norm),
+    Op(
+        LayerNorm,
+        Kind.ALONE,
+        1,
+        sample_steps.layer_norm,
+        lane_steps.layer_norm,
+        work=Work.MOMENTS,
+    ),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
     Op(
         Convolution2d,

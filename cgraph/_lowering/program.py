@@ -29,6 +29,7 @@ class Work(Enum):
     """The work of an operation's forward pass, by which the cost model estimates its time."""
 
     ELEMENTS = "elements"  # reading and writing the elements
+    MOMENTS = "moments"  # the mean and the variance of the input elements besides
     FUNCTIONS = "functions"  # an exp, log or tanh of each input element besides
     MATRIX = "matrix"  # a product with a matrix
     KERNELS = "kernels"  # products with the kernels of a convolution

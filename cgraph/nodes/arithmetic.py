@@ -3,24 +3,26 @@
 from typing import Any
 
 from cgraph import _operators
+from cgraph._validation import require_dtype
 from cgraph.node import Node
-from cgraph.nodes.elementwise import Add, Sub
+from cgraph.nodes.elementwise import Add, MMtoM, Sub
 from cgraph.nodes.functions import Reciprocal, Scale
 from cgraph.nodes.pairs import Div, Mul
 from cgraph.nodes.reduction import Expand
 
 
-def fitted(x: Node, y: Node) -> tuple[Node, Node]:
-    """Returns two nodes, of which one of a single element is expanded to the shape of the other.
+def paired(kind: type[MMtoM], x: Node, y: Node) -> Node:
+    """Returns the node of two nodes, of which one of a single element is expanded to the shape of the other.
 
-    Nodes that the operator is going to refuse stay as they are, without a consumer.
+    Nodes that are refused stay as they are, without a consumer.
     """
-    if x._dtype is y._dtype and x.size != y.size:
+    if x.size != y.size and 1 in (x.size, y.size):
+        require_dtype(kind.__name__, x._dtype, (y,))
         if x.size == 1:
-            return Expand(x, y.height, y.width), y
-        if y.size == 1:
-            return x, Expand(y, x.height, x.width)
-    return x, y
+            x = Expand(x, y.height, y.width)
+        else:
+            y = Expand(y, x.height, x.width)
+    return kind(x, y)
 
 
 # In each of these functions, x or y may be a number instead of a node.
@@ -30,21 +32,21 @@ def add(x: Any, y: Any) -> Node:
     """Returns the node of x + y."""
     if not isinstance(x, Node):
         return Scale(y, 1, x)
-    return Add(*fitted(x, y)) if isinstance(y, Node) else Scale(x, 1, y)
+    return paired(Add, x, y) if isinstance(y, Node) else Scale(x, 1, y)
 
 
 def subtract(x: Any, y: Any) -> Node:
     """Returns the node of x - y."""
     if not isinstance(x, Node):
         return Scale(y, -1, x)
-    return Sub(*fitted(x, y)) if isinstance(y, Node) else Scale(x, 1, -y)
+    return paired(Sub, x, y) if isinstance(y, Node) else Scale(x, 1, -y)
 
 
 def multiply(x: Any, y: Any) -> Node:
     """Returns the node of x * y."""
     if not isinstance(x, Node):
         return Scale(y, x)
-    return Mul(*fitted(x, y)) if isinstance(y, Node) else Scale(x, y)
+    return paired(Mul, x, y) if isinstance(y, Node) else Scale(x, y)
 
 
 def divide(x: Any, y: Any) -> Node:
@@ -52,7 +54,7 @@ def divide(x: Any, y: Any) -> Node:
     if not isinstance(x, Node):
         return Reciprocal(y, x)
     if isinstance(y, Node):
-        return Div(*fitted(x, y))
+        return paired(Div, x, y)
     if y == 0:
         raise ValueError(f"Scale: the number by which a node is divided must not be 0, got {y:g}")
     return Scale(x, 1 / y)

@@ -64,13 +64,15 @@ def ends(call, layout, threads):
     return found
 
 
-@pytest.mark.parametrize(("threads", "every"), [(1, 1), (2, 3), full((2, 1))])
+@pytest.mark.parametrize(("threads", "every"), [(1, 1), (2, 3), full((1, 1)), full((2, 1))])
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 @pytest.mark.parametrize("call", [accumulate, step, train, update])
 def test_whatever_line_is_the_last_each_gradient_counts_once_or_not_at_all(
-    call, layout, threads, every
+    call, layout, threads, every, thorough
 ):
-    """Or one in `every` lines."""
+    """Or one in `every` lines; by default fewer of those in which the first batch over lanes has its steps made."""
+    if call is train and layout == "lanes" and not thorough:
+        every *= 7
     allowed = ends(call, layout, threads)
     event, complete = 0, False
     while not complete:

@@ -100,3 +100,31 @@ def test_equal_elements_are_at_their_mean_exactly(dtype, layout, build_name):
     ours = graph.predict({x: samples}, normal)
     np.testing.assert_array_equal(ours, np.tile(bias, (len(values), 1)))
     assert np.isnan(graph.predict({x: samples}, undefined)).all()
+
+
+def distant(rng):
+    """Samples whose mean is a thousand times their spread; of some, the first element is the only distant one."""
+    samples = 1000 + rng.standard_normal((5, 203))
+    samples[3:, 1:] -= 1000
+    return samples
+
+
+@pytest.mark.parametrize("layout", ["samples", "lanes"])
+def test_moments_of_long_and_distant_samples_are_those_of_float64(layout, build_name):
+    """Over lanes the moments of blocks are merged, and no error grows with the distance of the mean from 0."""
+    rng = np.random.default_rng(7)
+    samples, slopes = distant(rng).astype(np.float32), rng.standard_normal((5, 203))
+    found = {}
+    for dtype in ("float32", "float64"):
+        x, weights = CG.Leaf1(203, dtype=dtype), CG.Leaf1(203, dtype=dtype)
+        norm = CG.LayerNorm(x)
+        loss = CG.Dots(norm, weights)
+        graph = CG.Graph(loss, leaf_grads=[x], layout=layout, threads=1)
+        feed = {x: samples, weights: slopes.astype(np.float32)}
+        graph.accumulate(feed)
+        found[dtype] = [graph.predict(feed, norm), norm.gradGain, norm.gradBias]
+        for sample in range(len(samples)):
+            graph.sample(sample)
+            found[dtype].append(x.grad.copy())
+    for ours, exact in zip(found["float32"], found["float64"], strict=True):
+        np.testing.assert_allclose(ours, exact, rtol=1e-4, atol=3e-4 * abs(exact).max())

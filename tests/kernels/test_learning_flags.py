@@ -100,6 +100,7 @@ def layer_norm(dtype, count=1, m=11):
 LAYERS = {
     "layer norm": layer_norm,
     "layer norm, lanes": lambda dtype: layer_norm(dtype, lanes_of(dtype)),
+    "layer norm, two lines": lambda dtype: layer_norm(dtype, 2 * lanes_of(dtype), 37),
     "affine": affine,
     "affine, strided": lambda dtype: affine(dtype, 3),
     "affine, one output": lambda dtype: affine(dtype, n=1),

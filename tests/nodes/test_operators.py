@@ -110,8 +110,11 @@ def test_a_node_of_one_element_is_expanded(sign):
 @every_sign
 def test_a_node_of_one_element_that_is_refused_is_not_expanded(sign):
     x, y = leaf([2.0]), leaf(Y, "float32")
-    with pytest.raises(ValueError, match="must have the same height and width"):
-        SIGNS[sign](x, y)
+    for pair, dtype in (((x, y), "float64"), ((y, x), "float32")):
+        with pytest.raises(
+            TypeError, match=rf"^\w+: inputs must all have dtype {dtype}, got Leaf1\("
+        ):
+            SIGNS[sign](*pair)
     assert x.forward == y.forward == []
 
 

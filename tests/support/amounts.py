@@ -8,14 +8,29 @@ from op_table import DTYPES, cases
 from cgraph import _kernels
 
 IN_USE = _kernels._selected
+FULL = pytest.mark.full
+
+
+class Tables:
+    """What is made of the tables of operations; conftest.py decides before the tests are collected.
+
+    Of five tests that these tables are good for, the default runs two: to make and deselect the others takes seconds.
+    """
+
+    whole = False
 
 
 def full(row):
     """Marks a row of a table, so that `pytest -m full` alone runs it."""
     if hasattr(row, "marks"):
-        return pytest.param(*row.values, id=row.id, marks=[*row.marks, pytest.mark.full])
+        return pytest.param(*row.values, id=row.id, marks=[*row.marks, FULL])
     values = row if isinstance(row, tuple) else (row,)
-    return pytest.param(*values, marks=pytest.mark.full)
+    return pytest.param(*values, marks=FULL)
+
+
+def made(rows):
+    """Returns the rows that run, with or without those of `pytest -m full`."""
+    return [row for row in rows if Tables.whole or FULL not in row.marks]
 
 
 def one_in(count, rows):
@@ -25,27 +40,28 @@ def one_in(count, rows):
 
 def over(selection):
     """Runs a law for these (id, row, case), by default for those of usual shapes."""
-    made = [(pytest.param(row, case, id=name), case) for name, row, case in selection]
-    rows = [each if case.usual else full(each) for each, case in made]
-    return pytest.mark.parametrize(("row", "case"), rows)
+    named = [(pytest.param(row, case, id=name), case) for name, row, case in selection]
+    rows = [each if case.usual else full(each) for each, case in named]
+    return pytest.mark.parametrize(("row", "case"), made(rows))
 
 
-def over_kinds(selection):
+def over_kinds(selection, float32_in=1):
     """Runs a law for cases of the op table, in every dtype and build of the kernels.
 
     Builds differ in the header for vectors alone. By default those other than the one in use run a sixth of the cases
-    in float64, and another sixth in float32.
+    in float64, and another sixth in float32. In float32, the build in use runs one case in `float32_in`: where a law is
+    about what does not depend on the size of a number, and others run all cases.
     """
     rows = []
     for build in _kernels.available():
         for k, (name, row, case) in enumerate(selection):
             for turn, dtype in enumerate(DTYPES):
-                made = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
-                rows.append(
-                    made if case.usual and (build == IN_USE or k % 6 == 3 * turn) else full(made)
-                )
+                each = pytest.param(row, case, dtype, build, id=f"{name}-{dtype}-{build}")
+                is_own = build == IN_USE and (dtype == "float64" or k % float32_in == 0)
+                usual = case.usual and (is_own or k % 6 == 3 * turn)
+                rows.append(each if usual else full(each))
     return pytest.mark.parametrize(
-        ("row", "case", "dtype", "build_name"), rows, indirect=["build_name"]
+        ("row", "case", "dtype", "build_name"), made(rows), indirect=["build_name"]
     )
 
 
@@ -64,4 +80,4 @@ def over_slopes(large):
         else:
             directions = pytest.param(row, case, "projection", id=f"{name}-projection")
             rows += [directions if case.usual else full(directions), full(whole)]
-    return pytest.mark.parametrize(("row", "case", "mode"), rows)
+    return pytest.mark.parametrize(("row", "case", "mode"), made(rows))

@@ -29,32 +29,28 @@ cdef inline Py_ssize_t blocks(Py_ssize_t m) noexcept nogil:
     return (m + BLOCK - 1) // BLOCK
 
 
-# A sum that grows block by block, and what it has of the current BLOCK of blocks.
+# A sum in each lane that grows block by block, and what it has of the current BLOCK of blocks.
 cdef struct Total:
     Py_ssize_t blocks
-    vec lanes, lanes_part
-    real all, part
+    vec sum, part
 
 
 cdef inline Total no_total() noexcept nogil:
-    return Total(0, v_set1(0), v_set1(0), 0, 0)
+    return Total(0, v_set1(0), v_set1(0))
 
 
-cdef inline void add_block(Total *total, vec block, bint over_lanes) noexcept nogil:
-    """Adds the sum of a block, in all lanes or for each lane its own."""
-    if over_lanes:
-        total.lanes_part = v_add(total.lanes_part, block)
-    else:
-        total.part += v_hsum(block)
+cdef inline void add_block(Total *total, vec block) noexcept nogil:
+    """Adds the sums of a block."""
+    total.part = v_add(total.part, block)
     total.blocks += 1
     if total.blocks % BLOCK == 0:
-        total.lanes, total.lanes_part = v_add(total.lanes, total.lanes_part), v_set1(0)
-        total.all, total.part = total.all + total.part, 0
+        total.sum, total.part = v_add(total.sum, total.part), v_set1(0)
 
 
 cdef inline vec value_of(const Total *total, bint over_lanes) noexcept nogil:
-    """Returns the sum, in all lanes or for each lane its own."""
-    return v_add(total.lanes, total.lanes_part) if over_lanes else v_set1(total.all + total.part)
+    """Returns the sum of each lane or, for one sample, that of all lanes in each of them."""
+    cdef vec sum = v_add(total.sum, total.part)
+    return sum if over_lanes else v_set1(v_hsum(sum))
 
 
 cdef inline vec get_scalar(Input g, bint over_lanes) noexcept nogil:
@@ -117,7 +113,7 @@ cdef inline vec sum_loop(
             sum = term(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), c, part)
             part = v_first_of(sum, m - i, part) if of_zeros and i + pace(over_lanes) > m else sum
             i += pace(over_lanes)
-        add_block(&total, part, over_lanes)
+        add_block(&total, part)
     return value_of(&total, over_lanes)
 
 
@@ -189,7 +185,7 @@ cdef inline vec power_loop(
                 put_at(d, i, room, power, over_lanes)
             part = v_add(part, power if i + pace(over_lanes) <= m else v_first(power, m - i))
             i += pace(over_lanes)
-        add_block(&total, part, over_lanes)
+        add_block(&total, part)
     return value_of(&total, over_lanes)
 
 

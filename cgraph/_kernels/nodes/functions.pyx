@@ -6,6 +6,7 @@ be strided, and dx and dy may be one buffer. On the Node path backward ADDS into
 An operation is an object of this module, with which the Node path computes, and which makes the steps of a Graph. The
 formulas stand in common/formulas.pxd.
 """
+from cgraph._kernels.common.arrays cimport take_input, take_output
 from cgraph._kernels.common.elementwise_loops cimport (
     Constants, Loop, map_pair_shares, map_pair_values, map_shares, map_values
 )
@@ -18,9 +19,7 @@ from cgraph._kernels.common.formulas cimport (
     square_value, sub_share_y, sub_value, tanh_share, tanh_value
 )
 from cgraph._kernels.common.guard cimport require
-from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, gradient, input_of, operands, output, overwritten
-)
+from cgraph._kernels.common.operands cimport Operands, Output, data_of, gradient, operands, output
 from cgraph._kernels.common.simd cimport V_LANES, real
 from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
@@ -63,13 +62,6 @@ cdef class FunctionsStep(Step):
                 self.share_y(&v, &dy, self.n, self.constants)
 
 
-cdef inline Input viewed(object array, Py_ssize_t n):
-    """Returns an array of n elements, which somebody else keeps alive, as an operand."""
-    cdef const real[:] view = array
-    require(view.shape[0] == n)
-    return input_of(view)
-
-
 cdef class Operation:
     """The loops of an operation, the constants that they take, and what their shares read beside g."""
     cdef Loop value, share_x, share_y
@@ -100,51 +92,49 @@ cdef class Operation:
 cdef class Unary(Operation):
     """An operation of one input."""
 
-    def forward(self, const real[:] x, real[:] d):
+    def forward(self, x, d):
         cdef Operands v
-        cdef Output to = overwritten(d)
-        require(x.shape[0] == d.shape[0])
-        v.x = input_of(x)
+        cdef Output to
+        cdef Py_ssize_t n = take_output(d, False, &to)
+        require(take_input(x, &v.x) == n)
         with nogil:
-            self.value(&v, &to, d.shape[0], self.constants)
+            self.value(&v, &to, n, self.constants)
 
-    def backward(self, x, d, const real[:] g, real[:] dx):
+    def backward(self, x, d, g, dx):
         cdef Operands v
-        cdef Output to = added_to(dx)
-        require(g.shape[0] == dx.shape[0])
-        v.x = v.d = v.g = input_of(g)
-        if self.reads & INPUTS:
-            v.x = viewed(x, g.shape[0])
-        if self.reads & OUTPUT:
-            v.d = viewed(d, g.shape[0])
+        cdef Output to
+        cdef Py_ssize_t n = take_output(dx, True, &to)
+        require(take_input(g, &v.g) == n)
+        v.x = v.d = v.g
+        require(not self.reads & INPUTS or take_input(x, &v.x) == n)
+        require(not self.reads & OUTPUT or take_input(d, &v.d) == n)
         with nogil:
-            self.share_x(&v, &to, g.shape[0], self.constants)
+            self.share_x(&v, &to, n, self.constants)
 
 
 cdef class Binary(Operation):
     """An operation of two inputs."""
 
-    def forward(self, const real[:] x, const real[:] y, real[:] d):
+    def forward(self, x, y, d):
         cdef Operands v
-        cdef Output to = overwritten(d)
-        require(x.shape[0] == y.shape[0] == d.shape[0])
-        v.x, v.y = input_of(x), input_of(y)
+        cdef Output to
+        cdef Py_ssize_t n = take_output(d, False, &to)
+        require(take_input(x, &v.x) == n and take_input(y, &v.y) == n)
         with nogil:
-            self.value(&v, &to, d.shape[0], self.constants)
+            self.value(&v, &to, n, self.constants)
 
-    def backward(self, x, y, d, const real[:] g, real[:] dx, real[:] dy):
+    def backward(self, x, y, d, g, dx, dy):
         cdef Operands v
-        cdef Output to_x = added_to(dx), to_y = added_to(dy)
-        require(g.shape[0] == dx.shape[0] == dy.shape[0])
-        v.x = v.y = v.d = v.g = input_of(g)
-        if self.reads & INPUTS:
-            v.x, v.y = viewed(x, g.shape[0]), viewed(y, g.shape[0])
-        if self.reads & OUTPUT:
-            v.d = viewed(d, g.shape[0])
+        cdef Output to_x, to_y
+        cdef Py_ssize_t n = take_output(dx, True, &to_x)
+        require(take_output(dy, True, &to_y) == n and take_input(g, &v.g) == n)
+        v.x = v.y = v.d = v.g
+        require(not self.reads & INPUTS or take_input(x, &v.x) == n and take_input(y, &v.y) == n)
+        require(not self.reads & OUTPUT or take_input(d, &v.d) == n)
         with nogil:
-            self.share_x(&v, &to_x, g.shape[0], self.constants)
+            self.share_x(&v, &to_x, n, self.constants)
             exchange(&v)
-            self.share_y(&v, &to_y, g.shape[0], self.constants)
+            self.share_y(&v, &to_y, n, self.constants)
 
 
 cdef Unary unary(Loop value, Loop share, int reads):

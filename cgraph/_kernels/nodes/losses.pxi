@@ -177,7 +177,7 @@ cdef inline void gaussian_nll_loop(Input x, Input y, Input z, Output d, Py_ssize
             )
             sum = v_add(sum, term)
             i += pace(over_lanes)
-        add_block(&total, sum, over_lanes)
+        add_block(&total, sum)
     set_scalar(d, value_of(&total, over_lanes), over_lanes)
 
 
