@@ -96,22 +96,16 @@ class Node(Operators["Node"], Unfinished):
     _grad: Array
     _dtype: DType
     _kernels: _kernels.Build
-    _residency: Residency | None = (
-        None  # the state of the arrays, where they lie in the arena of a Graph
-    )
+    _residency: Residency | None = None  # the state of arrays in the arena of a Graph
 
     # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
-    _component: (
-        Component  # the record of waiting nodes that all nodes of a connected component share
-    )
+    _component: Component  # the record of waiting nodes that connected nodes share
 
     # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
-    _repeatable: ClassVar[bool] = (
-        False  # whether calcData may run twice for a sample, since it computes the same again
-    )
+    _repeatable: ClassVar[bool] = False  # whether calcData may run twice for a sample
     _frozen: frozenset[str] = frozenset()  # the names of the parameters that do not learn
     _backward_passes = 0  # those that have begun here since the last update from here
 

@@ -22,6 +22,7 @@ from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
+from cgraph._lowering.views import find_views, lane_uses
 from cgraph._validation import Array
 from cgraph.node import Node
 
@@ -210,16 +211,20 @@ class LaneExecutor(Executor):
         relus = foldable_relus(program, per_sample)
         absorbed = {relu.buffer for relu in relus.values()}
         self._absent = absorbed | self._per_sample.inner_buffers
-        without_step = per_sample | {*relus.values()}
+        views = find_views(program, per_sample)
+        uses, self._cleared = lane_uses(program, views, lowered.uses)
+        without_step = per_sample | {*relus.values()} | views.groups
         for group in program.groups:
-            if group.buffer not in self._absent:
+            if group.buffer not in self._absent and group.buffer not in views.places:
                 builder.allocate(group.buffer)
+        for buffer, place in views.places.items():
+            builder.place(buffer, *place)
         for group in program.groups:
             if group in relus:
                 relu = relus[group]
-                self.steps[group] = builder.step(group, lowered.uses[relu], absorbed=relu)
+                self.steps[group] = builder.step(group, uses[relu], absorbed=relu)
             elif group.kind is not Kind.LEAF and group not in without_step:
-                self.steps[group] = builder.step(group, lowered.uses[group])
+                self.steps[group] = builder.step(group, uses[group])
 
     def has_buffer_of(self, node: Node | None) -> bool:
         """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
@@ -231,7 +236,7 @@ class LaneExecutor(Executor):
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes
         written = self._per_sample.overwritten_buffers
-        zeroed = [b for b in offsets if b.zeroed_first and b not in written]
+        zeroed = [b for b in offsets if b in self._cleared and b not in written]
         firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
         loss = offsets[self.program.channel_of[self.program.outputs[0]][0]]

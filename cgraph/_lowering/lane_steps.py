@@ -64,6 +64,10 @@ class LaneBuilder:
         """Allocates a buffer for all lanes."""
         self.offsets[buffer] = self.data.allocate(buffer.size * self.lanes)
 
+    def place(self, buffer: Buffer, around: Buffer, start: int) -> None:
+        """Places a buffer within another one, from an element of it on."""
+        self.offsets[buffer] = self.offsets[around] + start * self.lanes
+
     def operand(self, use: Use) -> Operand:
         """Returns the operand of an input."""
         buffer = use.buffer

@@ -18,6 +18,7 @@ from cgraph._lowering.cost import (
 )
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
+from cgraph._lowering.views import find_views
 
 LayoutName = Literal["auto", "lanes", "samples"]
 
@@ -159,8 +160,8 @@ def choose_layout(
     elements = sum(group.elements for group in groups)
     line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
     uncached = line_bytes > CACHE_BYTES
-    folded = set(foldable_relus(program, within).values())
-    steps = {group: macs[group] for group in over_lanes if group not in folded}
+    without_step = {*foldable_relus(program, within).values(), *find_views(program, within).groups}
+    steps = {group: macs[group] for group in over_lanes if group not in without_step}
     steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
     cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:

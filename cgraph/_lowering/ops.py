@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, NoReturn
 
 from cgraph._lowering import lane_steps, sample_steps
-from cgraph._lowering.program import Kind, Work
+from cgraph._lowering.program import FusedGroup, Kind, Part, Work
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
@@ -58,6 +59,8 @@ class Op:
         The numbers of a node which its step is made with, behind the operands.
     work : Work
         The work of the forward pass, for the cost model.
+    parts : function of a fused group, or None
+        The nodes that the operation takes out of its input, or puts into its output: it only moves elements.
     absorbs : mapping of type to function
         The operations whose output the step over lanes can do without, if it is the step's only input: it then
         computes both operations, and this is its maker.
@@ -71,7 +74,22 @@ class Op:
     step: str = ""
     work: Work = Work.ELEMENTS
     constants: Callable[[Any], tuple[float, ...]] = no_constants
+    parts: Callable[[FusedGroup], list[Part]] | None = None
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
+
+
+def parts_of_concatenation(group: FusedGroup) -> list[Part]:
+    """Returns the inputs of a Concatenation as parts of it."""
+    ends = accumulate(x.size for x in group.inputs)
+    return [
+        Part(x, group.nodes[0], end - x.size) for x, end in zip(group.inputs, ends, strict=True)
+    ]
+
+
+def part_of_input(group: FusedGroup) -> list[Part]:
+    """Returns a Slice as a part of its input."""
+    node: Any = group.nodes[0]
+    return [Part(node, group.inputs[0], node._start)]
 
 
 def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
@@ -95,8 +113,15 @@ def reduction(
 ROWS = (
     Op(Leaf1, Kind.LEAF),
     Op(Leaf2, Kind.LEAF),
-    Op(Concatenation, Kind.ALONE, None, sample_steps.concatenation, lane_steps.concatenation),
-    Op(Slice, Kind.ALONE, 1, sample_steps.part, lane_steps.part),
+    Op(
+        Concatenation,
+        Kind.ALONE,
+        None,
+        sample_steps.concatenation,
+        lane_steps.concatenation,
+        parts=parts_of_concatenation,
+    ),
+    Op(Slice, Kind.ALONE, 1, sample_steps.part, lane_steps.part, parts=part_of_input),
     function(Add, 2),
     function(Sub, 2),
     function(ReLU, 1),

@@ -84,6 +84,14 @@ class FusedGroup:
 Channel = tuple[Buffer, int]
 
 
+class Part(NamedTuple):
+    """A node whose elements are those of another node from `start` on."""
+
+    node: Node
+    whole: Node
+    start: int
+
+
 class AroundPython(NamedTuple):
     """The fused groups of a program, divided by where the nodes lie that are computed in Python.
 

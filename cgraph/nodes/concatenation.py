@@ -74,7 +74,7 @@ class Slice(Node):
 
     Notes
     -----
-    The elements are copied, in a `Graph` as well.
+    The elements are copied. A `Graph` that takes samples side by side reads them where they are, instead.
 
     Examples
     --------

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cgraph import _kernels
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.protocols import Offsets
-from cgraph._validation import Array, as_number, as_real, copy_into
+from cgraph._validation import Array, as_flag, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
 from cgraph.nodes.learning import LearningNode
@@ -70,6 +70,10 @@ class Convolution2d(LearningNode, Filter2d):
         Virtual rows above and columns left of the input (p, q).
     height, width : int, optional
         Size of the output (n_h, n_w); bottom and right padding follow from it.
+    crop : bool, optional, keyword only
+        Whether the last rows and columns may be left unread. In the forms without a size they are, where the stride
+        leaves over less than a window, and there is no padding; in the others they are where the height or the width is
+        too small for them, which is refused by default. The gradient of an element that no window reads is 0.
 
     Raises
     ------
@@ -90,6 +94,8 @@ class Convolution2d(LearningNode, Filter2d):
     >>> y.data.reshape(y.height, y.width)
     array([[-3.5, -3.5],
            [-3.5, -3.5]])
+    >>> CG.Convolution2d([x], [[[1, 0], [0, -1]]], 0.5, 2, crop=True).size
+    1
     """
 
     _kernel: Array
@@ -113,26 +119,31 @@ class Convolution2d(LearningNode, Filter2d):
     @overload
     def __init__(
         self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int,
-        topPadding: int, leftPadding: int, height: int, width: int,
+        topPadding: int, leftPadding: int, height: int, width: int, *, crop: bool = False,
     ) -> None: ...  # fmt: skip
     @overload
     def __init__(
         self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int,
-        height: int, width: int,
+        height: int, width: int, *, crop: bool = False,
     ) -> None: ...  # fmt: skip
     @overload
     def __init__(
-        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int
-    ) -> None: ...
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, stride: int,
+        *, crop: bool = False,
+    ) -> None: ...  # fmt: skip
     @overload
     def __init__(
-        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, height: int, width: int
-    ) -> None: ...
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, height: int, width: int,
+        *, crop: bool = False,
+    ) -> None: ...  # fmt: skip
     @overload
-    def __init__(self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float) -> None: ...
+    def __init__(
+        self, nodes: Iterable[Node], Kernel: npt.ArrayLike, bias: float, *, crop: bool = False
+    ) -> None: ...
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, crop: bool = False, **kwargs: Any) -> None:
         owner = type(self).__name__
+        crop = as_flag(owner, "crop", crop)
         given = chosen_form(owner, FORMS, args, kwargs)
         channels = as_nodes(owner, "nodes", given.pop("nodes"))
         kernel = as_real(owner, "Kernel", given.pop("Kernel"))
@@ -143,7 +154,7 @@ class Convolution2d(LearningNode, Filter2d):
                 f"a channel for each node, got {kernel.shape}"
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
-        geometry = fitted_geometry(owner, channels, given | sizes)
+        geometry = fitted_geometry(owner, channels, given | sizes, crop)
         vector = np.empty(kernel.size + 1, channels[0].dtype)
         vector[:-1], vector[-1] = kernel.reshape(-1), bias
         self._shape = kernel.shape

@@ -111,7 +111,7 @@ def fitted_geometry(
     k_h, k_w, s = sizes["kernelHeight"], sizes["kernelWidth"], sizes.get("stride", 1)
     n_h, p = fit(owner, ROWS, m_h, k_h, s, sizes.get("topPadding"), sizes.get("height"), crop)
     n_w, q = fit(owner, COLUMNS, m_w, k_w, s, sizes.get("leftPadding"), sizes.get("width"), crop)
-    rows, columns = s * (n_h - 1) + k_h, s * (n_w - 1) + k_w
+    rows, columns = max(s * (n_h - 1) + k_h, p + m_h), max(s * (n_w - 1) + k_w, q + m_w)
     if rows * columns > MAX_SIZE:
         raise ValueError(
             f"{owner}: the padded input must have at most {MAX_SIZE} elements, "

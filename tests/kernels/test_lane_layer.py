@@ -29,6 +29,13 @@ LAYERS = {
     "stride": group((7, 7), (3, 3), 2, 8, stride=2),
     "stride-padded": group((7, 8), (3, 2), 2, 5, stride=2, height=4, width=5),
     "stride-beyond-kernel": group((7, 7), (2, 2), 2, 2, stride=3, height=3, width=3),
+    "cropped": group((8, 7), (2, 2), 3, 5, stride=3, crop=True),
+    "cropped-padded": group(
+        (9, 7), (3, 3), 2, 6, stride=2, top=1, left=0, height=4, width=4, crop=True
+    ),
+    "cropped-1x1": group((6, 4), (1, 1), 3, 9, stride=2, crop=True),
+    "cropped-one-window": group((3, 3), (3, 3), 2, 20, top=1, left=1, height=1, width=1, crop=True),
+    "cropped-sparse": group((6, 6), (3, 3), 3, 4, missing=[(0, 1), (2, 1)], stride=2, crop=True),
     "deep": group((3, 3), (3, 3), 130, 2, height=3, width=3),
     "wide": group((4, 9), (2, 3), 3, 17, columns=2),
     "scattered": group((4, 4), (3, 3), 3, 6, channels=(5, 0, 3)),
@@ -151,7 +158,9 @@ def test_what_is_not_finite_stays_with_its_sample_and_with_what_reads_it(name, v
 
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["padded", "sparse", "repeated", "lone", "outside"])
+@pytest.mark.parametrize(
+    "name", ["padded", "sparse", "repeated", "lone", "outside", "cropped-padded"]
+)
 def test_padding_is_multiplied_by_what_is_not_finite(name, value):
     bench = Bench(LAYERS[name], "float64")
     bench.fill(bench.lanes)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from amounts import full
 from guard_pages import EDGES, Guard, guarded, needs_guard_pages
-from layer_geometries import ORDINARY, Numbers, draw, expected
+from layer_geometries import CROPPED, ORDINARY, Numbers, draw, expected
 
 import cgraph as CG
 from cgraph import _kernels
@@ -41,7 +41,7 @@ KINDS = [
 ]
 DRAWN = [(geometry, KINDS[i % len(KINDS)]) for i, geometry in enumerate(draw(100, seed=1))]
 FULL = [
-    *itertools.product(ORDINARY, KINDS),
+    *itertools.product((*ORDINARY, *CROPPED), KINDS),
     *(
         (geometry, kind)
         for i, geometry in enumerate(draw(300, seed=2))
@@ -149,6 +149,11 @@ def check(geometry, kind, monkeypatch):
 
 @over(named(*row) if i < len(KINDS) else full(named(*row)) for i, row in enumerate(DRAWN))
 def test_a_layer_of_real_size_stays_within_its_memory(geometry, kind, monkeypatch):
+    check(geometry, kind, monkeypatch)
+
+
+@over(named(geometry, kind) for i, geometry in enumerate(CROPPED) for kind in KINDS[i::12])
+def test_a_layer_that_leaves_rows_unread_stays_within_its_memory(geometry, kind, monkeypatch):
     check(geometry, kind, monkeypatch)
 
 

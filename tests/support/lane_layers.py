@@ -175,7 +175,8 @@ class Bench:
     def framed(self):
         """Returns the output and the weight gradients, computed from inputs padded with zeros."""
         o, c_out = self.o, self.layer.c_out
-        shape = (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
+        read = (o.n_h - 1) * o.s + o.k_h, (o.n_w - 1) * o.s + o.k_w
+        shape = max(read[0], o.p + o.m_h), max(read[1], o.q + o.m_w)
         x = np.zeros((self.buffers, *shape, self.lanes))
         within = np.s_[:, o.p : o.p + o.m_h, o.q : o.q + o.m_w]
         x[within] = self.inputs(self.data).reshape(self.buffers, o.m_h, o.m_w, self.lanes)

@@ -40,15 +40,14 @@ class Geometry(NamedTuple):
 
     @property
     def framed(self):
-        """Returns the input with its padding, as far as windows reach."""
-        return (self.n_h - 1) * self.s + self.k_h, (self.n_w - 1) * self.s + self.k_w
+        """Returns the size of the input with its padding, as far as windows reach, or as the input does."""
+        read = (self.n_h - 1) * self.s + self.k_h, (self.n_w - 1) * self.s + self.k_w
+        return max(read[0], self.p + self.height), max(read[1], self.q + self.width)
 
     @property
     def is_possible(self):
-        """Whether the last window ends at the end of the input or beyond it; a constructor refuses other geometries."""
-        height, width = self.framed
-        ends = self.height + self.p, self.width + self.q
-        return min(self.n_h, self.n_w) > 0 and height >= ends[0] and width >= ends[1]
+        """Whether a window fits; those of a stride over 1 may leave the last rows and columns unread."""
+        return min(self.n_h, self.n_w) > 0
 
     @property
     def multiply_adds(self):
@@ -101,6 +100,13 @@ ORDINARY = [
     *(square(28, w, n, m, k) for w, n, m, k in
       itertools.product((28, 29), (2, 4, 8), (64, 128), (3, 5, 7))),
 ]  # fmt: skip
+# Layers whose last rows, columns or both no window reads: a single image; channels read in place; a padded copy.
+CROPPED = [
+    Geometry(28, 28, 1, 32, 3, 3, 2, 0, 0, False),
+    Geometry(28, 28, 32, 32, 3, 3, 2, 0, 0, True),
+    Geometry(29, 28, 32, 32, 1, 1, 3, 0, 0, True),
+    Geometry(28, 28, 32, 32, 5, 5, 3, 1, 1, True),
+]
 
 
 class Numbers:
@@ -146,7 +152,7 @@ class Numbers:
         layer = [
             CG.Convolution2d(
                 [x for x, link in zip(front or images, links, strict=True) if link],
-                kernel[links], bias, g.s, g.p, g.q, g.n_h, g.n_w,
+                kernel[links], bias, g.s, g.p, g.q, g.n_h, g.n_w, crop=True,
             )
             for kernel, bias, links in zip(self.kernels, self.biases, self.linked, strict=True)
         ]  # fmt: skip

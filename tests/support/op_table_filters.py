@@ -72,12 +72,13 @@ def window(m, k, args, crop=False):
     return FilterGeometry.of(m, k, **sizes, crop=crop)
 
 
-def convolution(channels, m, k, args):
+def convolution(channels, m, k, args, crop=False):
     def make(inputs, params, dtype):
         kernel, bias = params
-        return CG.Convolution2d(inputs, kernel, bias.item(), *args)
+        options = {"crop": True} if crop else {}
+        return CG.Convolution2d(inputs, kernel, bias.item(), *args, **options)
 
-    reference = Convolution2d(window(m, k, args))
+    reference = Convolution2d(window(m, k, args, crop))
     return Case((m,) * channels, make, reference, ((channels, *k), (1,)))
 
 
@@ -90,6 +91,18 @@ CROPPED = {
     "centred": ((9, 10), (3, 2), (2, 3, 4)),
     "given": ((7, 9), (3, 3), (2, 1, 1, 3, 4)),
     "long_way": ((20, 3), (1, 1), (1, 0, 0, 2, 2)),
+    "kernel_1x1_stride2": ((6, 4), (1, 1), (2,)),
+    "kernel_is_domain": ((4, 4), (4, 4), (1, 1, 0, 1, 1)),
+    "as_wide_as_the_domain": ((4, 5), (2, 2), (1, 0, 1, 3, 4)),
+    "padded_columns": ((9, 4), (3, 3), (2, 0, 1, 3, 3)),
+    "padding_over_kernel": ((3, 3), (2, 2), (2, 3, 0, 2, 1)),
+}
+# Channels that only a convolution has, as in CHANNELS.
+CROPPED_CHANNELS = {
+    "stride_by_default": (3, (6, 5), (3, 2), (4, 3)),
+    "channels_16": (16, (8, 6), (3, 3), (2,)),
+    "channels_33_1x1": (33, (4, 6), (1, 1), (2,)),
+    "lenet_first": (1, (28, 28), (5, 5), (2,)),
 }
 
 
@@ -104,8 +117,8 @@ max_pooling = partial(pooling, CG.MaxPooling2d, MaxPooling2d)
 average_pooling = partial(pooling, CG.AveragePooling2d, AveragePooling2d)
 
 
-def cropped(make):
-    return {f"cropped_{name}": make(*geometry, crop=True) for name, geometry in CROPPED.items()}
+def cropped(make, table=CROPPED):
+    return {f"cropped_{name}": make(*geometry, crop=True) for name, geometry in table.items()}
 
 
 def has_padding(m, k, args):
@@ -121,7 +134,8 @@ def has_empty_window(m, k, args):
 
 def convolutions():
     table = {name: convolution(2, *geometry) for name, geometry in GEOMETRIES.items()}
-    return table | {name: convolution(*numbers) for name, numbers in CHANNELS.items()}
+    table |= {name: convolution(*numbers) for name, numbers in CHANNELS.items()}
+    return table | cropped(partial(convolution, 2)) | cropped(convolution, CROPPED_CHANNELS)
 
 
 def poolings(make):

@@ -226,27 +226,31 @@ class Recipe:
         return self.append(Step(make, ref.Affine(bias), [k], (n, 1), bound, [weight]))
 
     def geometry(self, m):
-        """(kernel, arguments after it, window) of a random filter on a domain of that shape."""
+        """(kernel, arguments after it, whether rows may stay unread, window) of a random filter on a domain."""
         k = [int(self.rng.integers(1, min(side, 3) + 1)) for side in m]
         s = int(self.rng.integers(1, 4))
-        if self.rng.random() < 0.4:
-            return k, (s,), FilterGeometry.of(m, k, s)
+        form = self.rng.random()
+        crop = form < 0.2 or form > 0.7
+        if form < 0.4:
+            return k, (s,), crop, FilterGeometry.of(m, k, s, crop=crop)
         p, q = (int(n) for n in self.rng.integers(0, 3, 2))
         n = [least_size(m[0], k[0], s, p), least_size(m[1], k[1], s, q)]
         n[0] += int(self.rng.integers(0, 2))
+        if crop:
+            n[1] = max(n[1] - 1, 1)
         if self.rng.random() < 0.5:
-            return k, (s, *n), FilterGeometry.of(m, k, s, height=n[0], width=n[1])
-        return k, (s, p, q, *n), FilterGeometry.of(m, k, s, p, q, *n)
+            return k, (s, *n), crop, FilterGeometry.of(m, k, s, None, None, *n, crop=crop)
+        return k, (s, p, q, *n), crop, FilterGeometry.of(m, k, s, p, q, *n)
 
     def add_pooling(self):
         k = self.source()
-        size, args, window = self.geometry(self.steps[k].shape)
+        size, args, crop, window = self.geometry(self.steps[k].shape)
         table = [(CG.MaxPooling2d, MaxPooling2d), (CG.AveragePooling2d, AveragePooling2d)]
         op, reference = self.pick(table)
         shape = (window.n_h, window.n_w)
 
         def make(nodes, params):
-            return op(nodes[0], *size, *args)
+            return op(nodes[0], *size, *args, crop=crop)
 
         return self.append(Step(make, reference(window), [k], shape, self.steps[k].bound))
 
@@ -254,18 +258,18 @@ class Recipe:
         """Sibling convolutions over one set of maps, each reading channels of its own choice."""
         first = self.source()
         maps = self.sources_like(first, 4)
-        k, args, window = self.geometry(self.steps[first].shape)
+        filter_geometry = self.geometry(self.steps[first].shape)
         for _ in range(int(self.rng.integers(1, 4))):
             channels = [self.pick(maps) for _ in range(int(self.rng.integers(1, len(maps) + 1)))]
-            self.add_convolution(channels, k, args, window)
+            self.add_convolution(channels, *filter_geometry)
 
-    def add_convolution(self, channels, k, args, window):
+    def add_convolution(self, channels, k, args, crop, window):
         kernel = self.weights((len(channels), *k))
         bias = self.rng.uniform(-0.5, 0.5, 1)
         bound = max(self.steps[c].bound for c in channels) * np.abs(kernel).sum() + 0.5
 
         def make(nodes, params):
-            return CG.Convolution2d(nodes, params[0], params[1].item(), *args)
+            return CG.Convolution2d(nodes, params[0], params[1].item(), *args, crop=crop)
 
         shape = (window.n_h, window.n_w)
         step = Step(make, Convolution2d(window), channels, shape, bound, [kernel, bias])

@@ -39,19 +39,9 @@ cdef inline Py_ssize_t round_up(Py_ssize_t n) noexcept nogil:
     return (n + V_PADDED - 1) // V_PADDED * V_PADDED
 
 
-# The padded copy ends where the last window does.
-
-cdef inline Py_ssize_t padded_height(FilterGeometry f) noexcept:
-    return (f.n_h - 1) * f.s + f.k_h
-
-
-cdef inline Py_ssize_t padded_width(FilterGeometry f) noexcept:
-    return (f.n_w - 1) * f.s + f.k_w
-
-
 cdef Py_ssize_t padded_size(FilterGeometry f, Py_ssize_t c_in) noexcept:
     """The size of a padded copy and of the vector behind it, which tiles may touch."""
-    return round_up(padded_height(f) * padded_width(f) * round_up(c_in)) + round_up(V_LANES)
+    return round_up(f.padded_h * f.padded_w * round_up(c_in)) + round_up(V_LANES)
 
 
 def convolution_group_scratch(FilterGeometry geometry, Py_ssize_t c_in, Py_ssize_t c_out):
@@ -95,7 +85,7 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef Py_ssize_t terms       # the terms of an output, k_h k_w c_in
     cdef Py_ssize_t positions   # the positions of the output, n_h n_w
     cdef Py_ssize_t width       # c_out, rounded up to whole vectors
-    cdef Py_ssize_t padded_h, padded_w, padded_stride
+    cdef Py_ssize_t padded_stride
     cdef Py_ssize_t parameters_offset, padded_input_offset, padded_grad_offset
     cdef Py_ssize_t zeros_offset, packed_offset
     cdef bint in_place          # the arena's input needs no padding, and is read where it lies
@@ -114,8 +104,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         self.terms, self.positions = f.k_h * f.k_w * self.c_in, f.n_h * f.n_w
         self.width = (c_out + V_LANES - 1) // V_LANES * V_LANES
         self.channel_runs = 1 if offsets.lie_side_by_side(inputs) else self.c_in
-        self.padded_h, self.padded_w = padded_height(f), padded_width(f)
-        self.in_place = self.channel_runs == 1 and self.padded_h == f.m_h and self.padded_w == f.m_w
+        self.in_place = self.channel_runs == 1 and f.padded_h == f.m_h and f.padded_w == f.m_w
         self.padded_stride = self.c_in
         if self.in_place or self.channel_runs == 1 and self.x.stride <= round_up(self.c_in):
             self.padded_stride = self.x.stride      # whole rows are copied at once
@@ -125,9 +114,9 @@ cdef class ConvolutionGroupStep(LearningStep):
         self.packed_offset = self.zeros_offset + zeros_size(f, self.c_in, c_out)
         whole = self.c_in % V_LANES == 0
         self.direct = whole and self.in_place and self.x.stride == self.c_in
-        self.one_to_one = whole and self.in_place and f.k_h == f.k_w == f.s == 1
+        self.one_to_one = whole and self.in_place and f.k_h == f.k_w == f.s == 1 and f.n_h == f.m_h and f.n_w == f.m_w
         tables = offsets.tables(
-            f, self.c_in, c_out, self.d.stride, self.padded_stride, self.padded_w, V_LANES, connected
+            f, self.c_in, c_out, self.d.stride, self.padded_stride, V_LANES, connected
         )
         self.missing, self.kernel_offsets = tables.missing, tables.kernel_offsets
         self.window_offsets, self.result_offsets = tables.window_offsets, tables.result_offsets
@@ -150,7 +139,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         cdef real *w = <real *>context.parameters + self.parameters_offset
         cdef real *d = <real *>context.data + self.d.offset
         cdef const real *x = self.copy_input(context)
-        cdef Py_ssize_t rows = self.padded_h * self.padded_w
+        cdef Py_ssize_t rows = self.f.padded_h * self.f.padded_w
         if self.missing.shape[0] and not rows_are_finite(x, self.padded_stride, rows, self.c_in):
             self.outputs_by_terms(x, w, d)
         else:
@@ -178,9 +167,9 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef const real *copy_input(self, Context *context) noexcept nogil:
         """Copies the input between the zeros of the padded copy, unless it is read in place."""
         cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
-        cdef Py_ssize_t row = self.padded_w * self.padded_stride
+        cdef Py_ssize_t row = self.f.padded_w * self.padded_stride
         cdef real *padded = <real *>context.scratch + self.padded_input_offset
-        cdef real *inner = padded + (self.f.p * self.padded_w + self.f.q) * self.padded_stride
+        cdef real *inner = padded + (self.f.p * self.f.padded_w + self.f.q) * self.padded_stride
         cdef const OperandFields *inputs = self.inputs.fields
         cdef const real *x
         if self.in_place:
@@ -272,7 +261,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         if self.direct and self.x.accumulate or by_terms or not self.one_to_one:
             zeros = NULL
         if zeros == NULL and not (self.direct and self.x.accumulate):
-            memset(padded, 0, self.padded_h * self.padded_w * self.c_in * sizeof(real))
+            memset(padded, 0, self.f.padded_h * self.f.padded_w * self.c_in * sizeof(real))
         if by_terms:
             self.padded_gradient_by_terms(g, w, padded)
         else:
@@ -301,7 +290,7 @@ cdef class ConvolutionGroupStep(LearningStep):
         for a in range(self.f.n_h):
             for b in range(self.f.n_w):
                 for i in range(self.f.k_h):
-                    dx = padded + ((a * self.f.s + i) * self.padded_w + b * self.f.s) * self.c_in
+                    dx = padded + ((a * self.f.s + i) * self.f.padded_w + b * self.f.s) * self.c_in
                     for t in range(row):
                         for k in range(self.c_out):
                             if self.connected[t % self.c_in, k]:
@@ -310,7 +299,7 @@ cdef class ConvolutionGroupStep(LearningStep):
     cdef void copy_gradient(self, const real *padded, Context *context) noexcept nogil:
         """Copies the padded gradient, without its padding, to the channels that require their gradients."""
         cdef Py_ssize_t c, y, channels = self.c_in // self.channel_runs
-        cdef const real *x = padded + (self.f.p * self.padded_w + self.f.q) * self.c_in
+        cdef const real *x = padded + (self.f.p * self.f.padded_w + self.f.q) * self.c_in
         cdef const OperandFields *inputs = self.inputs.fields
         cdef real *dx
         for c in range(self.channel_runs):
@@ -320,9 +309,9 @@ cdef class ConvolutionGroupStep(LearningStep):
                 dx = <real *>context.grad + inputs[c].offset + y * self.f.m_w * inputs[c].stride
                 if inputs[c].accumulate:
                     add_channels(
-                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
+                        x + y * self.f.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
                     )
                 else:
                     copy_channels(
-                        x + y * self.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
+                        x + y * self.f.padded_w * self.c_in + c, self.c_in, dx, inputs[c].stride, self.f.m_w, channels
                     )

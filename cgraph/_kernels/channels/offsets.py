@@ -56,7 +56,6 @@ def tables(
     c_out: int,
     pitch: int,
     padded_stride: int,
-    padded_width: int,
     lanes: int,
     connected: Any,
 ) -> Tables:
@@ -64,10 +63,10 @@ def tables(
 
     padded_stride: the distance between positions of the padded input; lanes: the number of elements of a vector.
     """
-    row, line = padded_width * padded_stride, f.n_w * pitch
+    row, line = f.padded_w * padded_stride, f.n_w * pitch
     missing = () if connected is None else np.argwhere(np.asarray(connected) == 0)
     most = max(f.k_h * f.k_w * c_in, f.n_h * f.n_w)
-    parts, grad_offsets, input_offsets = subconvolutions(f, c_in, c_out, pitch, padded_width, lanes)
+    parts, grad_offsets, input_offsets = subconvolutions(f, c_in, c_out, pitch, lanes)
     return Tables(
         missing=array([c * pitch + k for c, k in missing]),
         kernel_offsets=array(
@@ -104,7 +103,7 @@ def kernel_row_order(f: FilterGeometry) -> list[int]:
 
 
 def subconvolutions(
-    f: FilterGeometry, c_in: int, c_out: int, pitch: int, padded_width: int, lanes: int
+    f: FilterGeometry, c_in: int, c_out: int, pitch: int, lanes: int
 ) -> tuple[Structs, Offsets, Offsets]:
     """Returns the subconvolutions, and the offsets of gradients and of inputs that they share out.
 
@@ -124,7 +123,7 @@ def subconvolutions(
     for (i, _), ys in input_rows.items():
         grad_rows = [(y - i) // f.s * f.n_w * pitch for y in ys]
         grad_offsets.append(array([row + column for row in grad_rows for column in grad_columns]))
-        rows = [y * padded_width * c_in for y in ys]
+        rows = [y * f.padded_w * c_in for y in ys]
         input_offsets.append(array([row + column for row in rows for column in input_columns]))
     parts = structs(
         ROW_GROUP,

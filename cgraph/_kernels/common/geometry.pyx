@@ -19,7 +19,9 @@ cdef class FilterGeometry:
         self.n_h, self.n_w = n_h, n_w
         self.s, self.p, self.q = s, p, q
         self.phases_h, self.phases_w = min(s, k_h), min(s, k_w)
-        self.pitch = n_w + (k_w - 1) // s
-        self.plane = (n_h + (k_h - 1) // s) * self.pitch
+        self.padded_h = max((n_h - 1) * s + k_h, p + m_h)
+        self.padded_w = max((n_w - 1) * s + k_w, q + m_w)
+        self.pitch = (self.padded_w + s - 1) // s
+        self.plane = (self.padded_h + s - 1) // s * self.pitch
         self.frame = self.phases_h * self.phases_w * self.plane
         self.reach = (k_h - 1) // s * self.pitch + (k_w - 1) // s

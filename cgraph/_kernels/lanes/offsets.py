@@ -88,11 +88,6 @@ class Scratch(NamedTuple):
     size: int
 
 
-def padded_shape(f: FilterGeometry) -> tuple[int, int]:
-    """Returns the shape of a channel's padded copy, which ends where the last window does."""
-    return (f.n_h - 1) * f.s + f.k_h, (f.n_w - 1) * f.s + f.k_w
-
-
 def scratch(
     f: FilterGeometry, vector: int, itemsize: int, lanes: int, c_out: int, connected: Any
 ) -> Scratch:
@@ -102,9 +97,8 @@ def scratch(
     of the row of biases is needed beside both.
     """
     line, taps = 2 * vector, f.k_h * f.k_w
-    height, width = padded_shape(f)
     begin = round_up(max(DEPTH, taps) * PACKED_STRIDE, line)
-    totals = begin + height * width * lanes
+    totals = begin + f.padded_h * f.padded_w * lanes
     sums = max(taps, SUMMED_ROWS if c_out < vector else 0) * c_out
     end_of_totals = totals + round_up(round_up(sums, vector) * vector, line)
     biases = max(begin + round_up(c_out, 2 * vector) * lanes, end_of_totals)
@@ -157,7 +151,7 @@ def layer(
     links = None if connected is None else np.asarray(connected, bool)
     tap = np.arange(f.k_h * f.k_w, dtype=np.intp)
     taps = tap * tap_stride
-    c_in, n, m, (height, width) = len(inputs), f.n_h * f.n_w, f.m_h * f.m_w, padded_shape(f)
+    c_in, n, m = len(inputs), f.n_h * f.n_w, f.m_h * f.m_w
     columns = np.arange(0, lanes, 2 * vector, dtype=np.intp)
     ins = structs(
         OUTPUT_CHANNEL,
@@ -195,7 +189,8 @@ def layer(
         columns,
         *((PACKED, DEPTH) if m > 1 else (IN_PLACE, few)),
     )
-    one_gemm = connected is None and n == 1 and (f.m_h, f.m_w) == (f.k_h, f.k_w)
+    in_place = (f.padded_h, f.padded_w) == (f.m_h, f.m_w)
+    one_gemm = in_place and connected is None and n == 1 and (f.m_h, f.m_w) == (f.k_h, f.k_w)
     place = scratch(f, padded, itemsize, lanes, c_out, connected)
     sizes = structs(
         LAYER_SIZES,
@@ -204,7 +199,7 @@ def layer(
         c_out=c_out,
         positions=n,
         tap_count=len(taps),
-        padded_width=width,
+        padded_width=f.padded_w,
         d_offset=d.offset,
         parameters_offset=parameters_offset,
         rows=len(taps) * c_in,
@@ -215,19 +210,19 @@ def layer(
         transposed_offset=scratch_offset + place.transposed,
         biases_offset=scratch_offset + place.biases,
         terms_offset=scratch_offset + place.terms,
-        in_place=(height, width) == (f.m_h, f.m_w),
+        in_place=in_place,
         gaps=connected is not None or channel_stride == pitch > c_out,
         one_gemm=one_gemm,
     )
     i, j = np.divmod(tap, f.k_w)
     a, b = np.divmod(np.arange(n, dtype=np.intp), f.n_w)
     window_positions = structs(
-        POSITION, n, x=(a * width + b) * f.s * lanes, y=(a * f.n_w + b) * lanes
+        POSITION, n, x=(a * f.padded_w + b) * f.s * lanes, y=(a * f.n_w + b) * lanes
     )
     rows = ins if one_gemm else ins[:0]
     row_offsets = np.append(np.add.outer(rows["y"], tap * lanes), 0)
     row_weights = np.append(np.add.outer(rows["w"], taps), len(taps) * c_in * pitch)
-    tap_offsets = (i * width + j) * lanes
+    tap_offsets = (i * f.padded_w + j) * lanes
     return LayerTables(
         sizes, tap_offsets, window_positions, row_offsets, row_weights, outputs, gradients
     )
