@@ -120,7 +120,7 @@ class Graph:
         TypeError
             A parameter of an own class is no array of numbers.
         """
-        return state_dict("Graph.state_dict", self.parameters)
+        return state_dict("Graph.state_dict", self)
 
     def load_state_dict(
         self, state: Mapping[str, Array], *, cast: bool = False, strict: bool = True
@@ -146,9 +146,7 @@ class Graph:
         TypeError, ValueError
             `state` is not as above, or does not fit the parameters.
         """
-        return load_state_dict(
-            "Graph.load_state_dict", self.parameters, state, cast=cast, strict=strict
-        )
+        return load_state_dict("Graph.load_state_dict", self, state, cast=cast, strict=strict)
 
     def summary(self) -> None:
         """Prints a table of the steps, and the size of the memory.
@@ -382,7 +380,7 @@ class Graph:
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs))
+        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs), number)
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numpy import zeros
 
 from cgraph import _kernels
+from cgraph._kernels.runtime.step import SampleCounter
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
@@ -95,16 +96,15 @@ class Node(Operators["Node"], Unfinished):
     _grad: Array
     _dtype: DType
     _kernels: _kernels.Build
-
     # Where the node's arrays lie in the arena of a Graph, the state of these arrays.
     _residency: Residency | None = None
-
     # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
     # The record of waiting nodes that all nodes of a connected component share.
     _component: Component
 
+    _sample_counter: SampleCounter | None = None  # where the number of a sample matters
     # The names of the parameters, each with the name of the array that holds its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
     # Whether calcData may run twice for a sample, since it computes the same of the same inputs and parameters.

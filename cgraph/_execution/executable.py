@@ -17,7 +17,7 @@ from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._kernels.runtime.step import PythonStep
+from cgraph._kernels.runtime.step import PythonStep, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
@@ -77,6 +77,8 @@ class Executable:
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
+        self._counters = [n._sample_counter for n in program.order if n._sample_counter]
+        self._running_samples = 0  # of a call, until they have been counted
         store(self.residency.adopt(program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
@@ -129,6 +131,9 @@ class Executable:
             if not (self.memory.grads_are_zero or self.memory.updating):
                 residency.restore_sums(self._grads_before)
             self._grads_before = None
+        if self._running_samples:
+            end_samples(self._counters, self.memory.counted, self._running_samples - 1)
+            self._running_samples = 0
         if residency.gradients == "running":
             residency.gradients = "zero"
         if not residency.stale:
@@ -140,6 +145,7 @@ class Executable:
         """Computes all nodes from the data of the leaves."""
         residency, outputs = self.residency, self.program.outputs
         residency.start("zero", outputs)
+        self._begin_samples(1, active=True, is_fed=False)
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"
         residency.backward_may_follow = True
@@ -206,6 +212,7 @@ class Executable:
         batch began.
         """
         self.residency.start("running", self.program.outputs)
+        self._begin_samples(request.size, active=request.backward, is_fed=True)
         batches = self.batches
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
@@ -216,10 +223,21 @@ class Executable:
             self._feed_leaves(request.feeds, request.size - 1)
             self.residency.gradients = "none"
 
-    def show(self, feeds: Feeds) -> None:
-        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays."""
+    def _begin_samples(self, count: int, active: bool, is_fed: bool) -> None:
+        """Tells the nodes whose computation depends on the numbers of samples that some follow."""
+        if self._counters:
+            self.memory.counted = 0
+            begin_samples(self._counters, active, is_fed)
+            self._running_samples = count
+
+    def show(self, feeds: Feeds, number: int) -> None:
+        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays.
+
+        `number` is that of the sample in the last call with a feed.
+        """
         residency, outputs = self.residency, self.program.outputs
         residency.start("live", outputs)
+        show_sample(self._counters, number)
         self._feed_leaves(feeds, 0)
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"

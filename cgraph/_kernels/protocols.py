@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.runtime.step import LearningStep, Operand, Port, Step
+from cgraph._kernels.runtime.step import LearningStep, Operand, Port, SampleCounter, Step
 from cgraph._kernels.runtime.structs import Structs
 
 Array = npt.NDArray[np.floating[Any]]
@@ -101,7 +101,19 @@ class Operation(Protocol):
     def step(self, n: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
 
 
+class DropoutOperation(Protocol):
+    """As an Operation, of one input; `lanes` is the number of samples side by side."""
+
+    def forward(self, x: Array, d: Array) -> None: ...
+    def backward(self, g: Array, dx: Array) -> None: ...
+    def step(self, n: int, lanes: int, x: Operand, d: Operand) -> Step: ...
+
+
 class Functions(Protocol):
+    def DropoutOperation(
+        self, counter: SampleCounter, seed: int, threshold: int, factor: float
+    ) -> DropoutOperation: ...
+
     # An operation is an attribute, so that a new one needs no line here.
     def __getattr__(self, name: str) -> Operation: ...
 

@@ -10,7 +10,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import NARROW_BYTES, Build, narrow_build
-from cgraph._kernels.protocols import Connected, Offsets, Operation, ReductionStep
+from cgraph._kernels.protocols import (
+    Connected,
+    DropoutOperation,
+    Offsets,
+    Operation,
+    ReductionStep,
+)
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
@@ -151,6 +157,14 @@ def affine(
     offset = builder.allocate_in_order(group, node._weight.size)
     make = builder.kernels_for(n).affine.AffineStep
     return make(inputs[0], output, m, n, offset, node._bias)
+
+
+def dropout(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    operation: DropoutOperation = node._operation(builder.kernels.functions)
+    return operation.step(node.size, 1, inputs[0], output)
 
 
 def layer_norm(

@@ -16,6 +16,7 @@ from typing import Any
 from weakref import ref
 
 from cgraph._kernels.runtime.propagation import backward_calls, forward_calls
+from cgraph._kernels.runtime.step import without_samples
 from cgraph._kernels.runtime.uninterrupted import Component, complete
 
 Node = Any  # a cgraph.node.Node; that module imports this one
@@ -193,15 +194,23 @@ def unlink(nodes: Iterable[Node]) -> None:
 
 
 def compute(order: Iterable[Node]) -> None:
-    """Computes the data of nodes in the given order without a pass: counters and gradients do not change."""
+    """Computes the data of nodes in the given order without a pass: counters and gradients do not change.
+
+    This is a prediction, so that nodes that act in learning alone copy their inputs.
+    """
     observe = _observer.get()
-    for node in order:
-        if node._frozen:
-            node._call("calcData")
-        else:
-            node.calcData()
-        if observe is not None:
-            observe("calcData", node)
+    order = list(order)
+
+    def compute_all() -> None:
+        for node in order:
+            if node._frozen:
+                node._call("calcData")
+            else:
+                node.calcData()
+            if observe is not None:
+                observe("calcData", node)
+
+    without_samples([node._sample_counter for node in order if node._sample_counter], compute_all)
 
 
 def residencies(nodes: Iterable[Node]) -> list[Any]:

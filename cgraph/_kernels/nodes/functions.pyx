@@ -1,4 +1,4 @@
-"""Functions of elements of equal index: of the elements of one input, and of those of two inputs of one shape.
+"""Functions of elements of equal index: of the elements of one input, and of those of two inputs of one shape; Dropout.
 
 x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients; n elements each. Operands may
 be strided, and dx and dy may be one buffer. On the Node path backward ADDS into dx and dy.
@@ -6,6 +6,8 @@ be strided, and dx and dy may be one buffer. On the Node path backward ADDS into
 An operation is an object of this module, with which the Node path computes, and which makes the steps of a Graph. The
 formulas stand in common/formulas.pxd.
 """
+from libc.stdint cimport uint32_t, uint64_t
+
 from cgraph._kernels.common.elementwise_loops cimport (
     Constants, Loop, map_pair_shares, map_pair_values, map_shares, map_values
 )
@@ -19,10 +21,12 @@ from cgraph._kernels.common.formulas cimport (
 )
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, gradient, input_of, operands, output, overwritten
+    Input, Operands, Output, added_to, data_of, get, get_lanes, grad_of, gradient, input_lane, input_of, move,
+    operands, output, output_lane, overwritten, put, put_lanes
 )
-from cgraph._kernels.common.simd cimport V_LANES, real
-from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
+from cgraph._kernels.common.philox cimport philox_expand, philox_keys, v_keep_elements, v_keep_lanes, v_kept
+from cgraph._kernels.common.simd cimport V_LANES, real, v_mul, v_set1, vec
+from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, SampleCounter, Step
 
 
 # What the shares of an operation read.
@@ -30,6 +34,11 @@ cdef enum:
     NOTHING = 0
     INPUTS = 1
     OUTPUT = 2
+
+
+cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
+    """Returns n, rounded up to whole vectors: the rest of the last vector belongs to no other buffer of the arena."""
+    return (n + V_LANES - 1) // V_LANES * V_LANES
 
 
 cdef inline void exchange(Operands *v) noexcept nogil:
@@ -90,8 +99,7 @@ cdef class Operation:
         step.n, step.constants = n, self.constants
         step.value, step.share_x, step.share_y = self.value, self.share_x, self.share_y
         if step.x.stride == step.y.stride == step.d.stride == 1:
-            # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
-            step.n = (n + V_LANES - 1) // V_LANES * V_LANES
+            step.n = whole_vectors(n)
         return step
 
 
@@ -375,3 +383,6 @@ cdef void minimum_shares(const Operands *v, const Output *dx, Py_ssize_t n, Cons
     map_pair_shares(minimum_share, v, dx, n)
 
 minimum = binary(minimum_values, minimum_shares, minimum_shares, INPUTS)
+
+
+include "nodes/dropout.pxi"
