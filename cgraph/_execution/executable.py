@@ -13,11 +13,12 @@ from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
 from cgraph._execution.residency import Residency, python_arrays
+from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._kernels.runtime.step import PythonStep, begin_samples, end_samples, show_sample
+from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
@@ -79,6 +80,7 @@ class Executable:
         self._grads_before: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
         self._running_samples = 0  # of a call, until they have been counted
+        self._fed: list[Samples] = []  # of the last call with a feed
         store(self.residency.adopt(program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
@@ -132,7 +134,7 @@ class Executable:
                 residency.restore_sums(self._grads_before)
             self._grads_before = None
         if self._running_samples:
-            end_samples(self._counters, self.memory.counted, self._running_samples - 1)
+            end_samples(self._counters, self.memory.counted, self._running_samples)
             self._running_samples = 0
         if residency.gradients == "running":
             residency.gradients = "zero"
@@ -227,7 +229,8 @@ class Executable:
         """Tells the nodes whose computation depends on the numbers of samples that some follow."""
         if self._counters:
             self.memory.counted = 0
-            begin_samples(self._counters, active, is_fed)
+            samples = begin_samples(self._counters, active)
+            self._fed = samples if is_fed else self._fed
             self._running_samples = count
 
     def show(self, feeds: Feeds, number: int) -> None:
@@ -237,7 +240,7 @@ class Executable:
         """
         residency, outputs = self.residency, self.program.outputs
         residency.start("live", outputs)
-        show_sample(self._counters, number)
+        show_sample(self._fed, number)
         self._feed_leaves(feeds, 0)
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"

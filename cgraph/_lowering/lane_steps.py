@@ -10,7 +10,7 @@ import numpy as np
 
 from cgraph._kernels import Build, narrow_build
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.protocols import DropoutOperation, Operation
+from cgraph._kernels.protocols import Operation
 from cgraph._kernels.runtime.step import Operand, Step
 from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
@@ -152,8 +152,8 @@ def dropout(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    operation: DropoutOperation = node._operation(builder.lane_kernels.functions)
-    return operation.step(node.size, builder.lanes, inputs[0], output)
+    make, masks = builder.lane_kernels.functions.DropoutStep, node._sample_counter
+    return make(masks, node.size, builder.lanes, inputs[0], output)
 
 
 def layer_norm(

@@ -10,13 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import NARROW_BYTES, Build, narrow_build
-from cgraph._kernels.protocols import (
-    Connected,
-    DropoutOperation,
-    Offsets,
-    Operation,
-    ReductionStep,
-)
+from cgraph._kernels.protocols import Connected, Offsets, Operation, ReductionStep
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
@@ -163,8 +157,8 @@ def dropout(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    operation: DropoutOperation = node._operation(builder.kernels.functions)
-    return operation.step(node.size, 1, inputs[0], output)
+    make, masks = builder.kernels.functions.DropoutStep, node._sample_counter
+    return make(masks, node.size, 1, inputs[0], output)
 
 
 def layer_norm(

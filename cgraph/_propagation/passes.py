@@ -16,8 +16,7 @@ from typing import Any
 from weakref import ref
 
 from cgraph._kernels.runtime.propagation import backward_calls, forward_calls
-from cgraph._kernels.runtime.step import without_samples
-from cgraph._kernels.runtime.uninterrupted import Component, complete
+from cgraph._kernels.runtime.uninterrupted import Component, Snapshot, complete, preserving
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 # An observer is called with the name of a method and a node, after the method of that node has run.
@@ -201,7 +200,10 @@ def compute(order: Iterable[Node]) -> None:
     observe = _observer.get()
     order = list(order)
 
-    def compute_all() -> None:
+    def compute_all(snapshot: Snapshot) -> None:
+        for counter in [node._sample_counter for node in order if node._sample_counter]:
+            snapshot.add_field(counter, "active")
+            counter.active = False
         for node in order:
             if node._frozen:
                 node._call("calcData")
@@ -210,7 +212,7 @@ def compute(order: Iterable[Node]) -> None:
             if observe is not None:
                 observe("calcData", node)
 
-    without_samples([node._sample_counter for node in order if node._sample_counter], compute_all)
+    preserving(compute_all)
 
 
 def residencies(nodes: Iterable[Node]) -> list[Any]:

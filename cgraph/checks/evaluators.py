@@ -159,8 +159,9 @@ def preserving_graph(evaluator: Evaluator, function: Callable[[], Result]) -> Re
             for array in _arrays(node):
                 snapshot.add_array(array)
         for counter in [node._sample_counter for node in order if node._sample_counter]:
-            snapshot.add_field(counter, "state")
-            counter.hold()
+            for name in ("active", "base", "number", "held"):
+                snapshot.add_field(counter, name)
+            counter.active, counter.base, counter.held = True, counter.number, True
         return function()
 
     return preserving(with_snapshot)

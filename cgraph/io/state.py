@@ -3,8 +3,8 @@
 A name says which parameter of the graph it is, counted in the order of `parameters`, of which class the node is, and
 how the parameter is called there: `00003.Affine.weight`. Files and state dicts have the same names and the same rules.
 
-The numbers of samples of Dropout nodes stand beside them, as `samples.00000.Dropout`. They are loaded where both sides
-have them, so that arrays without them, and graphs without a Dropout, fit as well.
+The numbers of samples of nodes with masks stand beside them, as `samples.00000.Dropout`. They are loaded where both
+sides have them, so that arrays without them, and graphs without masks, fit as well.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from cgraph._kernels.runtime.uninterrupted import assign
 from cgraph._validation import describe
 from cgraph.node import Node
-from cgraph.nodes.dropout import Dropout
 from cgraph.parameter import Parameter, parameters
 from cgraph.traversal import ancestors
 
@@ -98,10 +97,10 @@ def arrays_to_write(owner: str, node: object) -> Arrays:
 def counts(node: object) -> Arrays:
     """Returns the numbers of samples of a Node and its ancestors, or of a Graph, by name."""
     nodes = ancestors(node) if isinstance(node, Node) else getattr(node, "nodes", ())
-    counting = [each for each in nodes if isinstance(each, Dropout)]
+    counting = [(each, each._sample_counter) for each in nodes if each._sample_counter]
     return {
-        f"{SAMPLES}{index:05d}.{type(each).__name__}": each._samples
-        for index, each in enumerate(counting)
+        f"{SAMPLES}{index:05d}.{type(each).__name__}": counter.array
+        for index, (each, counter) in enumerate(counting)
     }
 
 

@@ -1,12 +1,9 @@
-"""Dropout: a random part of the elements of a node is 0, which keeps nodes behind it from relying on single elements."""
+"""Dropout: random elements of a node are 0 while it learns, lest the nodes behind it rely on single elements."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from cgraph._kernels.protocols import DropoutOperation
 from cgraph._kernels.runtime.step import SampleCounter
 from cgraph._validation import as_integer, as_number, describe
 from cgraph.node import Node, as_node
@@ -62,15 +59,14 @@ class Dropout(MtoM):
     >>> d = CG.Dropout(x, 0.5, seed=1)
     >>> x.forwardPropagation()
     >>> d.data
-    array([ 2.,  4.,  0.,  0.,  0., 12., 14., 16.])
+    array([ 2.,  0.,  0.,  0.,  0., 12.,  0., 16.])
     >>> d.samples
     1
     >>> CG.evaluate(d)
     array([1., 2., 3., 4., 5., 6., 7., 8.])
     """
 
-    _compiled: DropoutOperation
-    _sample_counter: SampleCounter
+    _masks: SampleCounter
 
     def __init__(self, node: Node, rate: float, seed: int) -> None:
         owner = type(self).__name__
@@ -82,17 +78,11 @@ class Dropout(MtoM):
         if not 0 <= self._seed < SEEDS:
             raise ValueError(f"{owner}: seed must be in [0, 2**64), got {describe(seed)}")
         self._samples = np.zeros(1, np.uint64)
-        self._sample_counter = SampleCounter(self._samples)
-        self._compiled = self._operation(x._kernels.functions)
-        super().__init__(x)
-
-    def _operation(self, kernels: Any) -> DropoutOperation:
-        """Returns the operation in one build of the kernels."""
         threshold = min(round(self._rate * WORDS), WORDS - 1)
-        operation: DropoutOperation = kernels.DropoutOperation(
-            self._sample_counter, self._seed, threshold, 1 / (1 - self._rate)
-        )
-        return operation
+        factor = 1 / (1 - self._rate)
+        self._masks = SampleCounter(self._samples, self._seed, threshold, factor)
+        self._sample_counter = self._masks
+        super().__init__(x)
 
     @property
     def rate(self) -> float:
@@ -121,7 +111,9 @@ class Dropout(MtoM):
         self._samples[0] = samples
 
     def calcData(self) -> None:
-        self._compiled.forward(self.backward[0]._data, self._data)
+        x = self.backward[0]
+        self._kernels.functions.dropout(self._masks, x._data, self._data, False)
 
     def calcPartialDerivative(self) -> None:
-        self._compiled.backward(self._grad, self.backward[0]._grad)
+        x = self.backward[0]
+        self._kernels.functions.dropout(self._masks, self._grad, x._grad, True)

@@ -6,8 +6,6 @@ be strided, and dx and dy may be one buffer. On the Node path backward ADDS into
 An operation is an object of this module, with which the Node path computes, and which makes the steps of a Graph. The
 formulas stand in common/formulas.pxd.
 """
-from libc.stdint cimport uint32_t, uint64_t
-
 from cgraph._kernels.common.elementwise_loops cimport (
     Constants, Loop, map_pair_shares, map_pair_values, map_shares, map_values
 )
@@ -21,12 +19,10 @@ from cgraph._kernels.common.formulas cimport (
 )
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, get, get_lanes, grad_of, gradient, input_lane, input_of, move,
-    operands, output, output_lane, overwritten, put, put_lanes
+    Input, Operands, Output, added_to, data_of, gradient, input_of, operands, output, overwritten
 )
-from cgraph._kernels.common.philox cimport philox_expand, philox_keys, v_keep_elements, v_keep_lanes, v_kept
-from cgraph._kernels.common.simd cimport V_LANES, real, v_mul, v_set1, vec
-from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, SampleCounter, Step
+from cgraph._kernels.common.simd cimport V_LANES, real
+from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
 
 
 # What the shares of an operation read.

@@ -226,7 +226,8 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         which = state.choice[min(n, state.most)]
         n = min(n, state.lanes[which])
         context = state.context[which]
-        context.valid, context.sample = n, state.first + sample
+        context.valid = n
+        context.sample = state.first + sample
         for i in range(state.feeds):
             (<Port>feeds[i].port[which]).feed(context, feeds[i].rows + sample * feeds[i].nbytes, n)
         (<Steps>state.steps[which]).forward(context)

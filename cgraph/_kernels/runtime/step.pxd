@@ -1,6 +1,6 @@
 # Steps and ports, of which a Graph is made. This module is compiled once, for all dtypes and instruction sets:
 # addresses are those of bytes, and each step knows the dtype of its own.
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from cgraph._kernels.runtime.atomics cimport s_state
 
@@ -39,11 +39,14 @@ cdef class OperandList:
 
 
 cdef class SampleCounter:
-    cdef uint64_t[::1] samples
-    cdef uint64_t number, base, fed
-    cdef bint active, fed_active
-    cdef public bint held
-    cpdef int take(self) except -1
+    cdef readonly object array
+    cdef uint64_t *samples      # the number in the array
+    cdef uint64_t seed
+    cdef uint32_t threshold
+    cdef double factor
+    cdef public uint64_t number, base
+    cdef public bint active, held
+    cdef void take(self) noexcept
 
 
 # Consecutive elements of a region of the arena.

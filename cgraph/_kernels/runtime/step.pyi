@@ -1,11 +1,9 @@
-from collections.abc import Callable, Sequence
-from typing import Any, Self, TypeVar
+from collections.abc import Sequence
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
-
-_Result = TypeVar("_Result")
 
 EXTENT: np.dtype[np.void]
 
@@ -41,16 +39,15 @@ class OperandList:
 
 @disjoint_base
 class SampleCounter:
+    array: npt.NDArray[np.uint64]
+    number: int
+    base: int
+    active: bool
     held: bool
-    state: tuple[int | bool, ...]
-    def __init__(self, samples: npt.NDArray[np.uint64]) -> None: ...
-    def take(self) -> int: ...
-    def hold(self) -> None: ...
+    def __init__(
+        self, array: npt.NDArray[np.uint64], seed: int, threshold: int, factor: float
+    ) -> None: ...
 
-def begin_samples(counters: list[SampleCounter], active: bool, is_fed: bool) -> None: ...
-def end_samples(counters: list[SampleCounter], counted: int, last: int) -> None: ...
-def show_sample(counters: list[SampleCounter], number: int) -> None: ...
-def without_samples(counters: list[SampleCounter], function: Callable[[], _Result]) -> _Result: ...
 @disjoint_base
 class Step:
     table_bytes: int

@@ -2,7 +2,7 @@
 
 Here are also their operands, and ports, through which samples enter an arena and results leave it.
 """
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -91,82 +91,34 @@ cdef class OperandList:
 
 
 cdef class SampleCounter:
-    """The samples of a node whose computation depends on their numbers, as that of a Dropout does.
+    """The masks of a Dropout: the rule by which it draws them, and the samples that it has seen and now holds.
 
-    A pass is active, and counts its samples, if it is one for learning; the nodes of others copy their inputs.
+    A pass is active, and counts its samples, if it is one for learning; in others the node copies its input.
 
-    samples: an array of one number, that of the samples that active passes have seen.
-    held: whether each pass is active, and is one for the same sample.
+    array: of one uint64, the number of samples that active passes have seen.
+    seed, threshold, factor: of an element whose word is below the threshold, nothing is kept; others are multiplied.
 
-    `number` is that of the sample that the node's own data belong to, and `active` says whether their pass was; `base`
-    is the number of the first sample of the running call of a Graph, and `fed` that of the last call with a feed.
+    Attributes
+    ----------
+    active : bool
+        Whether the running pass is active or, between passes, the one that the node's data belong to.
+    number : int
+        The number of the sample that the node's data belong to.
+    base : int
+        The number of the first sample of the running call of a Graph.
+    held : bool
+        Whether passes count no samples, and leave all of this as it is.
     """
 
-    def __init__(self, uint64_t[::1] samples):
-        self.samples, self.active = samples, True
-        self.number = self.base = self.fed = samples[0]
+    def __init__(self, array, uint64_t seed, uint32_t threshold, double factor):
+        self.array, self.samples = array, <uint64_t *><size_t>array.__array_interface__["data"][0]
+        self.seed, self.threshold, self.factor, self.active = seed, threshold, factor, True
 
-    cpdef int take(self) except -1:
+    cdef void take(self) noexcept:
         """Begins a pass over the nodes, for the next sample."""
         if not self.held:
             self.number, self.active = self.samples[0], True
             self.samples[0] += 1
-        return 0
-
-    def hold(self):
-        """Makes all passes active, and those of the sample that the node's data belong to."""
-        self.held = self.active = True
-        self.base = self.number
-
-    @property
-    def state(self):
-        """All numbers, to be restored."""
-        return self.samples[0], self.number, self.base, self.fed, self.active, self.fed_active, self.held
-
-    @state.setter
-    def state(self, tuple state):
-        (self.samples[0], self.number, self.base, self.fed, self.active, self.fed_active, self.held) = state
-
-
-def begin_samples(list counters, bint active, bint is_fed):
-    """Begins a call of a Graph, with or without a feed, for samples of which the next one is the first."""
-    cdef SampleCounter counter
-    for counter in counters:
-        if not counter.held:
-            counter.number = counter.base = counter.samples[0]
-            counter.active = active
-            if is_fed:
-                counter.fed, counter.fed_active = counter.base, active
-
-
-def end_samples(list counters, Py_ssize_t counted, Py_ssize_t last):
-    """Ends a call, which has seen some samples, and whose last one the nodes hold; it may be called again."""
-    cdef SampleCounter counter
-    for counter in counters:
-        if not counter.held:
-            counter.samples[0] = counter.base + <uint64_t>counted
-            counter.number = counter.base + <uint64_t>last
-
-
-def show_sample(list counters, Py_ssize_t number):
-    """Begins a pass for one sample of the last call with a feed."""
-    cdef SampleCounter counter
-    for counter in counters:
-        counter.number = counter.base = counter.fed + <uint64_t>number
-        counter.active = counter.fed_active
-
-
-def without_samples(list counters, function):
-    """Calls a function during which passes are not active."""
-    cdef list active = [(<SampleCounter?>counter).active for counter in counters]
-    cdef SampleCounter counter
-    for counter in counters:
-        counter.active = False
-    try:
-        return function()
-    finally:
-        for counter, was_active in zip(counters, active):
-            counter.active = was_active
 
 
 cdef class Step:

@@ -184,7 +184,7 @@ cdef class Snapshot:
         self.held.append((holder, name, array, array.copy()))
 
     cpdef int renew(self) except -1:
-        """Keeps the present contents of the arrays, and the present values of fields and of attributes that are arrays."""
+        """Keeps the present contents of the arrays, and the present values of fields and of held attributes."""
         cdef list held = self.held
         self.fields = [(holder, name, getattr(holder, name)) for holder, name, _ in self.fields]
         self.held = []
