@@ -19,14 +19,19 @@ from benchmarks.networks.elements import FUNCTIONS
 THOROUGH = Effort(20, 0.004)
 SHORT, LONG = 8, 24
 CASES = [
-    Chain(*case, SHORT) for case in product(FUNCTIONS, (1, 64), (64, 256, 1024), (False, True))
+    Chain(function, samples, size, backward, SHORT)
+    for function, samples, size, backward in product(
+        FUNCTIONS, (1, 64), (64, 256, 1024), (False, True)
+    )
+    if backward or not function.random
 ]
 
 
 def check() -> None:
-    """Says of each case how far the results of its contenders differ."""
+    """Says of each case how far the results of its contenders differ, but of random ones."""
     for chain in CASES:
-        print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
+        if not chain.function.random:
+            print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
 
 
 def title(chain: Chain) -> str:
