@@ -63,7 +63,7 @@ class Metadata(dict[str, Any]):
 def save_parameters(
     file: File, node: Node | HasParameters, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes the parameters of `node` and all its ancestors, or of a Graph.
+    """Writes the parameters of `node` and all its ancestors, or of a Graph, and how many samples a Dropout has seen.
 
     Under a path, the file appears whole or not at all, also while other processes read or save it: the
     content is written to a temporary file in the same folder, which is then renamed.
@@ -125,7 +125,8 @@ def load_parameters(
 
     Either all parameters are copied or, on an error, none. The shapes and dtypes that the file states
     are compared with those of the graph before anything is unpacked, so a small file cannot take much
-    memory, however large its unpacked content is.
+    memory, however large its unpacked content is. The number of samples that a Dropout has seen is copied
+    where the file has one, and the graph has that Dropout.
 
     Parameters
     ----------

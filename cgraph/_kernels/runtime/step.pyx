@@ -189,7 +189,7 @@ cdef class PythonStep(Step):
     """A node of a user's own class, whose methods are called. An exception is kept, and ends the pass."""
 
     def __init__(self, node):
-        self.node, self.counter = node, node._sample_counter
+        self.node, self.counter = node, getattr(node, "_sample_counter", None)
 
     cdef void forward(self, Context *context) noexcept nogil:
         with gil:
