@@ -21,15 +21,21 @@ THOROUGH = Effort(20, 0.004)
 SHORT, LONG = 8, 24
 SIZES = list(product((1, 64), (64, 256, 1024), (False, True)))
 CASES: list[Chain | NormChain] = [
-    *(Chain(function, *size, SHORT) for function in FUNCTIONS for size in SIZES),
+    *(
+        Chain(function, samples, size, backward, SHORT)
+        for function in FUNCTIONS
+        for samples, size, backward in SIZES
+        if backward or not function.random
+    ),
     *(NormChain(*size, SHORT) for size in SIZES),
 ]
 
 
 def check() -> None:
-    """Says of each case how far the results of its contenders differ."""
+    """Says of each case how far the results of its contenders differ, but of random ones."""
     for chain in CASES:
-        print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
+        if isinstance(chain, NormChain) or not chain.function.random:
+            print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
 
 
 def title(chain: Chain | NormChain) -> str:

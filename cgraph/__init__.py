@@ -20,6 +20,7 @@ from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
+from cgraph.nodes.dropout import Dropout
 from cgraph.nodes.elementwise import Add, MMtoM, MtoM, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.filter2d import Filter2d
 from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
@@ -60,6 +61,7 @@ __all__ = [
     "Convolution2d",
     "Div",
     "Dots",
+    "Dropout",
     "Exp",
     "Expand",
     "Filter2d",

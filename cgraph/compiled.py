@@ -44,7 +44,7 @@ class CompiledNodes:
         TypeError
             A parameter of an own class is no array of numbers.
         """
-        return state_dict("Graph.state_dict", self.parameters)
+        return state_dict("Graph.state_dict", self)
 
     def load_state_dict(
         self, state: Mapping[str, Array], *, cast: bool = False, strict: bool = True
@@ -70,9 +70,7 @@ class CompiledNodes:
         TypeError, ValueError
             `state` is not as above, or does not fit the parameters.
         """
-        return load_state_dict(
-            "Graph.load_state_dict", self.parameters, state, cast=cast, strict=strict
-        )
+        return load_state_dict("Graph.load_state_dict", self, state, cast=cast, strict=strict)
 
     def summary(self) -> None:
         """Prints a table of the steps, and the size of the memory.

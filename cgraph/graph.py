@@ -336,7 +336,7 @@ class Graph(CompiledNodes):
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
-        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs))
+        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs), number)
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""

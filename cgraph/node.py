@@ -14,6 +14,7 @@ import numpy.typing as npt
 from numpy import zeros
 
 from cgraph import _kernels
+from cgraph._kernels.runtime.step import SampleCounter
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
@@ -97,12 +98,12 @@ class Node(Operators["Node"], Unfinished):
     _dtype: DType
     _kernels: _kernels.Build
     _residency: Residency | None = None  # the state of arrays in the arena of a Graph
-
     # The nodes that are still waiting because of forward or backward passes that were called on this node.
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
     _component: Component  # the record of waiting nodes that connected nodes share
 
+    _sample_counter: SampleCounter | None = None  # where the number of a sample matters
     # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
     _repeatable: ClassVar[bool] = False  # whether calcData may run twice for a sample

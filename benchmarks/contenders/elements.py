@@ -56,7 +56,7 @@ def graph_chain(chain: Chain) -> Work:
     x, c, t = (CG.Leaf1(chain.size, dtype="float32") for _ in range(3))
     h, others = x, [c] * (chain.function.inputs - 1)
     for _ in range(chain.links):
-        h = chain.function.node(h, *others)
+        h = chain.function.node(h, *others, *chain.function.options)
     feed = {x: inputs, t: targets} | dict.fromkeys(others, shared)
     return graph_work(chain, x, t, h, feed)
 
@@ -102,7 +102,7 @@ def torch_eager(chain: Chain) -> Work:
     def forward() -> Any:
         h = x
         for _ in range(chain.links):
-            h = compute(h, *others)
+            h = compute(h, *others, *chain.function.torch_options)
         return h
 
     def passes() -> Any:

@@ -9,13 +9,17 @@ import cgraph as CG
 class ElementFunction(NamedTuple):
     """A function; `torch_name` is its name in torch or torch.nn.functional, `aten` its compiled derivative.
 
-    `aten(ops, x, dy, dx)` writes the derivative of a function of one array into dx, which may be dy.
+    `aten(ops, x, dy, dx)` writes the derivative of a function of one array into dx, which may be dy. `options` and
+    `torch_options` are further arguments. Results of a `random` function differ, and predictions leave it out.
     """
 
     node: Callable[..., CG.Node]
     inputs: int
     torch_name: str
     aten: Callable[[Any, Any, Any, Any], object] | None = None
+    options: tuple[Any, ...] = ()
+    torch_options: tuple[Any, ...] = ()
+    random: bool = False
 
     @property
     def name(self) -> str:
@@ -23,6 +27,9 @@ class ElementFunction(NamedTuple):
 
 
 FUNCTIONS = [
+    ElementFunction(
+        CG.Dropout, 1, "dropout", options=(0.5, 1), torch_options=(0.5, True), random=True
+    ),
     ElementFunction(CG.Mul, 2, "mul"),
     ElementFunction(CG.Div, 2, "div"),
     ElementFunction(CG.Maximum, 2, "maximum"),

@@ -97,11 +97,12 @@ class Batches:
         count = request.size
         batch_size = min(request.batch or count, count)
         for first in range(0, count, batch_size):
-            self._share_among_threads(request.part(first, min(first + batch_size, count)))
+            last = min(first + batch_size, count)
+            self._share_among_threads(request.part(first, last))
             if request.batch:
-                plan.apply_update(update_steps, self._memory, request.eta, True)
-        if request.backward:
-            self._memory.grads_are_zero = self._memory.grads_are_zero and request.batch > 0
+                plan.apply_update(update_steps, self._memory, request.eta, True, last)
+        if request.backward and not request.batch:
+            self._memory.accumulated(count)
 
     def _share_among_threads(self, request: Request) -> None:
         """Runs samples without an update in several threads, each of which has gradient sums of its own."""

@@ -14,6 +14,7 @@ from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing, optimizing
 from cgraph._execution.residency import Residency, python_arrays
+from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
@@ -79,6 +80,9 @@ class Executable:
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
+        self._counters = [n._sample_counter for n in program.order if n._sample_counter]
+        self._running_samples = 0  # of a call, until they have been counted
+        self._fed: list[Samples] = []  # of the last call with a feed
         store(self.residency.adopt(program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
@@ -133,6 +137,9 @@ class Executable:
             if not (self.memory.grads_are_zero or self.memory.updating):
                 residency.restore_sums(self._grads_before)
             self._grads_before = None
+        if self._running_samples:
+            end_samples(self._counters, self.memory.counted, self._running_samples)
+            self._running_samples = 0
         if residency.gradients == "running":
             residency.gradients = "zero"
         if not residency.stale:
@@ -144,6 +151,7 @@ class Executable:
         """Computes all nodes from the data of the leaves."""
         residency, outputs = self.residency, self.program.outputs
         residency.start("zero", outputs)
+        self._begin_samples(1, active=True, is_fed=False)
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"
         residency.backward_may_follow = True
@@ -246,6 +254,7 @@ class Executable:
         batch began.
         """
         self.residency.start("running", self.program.outputs)
+        self._begin_samples(request.size, active=request.backward, is_fed=True)
         batches = self.batches
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
@@ -256,10 +265,22 @@ class Executable:
             self._feed_leaves(request.feeds, request.size - 1)
             self.residency.gradients = "none"
 
-    def show(self, feeds: Feeds) -> None:
-        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays."""
+    def _begin_samples(self, count: int, active: bool, is_fed: bool) -> None:
+        """Tells the nodes whose computation depends on the numbers of samples that some follow."""
+        if self._counters:
+            self.memory.counted = 0
+            samples = begin_samples(self._counters, active)
+            self._fed = samples if is_fed else self._fed
+            self._running_samples = count
+
+    def show(self, feeds: Feeds, number: int) -> None:
+        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays.
+
+        `number` is that of the sample in the last call with a feed.
+        """
         residency, outputs = self.residency, self.program.outputs
         residency.start("live", outputs)
+        show_sample(self._fed, number)
         self._feed_leaves(feeds, 0)
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"

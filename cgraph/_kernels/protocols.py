@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.optimizer_step import OptimizerKernels
-from cgraph._kernels.runtime.step import LearningStep, Operand, Port, Step
+from cgraph._kernels.runtime.step import LearningStep, Operand, Port, SampleCounter, Step
 from cgraph._kernels.runtime.structs import Structs
 
 Array = npt.NDArray[np.floating[Any]]
@@ -106,6 +106,11 @@ class Operation(Protocol):
 
 
 class Functions(Protocol):
+    def dropout(self, masks: SampleCounter, x: Array, d: Array, accumulate: bool) -> None: ...
+    def DropoutStep(
+        self, masks: SampleCounter, n: int, lanes: int, x: Operand, d: Operand
+    ) -> Step: ...
+
     # An operation is an attribute, so that a new one needs no line here.
     def __getattr__(self, name: str) -> Operation: ...
 

@@ -152,6 +152,14 @@ def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], outpu
     return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
 
 
+def dropout(
+    builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    make, masks = builder.lane_kernels.functions.DropoutStep, node._sample_counter
+    return make(masks, node.size, builder.lanes, inputs[0], output)
+
+
 def layer_norm(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:

@@ -17,6 +17,7 @@ from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
+from cgraph.nodes.dropout import Dropout
 from cgraph.nodes.elementwise import Add, ReLU, Sigmoid, Sub, Tanh
 from cgraph.nodes.functions import Abs, Clip, Exp, Log, Reciprocal, Scale, Sqrt, Square
 from cgraph.nodes.layer_norm import LayerNorm
@@ -157,6 +158,7 @@ ROWS = (
     reduction(BCE, 2, "BCEStep", Work.FUNCTIONS),
     reduction(Huber, 2, "HuberStep", Work.ELEMENTS, lambda node: (node._delta,)),
     reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS),
+    Op(Dropout, Kind.ALONE, 1, sample_steps.dropout, lane_steps.dropout, work=Work.FUNCTIONS),
     Op(
         LayerNorm,
         Kind.ALONE,

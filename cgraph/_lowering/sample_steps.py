@@ -153,6 +153,14 @@ def affine(
     return make(inputs[0], output, m, n, offset, node._bias)
 
 
+def dropout(
+    builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
+) -> Step:
+    node: Any = group.nodes[0]
+    make, masks = builder.kernels.functions.DropoutStep, node._sample_counter
+    return make(masks, node.size, 1, inputs[0], output)
+
+
 def layer_norm(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:

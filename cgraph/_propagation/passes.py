@@ -16,7 +16,7 @@ from typing import Any
 from weakref import ref
 
 from cgraph._kernels.runtime.propagation import backward_calls, forward_calls
-from cgraph._kernels.runtime.uninterrupted import Component, complete
+from cgraph._kernels.runtime.uninterrupted import Component, Snapshot, complete, preserving
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 # An observer is called with the name of a method and a node, after the method of that node has run.
@@ -202,15 +202,26 @@ def unlink(nodes: Iterable[Node]) -> None:
 
 
 def compute(order: Iterable[Node]) -> None:
-    """Computes the data of nodes in the given order without a pass: counters and gradients do not change."""
+    """Computes the data of nodes in the given order without a pass: counters and gradients do not change.
+
+    This is a prediction, so that nodes that act in learning alone copy their inputs.
+    """
     observe = _observer.get()
-    for node in order:
-        if node._frozen:
-            node._call("calcData")
-        else:
-            node.calcData()
-        if observe is not None:
-            observe("calcData", node)
+    order = list(order)
+
+    def compute_all(snapshot: Snapshot) -> None:
+        for counter in [node._sample_counter for node in order if node._sample_counter]:
+            snapshot.add_field(counter, "active")
+            counter.active = False
+        for node in order:
+            if node._frozen:
+                node._call("calcData")
+            else:
+                node.calcData()
+            if observe is not None:
+                observe("calcData", node)
+
+    preserving(compute_all)
 
 
 def residencies(nodes: Iterable[Node]) -> list[Any]:

@@ -140,7 +140,8 @@ def prepare_for_node_pass(order: Sequence[Node]) -> None:
 def preserving_graph(evaluator: Evaluator, function: Callable[[], Result]) -> Result:
     """Calls a function, and restores nodes and Graphs afterwards, even after an exception.
 
-    The attributes of the nodes get back their values, and their arrays their contents; a Graph preserves itself.
+    The attributes of the nodes get back their values, and their arrays their contents; a Graph preserves itself. All
+    passes of the function are active, and are passes for the sample that the nodes hold.
     """
 
     def with_snapshot(snapshot: Snapshot) -> Result:
@@ -157,6 +158,10 @@ def preserving_graph(evaluator: Evaluator, function: Callable[[], Result]) -> Re
         for node in order:
             for array in _arrays(node):
                 snapshot.add_array(array)
+        for counter in [node._sample_counter for node in order if node._sample_counter]:
+            for name in ("active", "base", "number", "held"):
+                snapshot.add_field(counter, name)
+            counter.active, counter.base, counter.held = True, counter.number, True
         return function()
 
     return preserving(with_snapshot)

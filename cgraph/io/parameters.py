@@ -1,6 +1,7 @@
 """Functions that save the parameters of a graph to an `.npz` file, and load them into a graph built alike.
 
-The file holds one array for each parameter, in the order of `parameters(node)`, and one JSON text
+The file holds one array for each parameter, in the order of `parameters(node)`, one number of samples
+for each Dropout, and one JSON text
 with the format's name, its version and the caller's metadata. It contains neither code nor pickle,
 and `numpy.load` reads it, too.
 """
@@ -21,7 +22,6 @@ from cgraph.io.state import (
     MisfitError,
     arrays_to_read,
     arrays_to_write,
-    parameters_of,
     replace,
 )
 from cgraph.io.streams import File, as_destination, as_source, opened, write_file
@@ -63,7 +63,7 @@ class Metadata(dict[str, Any]):
 def save_parameters(
     file: File, node: Node | HasParameters, metadata: Mapping[str, Any] | None = None
 ) -> None:
-    """Writes the parameters of `node` and all its ancestors, or of a Graph.
+    """Writes the parameters of `node` and all its ancestors, or of a Graph, and how many samples a Dropout has seen.
 
     Under a path, the file appears whole or not at all, also while other processes read or save it: the
     content is written to a temporary file in the same folder, which is then renamed.
@@ -113,7 +113,7 @@ def save_parameters(
     """
     as_destination("save_parameters", file)
     text = header_text(metadata)
-    named = arrays_to_read("save_parameters", parameters_of("save_parameters", node))
+    named = arrays_to_read("save_parameters", node)
     arrays = {HEADER: np.array(text), **named}
     write_file(file, lambda stream: _write_archive(stream, arrays))
 
@@ -125,7 +125,8 @@ def load_parameters(
 
     Either all parameters are copied or, on an error, none. The shapes and dtypes that the file states
     are compared with those of the graph before anything is unpacked, so a small file cannot take much
-    memory, however large its unpacked content is.
+    memory, however large its unpacked content is. The number of samples that a Dropout has seen is copied
+    where the file has one, and the graph has that Dropout.
 
     Parameters
     ----------
@@ -176,7 +177,7 @@ def load_parameters(
     LoadReport(missing=(), mismatched=('00001.Affine.weight',), unexpected=())
     """
     as_source("load_parameters", file)
-    targets = arrays_to_write("load_parameters", parameters_of("load_parameters", node))
+    targets = arrays_to_write("load_parameters", node)
     with _opened("load_parameters", file) as saved:
         return saved._copy_into(targets, cast, strict)
 
@@ -272,8 +273,7 @@ class ParameterFile:
         OSError, ModelFileError, TypeError, ValueError
             As for `load_parameters`; the `with` block has ended.
         """
-        items = parameters_of("ParameterFile.load", node)
-        return self._copy_into(arrays_to_write("ParameterFile.load", items), cast, strict)
+        return self._copy_into(arrays_to_write("ParameterFile.load", node), cast, strict)
 
     def _copy_into(self, targets: Arrays, cast: bool, strict: bool) -> Metadata:
         if self._archive is None:

@@ -2,6 +2,9 @@
 
 A name says which parameter of the graph it is, counted in the order of `parameters`, of which class the node is, and
 how the parameter is called there: `00003.Affine.weight`. Files and state dicts have the same names and the same rules.
+
+The numbers of samples of nodes with masks stand beside them, as `samples.00000.Dropout`. They are loaded where both
+sides have them, so that arrays without them, and graphs without masks, fit as well.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from cgraph._kernels.runtime.uninterrupted import assign
 from cgraph._validation import describe
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters
+from cgraph.traversal import ancestors
 
+SAMPLES = "samples."  # the beginning of the names of numbers of samples
 _NUMBERS = "biufc"  # kinds of dtypes that are saved without pickle
 
 Arrays = dict[str, NDArray[Any]]
@@ -73,18 +78,30 @@ def parameters_of(owner: str, node: object) -> list[Parameter]:
     return listed
 
 
-def arrays_to_read(owner: str, items: Iterable[Parameter]) -> Arrays:
-    """Returns the arrays of parameters by name, to be read at once."""
-    return {name: _array(owner, item, item._peek()) for name, item in _named(items)}
+def arrays_to_read(owner: str, node: object) -> Arrays:
+    """Returns the arrays of a Node and its ancestors, or of a Graph, by name, to be read at once."""
+    items = parameters_of(owner, node)
+    return {name: _array(owner, item, item._peek()) for name, item in _named(items)} | counts(node)
 
 
-def arrays_to_write(owner: str, items: Iterable[Parameter]) -> Arrays:
-    """Returns the arrays of parameters by name, to be written to at once; refuses read-only ones."""
-    arrays = {name: _array(owner, item, item.value) for name, item in _named(items)}
+def arrays_to_write(owner: str, node: object) -> Arrays:
+    """Returns the arrays by name, to be written to at once; refuses read-only ones."""
+    items = parameters_of(owner, node)
+    arrays = {name: _array(owner, item, item.value) for name, item in _named(items)} | counts(node)
     for name, array in arrays.items():
         if not array.flags.writeable:
             raise ValueError(f"{owner}: {name} must be writable, got a read-only array")
     return arrays
+
+
+def counts(node: object) -> Arrays:
+    """Returns the numbers of samples of a Node and its ancestors, or of a Graph, by name."""
+    nodes = ancestors(node) if isinstance(node, Node) else getattr(node, "nodes", ())
+    counting = [(each, each._sample_counter) for each in nodes if each._sample_counter]
+    return {
+        f"{SAMPLES}{index:05d}.{type(each).__name__}": counter.array
+        for index, (each, counter) in enumerate(counting)
+    }
 
 
 def _named(items: Iterable[Parameter]) -> list[tuple[str, Parameter]]:
@@ -104,20 +121,20 @@ def _array(owner: str, item: Parameter, value: object) -> NDArray[Any]:
     return value
 
 
-def state_dict(owner: str, items: Iterable[Parameter]) -> Arrays:
-    """Returns copies of the arrays of parameters by name, in the order of the parameters.
+def state_dict(owner: str, node: object) -> Arrays:
+    """Returns copies of the arrays of a Graph by name, in the order of its parameters.
 
     Raises
     ------
     TypeError
         A parameter is no array of numbers.
     """
-    return {name: array.copy() for name, array in arrays_to_read(owner, items).items()}
+    return {name: array.copy() for name, array in arrays_to_read(owner, node).items()}
 
 
 def load_state_dict(
     owner: str,
-    items: Iterable[Parameter],
+    node: object,
     state: Mapping[str, NDArray[Any]],
     *,
     cast: bool = False,
@@ -139,7 +156,7 @@ def load_state_dict(
     for name in state:
         if not isinstance(name, str):
             raise TypeError(f"{owner}: state must have str as keys, got {describe(name)}")
-    targets = arrays_to_write(owner, items)
+    targets = arrays_to_write(owner, node)
     try:
         return replace(
             targets, list(state), lambda name: _Held(owner, name, state[name]), cast, strict
@@ -191,8 +208,10 @@ def replace(
         The arrays do not fit.
     """
     known = frozenset(names)
+    targets = {k: v for k, v in targets.items() if k in known or not k.startswith(SAMPLES)}
+    names = [k for k in names if k in targets or not k.startswith(SAMPLES)]
     if strict:
-        _require_names(targets, known)
+        _require_names(targets, frozenset(names))
     sources = {name: source(name) for name in targets if name in known}
     report = LoadReport(
         missing=tuple(name for name in targets if name not in sources),

@@ -58,6 +58,14 @@ def windows_of(node):
     return windows[:: w.s, :: w.s][: w.n_h, : w.n_w]
 
 
+def count_from(nodes, number):
+    """Makes a number that of the next sample of each Dropout; returns whether there is one."""
+    counting = [node for node in nodes if isinstance(node, CG.Dropout)]
+    for node in counting:
+        node.samples = number
+    return bool(counting)
+
+
 class Reference:
     """Passes over `nodes`, of which number `end` is the loss, for `count` samples that `draw` draws.
 
@@ -66,7 +74,7 @@ class Reference:
     samples : dict
         Arrays of samples by number of leaf; the other leaves keep what they hold.
     losses : ndarray, shape (count,)
-    data, grads : list of ndarray, shape (count, size)
+    data, grads, predictions : list of ndarray, shape (count, size)
         Of each node.
     scales : ndarray, shape (count,)
         The largest finite magnitude in each sample's data, at least 1.
@@ -87,9 +95,9 @@ class Reference:
 
     def run(self, count, specials):
         """Runs each sample alone; those in `specials`, by index, are given instead of drawn."""
-        samples, data, grads, maxima, shares = [], [], [], [], []
+        samples, data, grads, predictions, maxima, shares = [], [], [], [], [], []
         for i in range(count):
-            samples.append(self.forward(specials.get(i)))
+            samples.append(self.forward(i, specials.get(i)))
             data.append([node.data.copy() for node in self.nodes])
             maxima.append({k: np.array(node.maxCount) for k, node in enumerate(self.nodes)
                            if type(node) is CG.MaxPooling2d})  # fmt: skip
@@ -97,9 +105,13 @@ class Reference:
             grads.append([node.grad.copy() for node in self.nodes])
             shares.append([total.copy() for _, total in parameters_of(self.nodes)])
             self.clear()
+            if count_from(self.nodes, 0):
+                CG.evaluate(self.nodes[self.end])
+            predictions.append([node.data.copy() for node in self.nodes])
         self.samples, self.maxima = by_number(samples), by_number(maxima)
         self.data = [np.array(rows) for rows in zip(*data, strict=True)]
         self.grads = [np.array(rows) for rows in zip(*grads, strict=True)]
+        self.predictions = [np.array(rows) for rows in zip(*predictions, strict=True)]
         self.losses = self.data[self.end][:, 0]
         finite = (np.where(np.isfinite(rows), np.abs(rows), 1) for rows in self.data)
         self.scales = np.maximum.reduce([rows.max(axis=1, initial=1.0) for rows in finite])
@@ -117,9 +129,10 @@ class Reference:
             largest = magnitude.reshape(count + 1, -1).max(axis=1)
             self.spreads = np.maximum(self.spreads, largest)
 
-    def forward(self, given=None):
-        """Draws a sample, unless one is given, and computes all nodes from it; the sample is returned."""
+    def forward(self, number, given=None):
+        """Draws the sample of this number, unless it is given, and computes all nodes from it; returns the sample."""
         for _ in range(TRIES):
+            count_from(self.nodes, number)
             sample = self.draw(self.rng) if given is None else given
             for k, value in sample.items():
                 self.nodes[k].data[...] = np.ravel(value)
@@ -146,7 +159,7 @@ class Reference:
     def run_updated(self, count, batch, eta):
         samples, losses, scale = [], [], 1.0
         for i in range(count):
-            samples.append(self.forward())
+            samples.append(self.forward(i))
             scale = max(scale, largest([node.data for node in self.nodes]))
             losses.append(self.nodes[self.end].data[0])
             self.nodes[self.end].backwardPropagation()

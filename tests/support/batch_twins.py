@@ -2,7 +2,7 @@
 
 import numpy as np
 from arrays import assert_equal
-from batch_reference import Reference
+from batch_reference import Reference, count_from
 from graph_twins import TOLERANCE, assert_all_same, assert_same, parameters_of
 
 import cgraph as CG
@@ -97,6 +97,7 @@ class BatchTwins:
     def step(self, count):
         self.disturb_sums()
         reference = self.reference
+        count_from(self.ours, 0)
         losses = self.graph.step(self.feed(reference.samples, count), ETA)
         self.same(losses, reference.losses[:count])
         expected = [value - ETA * total[count]
@@ -107,6 +108,7 @@ class BatchTwins:
     def train(self, count, batch):
         record = self.reference.train(count, batch, ETA)
         self.disturb_sums()
+        count_from(self.ours, 0)
         losses = self.graph.train(self.feed(record.samples, count), ETA, batch=batch)
         self.same(losses, record.losses, np.full(count, record.scale))
         self.assert_values(record.values)
@@ -116,12 +118,13 @@ class BatchTwins:
         feed = self.feed(self.reference.samples, count)
         for k in numbers:
             rows = self.graph.predict(feed, self.ours[k])
-            self.same(rows, self.reference.data[k][:count])
+            self.same(rows, self.reference.predictions[k][:count])
             out = np.full_like(rows, np.nan)
             assert self.graph.predict(feed, self.ours[k], out=out) is out
             assert_equal(out, rows)
 
     def accumulate(self, count):
+        count_from(self.ours, 0)
         losses = self.graph.accumulate(self.feed(self.reference.samples, count))
         self.same(losses, self.reference.losses[:count])
 

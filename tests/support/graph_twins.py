@@ -128,13 +128,12 @@ class Twins:
         return np.array(losses)
 
     def nodes_predict(self, samples, k):
-        """The data of node k for each sample."""
+        """The data of node k for each sample, as a prediction."""
         rows = []
         for i in range(len(next(iter(samples.values())))):
             for leaf, values in samples.items():
                 self.theirs[leaf].data[...] = np.ravel(values[i])
-            self.nodes_forward()
-            rows.append(self.theirs[k].data.copy())
+            rows.append(CG.evaluate(self.theirs[k]))
         return np.array(rows)
 
     # Comparisons

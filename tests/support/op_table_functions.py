@@ -3,6 +3,7 @@
 import numpy as np
 import reference_functions as ref
 from op_row import Row, apart, binary, normal, positive, unary
+from reference_dropout import Dropout as DropoutReference
 
 import cgraph as CG
 
@@ -21,6 +22,18 @@ def with_options(op, reference, *options):
 def both(op, reference, *options):
     """Returns all shapes with the first options, and some with each of the others."""
     return unary(op, reference(*options[0])) | with_options(op, reference, *options[1:])
+
+
+def dropouts():
+    """Some rates and seeds, among them those of many words, and the rate 0, at which nothing is dropped."""
+    options = (0.5, 1), (0.1, 2**64 - 1), (0.9, 2**40 + 3), (0.0, 0)
+    return {
+        f"{name}-{rate}": case
+        for rate, seed in options
+        for name, case in unary(
+            lambda x, rate=rate, seed=seed: CG.Dropout(x, rate, seed), DropoutReference(rate, seed)
+        ).items()
+    }
 
 
 FUNCTION_ROWS = [
@@ -44,5 +57,6 @@ FUNCTION_ROWS = [
     Row(CG.ELU, both(CG.ELU, ref.ELU, (), (0.5,)), draws=(apart,)),
     Row(CG.Softplus, unary(CG.Softplus, ref.Softplus())),
     Row(CG.SiLU, unary(CG.SiLU, ref.SiLU())),
+    Row(CG.Dropout, dropouts()),
     Row(CG.GELU, both(CG.GELU, ref.GELU, (), (True,))),
 ]

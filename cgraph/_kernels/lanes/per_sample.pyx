@@ -73,6 +73,7 @@ cdef class PerSampleStep(Step):
         cdef Py_ssize_t lane
         cdef Context own = self.context_of_one(context)
         for lane in range(context.valid):
+            own.sample = context.sample + lane
             self.copy_data(self.inputs, &own, context, lane, False)
             self.steps.forward(&own)
             if has_failed(&own, context):
@@ -83,6 +84,7 @@ cdef class PerSampleStep(Step):
         cdef Py_ssize_t lane
         cdef Context own = self.context_of_one(context)
         for lane in range(context.valid - 1, -1, -1):
+            own.sample = context.sample + lane
             self.copy_data(self.inputs, &own, context, lane, False)
             if lane < context.valid - 1:
                 self.steps.forward(&own)
@@ -138,6 +140,7 @@ cdef class PerSampleTail(PerSampleStep):
         cdef Py_ssize_t lane
         cdef Context own = self.context_of_one(context)
         for lane in range(context.valid):
+            own.sample = context.sample + lane
             self.copy_data(self.inputs, &own, context, lane, False)
             self.steps.forward(&own)
             if has_failed(&own, context):

@@ -1,4 +1,4 @@
-"""Functions of elements of equal index: of the elements of one input, and of those of two inputs of one shape.
+"""Functions of elements of equal index: of the elements of one input, and of those of two inputs of one shape; Dropout.
 
 x, y: inputs; d: output; g: the gradient with respect to d; dx, dy: the inputs' gradients; n elements each. Operands may
 be strided, and dx and dy may be one buffer. On the Node path backward ADDS into dx and dy.
@@ -29,6 +29,11 @@ cdef enum:
     NOTHING = 0
     INPUTS = 1
     OUTPUT = 2
+
+
+cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
+    """Returns n, rounded up to whole vectors: the rest of the last vector belongs to no other buffer of the arena."""
+    return (n + V_LANES - 1) // V_LANES * V_LANES
 
 
 cdef inline void exchange(Operands *v) noexcept nogil:
@@ -82,8 +87,7 @@ cdef class Operation:
         step.n, step.constants = n, self.constants
         step.value, step.share_x, step.share_y = self.value, self.share_x, self.share_y
         if step.x.stride == step.y.stride == step.d.stride == 1:
-            # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
-            step.n = (n + V_LANES - 1) // V_LANES * V_LANES
+            step.n = whole_vectors(n)
         return step
 
 
@@ -365,3 +369,6 @@ cdef void minimum_shares(const Operands *v, const Output *dx, Py_ssize_t n, Cons
     map_pair_shares(minimum_share, v, dx, n)
 
 minimum = binary(minimum_values, minimum_shares, minimum_shares, INPUTS)
+
+
+include "nodes/dropout.pxi"

@@ -42,6 +42,19 @@ cdef class Memory:
         self.grads_state.samples = value
 
     @property
+    def counted(self):
+        """The samples of the running call that count."""
+        return self.grads_state.counted
+
+    @counted.setter
+    def counted(self, Py_ssize_t value):
+        self.grads_state.counted = value
+
+    def accumulated(self, Py_ssize_t count):
+        """Notes that the gradient sums hold those of the samples of the running call."""
+        self.grads_state.grads_are_zero, self.grads_state.counted = False, count
+
+    @property
     def updating(self):
         """Whether an update has begun and has not ended."""
         return self.grads_state.updating

@@ -60,6 +60,7 @@ cdef struct RunState:
     Py_ssize_t feeds        # number of fed arrays
     const unsigned char *choice     # for each number of samples left, up to `most`, the binding that takes the next
     Py_ssize_t most
+    Py_ssize_t first        # the number in the call of the first sample
     Py_ssize_t samples      # number of samples
     Py_ssize_t sample       # number of the next sample
     Py_ssize_t end          # number of the first sample after the next update

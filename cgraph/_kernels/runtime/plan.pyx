@@ -70,15 +70,16 @@ cdef class Steps:
 
 def forward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """Runs a forward pass over the data of the leaves, of which `valid` lanes hold a sample."""
-    memory.context.valid = valid
+    memory.context.valid, memory.context.sample = valid, 0
     with nogil:
         steps.forward(&memory.context)
     steps.check(&memory.context)
+    memory.grads_state.counted = valid
 
 
 def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
     """Runs a full backward pass. Gradient sums that count as 0 do so until the pass has ended."""
-    memory.context.valid = valid
+    memory.context.valid, memory.context.sample = valid, 0
     memory.context.parameters_only, memory.context.fused_sgd, memory.context.apart = False, False, True
     memory.context.grads_are_zero = memory.grads_state.grads_are_zero
     with nogil:
@@ -88,10 +89,10 @@ def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
     memory.grads_state.samples += 1
 
 
-def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero):
+def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero, Py_ssize_t counted=0):
     """Runs one update: parameters -= eta * gradient sums. Afterwards the sums are 0, or count as 0 if `grads_are_zero`.
 
-    No signal is heard between the update and that mark.
+    No signal is heard between the update and these marks. counted: the samples of the call that count from then on.
     """
     memory.context.eta, memory.context.grads_are_zero = eta, grads_are_zero
     memory.context.samples, memory.grads_state.samples = memory.grads_state.samples, 0
@@ -100,6 +101,7 @@ def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_z
         update_steps.apply_update(&memory.context)
     update_steps.check(&memory.context)
     memory.grads_state.grads_are_zero, memory.grads_state.updating = grads_are_zero, False
+    memory.grads_state.counted = counted
 
 
 def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
@@ -228,6 +230,7 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         n = min(n, state.lanes[which])
         context = state.context[which]
         context.valid = n
+        context.sample = state.first + sample
         for i in range(state.feeds):
             (<Port>feeds[i].port[which]).feed(context, feeds[i].rows + sample * feeds[i].nbytes, n)
         (<Steps>state.steps[which]).forward(context)
@@ -253,6 +256,7 @@ cdef void update(RunState *state, Context *context) noexcept nogil:
         (<Steps>state.update_steps).apply_update(context)
         if context.failed:
             return
+    state.grads_state.counted = state.end
     if state.snapshot != NULL:
         keep(state)
     state.grads_state.grads_are_zero = state.grads_are_zero = state.overwrite
@@ -352,7 +356,7 @@ def prepare(
         which += 1
     state.bindings, state.choice, state.most = which, schedule.choice, len(schedule.choice) - 1
     state.update_steps = <void *>update_steps
-    state.samples = state.end = request.size
+    state.first, state.samples, state.end = request.first, request.size, request.size
     state.patience, state.backward, state.batch = schedule.patience, request.backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &binding.origin.grads_state
     run.snapshot = snapshot
@@ -368,3 +372,4 @@ def run(Run prepared):
     if prepared.state.backward and not prepared.state.batch:
         prepared.state.grads_state.grads_are_zero = False
         prepared.state.grads_state.samples += prepared.state.samples
+        prepared.state.grads_state.counted = prepared.state.samples

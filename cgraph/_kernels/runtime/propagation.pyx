@@ -9,6 +9,8 @@ from cpython.buffer cimport (
 )
 from libc.string cimport memset
 
+from cgraph._kernels.runtime.step cimport SampleCounter
+
 
 def forward_calls(start, observe):
     """Makes the call of forwardPropagation on `start` and all calls that follow, and returns the nodes left waiting.
@@ -31,6 +33,9 @@ def forward_calls(start, observe):
         # Computing a node also ends a backward pass that is still waiting at it, since its gradient becomes 0.
         node.b_count = node.f_count = 0
         clear(node._grad)
+        counter = node._sample_counter
+        if counter is not None:
+            (<SampleCounter?>counter).take()
         if node._frozen:
             node._call("calcData")
         else:

@@ -18,6 +18,6 @@ cdef class Feeds:
 cdef class Request:
     cdef readonly object node, out
     cdef readonly Feeds feeds
-    cdef readonly Py_ssize_t size, batch
+    cdef readonly Py_ssize_t size, batch, first
     cdef readonly bint backward, parameters_only
     cdef readonly double eta

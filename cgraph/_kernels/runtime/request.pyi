@@ -46,6 +46,7 @@ class Request:
     parameters_only: bool
     batch: int
     eta: float
+    first: int
     def __init__(
         self,
         node: Any,
@@ -55,5 +56,6 @@ class Request:
         parameters_only: bool = False,
         batch: int = 0,
         eta: float = 0.0,
+        first: int = 0,
     ) -> None: ...
     def part(self, first: int, last: int) -> Request: ...

@@ -172,16 +172,19 @@ cdef class Request:
         The number of samples to an update; 0 for no update.
     eta : float
         The learning rate.
+    first : int
+        The number in the call of the first sample.
     """
 
     def __init__(
         self, node, Feeds feeds not None, out, bint backward=False, bint parameters_only=False, Py_ssize_t batch=0,
-        double eta=0.0
+        double eta=0.0, Py_ssize_t first=0
     ):
         self.node, self.feeds, self.out, self.size = node, feeds, out, feeds.size
         self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
+        self.first = first
 
     def part(self, Py_ssize_t first, Py_ssize_t last):
         """Returns the request for some of the samples, for the parameters only and without an update."""
         feeds = Feeds(self.feeds.leaves, [array[first:last] for array in self.feeds.arrays], last - first)
-        return Request(self.node, feeds, self.out[first:last], self.backward, True)
+        return Request(self.node, feeds, self.out[first:last], self.backward, True, first=self.first + first)

@@ -1,5 +1,7 @@
 # Steps and ports, of which a Graph is made. This module is compiled once, for all dtypes and instruction sets:
 # addresses are those of bytes, and each step knows the dtype of its own.
+from libc.stdint cimport uint32_t, uint64_t
+
 from cgraph._kernels.runtime.atomics cimport s_state
 
 
@@ -10,6 +12,7 @@ cdef struct Context:
     char *parameters
     char *parameter_grads   # the parameters' gradient sums, at the same offsets
     char *scratch           # scratch of the steps, some of it kept between forward and backward
+    Py_ssize_t sample       # the number of the first lane's sample in the call
     Py_ssize_t valid        # the number of lanes that hold a sample; the other lanes hold anything
     bint parameters_only    # a pass for parameters only: leaf gradients only where `leaf_grads` lists them
     bint grads_are_zero     # gradient sums count as 0 whatever they hold, so that a backward pass overwrites them
@@ -34,6 +37,17 @@ cdef class Operand:
 cdef class OperandList:
     cdef OperandFields *fields
     cdef Py_ssize_t size
+
+
+cdef class SampleCounter:
+    cdef readonly object array
+    cdef uint64_t *samples      # the number in the array
+    cdef uint64_t seed
+    cdef uint32_t threshold
+    cdef double factor
+    cdef public uint64_t number, base
+    cdef public bint active, held
+    cdef void take(self) noexcept
 
 
 # Consecutive elements of a region of the arena.
@@ -75,4 +89,5 @@ cdef class CallStep(Step):
 
 cdef class PythonStep(Step):
     cdef object node, error
+    cdef SampleCounter counter
     cdef void call(self, Context *context, str method, tuple args=*) noexcept

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 EXTENT: np.dtype[np.void]
@@ -35,6 +36,17 @@ class OperandList:
     def __new__(cls, operands: Sequence[Operand]) -> Self: ...
     @property
     def nbytes(self) -> int: ...
+
+@disjoint_base
+class SampleCounter:
+    array: npt.NDArray[np.uint64]
+    number: int
+    base: int
+    active: bool
+    held: bool
+    def __init__(
+        self, array: npt.NDArray[np.uint64], seed: int, threshold: int, factor: float
+    ) -> None: ...
 
 @disjoint_base
 class Step:

@@ -2,6 +2,7 @@
 
 Here are also their operands, and ports, through which samples enter an arena and results leave it.
 """
+from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -87,6 +88,37 @@ cdef class OperandList:
     @property
     def nbytes(self):
         return self.size * <Py_ssize_t>sizeof(OperandFields)
+
+
+cdef class SampleCounter:
+    """The masks of a Dropout: the rule by which it draws them, and the samples that it has seen and now holds.
+
+    A pass is active, and counts its samples, if it is one for learning; in others the node copies its input.
+
+    array: of one uint64, the number of samples that active passes have seen.
+    seed, threshold, factor: of an element whose word is below the threshold, nothing is kept; others are multiplied.
+
+    Attributes
+    ----------
+    active : bool
+        Whether the running pass is active or, between passes, the one that the node's data belong to.
+    number : int
+        The number of the sample that the node's data belong to.
+    base : int
+        The number of the first sample of the running call of a Graph.
+    held : bool
+        Whether passes count no samples, and leave all of this as it is.
+    """
+
+    def __init__(self, array, uint64_t seed, uint32_t threshold, double factor):
+        self.array, self.samples = array, <uint64_t *><size_t>array.__array_interface__["data"][0]
+        self.seed, self.threshold, self.factor, self.active = seed, threshold, factor, True
+
+    cdef void take(self) noexcept:
+        """Begins a pass over the nodes, for the next sample."""
+        if not self.held:
+            self.number, self.active = self.samples[0], True
+            self.samples[0] += 1
 
 
 cdef class Step:
@@ -176,7 +208,7 @@ cdef class PythonStep(Step):
     """A node of a user's own class, whose methods are called. An exception is kept, and ends the pass."""
 
     def __init__(self, node):
-        self.node = node
+        self.node, self.counter = node, getattr(node, "_sample_counter", None)
 
     cdef void forward(self, Context *context) noexcept nogil:
         with gil:
@@ -196,6 +228,8 @@ cdef class PythonStep(Step):
 
     cdef void call(self, Context *context, str method, tuple args=()) noexcept:
         try:
+            if self.counter is not None:
+                self.counter.number = self.counter.base + <uint64_t>context.sample
             residency = self.node._residency
             residency.before_python_node()
             try:

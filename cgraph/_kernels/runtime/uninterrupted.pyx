@@ -201,8 +201,9 @@ cdef class Snapshot:
         self.held.append((holder, name, array, array.copy()))
 
     cpdef int renew(self) except -1:
-        """Keeps the present contents of the arrays, and the arrays that attributes are at present."""
+        """Keeps the present contents of the arrays, and the present values of fields and of held attributes."""
         cdef list held = self.held
+        self.fields = [(holder, name, getattr(holder, name)) for holder, name, _ in self.fields]
         self.held = []
         for holder, name, _, _ in held:
             self.add_held_array(holder, name)
