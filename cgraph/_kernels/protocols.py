@@ -102,6 +102,10 @@ class Operation(Protocol):
 
 
 class Functions(Protocol):
+    def stretch(
+        self, steps: list[Step], tile: int, places: list[list[int]], keeps_data: bool
+    ) -> Step: ...
+
     # An operation is an attribute, so that a new one needs no line here.
     def __getattr__(self, name: str) -> Operation: ...
 

@@ -18,11 +18,11 @@ from cgraph._kernels.common.formulas cimport (
     square_value, sub_share_y, sub_value, tanh_share, tanh_value
 )
 from cgraph._kernels.common.guard cimport require
-from cgraph._kernels.common.operands cimport (
-    Input, Operands, Output, added_to, data_of, gradient, input_of, operands, output, overwritten
-)
+from cgraph._kernels.common.operands cimport Input, Operands, Output, added_to, input_of, overwritten
 from cgraph._kernels.common.simd cimport V_LANES, real
-from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
+from cgraph._kernels.runtime.step cimport Operand, OperandFields
+
+include "nodes/stretch.pxi"
 
 
 # What the shares of an operation read.
@@ -30,37 +30,6 @@ cdef enum:
     NOTHING = 0
     INPUTS = 1
     OUTPUT = 2
-
-
-cdef inline void exchange(Operands *v) noexcept nogil:
-    """Exchanges x and y, for a loop that computes the share of y."""
-    v.x, v.y = v.y, v.x
-
-
-cdef class FunctionsStep(Step):
-    """The step of a node, or of a fused group of nodes in one buffer, for one sample or over lanes."""
-    cdef Py_ssize_t n
-    cdef OperandFields x, y, d
-    cdef Constants constants
-    cdef Loop value, share_x, share_y
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Operands v
-        cdef Output d = output(context, &self.d)
-        v.x, v.y = data_of(context, &self.x), data_of(context, &self.y)
-        self.value(&v, &d, self.n, self.constants)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        # dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
-        cdef Operands v = operands(context, &self.x, &self.y, &self.d)
-        cdef Output dx = gradient(context, &self.x), dy
-        if dx.start != NULL:
-            self.share_x(&v, &dx, self.n, self.constants)
-        if self.share_y != NULL:
-            dy = gradient(context, &self.y)
-            if dy.start != NULL:
-                exchange(&v)
-                self.share_y(&v, &dy, self.n, self.constants)
 
 
 cdef inline Input viewed(object array, Py_ssize_t n):
@@ -85,13 +54,16 @@ cdef class Operation:
 
     def step(self, Py_ssize_t n, inputs, Operand d not None):
         """Returns a step; inputs: an Operand for each input, of n elements, as d."""
-        cdef FunctionsStep step = FunctionsStep.__new__(FunctionsStep)
-        step.x, step.y, step.d = (<Operand?>inputs[0]).fields, (<Operand?>inputs[len(inputs) - 1]).fields, d.fields
-        step.n, step.constants = n, self.constants
-        step.value, step.share_x, step.share_y = self.value, self.share_x, self.share_y
-        if step.x.stride == step.y.stride == step.d.stride == 1:
+        cdef FunctionsStep step = FunctionsStep.__new__(FunctionsStep, 1)
+        cdef OperandFields x = (<Operand?>inputs[0]).fields, y = (<Operand?>inputs[len(inputs) - 1]).fields
+        step.links[0] = Link(
+            self.value, self.share_x, self.share_y, self.constants, place_of(x), place_of(y), place_of(d.fields)
+        )
+        step.n = n
+        if x.stride == y.stride == d.fields.stride == 1:
             # Whole vectors: the rest of the last vector belongs to no other buffer of the arena.
-            step.n = (n + V_LANES - 1) // V_LANES * V_LANES
+            step.n, step.whole_vectors = (n + V_LANES - 1) // V_LANES * V_LANES, True
+        step.tile = step.n
         return step
 
 
@@ -106,19 +78,19 @@ cdef class Unary(Operation):
         require(x.shape[0] == d.shape[0])
         v.x = input_of(x)
         with nogil:
-            self.value(&v, &to, d.shape[0], self.constants)
+            compute(self.value, &v, 1, &to, d.shape[0], self.constants)
 
     def backward(self, x, d, const real[:] g, real[:] dx):
         cdef Operands v
         cdef Output to = added_to(dx)
         require(g.shape[0] == dx.shape[0])
-        v.x = v.d = v.g = input_of(g)
+        v.x = v.y = v.d = v.g = input_of(g)
         if self.reads & INPUTS:
             v.x = viewed(x, g.shape[0])
         if self.reads & OUTPUT:
             v.d = viewed(d, g.shape[0])
         with nogil:
-            self.share_x(&v, &to, g.shape[0], self.constants)
+            compute(self.share_x, &v, 4, &to, g.shape[0], self.constants)
 
 
 cdef class Binary(Operation):
@@ -130,7 +102,7 @@ cdef class Binary(Operation):
         require(x.shape[0] == y.shape[0] == d.shape[0])
         v.x, v.y = input_of(x), input_of(y)
         with nogil:
-            self.value(&v, &to, d.shape[0], self.constants)
+            compute(self.value, &v, 2, &to, d.shape[0], self.constants)
 
     def backward(self, x, y, d, const real[:] g, real[:] dx, real[:] dy):
         cdef Operands v
@@ -142,9 +114,9 @@ cdef class Binary(Operation):
         if self.reads & OUTPUT:
             v.d = viewed(d, g.shape[0])
         with nogil:
-            self.share_x(&v, &to_x, g.shape[0], self.constants)
+            compute(self.share_x, &v, 4, &to_x, g.shape[0], self.constants)
             exchange(&v)
-            self.share_y(&v, &to_y, g.shape[0], self.constants)
+            compute(self.share_y, &v, 4, &to_y, g.shape[0], self.constants)
 
 
 cdef Unary unary(Loop value, Loop share, int reads):
