@@ -122,10 +122,10 @@ def join(
     shared = shared_buffers(program, parts) if tiles else set()
     result = []
     for part in parts:
-        found = tiles.assign(program, part, shared) if tiles else {}
-        places = [[found.get(b, -1) for b in operand_buffers(program, group)] for group in part]
         joined = [steps[group] for group in part]
         if len(part) > 1:
+            found = tiles.assign(program, part, shared) if tiles else {}
+            places = [[found.get(b, -1) for b in operand_buffers(program, group)] for group in part]
             functions = kernels_for(part[0].buffer.size).functions
             size = tile_size(part[0].nodes[0].dtype)
             joined = [functions.stretch(joined, size, places, keeps_data)]
