@@ -9,6 +9,7 @@ from graph_twins import TOLERANCE, assert_same
 import cgraph as CG
 from cgraph._lowering.buffers import Allocator
 from cgraph._lowering.fusion import fuse
+from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.stretches import (
     MAX_PLACES,
     Tiles,
@@ -200,6 +201,18 @@ def test_a_long_chain_needs_two_places():
     places = tiles.assign(program, parts[1], shared_buffers(program, parts))
     assert len(places) == 3 * MAX_PLACES - 1
     assert len(set(places.values())) == 2
+
+
+def test_buffers_over_lanes_do_not_share_sets_of_the_nearest_cache():
+    """Buffers of multiples of 4 KiB do not begin multiples of 4 KiB apart."""
+    program = fuse([CG.Sum(gelu(CG.Leaf1(1024)))])
+    kernels, dtype = program.kernels, program.outputs[0].dtype
+    builder = LaneBuilder(kernels, dtype, 16, {})
+    buffers = [group.buffer for group in program.groups]
+    for buffer in buffers:
+        builder.allocate(buffer)
+    starts = [builder.offsets[buffer] * dtype.itemsize % 4096 for buffer in buffers]
+    assert len({*starts[:-1]}) > len(starts) // 3
 
 
 def test_the_summary_names_stretches(capsys):
