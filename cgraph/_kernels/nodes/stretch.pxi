@@ -35,12 +35,15 @@ cdef void compute(Loop loop, const Operands *v, int inputs, const Output *to, Py
     while first < n:
         count = min(n - first, <Py_ssize_t>COPIED_VECTORS * V_LANES)
         for k in range(inputs):
-            copies[k] = Input(&tiles[k][0], 1)
             i = 0
+            if k > 0 and x[k].start == x[k - 1].start and x[k].stride == x[k - 1].stride:
+                copies[k] = copies[k - 1]   # as on the Node path, where g stands for what is not read
+                continue
+            copies[k] = Input(&tiles[k][0], 1)
             while i < count:
                 v_store(tiles[k] + i, get(x[k], first + i, first + count))
                 i += V_LANES
-        loop(&copied, &d, i, c)
+        loop(&copied, &d, (count + V_LANES - 1) // V_LANES * V_LANES, c)
         i = 0
         while i < count:
             put(to[0], first + i, first + count, v_load(tiles[4] + i))
