@@ -2,6 +2,8 @@
 
 python -m benchmarks.elements [--quick] [--check]
 
+Then stretches of functions that a Graph runs as one step, and the same functions as steps of their own.
+
 With --check, results are compared and times are left out. Each contender takes the instructions that it finds.
 """
 
@@ -11,6 +13,7 @@ from itertools import product
 
 from benchmarks.contenders.elements import BY_HAND, EAGER, Chain
 from benchmarks.contenders.layer_norm import NormChain
+from benchmarks.contenders.stretches import JOINED, SINGLE, STRETCHES, Stretch
 from benchmarks.measure.parity import checked
 from benchmarks.measure.peers import built, versions
 from benchmarks.measure.tables import number, table
@@ -29,6 +32,12 @@ CASES: list[Chain | NormChain] = [
     ),
     *(NormChain(*size, SHORT) for size in SIZES),
 ]
+STRETCH_CASES = [
+    Stretch(name, *sizes, backward)
+    for name, sizes, backward in product(
+        STRETCHES, ((1, 64), (64, 64), (64, 256), (64, 1024)), (False, True)
+    )
+]
 
 
 def check() -> None:
@@ -36,11 +45,18 @@ def check() -> None:
     for chain in CASES:
         if isinstance(chain, NormChain) or not chain.function.random:
             print(f"{title(chain)}: {checked(chain.makers, 'float32')}")
+    for stretch in STRETCH_CASES:
+        print(f"{stretch_title(stretch)}: {checked(stretch.makers, 'float32')}")
 
 
 def title(chain: Chain | NormChain) -> str:
     passes = "forward and backward" if chain.backward else "forward"
     return f"{chain.name}, {chain.samples} × {chain.size}, {passes}"
+
+
+def stretch_title(stretch: Stretch) -> str:
+    passes = "forward and backward" if stretch.backward else "forward"
+    return f"{stretch.name}, {stretch.batch} × {stretch.size}, {passes}"
 
 
 def link_times(chain: Chain | NormChain, effort: Effort) -> dict[str, float]:
@@ -70,6 +86,13 @@ def report(effort: Effort) -> None:
         best = min((times[peer] for peer in peers if peer in times), default=None)
         rows.append([title(chain), number(ours), *cells, number(best / ours) if best else ""])
     print(table(["", "Graph", *peers, "Graph is faster by"], rows))
+    print("\nNanoseconds of a sample in stretches.\n")
+    rows = []
+    for stretch in STRETCH_CASES:
+        found = alternate(built(stretch.makers), effort)
+        apart, joined = (1000 * stretch.size * found[name].fastest for name in (SINGLE, JOINED))
+        rows.append([stretch_title(stretch), number(apart), number(joined), number(apart / joined)])
+    print(table(["", SINGLE, JOINED, "gain"], rows))
     libraries = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     print(f"\n{machine()}; {libraries}. Load average: {start} at the start, {load()} at the end.")
 

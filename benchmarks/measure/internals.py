@@ -3,7 +3,7 @@
 No other file of the benchmarks imports a private module of cgraph or reads a private attribute.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from unittest import mock
 
@@ -22,6 +22,7 @@ from cgraph._lowering import layout
 from cgraph._lowering.buffers import Use, place_buffers
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import ONE_BY_ONE, LayoutPlan
+from cgraph._lowering.program import FusedGroup
 from cgraph._lowering.sample_steps import SampleBuilder
 
 
@@ -40,6 +41,17 @@ def instructions_in_use() -> str:
 def overwrite_sums(graph: CG.Graph) -> None:
     """Lets the next pass overwrite the gradient sums instead of adding to them, as after an update."""
     graph._executable.memory.grads_are_zero = True
+
+
+@contextmanager
+def single_steps() -> Iterator[None]:
+    """Makes Graphs that are built and first called meanwhile run each function of elements as a step of its own."""
+
+    def apart(groups: Iterable[FusedGroup]) -> Iterator[list[FusedGroup]]:
+        return ([group] for group in groups)
+
+    with mock.patch("cgraph._lowering.stretches.stretches", apart):
+        yield
 
 
 class LayerStep:

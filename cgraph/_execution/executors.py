@@ -22,6 +22,7 @@ from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sample_steps import SampleBuilder
+from cgraph._lowering.stretches import Tiles, join, stretches
 from cgraph._lowering.views import find_views, lane_uses
 from cgraph._validation import Array
 from cgraph.node import Node
@@ -92,18 +93,18 @@ class Executor(ABC):
         if len(self._steps_to_node) == MAX_REMEMBERED:
             self._steps_to_node.clear()
         if node is None:
-            steps = [*self._steps_of(self.program.groups), self._seed()]
+            steps = [*self._steps_of(self.program.groups, backward=True), self._seed()]
             port = self._port(self.program.outputs[0])
         else:
             groups = self.program.groups_above(self.program.channel_of[node][0])
-            steps = self._steps_of(groups)
+            steps = self._steps_of(groups, backward=False)
             port = self._fetch_port(node, steps)
         found = self._steps_to_node[node] = plan.Steps(steps), port
         return found
 
-    def _steps_of(self, groups: Sequence[FusedGroup]) -> list[Step]:
-        """Returns the steps that compute these groups."""
-        return [self.steps[group] for group in groups if group in self.steps]
+    def _steps_of(self, groups: Sequence[FusedGroup], backward: bool) -> list[Step]:
+        """Returns the steps that compute these groups, for passes with gradients or for forward passes alone."""
+        return join(self.program, groups, self.steps, lambda _: self.arena.kernels)
 
     def _feed_port(self, leaf: Node) -> Port:
         port = self._ports[leaf] = self._port(leaf)
@@ -219,6 +220,8 @@ class LaneExecutor(Executor):
                 builder.allocate(group.buffer)
         for buffer, place in views.places.items():
             builder.place(buffer, *place)
+        joins = any(len(part) > 1 for part in stretches(program.groups))
+        self._tiles = Tiles(builder.data) if joins else None
         for group in program.groups:
             if group in relus:
                 relu = relus[group]
@@ -230,8 +233,12 @@ class LaneExecutor(Executor):
         """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
         return node is None or self.program.channel_of[node][0] not in self._absent
 
-    def _steps_of(self, groups: Sequence[FusedGroup]) -> list[Step]:
-        return self._per_sample.insert(groups, self.steps)
+    def _steps_of(self, groups: Sequence[FusedGroup], backward: bool) -> list[Step]:
+        def joined(part: Sequence[FusedGroup]) -> list[Step]:
+            kernels_for = self._builder.kernels_for
+            return join(self.program, part, self.steps, kernels_for, self._tiles, backward)
+
+        return self._per_sample.insert(groups, joined)
 
     def _seed(self) -> Step:
         offsets, lanes = self._builder.offsets, self.lanes

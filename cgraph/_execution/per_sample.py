@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep, PerSampleTail
@@ -48,14 +48,20 @@ class PerSampleBuilder:
         self.inner_buffers = {group.buffer for group in self._groups} - self._outputs
         self.overwritten_buffers = inputs if self._backward_at_once else set()
 
-    def insert(self, groups: Sequence[FusedGroup], steps: Mapping[FusedGroup, Step]) -> list[Step]:
-        """Returns the steps over lanes that compute `groups`, with one among them for those that take one sample."""
-        result = [steps[group] for group in groups if group in steps]
+    def insert(
+        self,
+        groups: Sequence[FusedGroup],
+        join: Callable[[Sequence[FusedGroup]], list[Step]],
+    ) -> list[Step]:
+        """Returns the steps over lanes that compute `groups`, with one among them for those that take one sample.
+
+        `join` makes the steps over lanes of groups that follow each other.
+        """
         own = [group for group in groups if group in self._groups]
-        if own:
-            before = groups[: groups.index(own[0])]
-            result.insert(sum(group in steps for group in before), self._step(own))
-        return result
+        if not own:
+            return join(groups)
+        first = groups.index(own[0])
+        return [*join(groups[:first]), self._step(own), *join(groups[first:])]
 
     def _step(self, groups: Sequence[FusedGroup]) -> PerSampleStep:
         """Returns the step that runs these groups, which begins their backward pass."""

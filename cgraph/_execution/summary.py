@@ -7,6 +7,7 @@ from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
 from cgraph._lowering.layout import LayoutPlan, is_repeatable
 from cgraph._lowering.program import FusedGroup, Kind
+from cgraph._lowering.stretches import stretches
 
 MAX_NAMES = 5  # arrays that are named at most
 
@@ -37,11 +38,22 @@ def summary(executable: Executable) -> str:
     lines.append(
         f"{len(groups)} steps for {len(program.order)} nodes, "
         f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
-        f"{sum(map(multiply_adds, groups)):,} multiply-adds"
+        f"{sum(map(multiply_adds, groups)):,} multiply-adds{_joined_steps(groups)}"
     )
     lines.append(_batches_line(executors, groups, executable.is_loss))
     lines += _lent_line(executable)
     return "\n".join(lines)
+
+
+def _joined_steps(groups: list[FusedGroup]) -> str:
+    """Returns which steps run as one, since they are stretches of functions."""
+    names, first = [], 1
+    for part in stretches(groups):
+        last = first + len(part) - 1
+        names += [f"{first} to {last}"] * (last > first)
+        first = last + 1
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return f"; in one pass over memory: steps {', '.join(names[:MAX_NAMES])}{more}" if names else ""
 
 
 def _lent_line(executable: Executable) -> list[str]:

@@ -110,6 +110,9 @@ class Functions(Protocol):
     def DropoutStep(
         self, masks: SampleCounter, n: int, lanes: int, x: Operand, d: Operand
     ) -> Step: ...
+    def stretch(
+        self, steps: list[Step], tile: int, places: list[list[int]], keeps_data: bool
+    ) -> Step: ...
 
     # An operation is an attribute, so that a new one needs no line here.
     def __getattr__(self, name: str) -> Operation: ...

@@ -17,6 +17,11 @@ from cgraph._lowering.program import Buffer, FusedGroup
 from cgraph._lowering.sample_steps import connected, reduction_step
 from cgraph._validation import DType
 
+# Buffers that begin multiples of this apart share the same few sets of the nearest cache. Where a step that reads many
+# of them at once would find them so, they are moved apart.
+SET_BYTES = 4096
+APART_BYTES = 1088
+
 ONE_ELEMENT = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
 
 
@@ -62,7 +67,10 @@ class LaneBuilder:
 
     def allocate(self, buffer: Buffer) -> None:
         """Allocates a buffer for all lanes."""
-        self.offsets[buffer] = self.data.allocate(buffer.size * self.lanes)
+        count, itemsize = buffer.size * self.lanes, self.dtype.itemsize
+        self.offsets[buffer] = self.data.allocate(count)
+        if count * itemsize % SET_BYTES == 0:
+            self.data.allocate(APART_BYTES // itemsize)
 
     def place(self, buffer: Buffer, around: Buffer, start: int) -> None:
         """Places a buffer within another one, from an element of it on."""

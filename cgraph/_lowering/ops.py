@@ -65,6 +65,8 @@ class Op:
     absorbs : mapping of type to function
         The operations whose output the step over lanes can do without, if it is the step's only input: it then
         computes both operations, and this is its maker.
+    is_function : bool
+        Whether it is a function of elements of equal index, which may be part of a stretch.
     """
 
     node_class: type[Node]
@@ -77,6 +79,7 @@ class Op:
     constants: Callable[[Any], tuple[float, ...]] = no_constants
     parts: Callable[[FusedGroup], list[Part]] | None = None
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
+    is_function: bool = False
 
 
 def parts_of_concatenation(group: FusedGroup) -> list[Part]:
@@ -96,7 +99,7 @@ def part_of_input(group: FusedGroup) -> list[Part]:
 def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
     """Returns the row of a function of elements of equal index, whose nodes name their operation and its constants."""
     makers = sample_steps.function, lane_steps.function
-    return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work)
+    return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work, is_function=True)
 
 
 def reduction(

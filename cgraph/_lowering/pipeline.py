@@ -9,6 +9,7 @@ from cgraph._lowering.buffers import Allocator, Use, mark_requires_grad, place_b
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import LayoutName, Layouts, choose_layouts
 from cgraph._lowering.program import FusedGroup, Program
+from cgraph._lowering.stretches import order_stretches
 from cgraph.node import Node, as_nodes
 
 
@@ -47,6 +48,7 @@ def lower(
         As for `Graph`.
     """
     program = fuse(outputs)
+    order_stretches(program)
     parts = program.order_around_python()
     require_one_dtype(program)
     mark_requires_grad(program, *leaves_that_require_grad(program, leaf_grads))

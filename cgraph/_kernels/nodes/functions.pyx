@@ -19,9 +19,11 @@ from cgraph._kernels.common.formulas cimport (
     square_value, sub_share_y, sub_value, tanh_share, tanh_value
 )
 from cgraph._kernels.common.guard cimport require
-from cgraph._kernels.common.operands cimport Operands, Output, data_of, gradient, operands, output
+from cgraph._kernels.common.operands cimport Operands, Output
 from cgraph._kernels.common.simd cimport V_LANES, real
-from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Step
+from cgraph._kernels.runtime.step cimport Operand, OperandFields
+
+include "nodes/stretch.pxi"
 
 
 # What the shares of an operation read.
@@ -34,37 +36,6 @@ cdef enum:
 cdef inline Py_ssize_t whole_vectors(Py_ssize_t n) noexcept nogil:
     """Returns n, rounded up to whole vectors: the rest of the last vector belongs to no other buffer of the arena."""
     return (n + V_LANES - 1) // V_LANES * V_LANES
-
-
-cdef inline void exchange(Operands *v) noexcept nogil:
-    """Exchanges x and y, for a loop that computes the share of y."""
-    v.x, v.y = v.y, v.x
-
-
-cdef class FunctionsStep(Step):
-    """The step of a node, or of a fused group of nodes in one buffer, for one sample or over lanes."""
-    cdef Py_ssize_t n
-    cdef OperandFields x, y, d
-    cdef Constants constants
-    cdef Loop value, share_x, share_y
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Operands v
-        cdef Output d = output(context, &self.d)
-        v.x, v.y = data_of(context, &self.x), data_of(context, &self.y)
-        self.value(&v, &d, self.n, self.constants)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        # dx before dy: both may be one buffer, which dx then overwrites and dy adds to.
-        cdef Operands v = operands(context, &self.x, &self.y, &self.d)
-        cdef Output dx = gradient(context, &self.x), dy
-        if dx.start != NULL:
-            self.share_x(&v, &dx, self.n, self.constants)
-        if self.share_y != NULL:
-            dy = gradient(context, &self.y)
-            if dy.start != NULL:
-                exchange(&v)
-                self.share_y(&v, &dy, self.n, self.constants)
 
 
 cdef class Operation:
@@ -82,12 +53,15 @@ cdef class Operation:
 
     def step(self, Py_ssize_t n, inputs, Operand d not None):
         """Returns a step; inputs: an Operand for each input, of n elements, as d."""
-        cdef FunctionsStep step = FunctionsStep.__new__(FunctionsStep)
-        step.x, step.y, step.d = (<Operand?>inputs[0]).fields, (<Operand?>inputs[len(inputs) - 1]).fields, d.fields
-        step.n, step.constants = n, self.constants
-        step.value, step.share_x, step.share_y = self.value, self.share_x, self.share_y
-        if step.x.stride == step.y.stride == step.d.stride == 1:
-            step.n = whole_vectors(n)
+        cdef FunctionsStep step = FunctionsStep.__new__(FunctionsStep, 1)
+        cdef OperandFields x = (<Operand?>inputs[0]).fields, y = (<Operand?>inputs[len(inputs) - 1]).fields
+        step.links[0] = Link(
+            self.value, self.share_x, self.share_y, self.constants, place_of(x), place_of(y), place_of(d.fields)
+        )
+        step.n = n
+        if x.stride == y.stride == d.fields.stride == 1:
+            step.n, step.whole_vectors = whole_vectors(n), True
+        step.tile = step.n
         return step
 
 
@@ -102,18 +76,18 @@ cdef class Unary(Operation):
         cdef Py_ssize_t n = take_output(d, False, &to)
         require(take_input(x, &v.x) == n)
         with nogil:
-            self.value(&v, &to, n, self.constants)
+            compute(self.value, &v, 1, &to, n, self.constants)
 
     def backward(self, x, d, g, dx):
         cdef Operands v
         cdef Output to
         cdef Py_ssize_t n = take_output(dx, True, &to)
         require(take_input(g, &v.g) == n)
-        v.x = v.d = v.g
+        v.x = v.y = v.d = v.g
         require(not self.reads & INPUTS or take_input(x, &v.x) == n)
         require(not self.reads & OUTPUT or take_input(d, &v.d) == n)
         with nogil:
-            self.share_x(&v, &to, n, self.constants)
+            compute(self.share_x, &v, 4, &to, n, self.constants)
 
 
 cdef class Binary(Operation):
@@ -125,7 +99,7 @@ cdef class Binary(Operation):
         cdef Py_ssize_t n = take_output(d, False, &to)
         require(take_input(x, &v.x) == n and take_input(y, &v.y) == n)
         with nogil:
-            self.value(&v, &to, n, self.constants)
+            compute(self.value, &v, 2, &to, n, self.constants)
 
     def backward(self, x, y, d, g, dx, dy):
         cdef Operands v
@@ -136,9 +110,9 @@ cdef class Binary(Operation):
         require(not self.reads & INPUTS or take_input(x, &v.x) == n and take_input(y, &v.y) == n)
         require(not self.reads & OUTPUT or take_input(d, &v.d) == n)
         with nogil:
-            self.share_x(&v, &to_x, n, self.constants)
+            compute(self.share_x, &v, 4, &to_x, n, self.constants)
             exchange(&v)
-            self.share_y(&v, &to_y, n, self.constants)
+            compute(self.share_y, &v, 4, &to_y, n, self.constants)
 
 
 cdef Unary unary(Loop value, Loop share, int reads):
