@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cgraph._kernels import Build
-from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.memory import Memory, address
 from cgraph._lowering.buffers import Allocator
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._validation import Array
@@ -66,9 +66,3 @@ class Arena:
         """Sets the gradient sums of all threads but the first to 0, before other parameters learn."""
         for grads in self._thread_grads[1:]:
             grads[...] = 0
-
-
-def address(array: Array) -> int:
-    """Returns the address of the array's first element."""
-    result: int = array.__array_interface__["data"][0]
-    return result

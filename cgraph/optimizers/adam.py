@@ -51,6 +51,7 @@ class Adam(Optimizer):
     betas = Setting(as_betas)
     eps = Setting(amount)
 
+    _state_names: ClassVar = ("exp_avg", "exp_avg_sq")
     _of_groups: ClassVar = ("lr", "betas", "eps", "weight_decay")
 
     def __init__(
@@ -77,7 +78,7 @@ class Adam(Optimizer):
 
     @property
     def _rule(self) -> Rule:
-        return Rule("adam", ("exp_avg", "exp_avg_sq"))
+        return Rule("adam", self._state_names)
 
     def _numbers(self, settings: Mapping[str, Any]) -> dict[str, float]:
         momentum, decay = settings["betas"]

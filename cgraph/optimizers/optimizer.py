@@ -19,6 +19,7 @@ from cgraph.optimizers.settings import (
     flag,
 )
 from cgraph.optimizers.state import States
+from cgraph.optimizers.updates import update_nodes
 from cgraph.parameter import Parameter
 
 Settings = Mapping[str, Any]
@@ -111,6 +112,8 @@ class Optimizer:
 
     # The settings that a group may have. A rule of the user's own has one learning rate for all parameters.
     _of_groups: ClassVar[tuple[str, ...]] = ("weight_decay",)
+    # The names that arrays of state may have; None stands for any name.
+    _state_names: ClassVar[tuple[str, ...] | None] = None
     # Whether weight_decay shrinks the parameters themselves, whatever the gradients.
     _decoupled: ClassVar[bool] = False
 
@@ -131,7 +134,7 @@ class Optimizer:
         self.lr, self.weight_decay, self.max_grad_norm = lr, weight_decay, max_grad_norm
         self.nonfinite, self.decay_bias = nonfinite, decay_bias
         self._groups = self._as_groups({} if groups is None else groups)
-        self._states = States(type(self).__name__)
+        self._states = States(type(self).__name__, self._state_names)
         self._node_update: Any = None  # the last FlatUpdate of nodes
         self._running: Any = None  # the FlatUpdate whose `apply` is running
 
@@ -239,8 +242,6 @@ class Optimizer:
         FloatingPointError
             `nonfinite` is "raise", and a gradient is not finite.
         """
-        from cgraph.optimizers.updates import update_nodes
-
         owner = type(self).__name__
         ends = [loss] if isinstance(loss, Node) else as_nodes(f"{owner}.update", "loss", loss)
         update_nodes(self, ends)

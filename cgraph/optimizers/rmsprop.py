@@ -45,6 +45,7 @@ class RMSprop(Optimizer):
     momentum = Setting(amount)
     centered = Setting(flag)
 
+    _state_names: ClassVar = ("square_avg", "momentum_buffer", "grad_avg")
     _of_groups: ClassVar = ("lr", "alpha", "eps", "weight_decay", "momentum")
 
     def __init__(

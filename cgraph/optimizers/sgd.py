@@ -47,6 +47,7 @@ class SGD(Optimizer):
     momentum = Setting(amount)
     nesterov = Setting(flag)
 
+    _state_names: ClassVar = ("momentum_buffer",)
     _of_groups: ClassVar = ("lr", "momentum", "weight_decay")
 
     def __init__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -70,8 +70,8 @@ class States:
         The number of updates so far, one element, which compiled steps count up.
     """
 
-    def __init__(self, owner: str) -> None:
-        self._owner = owner
+    def __init__(self, owner: str, names: Collection[str] | None) -> None:
+        self._owner, self._names = owner, names
         self.total = np.zeros(1, np.intp)
         self._places: dict[Parameter, Place] = {}
         # The state that was loaded, for the parameters of the next update, in their order.
@@ -200,8 +200,12 @@ class States:
             if name == "updates":
                 total = int(array)
                 continue
-            if not (number.isascii() and number.isdigit()):
-                raise ValueError(f"{owner}: names must be like 00000.exp_avg, got {describe(name)}")
+            known = self._names is None or rest in (*self._names, "updates")
+            if not (number.isascii() and number.isdigit() and known):
+                rests = " or ".join(self._names or ("trace",))
+                raise ValueError(
+                    f"{owner}: names must be numbers with updates or {rests}, got {describe(name)}"
+                )
             before = found.get(int(number), Saved(-1, {}))
             found[int(number)] = (
                 before._replace(updates=int(array))

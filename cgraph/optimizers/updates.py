@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from cgraph import _kernels
-from cgraph._execution.arena import address
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.memory import Memory
+from cgraph._kernels.runtime.memory import Memory, address
 from cgraph._kernels.runtime.optimizer_step import LEARNING_EXTENT, SETTINGS, OptimizerStep
 from cgraph._kernels.runtime.structs import structs
 from cgraph._kernels.runtime.uninterrupted import assign_parts, call_and_assign
@@ -259,9 +258,17 @@ def learning_parameters(nodes: Iterable[Node]) -> list[Parameter]:
 
 def own_piece(parameter: Parameter) -> Piece:
     """Returns the arrays of a parameter that a node of a user's own class declares."""
-    node = parameter.node
-    values, grads = parameter._value_name, parameter._grad_name
-    return Piece(declared_array(node, values), declared_array(node, grads), ...)
+    node, names = parameter.node, (parameter._value_name, parameter._grad_name)
+    values, grads = (declared_array(node, name) for name in names)
+    for name, array in zip(names, (values, grads), strict=True):
+        writeable = array.flags.writeable
+        if array.dtype.kind != "f" or not writeable or array.shape != values.shape:
+            came = f"one of dtype {array.dtype} and shape {array.shape}"
+            raise TypeError(
+                f"{type(node).__name__}: {name} must be a writable array of floating-point numbers, of shape "
+                f"{values.shape}, for an optimiser, got {came if writeable else 'a read-only one'}"
+            )
+    return Piece(values, grads, ...)
 
 
 def node_piece(parameter: Parameter) -> Piece:
@@ -283,10 +290,10 @@ def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
     parameters = learning_parameters(order)
     samples = max(end._backward_passes for end in ends)
     pieces = [node_piece(p) for p in parameters]
-    if parameters and (samples or any(piece.grads[piece.index].any() for piece in pieces)):
-        update = optimizer._node_update
-        if update is None or not update.is_current or update.parameters != parameters:
-            update = optimizer._node_update = FlatUpdate(optimizer, parameters)
+    update = optimizer._node_update
+    if update is None or not update.is_current or update.parameters != parameters:
+        update = optimizer._node_update = FlatUpdate(optimizer, parameters)
+    if samples or any(piece.grads[piece.index].any() for piece in pieces):
         update.begin(1)
         update.run(pieces, samples)
     for end in ends:

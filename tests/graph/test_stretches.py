@@ -198,7 +198,7 @@ def test_a_long_chain_needs_two_places():
     program = fuse([CG.Sum(node)])
     parts = [*stretches(program.groups)]
     tiles = Tiles(Allocator(x.dtype))
-    places = tiles.assign(program, parts[1], shared_buffers(program, parts))
+    places = tiles.assign(program, parts[0], shared_buffers(program, parts))
     assert len(places) == 3 * MAX_PLACES - 1
     assert len(set(places.values())) == 2
 
@@ -220,3 +220,19 @@ def test_the_summary_names_stretches(capsys):
     assert "; in one pass over memory: steps 1 to 9\n" in capsys.readouterr().out
     CG.Graph(CG.Sum(CG.Tanh(CG.Leaf1(3)))).summary()
     assert "one pass" not in capsys.readouterr().out
+
+
+def test_a_stretch_ends_at_a_view_of_other_elements():
+    """A Slice across two parts of a Concatenation is a view whose element i is another element of its buffer."""
+    rng = np.random.default_rng(5)
+    leaves = [CG.Leaf1(64) for _ in range(2)]
+    joined = CG.Concatenation([CG.Tanh(leaves[0]), CG.Exp(leaves[1])])
+    middle = CG.Slice(joined, 31, 95)
+    end = CG.Sum(CG.Sigmoid(CG.Square(middle)))
+    samples = rng.normal(size=(2, 96, 64))
+    feed = dict(zip(leaves, samples, strict=True))
+    inner = np.concatenate([np.tanh(samples[0]), np.exp(samples[1])], axis=1)[:, 31:95]
+    expected = (1 / (1 + np.exp(-(inner**2)))).sum(1)
+    graph = CG.Graph(end, layout="lanes", threads=1)
+    np.testing.assert_allclose(graph.predict(feed)[:, 0], expected, rtol=1e-12)
+    np.testing.assert_allclose(graph.accumulate(feed), expected, rtol=1e-12)

@@ -7,6 +7,7 @@ from own_nodes import Square
 
 import cgraph as CG
 from cgraph._lowering.pipeline import lower
+from cgraph._lowering.stretches import MAX_PLACES, tile_size
 from cgraph._lowering.views import find_views, lane_uses
 
 SAMPLES = 21
@@ -219,8 +220,9 @@ def test_views_take_no_memory():
     graph = CG.Graph(CG.Dots(first, second) + CG.Sum(joined), layout="lanes", threads=1)
     graph.accumulate({x: np.ones((SAMPLES, 100))})
     (executor, *_) = graph._executable.executors.lanes
-    # x, the node with two parts, the one of two parts, and three numbers
-    assert executor.allocators[0].size <= (100 + 100 + 200 + 3) * executor.lanes
+    # x, the node with two parts, the one of two parts, three numbers, the tiles of a stretch, and room between
+    buffers = (100 + 100 + 200 + 3) * executor.lanes + MAX_PLACES * tile_size(x.dtype)
+    assert executor.allocators[0].size < buffers + 100 * executor.lanes
 
 
 def test_there_are_no_views_beside_nodes_in_python():

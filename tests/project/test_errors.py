@@ -102,6 +102,7 @@ SOURCES = [
     "graph.py",
     "node.py",
     "nodes/*.py",
+    "optimizers/*.py",
     "parameter.py",
     "targets.py",
     "traversal.py",

@@ -13,6 +13,11 @@ def renew():
     generation += 1
 
 
+def address(array):
+    """Returns the address of an array's first element."""
+    return array.__array_interface__["data"][0]
+
+
 cdef class Memory:
     """An arena: the addresses of its arrays, which the owner of this object keeps alive, and the context of a pass."""
 
