@@ -221,11 +221,11 @@ class Fails(CG.Optimizer):
 def test_an_own_rule_that_raises_leaves_the_parameters(path):
     task = Task(samples=3)
     before, optimizer = task.values(), Fails(0.1)
+    update = (
+        CG.Graph(task.loss).step if path == "graph" else lambda _, rule: task.over_nodes(rule, 3)
+    )
     with pytest.raises(ZeroDivisionError):
-        if path == "graph":
-            CG.Graph(task.loss).step(task.feed, optimizer)
-        else:
-            task.over_nodes(optimizer, 3)
+        update(task.feed, optimizer)
     assert all(map(np.array_equal, before, task.values()))
     assert not any(p.grad.any() for p in task.parameters)
     with pytest.raises(RuntimeError, match="rate is known in apply alone"):
