@@ -192,8 +192,9 @@ class Executable:
 
     def _has_gradients(self) -> bool:
         """Returns whether an element of a gradient sum is not 0."""
+        # No generator: an exception in it, at Ctrl-C say, would be lost.
         sums = self.arena.parameter_grads, *python_arrays(self._python_nodes)
-        return any(array.any() for array in sums)
+        return bool(np.any([np.any(array) for array in sums]))
 
     def _forget_node_passes(self) -> None:
         """Forgets the backward passes over nodes whose gradients an update has used up."""
