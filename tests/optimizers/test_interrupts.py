@@ -33,7 +33,9 @@ class Case:
 
     def state(self):
         state = self.optimizer.state_dict()
-        return [p.value.tolist() for p in self.parameters], {k: v.tolist() for k, v in state.items()}
+        return [p.value.tolist() for p in self.parameters], {
+            k: v.tolist() for k, v in state.items()
+        }
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["compiled", "own"])
