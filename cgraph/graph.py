@@ -136,7 +136,7 @@ class Graph(CompiledNodes):
         ----------
         eta : float or Optimizer
             Learning rate, for the SUM of the losses since the last update; or an optimiser, which divides the sums by
-            the number of samples that this Graph has accumulated since then.
+            the number of samples that this Graph, or an older one of these nodes, has accumulated since then.
         optimizer : Optimizer, optional
             The optimiser, instead of `eta`.
 

@@ -12,7 +12,7 @@ from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
-from cgraph._execution.optimizing import Optimizing, optimizing
+from cgraph._execution.optimizing import Optimizing, optimizing, parameter_places
 from cgraph._execution.residency import Residency, python_arrays
 from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
@@ -132,6 +132,8 @@ class Executable:
     def complete(self) -> None:
         """Completes each call, also after an exception; runs again if a signal interrupts it."""
         residency = self.residency
+        if self.memory.updating:  # an update that has raised has used the sums up, too
+            self._forget_node_passes()
         if self._grads_before is not None:
             # Gradient sums that count as 0 need no restoring; an update that has begun has used the sums up.
             if not (self.memory.grads_are_zero or self.memory.updating):
@@ -191,9 +193,14 @@ class Executable:
         return last.steps
 
     def _has_gradients(self) -> bool:
-        """Returns whether an element of a gradient sum is not 0."""
+        """Returns whether an element of a gradient sum is not 0 whose parameter learns."""
+        region = self.arena.parameter_grads
+        places = parameter_places(self._slots).items()
+        sums = [region[index] for (node, name), index in places if name not in node._frozen]
+        for node in self._python_nodes:
+            learning = [pair for pair in node._parameters if pair[0] not in node._frozen]
+            sums += [getattr(node, grad_name) for _, grad_name in learning]
         # No generator: an exception in it, at Ctrl-C say, would be lost.
-        sums = self.arena.parameter_grads, *python_arrays(self._python_nodes)
         return bool(np.any([np.any(array) for array in sums]))
 
     def _forget_node_passes(self) -> None:
@@ -208,6 +215,7 @@ class Executable:
             for node in self._python_nodes:
                 node.zero_grad()
         self.memory.grads_are_zero = True
+        self._forget_node_passes()
         self._grads_before = None
         if self._python_nodes:
             self.residency.materialise_sums()

@@ -12,6 +12,7 @@ from cgraph._kernels.runtime.step import CallStep
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
 from cgraph._validation import DType, as_rate, describe
+from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece
@@ -47,7 +48,7 @@ def optimizing(
     all parameters are copied into flat arrays.
     """
     parameters = learning_parameters(program.order)
-    places = _places(slots)
+    places = parameter_places(slots)
     in_arena = [places.get((p.node, p._value_name)) for p in parameters]
     indices = [index for index in in_arena if index is not None]
     if optimizer._rule is not None and len(indices) == len(parameters):
@@ -68,9 +69,9 @@ def _run(update: FlatUpdate, in_arena: Sequence[Index | None], arena: Arena, sam
     update.run(pieces, samples)
 
 
-def _places(slots: Sequence[ParameterSlot]) -> dict[tuple[object, str], Index]:
+def parameter_places(slots: Sequence[ParameterSlot]) -> dict[tuple[Node, str], Index]:
     """Returns the places of parameters in the arena, by their nodes and names."""
-    places: dict[tuple[object, str], Index] = {}
+    places: dict[tuple[Node, str], Index] = {}
     for node, offset, size, offsets in slots:
         for (name, _), part in node._parts.items():
             first, end, _ = part.indices(size)

@@ -268,7 +268,9 @@ class Residency:
                 flags += (node._data.flags, False), (node._grad.flags, False)
         for slot in slots:
             changes += self._adopt_parameters(slot)
-        self.memory.grads_are_zero = not arena.parameter_grads.any()
+        samples = max((each.memory.samples for each in older), default=0)
+        self.memory.grads_are_zero = not (samples or arena.parameter_grads.any())
+        self.memory.samples = samples
         return changes
 
     def _adopt_parameters(self, slot: ParameterSlot) -> Changes:

@@ -290,13 +290,22 @@ def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
     parameters = learning_parameters(order)
     samples = max(end._backward_passes for end in ends)
     pieces = [node_piece(p) for p in parameters]
-    update = optimizer._node_update
-    if update is None or not update.is_current or update.parameters != parameters:
-        update = optimizer._node_update = FlatUpdate(optimizer, parameters)
-    if samples or any(piece.grads[piece.index].any() for piece in pieces):
-        update.begin(1)
-        update.run(pieces, samples)
-    for end in ends:
-        end._backward_passes = 0
-    for residency in residencies(order):
-        residency.memory.samples = 0
+    try:
+        if samples or _have_gradients(pieces):
+            update = optimizer._node_update
+            if update is None or not update.is_current or update.parameters != parameters:
+                update = optimizer._node_update = FlatUpdate(optimizer, parameters)
+            update.begin(1)
+            update.run(pieces, samples)
+    finally:
+        # An update that has raised has used the sums up, too, unless it had not begun.
+        if not _have_gradients(pieces):
+            for end in ends:
+                end._backward_passes = 0
+            for residency in residencies(order):
+                residency.memory.samples = 0
+
+
+def _have_gradients(pieces: Iterable[Piece]) -> bool:
+    """Returns whether an element of a gradient sum is not 0."""
+    return any(piece.grads[piece.index].any() for piece in pieces)
