@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.measure.internals import instructions_in_use
 
-FLAGS = ["-O3", "-shared", "-fPIC", "-ffp-contract=fast"]
+FLAGS = ["-O3", "-shared", "-fPIC", "-ffp-contract=fast", "-fno-math-errno"]
 AVX2 = ["-mavx2", "-mfma"]
 # What setup.py adds for each build on x86-64; other machines have the baseline alone.
 INSTRUCTIONS = {

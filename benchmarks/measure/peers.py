@@ -11,6 +11,7 @@ from benchmarks.measure.timing import Work
 PEERS = {
     "torch": "torch",
     "jax": "jax",
+    "optax": "optax",
     "onnx": "onnx",
     "onnxruntime": "onnxruntime",
     "sklearn": "scikit-learn",

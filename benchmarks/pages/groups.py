@@ -20,6 +20,7 @@ from benchmarks.pages import (
 )
 from benchmarks.pages.functions import one_function
 from benchmarks.pages.layer_norm import one_layer_norm
+from benchmarks.pages.optimizers import adam_steps
 from benchmarks.pages.tanh import networks
 from benchmarks.pages.two_threads import two_threads
 
@@ -58,6 +59,7 @@ GROUPS = {
     "node_path": Group(calls.node_by_node),
     "calls": Group(calls.one_sample, effort=Effort(300, 0.002)),
     "tanh": Group(tanh),
+    "optimizers": Group(adam_steps),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

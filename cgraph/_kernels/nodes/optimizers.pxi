@@ -73,11 +73,14 @@ cdef void nesterov_n(const Elements *e, Py_ssize_t n, const Terms *t) noexcept n
 # Adam:   g += weight_decay w;  a = momentum a + (1 - momentum) g;  b = decay b + (1 - decay) g²;
 # w = kept w - step a / (correction sqrt(b) + eps)
 
-cdef void adam_n(const Elements *e, Py_ssize_t n, const Terms *t) noexcept nogil:
+cdef void adam_n(const Elements *elements, Py_ssize_t n, const Terms *terms) noexcept nogil:
     cdef Py_ssize_t i = 0
     cdef vec g, mean, square, way
+    # Copies, which stay in registers: stores to the state might change what the addresses lead to.
+    cdef Elements e = elements[0]
+    cdef Terms t = terms[0]
     while i < n:
-        g = decayed_gradient(e, i, t)
+        g = decayed_gradient(&e, i, &t)
         mean = v_load(e.a + i)
         mean = v_fma(t.fresh_momentum, v_sub(g, mean), mean)
         square = v_fma(v_mul(t.fresh_decay, g), g, v_mul(t.decay, v_load(e.b + i)))
