@@ -11,7 +11,7 @@ from cgraph._lowering.program import Program
 from cgraph._streams import say
 from cgraph._validation import Array
 from cgraph.io.state import LoadReport, load_state_dict, state_dict
-from cgraph.node import as_node, Node
+from cgraph.node import Node, as_node
 from cgraph.parameter import Parameter, own_parameters
 
 

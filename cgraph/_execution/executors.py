@@ -19,7 +19,7 @@ from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.pipeline import Lowered
-from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
+from cgraph._lowering.program import Buffer, FusedGroup, Kind
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._lowering.views import find_views, lane_uses
 from cgraph._validation import Array
