@@ -37,7 +37,7 @@ def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origi
     """Runs a pass without steps, which only copies samples."""
     origin = origin or arena
     binding = plan.Binding(
-        NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
+        NOTHING, arena.memory, lanes, feed_ports, [fetch_port], list(kept), origin.memory
     )
     request = Request(None, Feeds([], arrays, count), out, parameters_only=True)
     schedule = plan.Schedule(request, [binding], bytes(1), 1000)

@@ -82,6 +82,7 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil
 
 cdef class Run:
     cdef RunState state
+    cdef Py_buffer out      # of the only results, where there are no extras
     cdef Py_buffer *views   # of the results and of the seeds
     cdef Py_ssize_t opened  # the number of them that are held
     cdef Request request

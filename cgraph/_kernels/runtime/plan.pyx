@@ -291,7 +291,8 @@ cdef class Run:
         while self.opened > 0:
             self.opened -= 1
             PyBuffer_Release(&self.views[self.opened])
-        free(self.views)
+        if self.views != &self.out:
+            free(self.views)
         free(self.state.streams)
 
     cdef int open(self) except -1:
@@ -303,7 +304,7 @@ cdef class Run:
             seeds, results = len(extras.seed_arrays), 1 + len(extras.arrays)
         self.state.feeds, self.state.fetches = count + seeds, results
         self.state.streams = <Stream *>calloc(results + count + seeds, sizeof(Stream))
-        self.views = <Py_buffer *>calloc(results + seeds, sizeof(Py_buffer))
+        self.views = &self.out if extras is None else <Py_buffer *>calloc(results + seeds, sizeof(Py_buffer))
         if self.state.streams == NULL or self.views == NULL:
             raise MemoryError()
         self.connect(self.state.streams, True, 0, self.view(self.request.out, PyBUF_WRITABLE))
