@@ -8,7 +8,7 @@ from seed_twins import MAKERS, Seeded, values_of
 
 import cgraph as CG
 
-pytestmark = pytest.mark.usefixtures("eager_threads")
+pytestmark = pytest.mark.usefixtures("guard_pages", "eager_threads")
 
 every_maker = pytest.mark.parametrize("name", MAKERS)
 both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
