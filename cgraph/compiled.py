@@ -11,7 +11,7 @@ from cgraph._lowering.program import Program
 from cgraph._streams import say
 from cgraph._validation import Array
 from cgraph.io.state import LoadReport, load_state_dict, state_dict
-from cgraph.node import Node
+from cgraph.node import Node, as_node
 from cgraph.parameter import Parameter, own_parameters
 
 
@@ -88,3 +88,16 @@ class CompiledNodes:
             "Graph: a graph cannot be copied or pickled; build it anew, and use save_parameters and "
             "load_parameters for what it has learnt"
         )
+
+    def _predicted_node(self, node: Node | None) -> Node:
+        """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
+        if node is None:
+            if len(self._program.outputs) > 1:
+                raise ValueError(
+                    "Graph.predict: node must be given where there are several outputs"
+                )
+            return self._program.outputs[0]
+        as_node("Graph.predict", "node", node)
+        if node not in self._program.channel_of:
+            raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
+        return node

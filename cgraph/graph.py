@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from cgraph._execution.executable import Executable
+from cgraph._execution.extras import Gradients, Learnt, learn
 from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
 from cgraph._execution.optimizing import as_rule
 from cgraph._execution.threads import default_threads
@@ -15,7 +17,7 @@ from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._validation import Array, as_index, as_size, describe
 from cgraph.compiled import CompiledNodes
-from cgraph.node import Node, as_node, as_nodes
+from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
@@ -169,30 +171,60 @@ class Graph(CompiledNodes):
     # Passes for samples that are fed
 
     @exclusive
-    def accumulate(self, feed: Feed) -> Array:
+    def accumulate(
+        self,
+        feed: Feed,
+        *,
+        weights: npt.ArrayLike | None = None,
+        grads: Gradients | None = None,
+        outputs: Node | Sequence[Node] | None = None,
+        check_loss: bool = False,
+    ) -> Learnt:
         """Runs forward and backward passes for B samples, and adds the gradients of all to the gradient sums.
 
         Parameters
         ----------
         feed : mapping of Node to array_like
-            The samples of each leaf, shape (B, size) or (B, height, width). Other leaves keep their data.
+            The samples of each leaf, shape (B, size) or (B, height, width); of a leaf of one element also (B,). Other
+            leaves keep their data.
+        weights : array_like, shape (B,), optional
+            A finite factor on the gradient of each sample; losses are returned without it. An optimiser still divides
+            by the number of samples.
+        grads : mapping of Node to array_like, optional
+            Gradients with which the backward pass begins, instead of the 1 of a loss, at outputs of the graph: row i
+            of an array, shape (B, node.size), is the derivative of sample i's own objective with respect to that node,
+            known before the call. Outputs that are not listed get 0. Graphs of several outputs, or of larger ones, are
+            allowed then; `weights` and `check_loss` are not.
+        outputs : Node or sequence of Node, optional
+            Nodes of the graph whose data are wanted, too: those with which each sample's gradients are computed.
+        check_loss : bool, optional
+            Whether a loss that is not finite raises. Parameters are then those before the update to which its sample
+            belongs, and gradient sums those with which that batch began.
 
         Returns
         -------
         ndarray, shape (B,)
-            The loss of each sample.
+            The loss of each sample; with `grads`, the data of its nodes, shape (B, node.size), of several a tuple.
+            With `outputs`, a tuple of that and of their data, shape (B, node.size): an array for a node given alone, a
+            tuple of arrays for a sequence.
 
         Raises
         ------
         TypeError, ValueError
-            `feed` is not as above; the graph has more than one output, or one of more than one element.
+            An argument is not as above; without `grads`, the graph has more than one output, or one of more than one
+            element; a leaf that is not fed has never been given data (assigned, fed, or read by the user).
+        FloatingPointError
+            With `check_loss`, with the number of the first sample whose loss is not finite.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.accumulate")
+        executable.begin_training("Graph.accumulate", grads is None)
         feeds = as_feeds("Graph.accumulate", feed, self._feed_specs, executable.written)
-        return executable.train(feeds, parameters_only=False)
+        if weights is None and grads is None and outputs is None and not check_loss:
+            return executable.train(feeds, parameters_only=False)
+        options = weights, grads, outputs, check_loss
+        return learn("Graph.accumulate", executable, feeds, False, 0, 0.0, *options)
 
     @exclusive
     def step(
@@ -201,7 +233,11 @@ class Graph(CompiledNodes):
         eta: float | Optimizer | None = None,
         *,
         optimizer: Optimizer | None = None,
-    ) -> Array:
+        weights: npt.ArrayLike | None = None,
+        grads: Gradients | None = None,
+        outputs: Node | Sequence[Node] | None = None,
+        check_loss: bool = False,
+    ) -> Learnt:
         """Runs forward and backward passes for B samples, then one update.
 
         Parameters
@@ -210,26 +246,31 @@ class Graph(CompiledNodes):
             As for `accumulate`.
         eta, optimizer
             As for `update`.
+        weights, grads, outputs, check_loss
+            As for `accumulate`.
 
         Returns
         -------
-        ndarray, shape (B,)
-            The loss of each sample before the update.
+        ndarray, shape (B,), or tuple
+            The loss of each sample before the update, or else as for `accumulate`.
 
         Raises
         ------
         TypeError, ValueError
             As for `accumulate` and `update`.
         FloatingPointError
-            The optimiser refuses a gradient that is not finite.
+            The optimiser refuses a gradient that is not finite; with `check_loss`, as for `accumulate`.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         executable = self._executable
         rule = as_rule("Graph.step", eta, optimizer, executable.dtype)
-        executable.begin_training("Graph.step")
+        executable.begin_training("Graph.step", grads is None)
         feeds = as_feeds("Graph.step", feed, self._feed_specs, executable.written)
-        return executable.train(feeds, True, feeds.size, rule)
+        if weights is None and grads is None and outputs is None and not check_loss:
+            return executable.train(feeds, True, feeds.size, rule)
+        options = weights, grads, outputs, check_loss
+        return learn("Graph.step", executable, feeds, True, feeds.size, rule, *options)
 
     @exclusive
     def train(
@@ -239,7 +280,11 @@ class Graph(CompiledNodes):
         batch: int = 1,
         *,
         optimizer: Optimizer | None = None,
-    ) -> Array:
+        weights: npt.ArrayLike | None = None,
+        grads: Gradients | None = None,
+        outputs: Node | Sequence[Node] | None = None,
+        check_loss: bool = False,
+    ) -> Learnt:
         """Runs forward and backward passes for B samples in order, with an update after each batch and after the last.
 
         Parameters
@@ -250,27 +295,32 @@ class Graph(CompiledNodes):
             As for `update`.
         batch : int, optional
             The number of samples between two updates; 1 is online gradient descent.
+        weights, grads, outputs, check_loss
+            As for `accumulate`.
 
         Returns
         -------
-        ndarray, shape (B,)
-            The loss of each sample at the time of its forward pass.
+        ndarray, shape (B,), or tuple
+            The loss of each sample at the time of its forward pass, or else as for `accumulate`.
 
         Raises
         ------
         TypeError, ValueError
             As for `accumulate` and `update`; `batch` is not an integer of at least 1.
         FloatingPointError
-            The optimiser refuses a gradient that is not finite.
+            The optimiser refuses a gradient that is not finite; with `check_loss`, as for `accumulate`.
         RuntimeError
             The nodes belong to a newer Graph.
         """
         executable = self._executable
         rule = as_rule("Graph.train", eta, optimizer, executable.dtype)
         count = as_size("Graph.train", "batch", batch)
-        executable.begin_training("Graph.train")
+        executable.begin_training("Graph.train", grads is None)
         feeds = as_feeds("Graph.train", feed, self._feed_specs, executable.written)
-        return executable.train(feeds, True, count, rule)
+        if weights is None and grads is None and outputs is None and not check_loss:
+            return executable.train(feeds, True, count, rule)
+        options = weights, grads, outputs, check_loss
+        return learn("Graph.train", executable, feeds, True, count, rule, *options)
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
@@ -294,7 +344,8 @@ class Graph(CompiledNodes):
         Raises
         ------
         TypeError, ValueError
-            `feed` or `out` is not as above; `node` is not in the graph, or is missing though there are several outputs.
+            `feed` or `out` is not as above; `node` is not in the graph, or is missing though there are several outputs;
+            a leaf above it is not fed and has never been given data.
         RuntimeError
             The nodes belong to a newer Graph.
         """
@@ -337,16 +388,3 @@ class Graph(CompiledNodes):
             raise RuntimeError("Graph.sample: needs samples that were fed before")
         number = as_index("Graph.sample", i, kept[2])
         executable.show(one_sample("Graph.sample", kept, number, self._feed_specs), number)
-
-    def _predicted_node(self, node: Node | None) -> Node:
-        """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
-        if node is None:
-            if len(self._program.outputs) > 1:
-                raise ValueError(
-                    "Graph.predict: node must be given where there are several outputs"
-                )
-            return self._program.outputs[0]
-        as_node("Graph.predict", "node", node)
-        if node not in self._program.channel_of:
-            raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
-        return node

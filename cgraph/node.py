@@ -108,6 +108,7 @@ class Node(Operators["Node"], Unfinished):
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
     _repeatable: ClassVar[bool] = False  # whether calcData may run twice for a sample
     _frozen: frozenset[str] = frozenset()  # the names of the parameters that do not learn
+    _is_given = True  # whether the data of a leaf have ever been assigned, fed or handed out
     _backward_passes = 0  # those that have begun here since the last update from here
 
     def __init_subclass__(cls) -> None:

@@ -13,6 +13,7 @@ import cgraph as CG
 from benchmarks.measure.timing import Work
 from cgraph import _kernels
 from cgraph._execution.executors import Executor
+from cgraph._execution.goals import LOSS
 from cgraph._kernels.cpu import AVX512_IS_EMULATED
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
@@ -82,7 +83,7 @@ class LayerStep:
 
         They overwrite what they compute, but for the sums of gradients of a second sample and those after it.
         """
-        binding = plan.Binding(self.steps, self.memory, 1, [], RowPort(0, 4), [], self.memory)
+        binding = plan.Binding(self.steps, self.memory, 1, [], [RowPort(0, 4)], [], self.memory)
         out = np.empty(samples, np.float32)
         request = Request(None, Feeds([], [], samples), out, backward)
         schedule = plan.Schedule(request, [binding], bytes(1), samples, one_by_one=True)
@@ -100,10 +101,10 @@ class GraphSteps:
         self, graph: CG.Graph, executor: Executor, steps: list[Step], times: int = 1
     ) -> None:
         self.graph, self.times = graph, times
-        _, fetch_port = executor._steps_to_node[None]
+        _, fetch_ports = executor._steps_to[LOSS]
         memory = executor._memories[0]
         self.binding = plan.Binding(
-            plan.Steps(steps * times), memory, executor.lanes, [], fetch_port, [], memory
+            plan.Steps(steps * times), memory, executor.lanes, [], fetch_ports, [], memory
         )
 
     def work(self, backward: bool, learn: bool, eta: float, samples: int) -> Work:

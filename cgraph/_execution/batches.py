@@ -51,8 +51,15 @@ class Batches:
         }
 
     def add_schedule(self, request: Request) -> Schedule:
-        """Decides how requests like this one are computed, and remembers it."""
-        count = request.size
+        """Decides how requests like this one are computed, and remembers it.
+
+        Raises
+        ------
+        ValueError
+            A leaf on which the request depends is not fed, and was never given data.
+        """
+        self._require_data(request)
+        count, extras = request.size, request.extras
         batch_size = min(request.batch or count, count)
         patience = self._samples_between_signal_checks[request.backward]
         if batch_size == 1 or self._thread_count(request, batch_size) == 1:
@@ -61,7 +68,9 @@ class Batches:
                 *self._executors.bind(request),
                 patience,
                 one_by_one=batch_size < self._executors.layout_of(request).min_samples,
-                is_uninterrupted=not self._calls_python and count <= patience,
+                is_uninterrupted=not (
+                    self._calls_python or count > patience or (extras and extras.check_loss)
+                ),
             )
         else:
             schedule = Schedule(request, [], bytes(1), patience)
@@ -69,6 +78,16 @@ class Batches:
             self.schedules.clear()
         self.schedules.append(schedule)
         return schedule
+
+    def _require_data(self, request: Request) -> None:
+        """Refuses a request that depends on a leaf without data; from now on the leaves that it feeds have some."""
+        leaves, program = request.feeds.leaves, self._executors.samples.program
+        needed = program.leaves if request.backward else program.leaves_above(request.node)
+        for leaf in needed:
+            if not (leaf._is_given or leaf in leaves):
+                raise ValueError(f"Graph: {leaf!r} must be fed, since it was never given data")
+        for leaf in leaves:
+            leaf._is_given = True
 
     def run(
         self,

@@ -18,7 +18,8 @@ from cgraph._execution.samples import Samples, begin_samples, end_samples, show_
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
-from cgraph._kernels.runtime.request import Feeds, Request
+from cgraph._kernels.runtime.plan import Schedule
+from cgraph._kernels.runtime.request import Extras, Feeds, Request
 from cgraph._kernels.runtime.step import PythonStep
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
@@ -119,10 +120,10 @@ class Executable:
             # A Python node may read the gradient sums of other nodes.
             self.residency.materialise_sums()
 
-    def begin_training(self, owner: str) -> None:
-        """Begins a call for backward passes, and refuses a graph whose output is not a loss."""
+    def begin_training(self, owner: str, from_loss: bool = True) -> None:
+        """Begins a call for backward passes, and refuses a graph whose output is not a loss if they begin there."""
         self.begin(owner)
-        if not self.is_loss:
+        if from_loss and not self.is_loss:
             outputs = self.program.outputs
             raise ValueError(
                 f"{owner}: needs one output of one element, got {len(outputs)} of sizes "
@@ -223,20 +224,31 @@ class Executable:
     # Passes for samples that are fed
 
     def train(
-        self, feeds: Feeds, parameters_only: bool, batch: int = 0, rule: float | Optimizer = 0.0
+        self,
+        feeds: Feeds,
+        parameters_only: bool,
+        batch: int = 0,
+        rule: float | Optimizer = 0.0,
+        node: Node | None = None,
+        out: Array | None = None,
+        extras: Extras | None = None,
     ) -> Array:
-        """Runs forward and backward passes, with an update after each batch unless that is 0; returns the losses."""
+        """Runs forward and backward passes, with an update after each batch unless that is 0.
+
+        Returns the losses or, if `out` is given, that array with the data of `node`.
+        """
         size = feeds.size
-        losses = np.empty(size, self.dtype)
-        self.last_feed = feeds.to_remember()
+        losses = np.empty(size, self.dtype) if out is None else out
         if size == 0:
+            self.last_feed = feeds.to_remember()
             return losses
+        eta = rule if isinstance(rule, float) else 0.0
+        request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
+        schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
         if isinstance(rule, float):
-            eta, steps = rule, self.update_steps
+            self._run(request, schedule, self.update_steps, True)
         else:
-            eta, steps = 0.0, self._steps_by(rule, -(-size // batch))
-        request = Request(None, feeds, losses, True, parameters_only, batch, eta)
-        self._run(request, steps, isinstance(rule, float))
+            self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
         if batch:
             self._forget_node_passes()
         if self.residency.gradients == "running":
@@ -246,29 +258,32 @@ class Executable:
 
     def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node, and returns `out`, which then holds the results."""
-        self.last_feed = feeds.to_remember()
         if feeds.size == 0:
+            self.last_feed = feeds.to_remember()
             return out
-        self._run(Request(node, feeds, out), self.update_steps, True)
+        request = Request(node, feeds, out)
+        schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
+        self._run(request, schedule, self.update_steps, True)
         if self.residency.gradients == "running":
             self.residency.gradients = "zero"
             self.residency.allow_node_backward(self.program.outputs, node)
         return out
 
-    def _run(self, request: Request, update_steps: plan.Steps, fuse: bool) -> None:
+    def _run(
+        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
+    ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
         The leaves hold the last sample afterwards; so do the other nodes if the samples went one by one. An exception
         leaves the parameters as they were after the last whole batch, and the gradient sums as they were when the next
         batch began.
         """
+        self.last_feed = request.feeds.to_remember()
         self.residency.start("running", self.program.outputs)
         self._begin_samples(request.size, active=request.backward, is_fed=True)
-        batches = self.batches
-        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         if not schedule.one_by_one:
             self._feed_leaves(request.feeds, request.size - 1)
@@ -312,8 +327,7 @@ class Executable:
     @cached_property
     def is_loss(self) -> bool:
         """Whether the only output is a node of one element."""
-        outputs = self.program.outputs
-        return len(outputs) == 1 and outputs[0].size == 1
+        return self.program.is_loss
 
     def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node into an array that may be an array of a node, or one of those that are fed."""

@@ -5,32 +5,31 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 
-import numpy as np
-
 from cgraph._execution.arena import Arena
+from cgraph._execution.goals import LOSS, Goal, goal_of
 from cgraph._execution.learning import Learning
 from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.request import Request
-from cgraph._kernels.runtime.step import EXTENT, Operand, Port, RowPort, Step
+from cgraph._kernels.runtime.step import EXTENT, SEED, ChannelPort, Port, RowPort, Step
 from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.pipeline import Lowered
-from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
+from cgraph._lowering.program import Buffer, FusedGroup, Kind
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._lowering.stretches import Tiles, join, stretches
 from cgraph._lowering.views import find_views, lane_uses
 from cgraph._validation import Array
 from cgraph.node import Node
 
-MAX_REMEMBERED = 16  # nodes whose steps are remembered
+MAX_REMEMBERED = 16  # goals whose steps are remembered
 
-# The steps that compute a node, and the port from which its data are fetched.
-StepsToNode = tuple[plan.Steps, Port]
+# The steps that lead to a goal, and the ports from which its data are fetched.
+StepsToGoal = tuple[plan.Steps, list[Port]]
 
 
 class Executor(ABC):
@@ -45,31 +44,33 @@ class Executor(ABC):
     """
 
     def __init__(
-        self, program: Program, arena: Arena, lanes: int, data: Allocator, scratch: Allocator
+        self, lowered: Lowered, arena: Arena, lanes: int, data: Allocator, scratch: Allocator
     ) -> None:
         self.lanes = lanes
-        self.program = program
+        self.program = lowered.program
+        self.seeds = lowered.seeds
         self.arena = arena
         self.steps: dict[FusedGroup, Step] = {}
         self.allocators = data, data, scratch
-        self._steps_to_node: dict[Node | None, StepsToNode] = {}
+        self._steps_to: dict[Goal, StepsToGoal] = {}
         self._ports: dict[Node, Port] = {}
         self._memories: dict[int, Memory] = {}
         self._arrays: list[Array] = []  # kept alive here, since a memory has only their addresses
-        # For each thread its last binding, with the node and the leaves that it was made for.
-        self._last_bindings: dict[int, tuple[Node | None, Collection[Node], plan.Binding]] = {}
+        # For each thread its last binding, with the goal and the leaves that it was made for.
+        self._last_bindings: dict[int, tuple[Goal, Collection[Node], plan.Binding]] = {}
 
-    def binding(self, node: Node | None, fed: Collection[Node], thread: int = 0) -> plan.Binding:
-        """Returns the binding that computes a node, or the loss (None), from the fed leaves."""
+    def binding(self, goal: Goal, fed: Collection[Node], thread: int = 0) -> plan.Binding:
+        """Returns the binding that leads to a goal from the fed leaves."""
         last = self._last_bindings.get(thread)
-        if last and last[0] is node and last[1] == fed:
+        if last and last[0] == goal and last[1] == fed:
             return last[2]
-        steps, fetch_port = self._steps_to_node.get(node) or self._find_steps_to(node)
+        steps, fetch_ports = self._steps_to.get(goal) or self._find_steps_to(goal)
         memory = self._memories.get(thread) or self._add_memory(thread)
         unfed = [] if memory is self.arena.memory else self._unfed_leaves(fed)
-        ports = self.feed_ports(fed), fetch_port, unfed
+        feed_ports = self.feed_ports(fed) + [self._seed_port(node) for node in goal.seeds or ()]
+        ports = feed_ports, fetch_ports, unfed
         binding = plan.Binding(steps, memory, self.lanes, *ports, self.arena.memory)
-        self._last_bindings[thread] = node, fed, binding
+        self._last_bindings[thread] = goal, fed, binding
         return binding
 
     def feed_ports(self, leaves: Iterable[Node]) -> list[Port]:
@@ -88,22 +89,24 @@ class Executor(ABC):
         """The bytes of the tables of the steps, which all threads share."""
         return sum(step.table_bytes for step in self.steps.values())
 
-    def _find_steps_to(self, node: Node | None) -> StepsToNode:
-        """Finds and remembers the steps that compute a node; for the loss (None), all steps and the seed step."""
-        if len(self._steps_to_node) == MAX_REMEMBERED:
-            self._steps_to_node.clear()
-        if node is None:
-            steps = [*self._steps_of(self.program.groups, backward=True), self._seed()]
-            port = self._port(self.program.outputs[0])
+    def _find_steps_to(self, goal: Goal) -> StepsToGoal:
+        """Finds and remembers the steps that lead to a goal; for a backward pass, all steps and the seed step."""
+        if len(self._steps_to) == MAX_REMEMBERED:
+            self._steps_to.clear()
+        node, seeds, others = goal
+        if node is None or seeds is not None:
+            steps = [*self._steps_of(self.program.groups, seeds, True), self._seed(seeds)]
         else:
             groups = self.program.groups_above(self.program.channel_of[node][0])
-            steps = self._steps_of(groups, backward=False)
-            port = self._fetch_port(node, steps)
-        found = self._steps_to_node[node] = plan.Steps(steps), port
+            steps = self._steps_of(groups, seeds, False)
+        ports = [self._port(each) for each in (node or self.program.outputs[0], *others)]
+        found = self._steps_to[goal] = plan.Steps(steps), ports
         return found
 
-    def _steps_of(self, groups: Sequence[FusedGroup], backward: bool) -> list[Step]:
-        """Returns the steps that compute these groups, for passes with gradients or for forward passes alone."""
+    def _steps_of(
+        self, groups: Sequence[FusedGroup], seeds: Sequence[Node] | None, backward: bool
+    ) -> list[Step]:
+        """Returns the steps that compute these groups, for passes with gradients or without; `seeds` as in a Goal."""
         return join(self.program, groups, self.steps, lambda _: self.arena.kernels)
 
     def _feed_port(self, leaf: Node) -> Port:
@@ -125,21 +128,21 @@ class Executor(ABC):
         memory = self._memories[thread] = self.arena.memory_of(thread, *arrays)
         return memory
 
-    def has_buffer_of(self, node: Node | None) -> bool:
-        """Returns whether the data of a node are kept, or those of the loss (None)."""
+    def has_buffers_for(self, goal: Goal) -> bool:
+        """Returns whether the data of all nodes of a goal are kept."""
         return True
 
     @abstractmethod
-    def _seed(self) -> Step:
-        """Returns the step with which a backward pass begins."""
+    def _seed(self, seeds: Sequence[Node] | None) -> Step:
+        """Returns the step with which a backward pass begins; `seeds` as in a Goal."""
 
     @abstractmethod
     def _port(self, node: Node) -> Port:
-        """Returns the port of a node that is alone in its buffer."""
+        """Returns the port of a node."""
 
     @abstractmethod
-    def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
-        """Returns the port of any node; appends a step to `steps` where the data must be packed first."""
+    def _seed_port(self, node: Node) -> Port:
+        """Returns the port through which the gradient of an output is fed."""
 
 
 class SampleExecutor(Executor):
@@ -148,46 +151,51 @@ class SampleExecutor(Executor):
     def __init__(
         self, lowered: Lowered, arena: Arena, builder: SampleBuilder, steps: dict[FusedGroup, Step]
     ) -> None:
-        super().__init__(lowered.program, arena, 1, lowered.data, builder.scratch)
+        super().__init__(lowered, arena, 1, lowered.data, builder.scratch)
         self.steps = steps
-        self._packed_channel_offset = lowered.packed_channel_offset
         self._memories[0] = arena.memory
 
     def all_steps(self) -> plan.Steps:
         """Returns all steps and the seed step."""
-        return self._find_steps_to(None)[0]
+        return self._find_steps_to(LOSS)[0]
 
-    def _seed(self) -> Step:
+    def _seed(self, seeds: Sequence[Node] | None) -> Step:
         buffers = dict.fromkeys(group.buffer for group in self.program.groups)
-        return self.seed_step(buffers)
+        return self.seed_step(buffers, seeds)
 
-    def seed_step(self, buffers: Iterable[Buffer]) -> Step:
-        """Returns the step with which a backward pass through some buffers begins."""
-        zeroed = [b for b in buffers if b.zeroed_first]
+    def seed_step(self, buffers: Iterable[Buffer], seeds: Sequence[Node] | None) -> Step:
+        """Returns the step with which a backward pass through some buffers begins; `seeds` as in a Goal."""
+        channels = [self.program.channel_of[node] for node in seeds or ()]
+        seeded = {buffer for buffer, _ in channels}
+        zeroed = [b for b in buffers if b.zeroed_first or b in seeded]
         firsts, counts = [b.offset for b in zeroed], [b.nodes[0].size * b.pitch for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
-        # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
-        loss = self.program.channel_of[self.program.outputs[0]][0].offset
-        return self.arena.kernels.elementwise.SeedStep(loss, cleared)
-
-    def _packing_step(self, buffer: Buffer, channel: int) -> Step:
-        """Returns a step that copies one channel of a fused group, contiguously, to a place of its own."""
-        sizes = np.array([buffer.nodes[channel].size], np.intp)
-        x = data_operand(buffer.offset + channel, buffer.pitch)
-        packed = data_operand(self._packed_channel_offset, 1)
-        return self.arena.kernels.concatenation.ConcatenationStep([x], sizes, packed)
+        kernels = self.arena.kernels.elementwise
+        if seeds is None:
+            # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
+            loss = self.program.channel_of[self.program.outputs[0]][0].offset
+            return kernels.SeedStep(loss, cleared)
+        given = structs(
+            SEED,
+            len(seeds),
+            source=[self.seeds[node].offset for node in seeds],
+            first=[buffer.offset + channel for buffer, channel in channels],
+            pitch=[buffer.pitch for buffer, _ in channels],
+            count=[node.size for node in seeds],
+        )
+        return kernels.GivenSeedStep(cleared, given)
 
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
-        return RowPort(self.program.channel_of[node][0].offset * item, node.size * item)
-
-    def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
         buffer, channel = self.program.channel_of[node]
+        offset = (buffer.offset + channel) * item
         if buffer.pitch == 1:
-            return self._port(node)
-        steps.append(self._packing_step(buffer, channel))
+            return RowPort(offset, node.size * item)
+        return ChannelPort(offset, node.size, buffer.pitch * item, item)
+
+    def _seed_port(self, node: Node) -> Port:
         item = node.dtype.itemsize
-        return RowPort(self._packed_channel_offset * item, node.size * item)
+        return RowPort(self.seeds[node].offset * item, node.size * item)
 
 
 class LaneExecutor(Executor):
@@ -205,7 +213,7 @@ class LaneExecutor(Executor):
         builder = LaneBuilder(
             arena.kernels, lowered.data.dtype, lanes, sample_builder.parameters_offset
         )
-        super().__init__(program, arena, lanes, builder.data, builder.scratch)
+        super().__init__(lowered, arena, lanes, builder.data, builder.scratch)
         self._builder = builder
         per_sample = frozenset(layout_plan.per_sample)
         self._per_sample = PerSampleBuilder(samples, builder, layout_plan)
@@ -220,6 +228,9 @@ class LaneExecutor(Executor):
                 builder.allocate(group.buffer)
         for buffer, place in views.places.items():
             builder.place(buffer, *place)
+        self._data_buffers = list(builder.offsets)
+        for buffer in lowered.seeds.values():
+            builder.allocate(buffer)
         joins = any(len(part) > 1 for part in stretches(program.groups))
         self._tiles = Tiles(builder.data) if joins else None
         for group in program.groups:
@@ -229,33 +240,55 @@ class LaneExecutor(Executor):
             elif group.kind is not Kind.LEAF and group not in without_step:
                 self.steps[group] = builder.step(group, uses[group])
 
-    def has_buffer_of(self, node: Node | None) -> bool:
-        """Returns whether the data of a node are kept; those of a ReLU that is folded into a pooling are not."""
-        return node is None or self.program.channel_of[node][0] not in self._absent
+    def has_buffers_for(self, goal: Goal) -> bool:
+        """Returns whether the data of all nodes are kept; those of a ReLU that is folded into a pooling are not."""
+        nodes = [node for node in (goal.node, *goal.others) if node]
+        return self._absent.isdisjoint(self.program.channel_of[node][0] for node in nodes)
 
-    def _steps_of(self, groups: Sequence[FusedGroup], backward: bool) -> list[Step]:
+    def _steps_of(
+        self, groups: Sequence[FusedGroup], seeds: Sequence[Node] | None, backward: bool
+    ) -> list[Step]:
         def joined(part: Sequence[FusedGroup]) -> list[Step]:
             kernels_for = self._builder.kernels_for
             return join(self.program, part, self.steps, kernels_for, self._tiles, backward)
 
-        return self._per_sample.insert(groups, joined)
+        return self._per_sample.insert(groups, joined, seeds)
 
-    def _seed(self) -> Step:
-        offsets, lanes = self._builder.offsets, self.lanes
+    def _seed(self, seeds: Sequence[Node] | None) -> Step:
+        offsets, lanes, channel_of = self._builder.offsets, self.lanes, self.program.channel_of
+        elsewhere = self._per_sample.seeded_here(seeds or ())
+        here = [node for node in seeds or () if node not in elsewhere]
+        begins = self._cleared | {channel_of[node][0] for node in here}
         written = self._per_sample.overwritten_buffers
-        zeroed = [b for b in offsets if b in self._cleared and b not in written]
+        zeroed = [b for b in self._data_buffers if b in begins and b not in written]
         firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
-        loss = offsets[self.program.channel_of[self.program.outputs[0]][0]]
-        return self._builder.kernels.elementwise.SeedStep(loss, cleared, lanes)
+        kernels = self._builder.kernels.elementwise
+        if seeds is None:
+            return kernels.SeedStep(offsets[channel_of[self.program.outputs[0]][0]], cleared, lanes)
+        given = structs(
+            SEED,
+            len(here),
+            source=[offsets[self.seeds[node]] for node in here],
+            first=[self._offset(node) for node in here],
+            pitch=1,
+            count=[node.size * lanes for node in here],
+        )
+        return kernels.GivenSeedStep(cleared, given)
+
+    def _offset(self, node: Node) -> int:
+        """Returns the offset of the data of a node."""
+        buffer, channel = self.program.channel_of[node]
+        return self._builder.operand(Use(buffer, channel, False)).offset
 
     def _port(self, node: Node) -> Port:
-        buffer, channel = self.program.channel_of[node]
-        offset = self._builder.operand(Use(buffer, channel, False)).offset
-        return self._builder.lane_kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
+        return self._lane_port(self._offset(node), node)
 
-    def _fetch_port(self, node: Node, steps: list[Step]) -> Port:
-        return self._port(node)
+    def _seed_port(self, node: Node) -> Port:
+        return self._lane_port(self._builder.offsets[self.seeds[node]], node)
+
+    def _lane_port(self, offset: int, node: Node) -> Port:
+        return self._builder.lane_kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
 
 
 class Executors:
@@ -323,14 +356,14 @@ class Executors:
 
     def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
         """Returns the bindings of a request in the memory of a thread, and the choice of them that a Schedule needs."""
-        node, leaves = request.node, request.feeds.leaves
+        goal, leaves = goal_of(request), request.feeds.leaves
         batch_size = min(request.batch or request.size, request.size)
         layout_plan = self.layout_of(request)
         used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
         executors, choice = self._chosen(request.backward, frozenset(used))
-        if not executors[0].has_buffer_of(node):
+        if not executors[0].has_buffers_for(goal):
             executors, choice = [self.samples], bytes(1)
-        return [executor.binding(node, leaves, thread) for executor in executors], choice
+        return [executor.binding(goal, leaves, thread) for executor in executors], choice
 
     def _chosen(self, backward: bool, used: frozenset[int]) -> tuple[list[Executor], bytes]:
         """Returns the executors for blocks of these lanes, widest first, and which takes how many samples."""
@@ -358,14 +391,3 @@ class Executors:
                 self._learning.tell(executor.steps)
             self._lanes[backward][lanes] = executor
         return executor
-
-
-def data_operand(offset: int, stride: int) -> Operand:
-    """Returns an operand of which no gradient is computed."""
-    return Operand(
-        offset=offset,
-        stride=stride,
-        accumulate=False,
-        requires_grad=False,
-        requires_grad_parameters_only=False,
-    )

@@ -44,9 +44,10 @@ def _converted(owner: str, feed: Feed, specs: FeedSpecs, written: Written) -> Fe
         spec = specs[leaf]
         array: Any = as_real(owner, f"feed of {leaf!r}", value)
         shape = array.shape
-        if shape[1:] not in spec.shapes:
+        if not shape or shape[1:] not in spec.shapes:
+            one = "(B,), " if leaf.size == 1 else ""
             raise ValueError(
-                f"{owner}: feed of {leaf!r} must have shape (B, {leaf.size}) or "
+                f"{owner}: feed of {leaf!r} must have shape {one}(B, {leaf.size}) or "
                 f"(B, {leaf.height}, {leaf.width}), got {shape}"
             )
         array = np.require(array, spec.dtype, ("C", "A"))

@@ -12,6 +12,7 @@ from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._lowering.lane_steps import LaneBuilder
 from cgraph._lowering.layout import LayoutPlan
 from cgraph._lowering.program import Buffer, FusedGroup
+from cgraph.node import Node
 
 if TYPE_CHECKING:
     from cgraph._execution.executors import SampleExecutor
@@ -48,22 +49,30 @@ class PerSampleBuilder:
         self.inner_buffers = {group.buffer for group in self._groups} - self._outputs
         self.overwritten_buffers = inputs if self._backward_at_once else set()
 
+    def seeded_here(self, seeds: Sequence[Node]) -> list[Node]:
+        """Returns those of some outputs whose backward pass begins within the step."""
+        channel_of = self._samples.program.channel_of
+        computed = {group.buffer for group in self._groups} if self._backward_at_once else set()
+        return [node for node in seeds if channel_of[node][0] in computed]
+
     def insert(
         self,
         groups: Sequence[FusedGroup],
         join: Callable[[Sequence[FusedGroup]], list[Step]],
+        seeds: Sequence[Node] | None,
     ) -> list[Step]:
         """Returns the steps over lanes that compute `groups`, with one among them for those that take one sample.
 
-        `join` makes the steps over lanes of groups that follow each other.
+        `join` makes the steps over lanes of groups that follow each other. `seeds` are the outputs to whose gradients
+        seeds are added; None for a loss.
         """
         own = [group for group in groups if group in self._groups]
         if not own:
             return join(groups)
         first = groups.index(own[0])
-        return [*join(groups[:first]), self._step(own), *join(groups[first:])]
+        return [*join(groups[:first]), self._step(own, seeds), *join(groups[first:])]
 
-    def _step(self, groups: Sequence[FusedGroup]) -> PerSampleStep:
+    def _step(self, groups: Sequence[FusedGroup], seeds: Sequence[Node] | None) -> PerSampleStep:
         """Returns the step that runs these groups, which begins their backward pass."""
         program, samples = self._samples.program, self._samples
         computed = dict.fromkeys(group.buffer for group in groups)
@@ -72,10 +81,13 @@ class PerSampleBuilder:
         first_written_here = [b for b in computed if b not in outputs]
         if self._backward_at_once:
             first_written_here = [*computed, *read]
+        if seeds is not None:
+            seeds = self.seeded_here(seeds)
+            read |= {samples.seeds[node] for node in seeds}
         steps = [samples.steps[group] for group in groups]
         step_class = PerSampleTail if self._backward_at_once else PerSampleStep
         return step_class(
-            plan.Steps([*steps, samples.seed_step(first_written_here)]),
+            plan.Steps([*steps, samples.seed_step(first_written_here, seeds)]),
             samples.arena.memory,
             self._builder.lanes,
             self._builder.dtype.itemsize,

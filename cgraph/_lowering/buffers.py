@@ -89,6 +89,17 @@ def mark_requires_grad(
         )
 
 
+def place_seeds(program: Program, data: Allocator) -> dict[Node, Buffer]:
+    """Returns, for each output, a buffer to which the gradient with which a backward pass begins may be fed.
+
+    The gradients of outputs begin at 0, to which seeds are added, but not that of a loss alone, which no step reads.
+    """
+    if not program.is_loss:
+        for node in program.outputs:
+            program.channel_of[node][0].zeroed_first = True
+    return {node: Buffer([node], 1, data.allocate(node.size)) for node in program.outputs}
+
+
 class Use(NamedTuple):
     """An input of a fused group: a channel of a buffer, and whether an earlier step has written its gradient."""
 

@@ -5,10 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from cgraph._lowering.buffers import Allocator, Use, mark_requires_grad, place_buffers, uses
+from cgraph._lowering.buffers import (
+    Allocator,
+    Use,
+    mark_requires_grad,
+    place_buffers,
+    place_seeds,
+    uses,
+)
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import LayoutName, Layouts, choose_layouts
-from cgraph._lowering.program import FusedGroup, Program
+from cgraph._lowering.program import Buffer, FusedGroup, Program
 from cgraph._lowering.stretches import order_stretches
 from cgraph.node import Node, as_nodes
 
@@ -26,15 +33,15 @@ class Lowered(NamedTuple):
         The inputs of each group, and whether its gradients must be added.
     data : Allocator
         The region of the data, and of their gradients.
-    packed_channel_offset : int
-        The offset of a place in this region for one channel of any fused group.
+    seeds : dict of Node to Buffer
+        For each output a place in this region to which a gradient may be fed.
     """
 
     program: Program
     layouts: Layouts
     uses: dict[FusedGroup, list[Use]]
     data: Allocator
-    packed_channel_offset: int
+    seeds: dict[Node, Buffer]
 
 
 def lower(
@@ -54,8 +61,8 @@ def lower(
     mark_requires_grad(program, *leaves_that_require_grad(program, leaf_grads))
     layouts = choose_layouts(program, parts, layout)
     data = place_buffers(program, program.outputs[0].dtype)
-    largest = max((g.nodes[0].size for g in program.groups if len(g.nodes) > 1), default=0)
-    return Lowered(program, layouts, uses(program), data, data.allocate(largest))
+    seeds = place_seeds(program, data)
+    return Lowered(program, layouts, uses(program), data, seeds)
 
 
 def require_one_dtype(program: Program) -> None:

@@ -43,7 +43,7 @@ class Buffer:
     pitch: int  # the distance from one element of a node to the next
     offset: int = 0  # of the first element, in the arena
     # Whether the gradients are zeroed before a backward pass, because no step writes all of them first: some step reads
-    # single channels, or a Python node adds to them.
+    # single channels, a Python node adds to them, or seeds are added to those of some of several outputs.
     zeroed_first: bool = False
     # Used by `buffers.uses`: whether a step that writes the gradients has been found.
     has_writer: bool = False
@@ -137,6 +137,11 @@ class Program:
         self.groups: list[FusedGroup] = []
         self.channel_of: dict[Node, Channel] = {}
 
+    @property
+    def is_loss(self) -> bool:
+        """Whether the only output is a node of one element."""
+        return len(self.outputs) == 1 and self.outputs[0].size == 1
+
     def append(self, group: FusedGroup) -> None:
         """Adds a fused group, whose inputs must have been added before, and makes its buffer."""
         count, pitch = len(group.nodes), 1
@@ -184,6 +189,11 @@ class Program:
                 needed |= self.buffers_read_by(group)
                 found.append(group)
         return found[::-1]
+
+    def leaves_above(self, node: Node) -> list[Node]:
+        """Returns the leaves on which the data of a node depend."""
+        groups = self.groups_above(self.channel_of[node][0])
+        return [node for group in groups for node in group.nodes if node in self.leaves]
 
     def buffers_read_by(self, group: FusedGroup) -> set[Buffer]:
         """Returns the buffers that a fused group reads."""

@@ -141,9 +141,14 @@ def lane_uses(program: Program, views: Views, uses: Mapping[FusedGroup, Sequence
     overwrite some elements and add to others, or nobody writes an element, the gradient begins at 0, and all add.
     """
     gradients = Gradients(views)
-    loss, _ = program.channel_of[program.outputs[0]]
-    if gradients.has(loss):
-        gradients.write(loss, 0, loss.size)
+    for node in program.outputs:
+        buffer, _ = program.channel_of[node]
+        if not gradients.has(buffer):
+            continue
+        if program.is_loss:
+            gradients.write(buffer, 0, buffer.size)
+        else:  # to which seeds are added
+            gradients.cleared.add(views.place(buffer)[0])
     found = {
         group: [gradients.use(group, use) for use in uses[group]]
         for group in reversed(program.groups)

@@ -5,11 +5,31 @@ docs/look_up/specification.md says which document *the specification* is.
 
 import numpy.typing as npt
 
-from cgraph._validation import as_real, as_size, copy_into
+from cgraph._validation import Array, as_real, as_size, copy_into
 from cgraph.node import Node
 
 
-class Leaf1(Node):
+class _Leaf(Node):
+    """The common part of the leaves, which know whether they have ever been given data."""
+
+    _is_given = False
+
+    @property
+    def data(self) -> Array:
+        """The data, a flat array with element (i, j) at index i * width + j.
+
+        The array is live: passes use what is written into it. Assigning to the property copies into the array.
+        """
+        self._is_given = True
+        return super().data
+
+    @data.setter
+    def data(self, value: npt.ArrayLike) -> None:
+        copy_into(type(self).__name__, "data", value, self._data)
+        self._is_given = True
+
+
+class Leaf1(_Leaf):
     """A vector that the user sets (specification, section "Class: Leaf1").
 
     Parameters
@@ -42,9 +62,10 @@ class Leaf1(Node):
             The vector has another shape than (size,), or is a ragged sequence.
         """
         copy_into(type(self).__name__, "input", input, self._data)
+        self._is_given = True
 
 
-class Leaf2(Node):
+class Leaf2(_Leaf):
     """A matrix that the user sets (specification, section "Class: Leaf2").
 
     Parameters
@@ -85,3 +106,4 @@ class Leaf2(Node):
                 f"got {array.shape}"
             )
         copy_into(owner, "input", array.reshape(-1), self._data)
+        self._is_given = True

@@ -17,8 +17,8 @@ class RMSprop(Optimizer):
     b ← momentum b + g / (√s + eps);  w ← w − lr b.
     All running means begin at 0.
 
-    If centered, a gradient that stays the same has s = 0 up to rounding: steps grow to lr / eps times the gradient, and a
-    root of what is less than 0 is NaN (so it is in PyTorch).
+    If centered, a gradient that stays the same has s = 0 up to rounding: steps grow to lr / eps times the gradient, and
+    a root of what is less than 0 is NaN (so it is in PyTorch).
 
     Parameters
     ----------

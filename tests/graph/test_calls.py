@@ -314,7 +314,7 @@ def test_a_schedule_serves_requests_that_differ_in_samples_results_and_eta_alone
 )
 def test_a_schedule_chooses_among_its_bindings(count, choice):
     memory, nothing = Memory(0, 0, 0, 0, 0), plan.Steps([])
-    binding = plan.Binding(nothing, memory, 1, [], RowPort(0, 8), [], memory)
+    binding = plan.Binding(nothing, memory, 1, [], [RowPort(0, 8)], [], memory)
     request = Request(None, Feeds([], [], 1), np.zeros(1))
     with pytest.raises(ValueError, match=f"no choice among {count} bindings, up to 8, got"):
         plan.Schedule(request, [binding] * count, choice, 1)
@@ -326,7 +326,7 @@ def test_the_choice_says_which_binding_takes_the_next_samples():
     for lanes, value in ((8, 80), (4, 40), (1, 10)):
         memories.append(np.full(8, value, np.float64))
         memory = Memory(memories[-1].ctypes.data, 0, 0, 0, 0)
-        bindings.append(plan.Binding(plan.Steps([]), memory, lanes, [], port, [], memory))
+        bindings.append(plan.Binding(plan.Steps([]), memory, lanes, [], [port], [], memory))
     choice = bytes([2, 2, 2, 1, 1, 0, 1, 1, 0])
     for count, blocks in ((2, (1, 1)), (3, (4,)), (5, (8,)), (7, (4, 4)), (20, (8, 8, 4))):
         out = np.zeros((count, 1))
@@ -341,7 +341,7 @@ def test_an_array_that_becomes_smaller_after_its_check_is_not_read():
     data = np.zeros(8)
     memory = Memory(data.ctypes.data, 0, 0, 0, 0)
     nothing, port = plan.Steps([]), RowPort(0, 16)
-    binding = plan.Binding(nothing, memory, 1, [port], port, [], memory)
+    binding = plan.Binding(nothing, memory, 1, [port], [port], [], memory)
     for rows, out in ((1, 2), (2, 1)):
         feeds = Feeds([], [np.zeros((rows, 2))], 2)
         request = Request(None, feeds, np.zeros((out, 2)))

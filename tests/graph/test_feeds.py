@@ -236,3 +236,64 @@ def test_of_several_leaves_that_a_group_reads_those_listed_get_their_gradient():
     for leaf in (colours[0], colours[2]):
         with pytest.raises(RuntimeError, match="was not computed"):
             _ = leaf.grad
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@every_setting
+def test_a_leaf_of_one_element_takes_a_plain_row(setting, dtype):
+    x, t = CG.Leaf1(1, dtype=dtype), CG.Leaf2(1, 1, dtype=dtype)
+    y = CG.Affine(x, np.array([[2.0], [1.0]], dtype))
+    graph = CG.Graph(CG.MSE(y, t), **setting._asdict())
+    rows, targets = np.linspace(-1, 1, 21, dtype=dtype), np.linspace(0, 1, 21, dtype=dtype)
+    expected = graph.accumulate({x: rows[:, None], t: targets[:, None, None]})
+    for form in (np.asarray, list, lambda a: np.repeat(a, 2)[::2], lambda a: a.astype(">f4")):
+        fed = {x: form(rows), t: form(targets)}
+        np.testing.assert_allclose(graph.accumulate(fed), expected, rtol=1e-5)
+        graph.sample(20)
+        assert (x.data[0], t.data[0]) == (1, 1)
+    for wrong in (1.0, np.ones((21, 2)), np.ones((21, 1, 2))):
+        with pytest.raises(ValueError, match=r"must have shape \(B,\), \(B, 1\) or \(B, 1, 1\)"):
+            graph.accumulate({x: rows, t: wrong})
+    wide = CG.Leaf1(2)
+    with pytest.raises(ValueError, match=r"must have shape \(B, 2\) or \(B, 2, 1\), got \(2,\)"):
+        CG.Graph(CG.Norm2(wide)).step({wide: [1.0, 2.0]}, 0.1)
+
+
+GIVING = {
+    "getInput": lambda leaf: leaf.getInput(np.ones(2)),
+    "assignment": lambda leaf: setattr(leaf, "data", np.ones(2)),
+    "a look": lambda leaf: leaf.data,
+    "another call": lambda leaf: CG.Graph(CG.Norm2(leaf)).predict({leaf: np.ones((1, 2))}),
+}
+LEARNING = {
+    "accumulate": lambda graph, feed: graph.accumulate(feed),
+    "step": lambda graph, feed: graph.step(feed, 0.1),
+    "train": lambda graph, feed: graph.train(feed, 0.1),
+    "predict": lambda graph, feed: graph.predict(feed),
+}
+
+
+@pytest.mark.parametrize("call", LEARNING)
+@pytest.mark.parametrize("given", GIVING)
+@pytest.mark.parametrize("leaf_class", [CG.Leaf1, lambda size: CG.Leaf2(size, 1)])
+def test_a_leaf_that_was_never_given_data_must_be_fed(leaf_class, given, call):
+    x, t = CG.Leaf1(2), leaf_class(2)
+    y = CG.Affine(x, np.ones((3, 2)))
+    loss = CG.MSE(y, t)
+    graph, feed = CG.Graph(loss), {x: np.ones((3, 2))}
+    graph.predict(feed, y)  # which does not depend on t
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^Graph: Leaf.* must be fed, since it was never"):
+            LEARNING[call](graph, feed)
+    assert y.weight.tolist() == np.ones((3, 2)).tolist()
+    GIVING[given](t)
+    LEARNING[call](CG.Graph(loss), feed)
+
+
+def test_a_wrong_assignment_gives_a_leaf_nothing():
+    x = CG.Leaf1(2)
+    for wrong in (lambda: x.getInput([1]), lambda: setattr(x, "data", [1, 2, 3])):
+        with pytest.raises(ValueError, match="shape"):
+            wrong()
+    with pytest.raises(ValueError, match="never given data"):
+        CG.Graph(CG.Norm2(x + (y := CG.Leaf1(2)))).step({y: [[1, 2]]}, 0.1)

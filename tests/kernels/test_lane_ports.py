@@ -9,6 +9,7 @@ from lane_arena import Arena, blocks_of, kernels, lanes_of, vector_of
 
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.request import Feeds, Request
+from cgraph._kernels.runtime.step import ChannelPort
 
 pytestmark = [
     pytest.mark.usefixtures("build_name"),
@@ -37,7 +38,7 @@ def run(arena, lanes, feed_ports, fetch_port, arrays, out, count, kept=(), origi
     """Runs a pass without steps, which only copies samples."""
     origin = origin or arena
     binding = plan.Binding(
-        NOTHING, arena.memory, lanes, feed_ports, fetch_port, list(kept), origin.memory
+        NOTHING, arena.memory, lanes, feed_ports, [fetch_port], list(kept), origin.memory
     )
     request = Request(None, Feeds([], arrays, count), out, parameters_only=True)
     schedule = plan.Schedule(request, [binding], bytes(1), 1000)
@@ -139,3 +140,17 @@ def test_one_sample_may_stand_in_all_lanes(dtype):
             expected = np.arange(3, 3 + size)
             assert (node_lanes(inside, size, lanes) == expected[:, None]).all()
             assert (back == expected).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_channel_of_a_group_is_fetched_alone(dtype):
+    inside, item = arena(5, 4, dtype), np.dtype(dtype).itemsize
+    inside.data[AT : AT + 20] = np.arange(20)
+    for channel in range(4):
+        port = ChannelPort((AT + channel) * item, 5, 4 * item, item)
+        back, around = rows_of(1, 5, dtype)
+        run(inside, 1, [], port, [], back, 1)
+        assert port.nbytes == 5 * item
+        assert back.tolist() == [[channel + 4 * i for i in range(5)]]
+        assert (around[:64] == OUTSIDE).all()
+        assert (around[-64:] == OUTSIDE).all()

@@ -8,6 +8,8 @@ from arrays import assert_equal, assert_within
 from lane_arena import Arena, blocks_of, extents, kernels, lanes_of, operand, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.runtime.step import SEED
+from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering import lane_steps
 from cgraph._lowering.ops import ROWS
 
@@ -231,3 +233,24 @@ def test_each_lane_has_a_loss(dtype):
         expected = np.full(5 * lanes, 7)
         expected[lanes : 2 * lanes], expected[4 * lanes : 4 * lanes + 3] = 1, 0
         assert grad.tolist() == expected.tolist()
+
+
+def seeds_of(*seeds):
+    """Returns Seeds of (source, first, pitch, count)."""
+    columns = zip(*seeds, strict=True)
+    names = "source", "first", "pitch", "count"
+    return structs(SEED, len(seeds), **dict(zip(names, map(list, columns), strict=True)))
+
+
+@dtypes
+def test_seeds_are_added_to_what_has_been_cleared(dtype):
+    data = np.arange(20, dtype=dtype)
+    seeds = seeds_of((10, 0, 1, 3), (13, 1, 3, 4), (17, 2, 1, 0))
+    step = kernels(dtype).elementwise.GivenSeedStep(extents((0, 5), (8, 1)), seeds)
+    after, grad = Arena(data, np.full(20, 7, dtype)).run(step, 1)
+    expected = np.full(20, 7.0)
+    expected[:5] = expected[8] = 0
+    expected[:3] += data[10:13]
+    expected[[1, 4, 7, 10]] += data[13:17]
+    assert grad.tolist() == expected.tolist()
+    assert after.tolist() == data.tolist()

@@ -149,7 +149,7 @@ class Passes:
             plan.backward(steps, memory, count)
             return
         port = RowPort(0, dtype.itemsize)
-        binding = plan.Binding(steps, memory, count, [], port, [], memory)
+        binding = plan.Binding(steps, memory, count, [], [port], [], memory)
         out = np.empty(count, dtype)
         request = Request(None, Feeds([], [], count), out, True, False, count, 0.125)
         schedule = plan.Schedule(request, [binding], bytes(1), 1, one_by_one=True)

@@ -169,25 +169,39 @@ def ends_of_learning(make, prepare, call):
     return ends
 
 
-def learning(make, prepare, call):
-    """The parameters are those after some number of whole batches; the sums those with which the next began."""
+OPTIONS = {
+    "weights": lambda net: {
+        "weights": np.ones(24),
+        "outputs": [net.y, net.deep],
+        "check_loss": True,
+    },
+    "grads": lambda net: {"grads": {net.loss: np.ones(24)}, "outputs": net.y},
+}
+
+
+def learning(make, prepare, call, options=None):
+    """The parameters are those after some number of whole batches; the sums those with which the next began.
+
+    The options are those with which a call learns as without any.
+    """
     ends = ends_of_learning(make, prepare, call)
     net = make()
     prepare(net)
     arguments = {"accumulate": (), "step": (ETA,), "train": (ETA, 8)}[call]
+    named = OPTIONS[options](net) if options else {}
 
     def right():
         found = net.parameters(), net.sums()
         return any(close(found[0], end[0]) and close(found[1], end[1]) for end in ends)
 
-    return lambda: getattr(net.graph, call)(net.feed, *arguments), right
+    return lambda: getattr(net.graph, call)(net.feed, *arguments, **named), right
 
 
-def learning_from(state, call):
+def learning_from(state, call, options=None):
     prepare = {"zero": lambda net: None, "exposed": Network.looked_at, "filled": Network.filled}[
         state
     ]
-    return partial(learning, prepare=prepare, call=call)
+    return partial(learning, prepare=prepare, call=call, options=options)
 
 
 @cache
@@ -381,6 +395,10 @@ CALLS = {
         f"{call}, sums {state}": learning_from(state, call)
         for call in ("accumulate", "step", "train")
         for state in ("zero", "exposed", "filled")
+    },
+    **{
+        f"{call} with {options}": learning_from("filled", call, options)
+        for call, options in (("accumulate", "grads"), ("step", "weights"), ("train", "grads"))
     },
     "backward": partial(one_pass, call="backward"),
     "update": partial(one_pass, call="update"),

@@ -154,7 +154,7 @@ class Bench:
     def descend(self, eta):
         """Runs a batch of the valid samples that are shown, and its update by fused SGD."""
         port = RowPort(0, self.dtype.itemsize)
-        binding = Binding(self.steps, self.memory, self.lanes, [], port, [], self.memory)
+        binding = Binding(self.steps, self.memory, self.lanes, [], [port], [], self.memory)
         feeds, out = Feeds([], [], self.valid), np.empty(self.valid, self.dtype)
         request = Request(None, feeds, out, True, False, self.valid, eta)
         schedule = Schedule(request, [binding], bytes(1), self.valid, one_by_one=True)

@@ -1,5 +1,5 @@
 from cgraph._kernels.runtime.memory cimport GradsState, Memory
-from cgraph._kernels.runtime.request cimport Request
+from cgraph._kernels.runtime.request cimport Extras, Request
 from cgraph._kernels.runtime.step cimport Context, Port
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
@@ -19,7 +19,7 @@ cdef enum:
     MAX_BINDINGS = 8    # of a Schedule
 
 
-# A fed array, or the array of results, whose rows are samples; and its port in each binding.
+# A fed array, or an array of results, whose rows are samples; and its port in each binding.
 cdef struct Stream:
     char *rows
     Py_ssize_t nbytes
@@ -30,11 +30,9 @@ cdef class Binding:
     cdef readonly Steps steps
     cdef readonly Memory memory
     cdef Py_ssize_t lanes
-    cdef list feed_ports, kept
-    cdef Port fetch_port
+    cdef list feed_ports, fetch_ports, kept
     cdef Memory origin
     cdef int begin(self, bint parameters_only, double eta) except -1
-    cdef Port port(self, Py_ssize_t number)
 
 
 cdef class Schedule:
@@ -46,6 +44,7 @@ cdef class Schedule:
     cdef list leaves
     cdef Py_ssize_t size, batch
     cdef bint backward
+    cdef Extras extras
     cdef bint serves(self, Request request) noexcept
 
 
@@ -56,8 +55,8 @@ cdef struct RunState:
     Context *context[MAX_BINDINGS]  # of the memory of each binding
     Py_ssize_t lanes[MAX_BINDINGS]  # samples that each binding takes at a time
     void *update_steps      # Steps
-    Stream *streams         # one for the results, and behind it one for each fed array
-    Py_ssize_t feeds        # number of fed arrays
+    Stream *streams         # those of results, of which the first has the losses, and behind them those that are fed
+    Py_ssize_t fetches, feeds       # numbers of arrays of results, and of arrays that are fed
     const unsigned char *choice     # for each number of samples left, up to `most`, the binding that takes the next
     Py_ssize_t most
     Py_ssize_t first        # the number in the call of the first sample
@@ -67,6 +66,8 @@ cdef struct RunState:
     Py_ssize_t count        # number of samples of the batch
     Py_ssize_t batch        # samples for each update; 0: no updates
     Py_ssize_t patience     # samples between two checks for Ctrl-C
+    Py_ssize_t not_finite   # the number in the call of the first sample whose loss is not finite, or -1
+    bint check_loss         # whether a loss that is not finite ends the run
     bint backward           # whether gradients are computed
     bint overwrite          # whether the gradient sums may count as 0 after an update, instead of being 0
     bint grads_are_zero     # whether the gradient sums count as 0 now
@@ -81,14 +82,16 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil
 
 cdef class Run:
     cdef RunState state
-    cdef Py_buffer out      # held while `holds_out`
-    cdef bint holds_out
+    cdef Py_buffer out      # of the only results, where there are no extras
+    cdef Py_buffer *views   # of the results and of the seeds
+    cdef Py_ssize_t opened  # the number of them that are held
     cdef Request request
     cdef Schedule schedule
     cdef Steps update_steps
     cdef Snapshot snapshot
     cdef int open(self) except -1
-    cdef int connect(self, Stream *stream, Py_ssize_t number, const Py_buffer *view) except -1
+    cdef const Py_buffer *view(self, array, int flags) except NULL
+    cdef int connect(self, Stream *stream, bint fetched, Py_ssize_t number, const Py_buffer *view) except -1
     cdef int finish(self) except -1
     cdef int check(self) except -1
     cdef void stop(self) noexcept

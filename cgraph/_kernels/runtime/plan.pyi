@@ -33,7 +33,7 @@ class Binding:
         memory: Memory,
         lanes: int,
         feed_ports: list[Port],
-        fetch_port: Port,
+        fetch_ports: list[Port],
         kept: list[tuple[Port, int]],
         origin: Memory,
     ) -> None: ...

@@ -1,11 +1,12 @@
 """Plan: the loop that runs steps over samples. It knows no operation and no dtype: data are bytes here."""
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.memory cimport Memory
-from cgraph._kernels.runtime.request cimport Feeds, Request
+from cgraph._kernels.runtime.request cimport Extras, Feeds, Request
 from cgraph._kernels.runtime.step cimport Context, Port, Step
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
@@ -120,15 +121,16 @@ def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
 cdef class Binding:
     """A request made ready for one thread: steps that take `lanes` samples at a time, the thread's memory, and ports.
 
-    feed_ports: one for each array of the call, in the order of the arrays; fetch_port: the port of the results.
+    feed_ports: one for each array that is fed, seeds last; fetch_ports: one for each array of results.
     kept: for each leaf that is not fed, its port and the offset of its data in the memory `origin`, in bytes.
     """
 
     def __init__(
-        self, Steps steps, Memory memory, Py_ssize_t lanes, list feed_ports, Port fetch_port, list kept, Memory origin
+        self, Steps steps, Memory memory, Py_ssize_t lanes, list feed_ports, list fetch_ports, list kept,
+        Memory origin
     ):
         self.steps, self.memory, self.lanes = steps, memory, lanes
-        self.feed_ports, self.fetch_port, self.kept, self.origin = feed_ports, fetch_port, kept, origin
+        self.feed_ports, self.fetch_ports, self.kept, self.origin = feed_ports, fetch_ports, kept, origin
 
     cdef int begin(self, bint parameters_only, double eta) except -1:
         """Sets the flags of the context, and copies the data of leaves that are not fed, before the first sample."""
@@ -140,10 +142,6 @@ cdef class Binding:
         for port, offset in self.kept:
             port.broadcast(context, self.origin.context.data + offset)
         return 0
-
-    cdef Port port(self, Py_ssize_t number):
-        """Returns the port of array `number`, or of the results if that is -1."""
-        return self.feed_ports[number] if number >= 0 else self.fetch_port
 
 
 cdef class Schedule:
@@ -176,7 +174,7 @@ cdef class Schedule:
         self.bindings, self.choice, self.patience = bindings, choice, patience
         self.one_by_one, self.is_uninterrupted = one_by_one, is_uninterrupted
         self.node, self.leaves, self.size = request.node, request.feeds.leaves, request.size
-        self.batch, self.backward = request.batch, request.backward
+        self.batch, self.backward, self.extras = request.batch, request.backward, request.extras
 
     cdef bint serves(self, Request request) noexcept:
         """Returns whether a request is of the sort that this schedule was made for."""
@@ -189,7 +187,7 @@ cdef class Schedule:
         for i in range(len(leaves)):
             if self.leaves[i] is not leaves[i]:
                 return False
-        return True
+        return self.extras is request.extras or (self.extras is not None and self.extras.is_like(request.extras))
 
 
 def find(list schedules, Request request not None):
@@ -202,8 +200,10 @@ def find(list schedules, Request request not None):
 
 
 cdef bint has_failed(RunState *state) noexcept nogil:
-    """Returns whether a step of any binding has failed, or another thread has stopped this run."""
+    """Returns whether a step of any binding or a loss has failed, or another thread has stopped this run."""
     cdef Py_ssize_t which
+    if state.not_finite >= 0:
+        return True
     for which in range(state.bindings):
         if s_load(&state.context[which].failed):
             return True
@@ -211,13 +211,13 @@ cdef bint has_failed(RunState *state) noexcept nogil:
 
 
 cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
-    """Runs the next samples: `most`, or some more in the last block of lanes, or fewer if a step raises.
+    """Runs the next samples: `most`, or some more in the last block of lanes, or fewer if a step or a loss fails.
 
     A batch ends with an update; the last batch may have fewer samples than the others.
     """
     cdef Py_ssize_t last = min(state.samples - state.sample, most) + state.sample, sample = state.sample, n, i
-    cdef Stream *out = state.streams
-    cdef Stream *feeds = out + 1
+    cdef Stream *fetches = state.streams
+    cdef Stream *feeds = fetches + state.fetches
     cdef int which
     cdef Context *context
     while sample < last and not has_failed(state):
@@ -236,7 +236,10 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         (<Steps>state.steps[which]).forward(context)
         if s_load(&context.failed):
             break
-        (<Port>out.port[which]).fetch(context, out.rows + sample * out.nbytes, n)
+        for i in range(state.fetches):
+            (<Port>fetches[i].port[which]).fetch(context, fetches[i].rows + sample * fetches[i].nbytes, n)
+        if state.check_loss and not are_finite(state, sample, n):
+            break
         if state.backward:
             context.grads_are_zero = state.grads_are_zero
             context.fused_sgd = state.can_fuse_sgd[which] and state.may_fuse_sgd and sample + n == state.end
@@ -246,6 +249,19 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
         if state.batch and not s_load(&context.failed) and sample == state.end:
             update(state, context)
     state.sample = sample
+
+
+cdef bint are_finite(RunState *state, Py_ssize_t sample, Py_ssize_t count) noexcept nogil:
+    """Returns whether the losses of some samples are finite; if not, notes the number of the first that is not."""
+    cdef Stream *losses = state.streams
+    cdef Py_ssize_t i
+    cdef double loss
+    for i in range(sample, sample + count):
+        loss = (<float *>losses.rows)[i] if losses.nbytes == sizeof(float) else (<double *>losses.rows)[i]
+        if not isfinite(loss):
+            state.not_finite = state.first + i
+            return False
+    return True
 
 
 cdef void update(RunState *state, Context *context) noexcept nogil:
@@ -272,33 +288,50 @@ cdef class Run:
     """Samples that are to be run, or are running. Its RunState has all that a thread without the GIL needs."""
 
     def __dealloc__(self):
-        if self.holds_out:
-            PyBuffer_Release(&self.out)
+        while self.opened > 0:
+            self.opened -= 1
+            PyBuffer_Release(&self.views[self.opened])
+        if self.views != &self.out:
+            free(self.views)
         free(self.state.streams)
 
     cdef int open(self) except -1:
-        """Makes streams of `out` and of the arrays, and joins each with its ports in all bindings."""
+        """Makes streams of the arrays of results and of those that are fed, and joins each with its ports."""
         cdef Feeds feeds = self.request.feeds
-        cdef Py_ssize_t i
-        self.state.feeds = len(feeds.arrays)
-        self.state.streams = <Stream *>calloc(self.state.feeds + 1, sizeof(Stream))
-        if self.state.streams == NULL:
+        cdef Extras extras = self.request.extras
+        cdef Py_ssize_t count = len(feeds.arrays), seeds = 0, results = 1, i
+        if extras is not None:
+            seeds, results = len(extras.seed_arrays), 1 + len(extras.arrays)
+        self.state.feeds, self.state.fetches = count + seeds, results
+        self.state.streams = <Stream *>calloc(results + count + seeds, sizeof(Stream))
+        self.views = &self.out if extras is None else <Py_buffer *>calloc(results + seeds, sizeof(Py_buffer))
+        if self.state.streams == NULL or self.views == NULL:
             raise MemoryError()
-        PyObject_GetBuffer(self.request.out, &self.out, PyBUF_WRITABLE)
-        self.holds_out = True
-        self.connect(self.state.streams, -1, &self.out)
-        for i in range(self.state.feeds):
-            self.connect(self.state.streams + 1 + i, i, &feeds.views[i])
+        self.connect(self.state.streams, True, 0, self.view(self.request.out, PyBUF_WRITABLE))
+        for i in range(count):
+            self.connect(self.state.streams + results + i, False, i, &feeds.views[i])
+        if extras is not None:
+            for i in range(1, results):
+                self.connect(self.state.streams + i, True, i, self.view(extras.arrays[i - 1], PyBUF_WRITABLE))
+            for i in range(count, count + seeds):
+                view = self.view(extras.seed_arrays[i - count], PyBUF_SIMPLE)
+                self.connect(self.state.streams + results + i, False, i, view)
         return 0
 
-    cdef int connect(self, Stream *stream, Py_ssize_t number, const Py_buffer *view) except -1:
-        """Makes a stream of the buffer of array `number`, or of the results if that is -1."""
+    cdef const Py_buffer *view(self, array, int flags) except NULL:
+        """Returns the buffer of an array, which is held as long as this object lives."""
+        PyObject_GetBuffer(array, &self.views[self.opened], flags)
+        self.opened += 1
+        return &self.views[self.opened - 1]
+
+    cdef int connect(self, Stream *stream, bint fetched, Py_ssize_t number, const Py_buffer *view) except -1:
+        """Makes a stream of the buffer of an array of results, or of one that is fed, and joins it with its ports."""
         cdef Port port
         cdef Binding binding
         cdef Py_ssize_t which = 0
         stream.rows = <char *>view.buf
         for binding in self.schedule.bindings:
-            port = binding.port(number)
+            port = (binding.fetch_ports if fetched else binding.feed_ports)[number]
             stream.nbytes, stream.port[which] = port.nbytes, <void *>port
             which += 1
         if view.len < stream.nbytes * self.request.size:
@@ -316,11 +349,14 @@ cdef class Run:
             PyErr_CheckSignals()
 
     cdef int check(self) except -1:
-        """Raises the exception that a step of a binding, or of the update, has kept."""
+        """Raises the exception that a step of a binding, or of the update, has kept, or that of a loss."""
         cdef Py_ssize_t which
         for which in range(self.state.bindings):
             (<Steps>self.state.steps[which]).check(self.state.context[which])
             (<Steps>self.state.update_steps).check(self.state.context[which])
+        if self.state.not_finite >= 0:
+            owner = self.request.extras.check_loss
+            raise FloatingPointError(f"{owner}: the loss of sample {self.state.not_finite} is not finite")
         return 0
 
     cdef void stop(self) noexcept:
@@ -359,6 +395,7 @@ def prepare(
     state.first, state.samples, state.end = request.first, request.size, request.size
     state.patience, state.backward, state.batch = schedule.patience, request.backward, batch
     state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &binding.origin.grads_state
+    state.not_finite, state.check_loss = -1, request.extras is not None and bool(request.extras.check_loss)
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
     run.open()

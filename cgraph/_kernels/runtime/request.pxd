@@ -15,8 +15,15 @@ cdef class Feeds:
     cdef int open(self, array, int flags) except -1
 
 
+cdef class Extras:
+    cdef readonly list seeds, seed_arrays, nodes, arrays
+    cdef readonly str check_loss
+    cdef bint is_like(self, Extras other) noexcept
+
+
 cdef class Request:
     cdef readonly object node, out
+    cdef readonly Extras extras
     cdef readonly Feeds feeds
     cdef readonly Py_ssize_t size, batch, first
     cdef readonly bint backward, parameters_only

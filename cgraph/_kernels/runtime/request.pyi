@@ -11,7 +11,7 @@ _Array = npt.NDArray[np.floating[Any]]
 @disjoint_base
 class FeedSpec:
     dtype: np.dtype[np.floating[Any]]
-    shapes: tuple[tuple[int], tuple[int, int]]
+    shapes: tuple[tuple[int, ...], ...]
     def __init__(
         self, dtype: np.dtype[np.floating[Any]], size: int, height: int, width: int
     ) -> None: ...
@@ -37,6 +37,23 @@ def is_plain_out(
 ) -> bool: ...
 
 @disjoint_base
+class Extras:
+    seeds: list[Any] | None
+    seed_arrays: list[_Array]
+    nodes: list[Any]
+    arrays: list[_Array]
+    check_loss: str
+    def __init__(
+        self,
+        seeds: list[Any] | None,
+        seed_arrays: list[_Array],
+        nodes: list[Any],
+        arrays: list[_Array],
+        check_loss: str,
+    ) -> None: ...
+    def part(self, first: int, last: int) -> Extras: ...
+
+@disjoint_base
 class Request:
     node: Any
     feeds: Feeds
@@ -47,6 +64,7 @@ class Request:
     batch: int
     eta: float
     first: int
+    extras: Extras | None
     def __init__(
         self,
         node: Any,
@@ -57,5 +75,6 @@ class Request:
         batch: int = 0,
         eta: float = 0.0,
         first: int = 0,
+        extras: Extras | None = None,
     ) -> None: ...
     def part(self, first: int, last: int) -> Request: ...

@@ -9,14 +9,14 @@ from cgraph._kernels.runtime.loans cimport Written
 
 
 cdef class FeedSpec:
-    """What a leaf may be fed: its dtype, and the two shapes that a sample may have.
+    """What a leaf may be fed: its dtype, and the shapes that a sample may have, two or, of one element, three.
 
     An array is plain if compiled code can read it where it lies: a NumPy array of that dtype, contiguous and aligned,
     each of whose rows is a sample.
     """
 
     def __init__(self, dtype, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width):
-        self.dtype, self.shapes = dtype, ((size,), (height, width))
+        self.dtype, self.shapes = dtype, ((size,), (height, width)) + (((),) if size == 1 else ())
         self.size, self.height, self.width = size, height, width
         self.code = ord(dtype.char)
 
@@ -25,7 +25,10 @@ cdef class FeedSpec:
         if view.ndim == 3:
             if view.shape[1] != self.height or view.shape[2] != self.width:
                 return False
-        elif view.ndim != 2 or view.shape[1] != self.size:
+        elif view.ndim == 2:
+            if view.shape[1] != self.size:
+                return False
+        elif view.ndim != 1 or self.size != 1:
             return False
         return is_plain(view, self.code)
 
@@ -154,6 +157,53 @@ cdef bint overlap(const Py_buffer *one, const Py_buffer *other) noexcept:
     return first < second + other.len and second < first + one.len
 
 
+cdef class Extras:
+    """What a learning call asks for beyond the losses.
+
+    Attributes
+    ----------
+    seeds : list of Node or None
+        The outputs with whose gradients a backward pass begins; None for the only output, whose gradient is 1.
+    seed_arrays : list of ndarray
+        For each of these outputs its gradients, a contiguous row for each sample.
+    nodes, arrays : list
+        The nodes whose data are wanted, too, and for each of them the array that gets a row for each sample.
+    check_loss : str
+        The name of the call if a loss that is not finite ends it; "" otherwise.
+    """
+
+    def __init__(self, list seeds, list seed_arrays not None, list nodes not None, list arrays not None,
+                 str check_loss not None):
+        self.seeds, self.seed_arrays, self.nodes, self.arrays = seeds, seed_arrays, nodes, arrays
+        self.check_loss = check_loss
+
+    cdef bint is_like(self, Extras other) noexcept:
+        """Returns whether the same steps and ports serve both."""
+        return (
+            other is not None and are_same(self.seeds, other.seeds) and are_same(self.nodes, other.nodes)
+            and (not self.check_loss) == (not other.check_loss)
+        )
+
+    def part(self, Py_ssize_t first, Py_ssize_t last):
+        """Returns the extras for some of the samples."""
+        seed_arrays = [array[first:last] for array in self.seed_arrays]
+        arrays = [array[first:last] for array in self.arrays]
+        return Extras(self.seeds, seed_arrays, self.nodes, arrays, self.check_loss)
+
+
+cdef bint are_same(list some, list others) noexcept:
+    """Returns whether two lists, or None, hold the same objects."""
+    cdef Py_ssize_t i
+    if some is None or others is None:
+        return some is others
+    if len(some) != len(others):
+        return False
+    for i in range(len(some)):
+        if some[i] is not others[i]:
+            return False
+    return True
+
+
 cdef class Request:
     """One call with a feed: the node to compute, or the loss (None), and the array that gets the results.
 
@@ -174,17 +224,21 @@ cdef class Request:
         The learning rate.
     first : int
         The number in the call of the first sample.
+    extras : Extras or None
     """
 
     def __init__(
         self, node, Feeds feeds not None, out, bint backward=False, bint parameters_only=False, Py_ssize_t batch=0,
-        double eta=0.0, Py_ssize_t first=0
+        double eta=0.0, Py_ssize_t first=0, Extras extras=None
     ):
         self.node, self.feeds, self.out, self.size = node, feeds, out, feeds.size
         self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
-        self.first = first
+        self.first, self.extras = first, extras
 
     def part(self, Py_ssize_t first, Py_ssize_t last):
         """Returns the request for some of the samples, for the parameters only and without an update."""
         feeds = Feeds(self.feeds.leaves, [array[first:last] for array in self.feeds.arrays], last - first)
-        return Request(self.node, feeds, self.out[first:last], self.backward, True, first=self.first + first)
+        extras = None if self.extras is None else self.extras.part(first, last)
+        return Request(
+            self.node, feeds, self.out[first:last], self.backward, True, first=self.first + first, extras=extras
+        )

@@ -55,6 +55,13 @@ cdef struct Extent:
     Py_ssize_t first, count
 
 
+# The place in the data to which a seed is fed, and the place in the gradients to which it is added, in elements.
+cdef struct Seed:
+    Py_ssize_t source
+    Py_ssize_t first, pitch     # of the first element, and from one element to the next
+    Py_ssize_t count
+
+
 cdef class Step:
     cdef readonly Py_ssize_t table_bytes
     cdef void forward(self, Context *context) noexcept nogil
@@ -81,6 +88,10 @@ cdef class Port:
 
 cdef class RowPort(Port):
     cdef Py_ssize_t offset
+
+
+cdef class ChannelPort(Port):
+    cdef Py_ssize_t offset, size, pitch, item
 
 
 cdef class CallStep(Step):

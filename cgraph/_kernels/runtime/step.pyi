@@ -6,6 +6,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 EXTENT: np.dtype[np.void]
+SEED: np.dtype[np.void]
 
 @disjoint_base
 class Operand:
@@ -73,3 +74,7 @@ class Port:
 @disjoint_base
 class RowPort(Port):
     def __init__(self, offset: int, nbytes: int) -> None: ...
+
+@disjoint_base
+class ChannelPort(Port):
+    def __init__(self, offset: int, size: int, pitch: int, item: int) -> None: ...

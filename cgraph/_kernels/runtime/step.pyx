@@ -13,6 +13,10 @@ cdef Extent extent
 cdef Extent[::1] extents = <Extent[:1]>&extent
 EXTENT = structs.dtype_of(extents)
 
+cdef Seed a_seed
+cdef Seed[::1] seeds = <Seed[:1]>&a_seed
+SEED = structs.dtype_of(seeds)
+
 
 cdef class Operand:
     """An input or the output of a step.
@@ -183,6 +187,21 @@ cdef class RowPort(Port):
 
     cdef void broadcast(self, Context *context, const char *row) noexcept nogil:
         self.feed(context, row, 1)
+
+
+cdef class ChannelPort(Port):
+    """The port of one channel of a fused group, which takes one sample at a time; it is fetched alone."""
+
+    def __init__(self, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t pitch, Py_ssize_t item):
+        """offset: of the first element in the arena; pitch: from one element to the next; item: the size of each; all
+        of them in bytes. size: the number of elements."""
+        self.offset, self.size, self.pitch, self.item, self.nbytes = offset, size, pitch, item, size * item
+
+    cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
+        cdef const char *x = context.data + self.offset
+        cdef Py_ssize_t i
+        for i in range(self.size):
+            memcpy(rows + i * self.item, x + i * self.pitch, self.item)
 
 
 cdef class CallStep(Step):

@@ -1,0 +1,151 @@
+"""What a learning call may ask for beyond the losses: the checks of these arguments, and the arrays for the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from cgraph._execution.executable import Executable
+from cgraph._kernels.runtime.request import Extras, Feeds
+from cgraph._lowering.program import Program
+from cgraph._validation import Array, as_real, describe
+from cgraph.node import Node, as_node, as_nodes
+from cgraph.optimizers.optimizer import Optimizer
+
+# The gradients of outputs that a call may be given.
+Gradients = Mapping[Node, npt.ArrayLike]
+
+Rows = Array | tuple[Array, ...]
+# The losses, or the Rows of the outputs whose gradients were given; or a tuple of that and of the Rows of other nodes.
+Learnt = Any
+
+
+class Asked(NamedTuple):
+    """What a learning call computes and returns.
+
+    Attributes
+    ----------
+    node : Node or None
+        The first output whose gradient is given; None for the loss.
+    out : ndarray
+        The array for its data.
+    extras : Extras
+        All else that is computed.
+    result : ndarray or tuple
+        The arrays that the call returns.
+    """
+
+    node: Node | None
+    out: Array
+    extras: Extras
+    result: Learnt
+
+
+def learn(
+    owner: str,
+    executable: Executable,
+    feeds: Feeds,
+    parameters_only: bool,
+    batch: int,
+    rule: float | Optimizer,
+    weights: npt.ArrayLike | None,
+    grads: Gradients | None,
+    outputs: Node | Sequence[Node] | None,
+    check_loss: bool,
+) -> Learnt:
+    """Runs forward and backward passes with an option, as `Executable.train` does without any."""
+    asked = as_asked(owner, executable, feeds.size, weights, grads, outputs, check_loss)
+    run = asked.node, asked.out, asked.extras
+    executable.train(feeds, parameters_only, batch, rule, *run)
+    return asked.result
+
+
+def as_asked(
+    owner: str,
+    executable: Executable,
+    size: int,
+    weights: npt.ArrayLike | None,
+    grads: Gradients | None,
+    outputs: Node | Sequence[Node] | None,
+    check_loss: bool,
+) -> Asked:
+    """Checks the arguments of a learning call for `size` samples, and makes the arrays for its results."""
+    program, dtype = executable.program, executable.dtype
+    nodes = [] if outputs is None else as_outputs(owner, program, outputs)
+    node: Node | None
+    out: Array
+    rows = [np.empty((size, node.size), dtype) for node in nodes]
+    if grads is None:
+        seeds = None if weights is None else [program.outputs[0]]
+        given = [] if weights is None else [as_weights(owner, executable, size, weights)]
+        node, out = None, np.empty(size, dtype)
+        extras = Extras(seeds, given, nodes, rows, owner if check_loss else "")
+        result: Rows = out
+    else:
+        if weights is not None or check_loss:
+            both = "weights" if weights is not None else "check_loss"
+            raise ValueError(f"{owner}: {both} needs a loss, which a call with grads has not")
+        seeds, given = as_gradients(owner, executable, size, grads)
+        data = [np.empty((size, each.size), dtype) for each in seeds]
+        node, out = seeds[0], data[0]
+        extras = Extras(seeds, given, [*seeds[1:], *nodes], [*data[1:], *rows], "")
+        result = out if len(data) == 1 else tuple(data)
+    if outputs is None:
+        return Asked(node, out, extras, result)
+    others: Rows = rows[0] if isinstance(outputs, Node) else tuple(rows)
+    return Asked(node, out, extras, (result, others))
+
+
+def as_outputs(owner: str, program: Program, outputs: Node | Sequence[Node]) -> list[Node]:
+    """Returns nodes of a graph, of which one may be given alone."""
+    nodes = [outputs] if isinstance(outputs, Node) else as_nodes(owner, "outputs", outputs)
+    for node in nodes:
+        if node not in program.channel_of:
+            raise ValueError(f"{owner}: outputs must be nodes of this graph, got {node!r}")
+    return [*nodes]
+
+
+def as_weights(owner: str, executable: Executable, size: int, weights: npt.ArrayLike) -> Array:
+    """Returns the weights of samples, to which the call does not write."""
+    array = as_real(owner, "weights", weights)
+    if array.shape != (size,):
+        raise ValueError(f"{owner}: weights must have shape (B,) = ({size},), got {array.shape}")
+    rows = as_rows(executable, array)
+    if not np.isfinite(rows).all():
+        raise ValueError(f"{owner}: weights must be finite numbers in {executable.dtype}")
+    return rows
+
+
+def as_gradients(
+    owner: str, executable: Executable, size: int, grads: Gradients
+) -> tuple[list[Node], list[Array]]:
+    """Returns outputs and their gradients for each sample, to which the call does not write."""
+    if not isinstance(grads, Mapping):
+        raise TypeError(f"{owner}: grads must map outputs to arrays, got {describe(grads)}")
+    if not grads:
+        raise ValueError(f"{owner}: grads must hold at least one output, got none")
+    for node in grads:
+        as_node(owner, "grads", node)
+        if node not in executable.program.outputs:
+            raise ValueError(f"{owner}: grads must map outputs of this graph, got {node!r}")
+    arrays = []
+    for node, value in grads.items():
+        array = as_real(owner, f"grads of {node!r}", value)
+        shapes = (size, node.size), (size, node.height, node.width)
+        if array.shape not in shapes and not (node.size == 1 and array.shape == (size,)):
+            raise ValueError(
+                f"{owner}: grads of {node!r} must have shape (B, {node.size}) with B = {size}, "
+                f"got {array.shape}"
+            )
+        arrays.append(as_rows(executable, array))
+    return list(grads), arrays
+
+
+def as_rows(executable: Executable, array: npt.NDArray[np.generic]) -> Array:
+    """Returns an array in the nodes' dtype, contiguous, to whose memory the call does not write."""
+    with np.errstate(over="ignore"):
+        rows: Array = np.require(array, executable.dtype, ("C", "A"))
+    return rows.copy() if executable.written.may_include(rows) else rows
