@@ -8,7 +8,8 @@ from libc.string cimport memcpy, memset
 from cgraph._kernels.common.operands cimport Input
 from cgraph._kernels.common.reductions cimport norm_of, sum_of
 from cgraph._kernels.common.simd cimport (
-    V_COUNT, V_LANES, real, v_add, v_div, v_fma, v_lane0, v_load, v_mul, v_set1, v_store, v_sub, vec
+    R_TINY, V_COUNT, V_LANES, real, v_abs, v_add, v_div, v_fma, v_lane0, v_less, v_load, v_mul, v_select, v_set1,
+    v_store, v_sub, vec
 )
 from cgraph._kernels.common.vector_math cimport v_sqrt
 from cgraph._kernels.runtime.optimizer_step cimport ADAM, NESTEROV, SCALE, SGD, Flat, Numbers, OptimizerKernels
@@ -72,6 +73,8 @@ cdef void nesterov_n(const Elements *e, Py_ssize_t n, const Terms *t) noexcept n
 
 # Adam:   g += weight_decay w;  a = momentum a + (1 - momentum) g;  b = decay b + (1 - decay) g²;
 # w = kept w - step a / (correction sqrt(b) + eps)
+#
+# Without gradients, a would shrink to subnormal numbers, which are slow and by rounding never reach 0: they count as 0.
 
 cdef void adam_n(const Elements *elements, Py_ssize_t n, const Terms *terms) noexcept nogil:
     cdef Py_ssize_t i = 0
@@ -83,6 +86,7 @@ cdef void adam_n(const Elements *elements, Py_ssize_t n, const Terms *terms) noe
         g = decayed_gradient(&e, i, &t)
         mean = v_load(e.a + i)
         mean = v_fma(t.fresh_momentum, v_sub(g, mean), mean)
+        mean = v_select(v_less(v_abs(mean), v_set1(R_TINY)), v_set1(0), mean)
         square = v_fma(v_mul(t.fresh_decay, g), g, v_mul(t.decay, v_load(e.b + i)))
         v_store(e.a + i, mean)
         v_store(e.b + i, square)
