@@ -2,8 +2,8 @@
  *
  * A block of four words is a function of a key and a counter: no state, so that any thread computes any block. The key
  * is the seed of a Dropout; the counter of a block is the number of the block in its sample (two words) and the number
- * of the sample (two words). Element i of a sample has half a word of block i / 8: the lower half of word i % 8 or, from
- * 4 on, the upper half of word i % 8 - 4. A vector computes V_LANES blocks.
+ * of the sample (two words). Element i of a sample has half a word of block i / 8: the lower half of word i % 8 or,
+ * from 4 on, the upper half of word i % 8 - 4. A vector computes V_LANES blocks.
  * The lanes of vectors are taken to be little-endian, as they are on x86-64 and aarch64.
  */
 #ifndef CGRAPH_PHILOX_H
@@ -63,8 +63,8 @@ static inline void philox_blocks(philox_word c[4], const philox_keys *keys) {
     }
 }
 
-/* For the blocks with the counters in c, which are V_LANES: a mask for each of their eight halves of words, which has all
- * bits of the lanes where the half is at least `threshold` / 2^16, which has no rest. */
+/* For the blocks with the counters in c, which are V_LANES: a mask for each of their eight halves of words, which has
+ * all bits of the lanes where the half is at least `threshold` / 2^16. The lower half of `threshold` is 0. */
 static inline void philox_keep(vbits c[4], const philox_keys *keys, uint32_t threshold, vec keep[8]) {
     int k;
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
