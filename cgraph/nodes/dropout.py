@@ -9,7 +9,7 @@ from cgraph._validation import as_integer, as_number, describe
 from cgraph.node import Node, as_node
 from cgraph.nodes.elementwise import MtoM
 
-WORDS = 2**32  # of the generator, of which one decides about an element
+HALVES = 2**16  # the values of half a word of the generator, which decides about an element
 SEEDS = 2**64
 
 
@@ -48,7 +48,8 @@ class Dropout(MtoM):
     After an exception in a call of a Graph, those samples have been counted whose gradients are in parameters or in
     gradient sums. In a pass over the nodes, those nodes have counted the sample that were computed.
 
-    The rate is rounded to a multiple of 2**-32. A dropped element is not read: a NaN there does no harm. `gradcheck`
+    In the mask and in the formula, the rate is rounded to a multiple of 2**-16, at most 1 − 2**-16, so that the mean of
+    d_i over all masks is x_i. A dropped element is not read: a NaN there does no harm. `gradcheck`
     compares the gradients of one mask, that of the last sample.
 
     Examples
@@ -59,7 +60,7 @@ class Dropout(MtoM):
     >>> d = CG.Dropout(x, 0.5, seed=1)
     >>> x.forwardPropagation()
     >>> d.data
-    array([ 2.,  0.,  0.,  0.,  0., 12.,  0., 16.])
+    array([ 2.,  4.,  6.,  0., 10.,  0.,  0.,  0.])
     >>> d.samples
     1
     >>> CG.evaluate(d)
@@ -78,9 +79,9 @@ class Dropout(MtoM):
         if not 0 <= self._seed < SEEDS:
             raise ValueError(f"{owner}: seed must be in [0, 2**64), got {describe(seed)}")
         self._samples = np.zeros(1, np.uint64)
-        threshold = min(round(self._rate * WORDS), WORDS - 1)
-        factor = 1 / (1 - self._rate)
-        self._masks = SampleCounter(self._samples, self._seed, threshold, factor)
+        dropped = min(round(self._rate * HALVES), HALVES - 1)
+        factor = 1 / (1 - dropped / HALVES)
+        self._masks = SampleCounter(self._samples, self._seed, dropped * HALVES, factor)
         self._sample_counter = self._masks
         super().__init__(x)
 

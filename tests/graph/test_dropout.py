@@ -10,12 +10,12 @@ from arrays import assert_equal
 from batch_settings import SETTINGS
 from op_row import leaf_of
 from op_table import DTYPES
-from reference_dropout import mask_of, philox4x32, words
+from reference_dropout import halves, mask_of, philox4x32, rounded
 
 import cgraph as CG
 
 SEED = 0x9B00DBD8_00000001
-RATE = 0.3
+RATE = 0.3125
 ONES, PI = [2**32 - 1] * 4, [0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344]
 # The known answers of Random123: rounds, counter, key, block.
 KNOWN = [
@@ -35,13 +35,15 @@ def test_the_reference_gives_the_known_answers(rounds, counter, key, block):
 
 
 @pytest.mark.parametrize(("seed", "sample"), [(0, 0), (SEED, 2**40 + 9)])
-def test_the_words_of_the_kernels_are_those_of_the_reference_bit_for_bit(seed, sample, build_name):
-    """An element is kept up to the rate word / 2**32, and dropped from the next one on."""
-    for i, word in enumerate(words(19, seed, sample)):
-        for rate, kept in ((int(word), 1), (int(word) + 1, 0)):
+def test_the_half_words_of_the_kernels_are_those_of_the_reference_bit_for_bit(
+    seed, sample, build_name
+):
+    """An element is kept up to the rate half / 2**16, and dropped from the next one on."""
+    for i, half in enumerate(halves(19, seed, sample)):
+        for rate, kept in ((int(half), 1), (int(half) + 1, 0)):
             x = CG.Leaf1(19)
             x.getInput(np.ones(19))
-            node = CG.Dropout(x, rate / 2**32, seed)
+            node = CG.Dropout(x, rate / 2**16, seed)
             node.samples = sample
             x.forwardPropagation()
             assert (node.data[i] != 0) == kept
@@ -117,12 +119,21 @@ def test_the_share_of_kept_elements_is_right(rate, seed):
         net.pass_of_nodes()
         table.append(net.mask())
         kept = net.node.data[net.mask()]
-        np.testing.assert_allclose(kept, 1 / (1 - rate), rtol=1e-15)
+        np.testing.assert_allclose(kept, 1 / (1 - rounded(rate)), rtol=1e-15)
     table = np.array(table)
     tenths = [part for k in range(10) for part in (table[k::10], table[:, k::10])]
     for part in (table, *tenths):
         deviation = 4 * np.sqrt(rate * (1 - rate) / part.size)
         assert abs(part.mean() - (1 - rate)) <= deviation
+
+
+@pytest.mark.parametrize(("rate", "share"), [(2**-18, 1), (1 - 2**-18, 2**-16)])
+def test_a_rate_is_rounded_in_masks_and_values_alike(rate, share):
+    net = Net(2000, rate=rate)
+    for _ in range(50):
+        net.pass_of_nodes()
+        assert_equal(net.mask(), mask_of(2000, rate, SEED, net.node.samples - 1))
+        assert_equal(net.node.data[net.mask()], 1 / share)
 
 
 def correlation(one, other):

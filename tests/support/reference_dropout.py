@@ -25,16 +25,22 @@ def philox4x32(counters, key, rounds=7):
     return np.array([a, b, c, d])
 
 
-def words(size, seed, sample):
-    """Returns the word that decides about each element of a sample."""
-    blocks = np.arange(-(-size // 4), dtype=np.uint64)
+def halves(size, seed, sample):
+    """Returns the half word that decides about each element of a sample."""
+    blocks = np.arange(-(-size // 8), dtype=np.uint64)
     counters = [blocks, 0 * blocks, 0 * blocks + sample % 2**32, 0 * blocks + (sample >> 32)]
-    return philox4x32(counters, (seed % 2**32, seed >> 32)).T.ravel()[:size]
+    words = philox4x32(counters, (seed % 2**32, seed >> 32))
+    return np.concatenate([words % 2**16, words >> np.uint64(16)]).T.ravel()[:size]
+
+
+def rounded(rate):
+    """Returns the rate as a multiple of 2**-16."""
+    return min(round(rate * 2**16), 2**16 - 1) / 2**16
 
 
 def mask_of(size, rate, seed, sample):
     """Returns which elements of a sample are kept."""
-    return words(size, seed, sample) >= min(round(rate * 2**32), 2**32 - 1)
+    return halves(size, seed, sample) >= rounded(rate) * 2**16
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Dropout:
 
     def dropped(self, values):
         mask = mask_of(values.size, self.rate, self.seed, self.sample).reshape(values.shape)
-        return np.where(mask, values / (1 - self.rate), 0)
+        return np.where(mask, values / (1 - rounded(self.rate)), 0)
 
     def forward(self, xs, params):
         return self.dropped(*wide(xs))

@@ -2,7 +2,8 @@
  *
  * A block of four words is a function of a key and a counter: no state, so that any thread computes any block. The key
  * is the seed of a Dropout; the counter of a block is the number of the block in its sample (two words) and the number
- * of the sample (two words); element i of a sample has word i % 4 of block i / 4. A vector computes V_LANES blocks.
+ * of the sample (two words). Element i of a sample has half a word of block i / 8: the lower half of word i % 8 or,
+ * from 4 on, the upper half of word i % 8 - 4. A vector computes V_LANES blocks.
  * The lanes of vectors are taken to be little-endian, as they are on x86-64 and aarch64.
  */
 #ifndef CGRAPH_PHILOX_H
@@ -62,9 +63,9 @@ static inline void philox_blocks(philox_word c[4], const philox_keys *keys) {
     }
 }
 
-/* For the blocks with the counters in c, which are V_LANES: a mask for each of their four words, which has all bits of
- * the lanes where the word is at least `threshold`. */
-static inline void philox_keep(vbits c[4], const philox_keys *keys, uint32_t threshold, vec keep[4]) {
+/* For the blocks with the counters in c, which are V_LANES: a mask for each of their eight halves of words, which has
+ * all bits of the lanes where the half is at least `threshold` / 2^16. The lower half of `threshold` is 0. */
+static inline void philox_keep(vbits c[4], const philox_keys *keys, uint32_t threshold, vec keep[8]) {
     int k;
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
     philox_word even[4];
@@ -81,42 +82,49 @@ static inline void philox_keep(vbits c[4], const philox_keys *keys, uint32_t thr
 #else
     for (k = 0; k < 4; k++) even[k] = c[k];
     philox_blocks(even, keys);
-    for (k = 0; k < 4; k++) c[k] = even[k] & UINT32_MAX;
+    for (k = 0; k < 4; k++) c[k] = even[k];
 #endif
-    for (k = 0; k < 4; k++) keep[k] = v_of_bits((vbits)(c[k] >= threshold));
+    for (k = 0; k < 4; k++) {
+        keep[k] = v_of_bits((vbits)((c[k] << 16 & UINT32_MAX) >= threshold));
+        keep[k + 4] = v_of_bits((vbits)((c[k] & UINT32_MAX) >= threshold));
+    }
 #else
     philox_word words[4];
     for (k = 0; k < 4; k++) words[k] = c[k];
     philox_blocks(words, keys);
-    for (k = 0; k < 4; k++) keep[k] = v_of_bits((uint32_t)words[k] >= threshold ? (vbits)-1 : 0);
+    for (k = 0; k < 4; k++) {
+        keep[k] = v_of_bits((uint32_t)words[k] << 16 >= threshold ? (vbits)-1 : 0);
+        keep[k + 4] = v_of_bits((uint32_t)words[k] >= threshold ? (vbits)-1 : 0);
+    }
 #endif
 }
 
-/* The masks of 4 V_LANES elements of one sample, from the first element of a block on, one vector behind the other. */
+/* The masks of 8 V_LANES elements of one sample, from the first element of a block on, one vector behind the other. */
 static inline void v_keep_elements(
-    vec keep[4], const philox_keys *keys, uint64_t sample, ptrdiff_t block, uint32_t threshold) {
+    vec keep[8], const philox_keys *keys, uint64_t sample, ptrdiff_t block, uint32_t threshold) {
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
     const vbits index = {V_INDICES}, zero = {0};
     vbits c[4] = {index + (r_bits)block, zero, zero + (uint32_t)sample, zero + (uint32_t)(sample >> 32)};
-    vec first[2], last[2];
+    int round, k;
     philox_keep(c, keys, threshold, keep);
-    first[0] = v_zip_low(keep[0], keep[2]);
-    first[1] = v_zip_low(keep[1], keep[3]);
-    last[0] = v_zip_high(keep[0], keep[2]);
-    last[1] = v_zip_high(keep[1], keep[3]);
-    keep[0] = v_zip_low(first[0], first[1]);
-    keep[1] = v_zip_high(first[0], first[1]);
-    keep[2] = v_zip_low(last[0], last[1]);
-    keep[3] = v_zip_high(last[0], last[1]);
+    /* Vector k has element k of each block: three times, the elements of both halves of the vectors take turns. */
+    for (round = 0; round < 3; round++) {
+        vec turns[8];
+        for (k = 0; k < 4; k++) {
+            turns[2 * k] = v_zip_low(keep[k], keep[k + 4]);
+            turns[2 * k + 1] = v_zip_high(keep[k], keep[k + 4]);
+        }
+        for (k = 0; k < 8; k++) keep[k] = turns[k];
+    }
 #else
     vbits c[4] = {(vbits)block, 0, (uint32_t)sample, (uint32_t)(sample >> 32)};
     philox_keep(c, keys, threshold, keep);
 #endif
 }
 
-/* The masks of the four elements of a block, each for V_LANES samples from a first one on. */
+/* The masks of the eight elements of a block, each for V_LANES samples from a first one on. */
 static inline void v_keep_lanes(
-    vec keep[4], const philox_keys *keys, uint64_t first, ptrdiff_t block, uint32_t threshold) {
+    vec keep[8], const philox_keys *keys, uint64_t first, ptrdiff_t block, uint32_t threshold) {
 #if defined(__GNUC__) && !defined(CGRAPH_SCALAR)
     const vbits index = {V_INDICES}, zero = {0};
 #ifdef CGRAPH_FLOAT32

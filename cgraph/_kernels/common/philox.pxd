@@ -1,4 +1,4 @@
-# The masks of Dropout: see philox.h. `keep` has room for four vectors.
+# The masks of Dropout: see philox.h. `keep` has room for eight vectors.
 
 from libc.stdint cimport uint32_t, uint64_t
 

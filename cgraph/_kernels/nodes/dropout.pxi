@@ -18,15 +18,15 @@ from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Sampl
 
 cdef void drop(Input x, Output d, Py_ssize_t n, SampleCounter masks, uint64_t sample) noexcept nogil:
     """Computes n elements of one sample."""
-    cdef vec keep[4]
+    cdef vec keep[8]
     cdef vec factor = v_set1(<real>masks.factor)
     cdef uint32_t threshold = masks.threshold
     cdef philox_keys keys
     cdef Py_ssize_t i = 0, k
     philox_expand(&keys, masks.seed)
     while i < n:
-        v_keep_elements(keep, &keys, sample, i // 4, threshold)
-        for k in range(4):
+        v_keep_elements(keep, &keys, sample, i // 8, threshold)
+        for k in range(8):
             if i < n:
                 put(d, i, n, v_kept(keep[k], v_mul(factor, get(x, i, n))))
             i += V_LANES
@@ -36,17 +36,17 @@ cdef void drop_lanes(
     Input x, Output d, Py_ssize_t n, Py_ssize_t lanes, SampleCounter masks, uint64_t first
 ) noexcept nogil:
     """Computes n elements of `lanes` samples side by side, the first of which has the number `first`."""
-    cdef vec keep[4]
+    cdef vec keep[8]
     cdef vec factor = v_set1(<real>masks.factor)
     cdef uint32_t threshold = masks.threshold
     cdef philox_keys keys
     cdef Py_ssize_t i, k, lane
     philox_expand(&keys, masks.seed)
-    for i in range(0, n, 4):
+    for i in range(0, n, 8):
         lane = 0
         while lane < lanes:
-            v_keep_lanes(keep, &keys, first + <uint64_t>lane, i // 4, threshold)
-            for k in range(min(4, n - i)):
+            v_keep_lanes(keep, &keys, first + <uint64_t>lane, i // 8, threshold)
+            for k in range(min(8, n - i)):
                 put_lanes(
                     output_lane(d, lane), i + k, v_kept(keep[k], v_mul(factor, get_lanes(input_lane(x, lane), i + k)))
                 )

@@ -100,7 +100,8 @@ cdef class SampleCounter:
     A pass is active, and counts its samples, if it is one for learning; in others the node copies its input.
 
     array: of one uint64, the number of samples that active passes have seen.
-    seed, threshold, factor: of an element whose word is below the threshold, nothing is kept; others are multiplied.
+    seed, threshold, factor: of an element whose half word, times 2**16, is below the threshold,
+        nothing is kept; others are multiplied.
 
     Attributes
     ----------
