@@ -12,7 +12,15 @@ from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.request import Request
-from cgraph._kernels.runtime.step import EXTENT, SEED, ChannelPort, Port, RowPort, Step
+from cgraph._kernels.runtime.step import (
+    EXTENT,
+    SEED,
+    ChannelPort,
+    GivenSeedStep,
+    Port,
+    RowPort,
+    Step,
+)
 from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering.buffers import Allocator, Use
 from cgraph._lowering.fusion import foldable_relus
@@ -170,11 +178,10 @@ class SampleExecutor(Executor):
         zeroed = [b for b in buffers if b.zeroed_first or b in seeded]
         firsts, counts = [b.offset for b in zeroed], [b.nodes[0].size * b.pitch for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
-        kernels = self.arena.kernels.elementwise
         if seeds is None:
             # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
             loss = self.program.channel_of[self.program.outputs[0]][0].offset
-            return kernels.SeedStep(loss, cleared)
+            return self.arena.kernels.elementwise.SeedStep(loss, cleared)
         given = structs(
             SEED,
             len(seeds),
@@ -183,7 +190,7 @@ class SampleExecutor(Executor):
             pitch=[buffer.pitch for buffer, _ in channels],
             count=[node.size for node in seeds],
         )
-        return kernels.GivenSeedStep(cleared, given)
+        return GivenSeedStep(cleared, given, self.arena.data.itemsize)
 
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
@@ -263,9 +270,9 @@ class LaneExecutor(Executor):
         zeroed = [b for b in self._data_buffers if b in begins and b not in written]
         firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
-        kernels = self._builder.kernels.elementwise
         if seeds is None:
-            return kernels.SeedStep(offsets[channel_of[self.program.outputs[0]][0]], cleared, lanes)
+            loss = offsets[channel_of[self.program.outputs[0]][0]]
+            return self._builder.kernels.elementwise.SeedStep(loss, cleared, lanes)
         given = structs(
             SEED,
             len(here),
@@ -274,7 +281,7 @@ class LaneExecutor(Executor):
             pitch=1,
             count=[node.size * lanes for node in here],
         )
-        return kernels.GivenSeedStep(cleared, given)
+        return GivenSeedStep(cleared, given, self.arena.data.itemsize)
 
     def _offset(self, node: Node) -> int:
         """Returns the offset of the data of a node."""

@@ -8,7 +8,7 @@ from arrays import assert_equal, assert_within
 from lane_arena import Arena, blocks_of, extents, kernels, lanes_of, operand, poisoned
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._kernels.runtime.step import SEED
+from cgraph._kernels.runtime.step import SEED, GivenSeedStep
 from cgraph._kernels.runtime.structs import structs
 from cgraph._lowering import lane_steps
 from cgraph._lowering.ops import ROWS
@@ -246,7 +246,7 @@ def seeds_of(*seeds):
 def test_seeds_are_added_to_what_has_been_cleared(dtype):
     data = np.arange(20, dtype=dtype)
     seeds = seeds_of((10, 0, 1, 3), (13, 1, 3, 4), (17, 2, 1, 0))
-    step = kernels(dtype).elementwise.GivenSeedStep(extents((0, 5), (8, 1)), seeds)
+    step = GivenSeedStep(extents((0, 5), (8, 1)), seeds, data.itemsize)
     after, grad = Arena(data, np.full(20, 7, dtype)).run(step, 1)
     expected = np.full(20, 7.0)
     expected[:5] = expected[8] = 0

@@ -11,7 +11,7 @@ from cgraph._kernels.lanes.per_sample import LAYOUT_COPY, PerSampleStep
 from cgraph._kernels.lanes.tables import TERM
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.plan import Steps
-from cgraph._kernels.runtime.step import EXTENT, SEED, Operand, OperandList
+from cgraph._kernels.runtime.step import EXTENT, SEED, GivenSeedStep, Operand, OperandList
 from cgraph._kernels.runtime.structs import checked, structs
 
 ONE = FilterGeometry(1, 1, 1, 1, 1, 1, 1, 0, 0)
@@ -124,12 +124,11 @@ def test_extents_with_exchanged_names_are_refused(name):
 
 
 def test_seeds_with_exchanged_names_are_refused():
-    make = kernels(np.float32).elementwise.GivenSeedStep
     seeds = structs(SEED, 1, source=0, first=1, pitch=1, count=1)
-    make(extents((0, 2)), seeds)
+    GivenSeedStep(extents((0, 2)), seeds, 4)
     for given in ((extents((0, 2)), with_other_names(seeds)), (seeds, seeds)):
         with pytest.raises(TypeError, match="structs must have the fields"):
-            make(*given)
+            GivenSeedStep(*given, 4)
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -14,8 +14,8 @@ from cgraph._kernels.common.vector_math cimport (
     v_erf, v_exp, v_exp_nonpositive, v_expm1, v_log, v_log1p, v_sigmoid, v_softplus, v_tanh
 )
 from cgraph._kernels.runtime import structs
-from cgraph._kernels.runtime.step cimport Context, Extent, Seed, Step
-from cgraph._kernels.runtime.step import EXTENT, SEED
+from cgraph._kernels.runtime.step cimport Context, Extent, Step
+from cgraph._kernels.runtime.step import EXTENT
 
 # The widths of this build, in bytes, for all who lay out memory.
 VECTOR_BYTES, PADDED_BYTES, LINE_BYTES = V_BYTES, V_PADDED_BYTES, V_LINE_BYTES
@@ -114,31 +114,6 @@ cdef class SeedStep(Step):
             memset(grad + self.cleared[i].first, 0, self.cleared[i].count * sizeof(real))
         for i in range(self.lanes):
             grad[self.loss + i] = 1
-
-
-cdef class GivenSeedStep(Step):
-    """The step with which a backward pass from given gradients begins: it sets others to 0, and adds the seeds.
-
-    Seeds have been fed into the data, like leaves. They are added, since one output may lie within another one, and
-    since earlier steps may have written the gradient of an output that other nodes read.
-    """
-    cdef const Extent[::1] cleared
-    cdef const Seed[::1] seeds
-
-    def __init__(self, cleared, seeds):
-        """cleared: the Extents of the gradients that begin at 0; seeds: the Seeds."""
-        self.cleared, self.seeds = structs.checked(EXTENT, cleared), structs.checked(SEED, seeds)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        cdef real *grad = <real *>context.grad
-        cdef const real *x
-        cdef Py_ssize_t i, k
-        for i in range(self.cleared.shape[0]):
-            memset(grad + self.cleared[i].first, 0, self.cleared[i].count * sizeof(real))
-        for i in range(self.seeds.shape[0]):
-            x = <const real *>context.data + self.seeds[i].source
-            for k in range(self.seeds[i].count):
-                grad[self.seeds[i].first + k * self.seeds[i].pitch] += x[k]
 
 
 include "nodes/optimizers.pxi"

@@ -5,6 +5,8 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import disjoint_base
 
+from cgraph._kernels.runtime.structs import Structs
+
 EXTENT: np.dtype[np.void]
 SEED: np.dtype[np.void]
 
@@ -58,6 +60,10 @@ class LearningStep(Step):
     weights_learn: bool
     biases_learn: bool
     accumulate: bool
+
+@disjoint_base
+class GivenSeedStep(Step):
+    def __init__(self, cleared: Structs, seeds: Structs, item: int) -> None: ...
 
 @disjoint_base
 class CallStep(Step):

@@ -4,10 +4,14 @@ Here are also their operands, and ports, through which samples enter an arena an
 """
 from libc.stdint cimport uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange
+
+ctypedef fused Float:
+    float
+    double
 
 cdef Extent extent
 cdef Extent[::1] extents = <Extent[:1]>&extent
@@ -203,6 +207,40 @@ cdef class ChannelPort(Port):
         cdef Py_ssize_t i
         for i in range(self.size):
             memcpy(rows + i * self.item, x + i * self.pitch, self.item)
+
+
+cdef inline void add_seed(Float *grad, const Float *data, const Seed *seed) noexcept nogil:
+    """Adds a seed to the gradients."""
+    cdef Py_ssize_t i
+    for i in range(seed.count):
+        grad[seed.first + i * seed.pitch] += data[seed.source + i]
+
+
+cdef class GivenSeedStep(Step):
+    """The step with which a backward pass from given gradients begins: it sets others to 0, and adds the seeds.
+
+    Seeds have been fed into the data, like leaves. They are added, since one output may lie within another one, and
+    since earlier steps may have written the gradient of an output that other nodes read.
+    """
+    cdef const Extent[::1] cleared
+    cdef const Seed[::1] seeds
+    cdef Py_ssize_t item
+
+    def __init__(self, cleared, seeds, Py_ssize_t item):
+        """cleared: the Extents of the gradients that begin at 0; seeds: the Seeds; item: the size of an element in
+        bytes."""
+        self.cleared, self.seeds = structs.checked(EXTENT, cleared), structs.checked(SEED, seeds)
+        self.item = item
+
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Py_ssize_t i
+        for i in range(self.cleared.shape[0]):
+            memset(context.grad + self.cleared[i].first * self.item, 0, self.cleared[i].count * self.item)
+        for i in range(self.seeds.shape[0]):
+            if self.item == sizeof(float):
+                add_seed(<float *>context.grad, <const float *>context.data, &self.seeds[i])
+            else:
+                add_seed(<double *>context.grad, <const double *>context.data, &self.seeds[i])
 
 
 cdef class CallStep(Step):
