@@ -70,11 +70,10 @@ def evaluate(graph, observation, q, rng, episodes=20):
 def main(
     seed=1,
     steps=50_000,
-    gamma=0.99,
+    gamma=0.98,
     batch=64,
-    warmup=1_000,  # steps before the first update
-    train_every=2,  # steps between two updates
-    copy_every=100,  # updates between two copies into the target network
+    warmup=1_000,  # steps without an update
+    copy_every=200,  # updates between two copies into the target network
 ):
     rng = np.random.default_rng(seed)
     observation, q = q_network(rng)
@@ -84,7 +83,7 @@ def main(
     action, target = CG.Leaf1(2, dtype="float32"), CG.Leaf1(1, dtype="float32")
     graph = CG.Graph(CG.Huber(CG.Dots(q, action), target))
     target_graph = CG.Graph(target_q)
-    adam = CG.Adam(CG.schedules.linear(1e-3, 0, steps // train_every), max_grad_norm=10)
+    adam = CG.Adam(CG.schedules.linear(2e-3, 0, steps), max_grad_norm=10)
 
     # The replay memory, a row for each step.
     states, next_states = np.zeros((2, steps, 4), np.float32)
@@ -105,7 +104,7 @@ def main(
             returns.append(env.steps)
             state = env.reset()
 
-        if step >= warmup and step % train_every == 0:
+        if step >= warmup:
             if adam.updates % copy_every == 0:
                 for theirs, ours in zip(target_graph.parameters, graph.parameters, strict=True):
                     theirs.value = ours.value

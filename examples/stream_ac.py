@@ -99,7 +99,7 @@ def body(node, units, rng):
     return node
 
 
-def main(seed=1, steps=40_000, units=32, gamma=0.99, trace_decay=0.8, entropy_bonus=0.01):
+def main(seed=1, steps=40_000, units=64, gamma=0.99, trace_decay=0.8, entropy_bonus=0.01):
     rng = np.random.default_rng(seed)
 
     # The actor: ln π(a) + bonus · H, where the bonus has the sign of the error.
@@ -137,13 +137,13 @@ def main(seed=1, steps=40_000, units=32, gamma=0.99, trace_decay=0.8, entropy_bo
 
         # A forward and backward pass of the critic, whose gradient the trace takes when the error is known.
         now = critic.accumulate({seen: state[None]})[0]
-        later = 0.0 if fell else critic.predict({seen: [next_state]})[0, 0]
+        later = 0.0 if fell else critic.predict({seen: next_state[None]})[0, 0]
         error = reward + gamma * later - now
         for rule in (actor_rule, critic_rule):
             rule.error, rule.ended = error, ended
         critic.update(critic_rule)
-        one_hot = [[1 - chosen, chosen]]
-        sign = [[entropy_bonus * np.sign(error)]]
+        one_hot = np.eye(2)[[chosen]]
+        sign = np.array([[entropy_bonus * np.sign(error)]])
         actor.step({observation: state[None], action: one_hot, bonus: sign}, actor_rule)
 
         state = next_state
