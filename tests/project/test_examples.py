@@ -1,0 +1,53 @@
+"""The examples learn, or at least begin to, within the few steps of a test."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+import cgraph as CG
+
+FOLDER = Path(__file__).parents[2] / "examples"
+if not FOLDER.exists():
+    pytest.skip("the tests run without the examples", allow_module_level=True)
+
+# Steps, and a mean return that a policy that does not learn stays far below: pushes at random keep the pole up for 22.
+EXAMPLES = {"dqn": (4_000, 60), "ppo": (8_000, 100), "stream_ac": (2_000, 50)}
+
+
+def module(name):
+    """The example of this name, as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", FOLDER / f"{name}.py")
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
+
+
+def test_each_example_has_a_row():
+    assert sorted(EXAMPLES) == sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+@pytest.mark.thread_unsafe(reason="redirects standard output")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_learns_without_a_step_in_python(name, capsys, monkeypatch):
+    graphs = []
+
+    class Kept(CG.Graph):
+        def __init__(self, *arguments, **settings):
+            super().__init__(*arguments, **settings)
+            graphs.append(self)
+
+    monkeypatch.setattr(CG, "Graph", Kept)
+    steps, reached = EXAMPLES[name]
+    assert module(name).main(seed=1, steps=steps) > reached
+    assert capsys.readouterr().out.count(" s\n") >= 10
+    assert graphs
+    for graph in graphs:
+        graph.summary()
+        assert "Python" not in capsys.readouterr().out
+
+
+def test_the_cart_pole_is_the_same_in_all_examples():
+    sources = [(FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in EXAMPLES]
+    poles = [source.partition("class CartPole")[2].partition("\n\n\n")[0] for source in sources]
+    assert len(set(poles)) == 1
