@@ -61,10 +61,11 @@ def as_betas(owner: str, name: str, value: object) -> tuple[float, float]:
     return check(owner, name, betas[0]), check(owner, name, betas[1])
 
 
-def as_lr(owner: str, name: str, value: object) -> Rate:
+def as_lr(owner: str, name: str, value: Any) -> Rate:
     """Returns a learning rate, or a function of the number of updates, or refuses it."""
     if callable(value):
-        return value
+        schedule: Callable[[int], float] = value
+        return schedule
     rate: float = number_from(0)(owner, name, value)
     return rate
 
