@@ -123,7 +123,7 @@ class GraphSteps:
 def graph_steps(graph: CG.Graph) -> dict[str, GraphSteps]:
     """Returns the work of all steps of a graph that has been run, and of each alone, by the nodes that it computes."""
     executor = last_executor(graph)
-    found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed()])}
+    found = {"all": GraphSteps(graph, executor, [*executor.steps.values(), executor._seed(None)])}
     for group, step in executor.steps.items():
         node = group.nodes[0]
         name = f"{len(found)}: {len(group.nodes)} × {type(node).__name__}, {node.size}"
