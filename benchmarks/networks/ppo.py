@@ -45,7 +45,9 @@ def nodes(dtype: str) -> tuple[CG.Node, Samples]:
             h = CG.Tanh(CG.Affine(h, weight))
         return CG.Affine(h, last)
 
-    log_deviation = CG.Affine(CG.Leaf1(1, dtype=dtype), np.zeros((2, ACTION)))
+    zero = CG.Leaf1(1, dtype=dtype)
+    zero.getInput([0.0])
+    log_deviation = CG.Affine(zero, np.zeros((2, ACTION)))
     z = (leaves.action - network(POLICY)) * CG.Exp(-log_deviation)
     log_probability = -0.5 * CG.Dots(z, z) - CG.Sum(log_deviation)
     ratio = CG.Exp(log_probability - leaves.old)
