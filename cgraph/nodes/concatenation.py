@@ -74,7 +74,8 @@ class Slice(Node):
 
     Notes
     -----
-    The elements are copied. A `Graph` that takes samples side by side reads them where they are, instead.
+    The elements are copied, NaN and infinities among them, and others have no influence. A `Graph` that takes samples
+    side by side reads them where they are, instead.
 
     Examples
     --------

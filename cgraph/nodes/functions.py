@@ -74,6 +74,10 @@ class Square(Function):
     node1 : Node
         x, of any shape.
 
+    Notes
+    -----
+    A square that is too large for the dtype is inf; its gradient is finite as long as 2 x g is.
+
     Examples
     --------
     >>> import cgraph as CG
@@ -268,7 +272,7 @@ class Scale(Function):
 
     Notes
     -----
-    This is the node of `x * 2`, `x / 2`, `x + 1`, `1 - x` and `-x`.
+    This is the node of `x * 2`, `x / 2`, `x + 1`, `1 - x` and `-x`. Where x is infinite, d is NaN if a is 0.
 
     Examples
     --------

@@ -16,6 +16,10 @@ class Mul(PairFunction):
     node1, node2 : Node
         x and y, of the same height, width and dtype; one node may stand for both.
 
+    Notes
+    -----
+    0 times an infinity is NaN, in d and in the gradients; a product that is too large for the dtype is ±inf.
+
     Examples
     --------
     >>> import cgraph as CG

@@ -289,6 +289,10 @@ class Expand(Node):
     ValueError
         `node` has several elements; `height` or `width` is below 1, or there would be more than 2**31 - 1 elements.
 
+    Notes
+    -----
+    x is copied, whatever it is. A NaN among the g_ij, or infinities of both signs, make the gradient NaN.
+
     Examples
     --------
     >>> import cgraph as CG
