@@ -194,7 +194,8 @@ class Graph(CompiledNodes):
             Gradients with which the backward pass begins, instead of the 1 of a loss, at outputs of the graph: row i
             of an array, shape (B, node.size), is the derivative of sample i's own objective with respect to that node,
             known before the call. Outputs that are not listed get 0. Graphs of several outputs, or of larger ones, are
-            allowed then; `weights` and `check_loss` are not.
+            allowed then; `weights` and `check_loss` are not. NaN and infinities are taken as they are; `nonfinite` of
+            an optimiser keeps them from the parameters.
         outputs : Node or sequence of Node, optional
             Nodes of the graph whose data are wanted, too: those with which each sample's gradients are computed.
         check_loss : bool, optional

@@ -128,9 +128,8 @@ class Optimizer:
         groups: Groups | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {}
-        self._version = (
-            object()
-        )  # another one after each change of a setting that is not the learning rate
+        # Another object after each change of a setting that is not the learning rate.
+        self._version = object()
         self.lr, self.weight_decay, self.max_grad_norm = lr, weight_decay, max_grad_norm
         self.nonfinite, self.decay_bias = nonfinite, decay_bias
         self._groups = self._as_groups({} if groups is None else groups)
