@@ -122,8 +122,8 @@ cdef class OptimizerStep(Step):
             self.kernels.apply_rule(rule, &flat, self.extents[i].first, self.extents[i].count, &numbers)
         for i in range(self.settings.shape[0]):
             self.settings[i].updates += 1
-        self.count += 1
-        self.total[0] += 1
+        self.count = self.count + 1
+        self.total[0] = self.total[0] + 1
 
     cdef void clear(self, char *dw) noexcept nogil:
         """Sets all gradient sums that learn to 0."""
