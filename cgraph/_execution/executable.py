@@ -83,6 +83,7 @@ class Executable:
         self._grads_before: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
         self._running_samples = 0  # of a call, until they have been counted
+        self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
         store(self.residency.adopt(program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
@@ -133,8 +134,10 @@ class Executable:
     def complete(self) -> None:
         """Completes each call, also after an exception; runs again if a signal interrupts it."""
         residency = self.residency
-        if self.memory.updating:  # an update that has raised has used the sums up, too
+        # An update that has raised has used the sums up, too.
+        if self.memory.updating or (self._is_learning and self.memory.counted):
             self._forget_node_passes()
+        self._is_learning = False
         if self._grads_before is not None:
             # Gradient sums that count as 0 need no restoring; an update that has begun has used the sums up.
             if not (self.memory.grads_are_zero or self.memory.updating):
@@ -249,8 +252,6 @@ class Executable:
             self._run(request, schedule, self.update_steps, True)
         else:
             self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
-        if batch:
-            self._forget_node_passes()
         if self.residency.gradients == "running":
             self.residency.gradients = "parameters_only" if parameters_only else "full"
             self.residency.allow_node_backward(self.program.outputs)
@@ -281,6 +282,7 @@ class Executable:
         self.last_feed = request.feeds.to_remember()
         self.residency.start("running", self.program.outputs)
         self._begin_samples(request.size, active=request.backward, is_fed=True)
+        self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
         self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
@@ -291,8 +293,8 @@ class Executable:
 
     def _begin_samples(self, count: int, active: bool, is_fed: bool) -> None:
         """Tells the nodes whose computation depends on the numbers of samples that some follow."""
+        self.memory.counted = 0
         if self._counters:
-            self.memory.counted = 0
             samples = begin_samples(self._counters, active)
             self._fed = samples if is_fed else self._fed
             self._running_samples = count

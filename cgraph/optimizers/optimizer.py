@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
 from cgraph._validation import Array, describe
 from cgraph.node import Node, as_nodes
+from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import (
     Rate,
     Setting,
@@ -24,21 +25,6 @@ from cgraph.parameter import Parameter
 
 Settings = Mapping[str, Any]
 Groups = Mapping[Parameter | Node, Settings]
-
-
-class Rule(NamedTuple):
-    """A compiled rule.
-
-    Attributes
-    ----------
-    name : str
-        One of RULES in cgraph/_kernels/runtime/optimizer_step.pyx.
-    states : tuple of str or None
-        The names of its arrays of state, as torch.optim calls them; None where it does without one.
-    """
-
-    name: str
-    states: tuple[str | None, ...]
 
 
 class Optimizer:
@@ -99,9 +85,14 @@ class Optimizer:
     ...         trace *= 0.9
     ...         trace += gradients
     ...         values -= self.rate * trace
-    >>> x = CG.Leaf1(1)
+    >>> x, t = CG.Leaf1(1), CG.Leaf1(1)
     >>> y = CG.Affine(x, [[1.0], [0.0]])
-    >>> graph = CG.Graph(CG.MSE(y, CG.Leaf1(1)))
+    >>> graph = CG.Graph(CG.MSE(y, t))
+    >>> traces = Traces(lr=0.25)
+    >>> graph.train({x: [[1], [1]], t: [[0], [0]]}, traces)
+    array([1., 0.])
+    >>> sorted(traces.state_dict())
+    ['00000.trace', '00000.updates', 'updates']
     """
 
     lr = Setting(as_lr)
@@ -186,13 +177,15 @@ class Optimizer:
         return groups.get(parameter.node, {}) | groups.get(parameter, {})
 
     def _numbers(self, settings: Settings) -> dict[str, float]:
-        """Returns the numbers of the compiled rule for these settings: momentum, decay and eps."""
-        return {"momentum": 0, "decay": 0, "eps": 0}
+        """Returns the numbers of the compiled rule for these settings: those of momentum, decay and eps that it has."""
+        return {}
 
     # A rule of the user's own
 
     def apply(self, values: Array, gradients: Array, samples: int) -> None:
         """Changes parameters in place; a class with a rule of its own defines it.
+
+        If it raises, parameters, state and `updates` are as before, and the gradient sums are 0.
 
         Parameters
         ----------
@@ -207,13 +200,13 @@ class Optimizer:
 
     @property
     def rate(self) -> float:
-        """In `apply`: the learning rate of this update."""
+        """In `apply`: the learning rate of this update. Elsewhere it raises RuntimeError."""
         return float(self._require_running("rate").rate)
 
     def state(self, name: str) -> Array:
         """In `apply`: returns an array with an element for each of `values`: zeros at first, later what was put there.
 
-        It follows the parameters from Graph to Graph, and is a part of `state_dict`.
+        It follows the parameters from Graph to Graph, and is a part of `state_dict`. Elsewhere it raises RuntimeError.
         """
         array: Array = self._require_running("state").state(name)
         return array
@@ -236,8 +229,10 @@ class Optimizer:
 
         Raises
         ------
-        TypeError
-            `loss` is no Node; an own node has an ``updateParameters`` of its own, which an optimiser would not call.
+        TypeError, ValueError
+            `loss` is no Node and no sequence of at least one; the nodes differ in dtype; an own node has an
+            ``updateParameters`` of its own, which an optimiser would not call, or a parameter that is no writable array
+            of floating-point numbers with a gradient sum of its shape.
         FloatingPointError
             `nonfinite` is "raise", and a gradient is not finite.
         """

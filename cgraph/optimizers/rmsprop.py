@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from cgraph.optimizers.optimizer import Groups, Optimizer, Rule
+from cgraph.optimizers.optimizer import Groups, Optimizer
+from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import Rate, Setting, amount, factor, flag
 
 

@@ -1,6 +1,7 @@
 """Schedules of learning rates: functions of the number of updates so far, which go where ``lr`` goes.
 
-Any function of one integer is a schedule; these are the usual ones.
+Any function of one integer is a schedule; these are the usual ones. Rates must be finite numbers of at least 0, and
+numbers of updates integers of at least 1; all functions raise TypeError or ValueError otherwise.
 """
 
 from __future__ import annotations

@@ -98,6 +98,6 @@ def as_nonfinite(owner: str, name: str, value: object) -> str:
     return value
 
 
-factor = number_from(0, 1)
-amount = number_from(0)
+factor = number_from(0, 1)  # of a running mean
+amount = number_from(0)  # any finite number that is not negative
 flag = as_flag

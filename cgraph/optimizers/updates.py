@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cgraph import _kernels
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory, address
 from cgraph._kernels.runtime.optimizer_step import LEARNING_EXTENT, SETTINGS, OptimizerStep
-from cgraph._kernels.runtime.structs import structs
-from cgraph._kernels.runtime.uninterrupted import assign_parts, call_and_assign
+from cgraph._kernels.runtime.structs import Structs, structs
+from cgraph._kernels.runtime.uninterrupted import assign_parts, call_or_undo
 from cgraph._propagation import half_passes
 from cgraph._propagation.passes import residencies
 from cgraph._subclassing import declared_array
 from cgraph._validation import DTYPES, Array, DType
 from cgraph.node import Node
 from cgraph.nodes.learning import LearningNode
+from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import rate_at
 from cgraph.optimizers.state import Home, Index
 from cgraph.parameter import Parameter, own_parameters
@@ -26,6 +29,10 @@ from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
     from cgraph.optimizers.optimizer import Optimizer
+
+
+# The rule with which a compiled step makes the gradient for a rule in Python.
+PREPARATION = Rule("scale", ())
 
 
 class Update:
@@ -68,33 +75,30 @@ class Update:
         numbers = []
         for p, index, count in zip(parameters, indices, counts, strict=True):
             elements = np.arange(size)[index]
-            biases = p.node._biases(p._value_name) if isinstance(p.node, LearningNode) else slice(0)
             numbers.append(rows.number(p, count, decays=True))
             settings_of[elements] = numbers[-1]
-            if not optimizer.decay_bias and elements[biases].size:
-                settings_of[elements[biases]] = rows.number(p, count, decays=False)
-                if elements[biases].size == elements.size:
-                    numbers[-1] = int(settings_of[elements[0]])
+            if not optimizer.decay_bias and isinstance(p.node, LearningNode):
+                biases = elements[p.node._biases(p._value_name)]
+                settings_of[biases] = rows.number(p, count, decays=False)
         self.home.settings = rows.structs()
         self._groups = rows.groups
-        rule = optimizer._rule
+        rule = optimizer._rule or PREPARATION
         optimizer._states.move(self.parameters, self.home, indices, numbers)
-        states = [name and self.home.array(name) for name in (rule.states if rule else ())]
+        states = [None if name is None else self.home.array(name) for name in rule.states]
         norm = optimizer.max_grad_norm
         self.step = OptimizerStep(
             type(optimizer).__name__,
-            rule.name if rule else "scale",
+            rule.name,
             _kernels.build(dtype).elementwise.OPTIMIZER_KERNELS,
             _extents(settings_of),
             self.home.settings,
-            [state if isinstance(state, np.ndarray) else None for state in states],
+            states,
             np.inf if norm is None else norm,
             optimizer.nonfinite,
             optimizer._states.total,
         )
         self.steps = plan.Steps([self.step])
         self._constant: list[Any] = []  # the learning rates of the last call, if all were numbers
-        self.rate = np.nan
 
     @property
     def is_current(self) -> bool:
@@ -138,24 +142,25 @@ class _Rows:
             self._numbers[key] = len(self.groups)
             self.groups.append(group)
             decay = settings["weight_decay"] if decays else 0
-            numbers = {"momentum": 0, "decay": 0, "eps": 0} | optimizer._numbers(settings)
             self._structs.append(
                 {
                     "updates": updates,
                     "weight_decay": decay,
                     "decoupled": optimizer._decoupled,
-                    **numbers,
+                    **dict.fromkeys(("momentum", "decay", "eps"), 0),
+                    **optimizer._numbers(settings),
                 }
             )
         return self._numbers[key]
 
-    def structs(self) -> Any:
+    def structs(self) -> Structs:
+        """Returns all settings, in the order of their numbers."""
         rows = self._structs
         fields = {name: [row[name] for row in rows] for name in SETTINGS.names or ()}
         return structs(SETTINGS, len(rows), **fields)
 
 
-def _extents(settings_of: Any) -> Any:
+def _extents(settings_of: NDArray[np.intp]) -> Structs:
     """Returns the runs of elements with the same settings; -1 stands for elements that do not learn."""
     edges = np.flatnonzero(np.diff(settings_of, prepend=-1, append=-1))
     firsts, ends = edges[:-1], edges[1:]
@@ -198,40 +203,52 @@ class FlatUpdate(Update):
     def run(self, pieces: Sequence[Piece], samples: int) -> None:
         """Updates the parameters of these pieces, and sets their gradient sums to 0.
 
-        No signal is heard between a compiled rule and the copies of its results. A rule in Python that raises leaves
-        the parameters as they were.
+        No signal is heard between a rule and the copies of its results. An update that raises leaves parameters, state
+        and counts as they were, and has used the sums up.
         """
-        values, gradients = self._values, self._gradients
-        for piece, part in zip(pieces, self._parts, strict=True):
-            values[part] = piece.values[piece.index].reshape(-1)
-            gradients[part] = piece.grads[piece.index].reshape(-1)
-        self._memory.samples = samples
-        compiled = plan.apply_update, (self.steps, self._memory, 0.0, True)
+        values, gradients, parts = self._values, self._gradients, self._parts
         indices = [piece.index for piece in pieces]
-        targets, sums = [piece.values for piece in pieces], [piece.grads for piece in pieces]
-        results = [
-            values[part].reshape(piece.values[piece.index].shape)
-            for piece, part in zip(pieces, self._parts, strict=True)
-        ]
-        zeros = [0] * len(pieces)
-        optimizer = self.optimizer
-        if optimizer._rule is not None:
-            call_and_assign(*compiled, targets + sums, indices + indices, results + zeros)
-        else:
-            before = optimizer.updates
-            call_and_assign(*compiled, sums, indices, zeros)
-            if optimizer.updates > before:  # the gradient is finite, or need not be
-                self._call_rule(max(samples, 1))
-                assign_parts(targets, indices, results)
+        results = []
+        for piece, part in zip(pieces, parts, strict=True):
+            found = piece.values[piece.index]
+            values[part] = found.reshape(-1)
+            gradients[part] = piece.grads[piece.index].reshape(-1)
+            results.append(values[part].reshape(found.shape))
+        sums, zeros = [piece.grads for piece in pieces], [0] * len(pieces)
+        self._memory.samples = samples
+        call: Callable[[], object] = partial(plan.apply_update, self.steps, self._memory, 0.0, True)
+        undo: Callable[[], object] = partial(assign_parts, sums, indices, zeros)
+        if self.optimizer._rule is None:
+            call, undo = partial(self._apply, call, max(samples, 1)), self._undoing(undo)
+        targets = [piece.values for piece in pieces] + sums
+        call_or_undo(call, targets, indices + indices, results + zeros, undo)
 
-    def _call_rule(self, samples: int) -> None:
-        """Calls the rule of the user's own."""
-        self.rate = float(self._rates[min(self.step.count, len(self._rates)) - 1, 0])
-        self.optimizer._running = self
-        try:
-            self.optimizer.apply(self._values, self._gradients, samples)
-        finally:
-            self.optimizer._running = None
+    def _apply(self, prepare: Callable[[], object], samples: int) -> None:
+        """Makes the gradient, and calls the rule of the user's own if it is finite, or need not be."""
+        optimizer, before = self.optimizer, self.optimizer.updates
+        prepare()
+        if optimizer.updates > before:
+            self.rate = float(self._rates[min(self.step.count, len(self._rates)) - 1, 0])
+            optimizer._running = self
+            try:
+                optimizer.apply(self._values, self._gradients, samples)
+            finally:
+                optimizer._running = None
+
+    def _undoing(self, clear: Callable[[], object]) -> Callable[[], None]:
+        """Returns a function that puts state and counts back as they are now, and sets the gradient sums to 0."""
+        arrays, settings, total = self.home.arrays, self.home.settings, self.optimizer._states.total
+        state = {name: array.copy() for name, array in arrays.items()}
+        counts, updates = settings["updates"].copy(), int(total[0])
+
+        def undo() -> None:
+            for name, array in arrays.items():
+                array[...] = state.get(name, 0)
+            settings["updates"] = counts
+            total[0] = updates
+            clear()
+
+        return undo
 
     def state(self, name: str) -> Array:
         """Returns the array of state of a name."""
@@ -308,4 +325,5 @@ def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
 
 def _have_gradients(pieces: Iterable[Piece]) -> bool:
     """Returns whether an element of a gradient sum is not 0."""
-    return any(piece.grads[piece.index].any() for piece in pieces)
+    # No generator: an exception in it, at Ctrl-C say, would be lost.
+    return bool(np.any([np.any(piece.grads[piece.index]) for piece in pieces]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from optimizer_reference import NAMES, RULES
+from optimizer_reference import NAMES, RULES, Reference
 from own_nodes import Recorder, Scale
 
 import cgraph as CG
@@ -211,22 +211,35 @@ def test_an_own_rule_equals_the_compiled_one(own, path):
     assert traces.updates == 10
 
 
-class Fails(CG.Optimizer):
+class Fails(Traces):
+    """Traces, which raise when everything has been changed, in their third update."""
+
     def apply(self, values, gradients, samples):
-        values += 1
-        raise ZeroDivisionError("in apply")
+        super().apply(values, gradients, samples)
+        self.state("made now")[...] = 1
+        if self.updates == 3:
+            raise ZeroDivisionError("in apply")
+        self.state("made now")[...] = 0
 
 
 @pytest.mark.parametrize("path", ["graph", "nodes"])
-def test_an_own_rule_that_raises_leaves_the_parameters(path):
-    task = Task(samples=3)
-    before, optimizer = task.values(), Fails(0.1)
-    update = (
-        CG.Graph(task.loss).step if path == "graph" else lambda _, rule: task.over_nodes(rule, 3)
+def test_an_own_rule_that_raises_changes_nothing(path):
+    """Parameters, state and counts are those of the last whole batch, and the rule goes on from there."""
+    task, usual = Task(samples=9), Task(samples=6)
+    optimizer, other = Fails(0.1), Fails(0.1)
+    train = (
+        (lambda task, rule: CG.Graph(task.loss).train(task.feed, rule, 3))
+        if path == "graph"
+        else (lambda task, rule: task.over_nodes(rule, 3))
     )
     with pytest.raises(ZeroDivisionError):
-        update(task.feed, optimizer)
-    assert all(map(np.array_equal, before, task.values()))
+        train(task, optimizer)
+    train(usual, other)
+    assert optimizer.updates == 2
+    assert all(map(np.array_equal, usual.values(), task.values()))
+    ours, theirs = optimizer.state_dict(), other.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     assert not any(p.grad.any() for p in task.parameters)
     with pytest.raises(RuntimeError, match="rate is known in apply alone"):
         _ = optimizer.rate
@@ -290,6 +303,37 @@ def test_several_ends_divide_by_the_largest_number_of_passes():
     CG.SGD(0.5).update(ends)
     assert_allclose(body.weight, before - 0.5 * gradient / 3, rtol=1e-14)
     assert not body.gradWeight.any()
+
+
+@pytest.mark.usefixtures("eager_threads", "guard_pages")
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("layout", ["samples", "lanes"])
+def test_images_of_real_size(layout, dtype):
+    """28 × 28 pixels, 32 channels, 100 samples, two threads, against updates by NumPy with the Graph's gradients."""
+    rng = np.random.default_rng(4)
+    x, t = CG.Leaf2(28, 28, dtype=dtype), CG.Leaf1(10, dtype=dtype)
+    maps = [
+        CG.Convolution2d([x], rng.normal(0, 0.2, (1, 5, 5)), 0.1, 3, crop=True) for _ in range(32)
+    ]
+    flat = CG.Concatenation([CG.MaxPooling2d(CG.ReLU(each), 2, 2, 2) for each in maps])
+    loss = CG.SoftmaxCEE(CG.Affine(flat, rng.normal(0, 0.05, (flat.size + 1, 10))), t)
+    parameters = CG.parameters(loss)
+    graph = CG.Graph(loss, layout=layout, threads=2)
+    feed = {x: rng.random((100, 784)), t: CG.one_hot(rng.integers(0, 10, 100), 10)}
+    reference = Reference("AdamW", lr=1e-3)
+    optimizer = CG.AdamW(1e-3, max_grad_norm=0.5)
+    expected = [p.value.astype(float) for p in parameters]
+    for _ in range(3):
+        graph.accumulate(feed)
+        gradients = [p.grad.astype(float) / 100 for p in parameters]
+        norm = np.sqrt(sum((g**2).sum() for g in gradients))
+        assert norm > 0.5
+        for k, gradient in enumerate(gradients):
+            expected[k] = reference(k, expected[k], gradient * (0.5 / (norm + 1e-6)))
+        graph.update(optimizer)
+        for p, right in zip(parameters, expected, strict=True):
+            assert_allclose(p.value, right, rtol=1e-9 if dtype == "float64" else 1e-4, atol=1e-6)
+    assert optimizer.updates == 3
 
 
 def test_convolutions_of_one_group_learn_alike():

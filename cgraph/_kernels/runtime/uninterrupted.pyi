@@ -15,12 +15,12 @@ def assign(destinations: list[npt.NDArray[Any]], sources: list[npt.NDArray[Any]]
 def assign_parts(
     destinations: list[npt.NDArray[Any]], indices: list[Any], sources: list[Any]
 ) -> int: ...
-def call_and_assign(
-    function: Callable[..., object],
-    arguments: tuple[object, ...],
+def call_or_undo(
+    function: Callable[[], object],
     destinations: list[npt.NDArray[Any]],
     indices: list[Any],
     sources: list[Any],
+    undo: Callable[[], object],
 ) -> None: ...
 def only_one(
     known: dict[tuple[str, str], ref[_Result]], key: tuple[str, str], candidate: _Result

@@ -51,12 +51,17 @@ cpdef int assign_parts(list destinations, list indices, list sources) except -1:
     return 0
 
 
-def call_and_assign(function, tuple arguments, list destinations, list indices, list sources):
-    """Calls a compiled function, and then `assign_parts`, also where the function raises."""
+def call_or_undo(function, list destinations, list indices, list sources, undo):
+    """Calls a function, and then `assign_parts`; if the function raises, calls `undo` instead, until it returns.
+
+    The function itself hears signals.
+    """
     try:
-        function(*arguments)
-    finally:
-        assign_parts(destinations, indices, sources)
+        function()
+    except BaseException:
+        complete(undo)
+        raise
+    assign_parts(destinations, indices, sources)
 
 
 def only_one(dict known, key, candidate):
