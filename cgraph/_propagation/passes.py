@@ -157,14 +157,7 @@ def update_pass(start: Node, eta: float) -> None:
         complete(reset)
         raise
     if not start.forward:
-        _forget_samples(start)
-
-
-def _forget_samples(end: Node) -> None:
-    """Notes that an update from an end has used up the gradients of all passes since the last one."""
-    end._backward_passes = 0
-    for residency in residencies_above(end):
-        residency.memory.samples = 0
+        start._backward_passes = 0  # whose gradients the update has used up
 
 
 def _reset(start: Node, forward: bool) -> None:

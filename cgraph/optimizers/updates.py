@@ -16,7 +16,6 @@ from cgraph._kernels.runtime.optimizer_step import LEARNING_EXTENT, SETTINGS, Op
 from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._kernels.runtime.uninterrupted import assign_parts, call_or_undo
 from cgraph._propagation import half_passes
-from cgraph._propagation.passes import residencies
 from cgraph._subclassing import declared_array
 from cgraph._validation import DTYPES, Array, DType
 from cgraph.node import Node
@@ -319,8 +318,6 @@ def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
         if not _have_gradients(pieces):
             for end in ends:
                 end._backward_passes = 0
-            for residency in residencies(order):
-                residency.memory.samples = 0
 
 
 def _have_gradients(pieces: Iterable[Piece]) -> bool:

@@ -68,7 +68,7 @@ def test_graphs_that_run_at_once_give_what_they_give_alone():
 
 def test_a_graph_that_is_running_is_refused_to_another_thread_and_goes_on():
     """A call that is not refused completes, however soon the other call comes."""
-    graph, feed = long_problem(5000)
+    graph, feed = long_problem(50_000)
     expected, refused, results = graph.predict(feed), [], []
     together = threading.Barrier(2)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from optimizer_reference import NAMES, RULES, Reference
 from own_nodes import Recorder, Scale
 
@@ -111,27 +111,46 @@ def test_an_update_by_eta_forgets_samples():
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["compiled", "own"])
-def test_frozen_parameters_keep_values_sums_and_state(own):
+@pytest.mark.parametrize("which", [0, 1, -1])
+def test_frozen_parameters_keep_values_sums_and_state(own, which):
     """A parameter that learns again goes on with its own count, as in PyTorch."""
     task, optimizer = Task(own), CG.Adam(0.1)
     graph = CG.Graph(task.loss)
     graph.step(task.feed, optimizer)
-    frozen = task.parameters[0]
+    frozen = task.parameters[which]
     frozen.trainable = False
     frozen.grad = np.ones(frozen.shape)
     before = task.values()
     graph.step(task.feed, optimizer)
-    assert_array_equal(frozen.value, before[0])
     assert (frozen.grad == 1).all()
-    assert not any(map(np.array_equal, task.values()[1:], before[1:]))
+    for p, old, new in zip(task.parameters, before, task.values(), strict=True):
+        assert np.array_equal(old, new) is (p is frozen)
     frozen.trainable = True
     frozen.grad = 0 * frozen.grad
     graph.step(task.feed, optimizer)
     state = optimizer.state_dict()
-    assert [int(state[f"{k:05d}.updates"]) for k in range(len(task.parameters))] == [
-        2,
-        *[3] * (len(task.parameters) - 1),
-    ]
+    updates = [int(state[f"{k:05d}.updates"]) for k in range(len(task.parameters))]
+    assert updates == [2 if p is frozen else 3 for p in task.parameters]
+
+
+def test_state_is_loaded_for_given_parameters_and_into_one_that_has_learnt():
+    task, optimizer = Task(), CG.Adam(0.1)
+    graph = CG.Graph(task.loss)
+    graph.train(task.feed, optimizer, 10)
+    state, values = optimizer.state_dict(), task.values()
+    kept = {name: array.copy() for name, array in state.items()}
+    graph.train(task.feed, optimizer, 10)
+    assert all(np.array_equal(state[name], kept[name]) for name in state)
+    expected = task.values()
+    fresh = CG.Adam(0.1)
+    fresh.load_state_dict(state, graph.parameters)
+    optimizer.load_state_dict(state)
+    for each in (fresh, optimizer):
+        assert each.updates == 5
+        for p, value in zip(task.parameters, values, strict=True):
+            p.value = value
+        graph.train(task.feed, each, 10)
+        assert all(map(np.array_equal, expected, task.values()))
 
 
 @pytest.mark.parametrize("own", [False, True], ids=["compiled", "own"])
@@ -291,18 +310,51 @@ def test_a_node_that_updates_itself_is_refused():
 
 
 def test_several_ends_divide_by_the_largest_number_of_passes():
-    x = CG.Leaf1(2)
-    body = CG.Affine(x, np.ones((3, 2)))
-    ends = [CG.Sum(body), CG.Norm2(body)]
-    x.getInput([1.0, 2.0])
-    for _ in range(3):
-        x.forwardPropagation()
-        for end in ends:
-            end.backwardPropagation()
-    gradient, before = body.gradWeight.copy(), body.weight.copy()
-    CG.SGD(0.5).update(ends)
-    assert_allclose(body.weight, before - 0.5 * gradient / 3, rtol=1e-14)
-    assert not body.gradWeight.any()
+    tasks = [Task(samples=3), Task(samples=1)]
+    for task in tasks:
+        task.over_nodes(CG.SGD(0.0), 9)  # which leaves no sums
+        for sample, target in zip(task.inputs, task.targets, strict=True):
+            for leaf, value in ((task.x, sample), (task.t, target)):
+                leaf.getInput(value)
+                leaf.forwardPropagation()
+            task.loss.backwardPropagation()
+    parameters = [p for task in tasks for p in task.parameters]
+    gradients, before = [p.grad.copy() for p in parameters], [p.value.copy() for p in parameters]
+    CG.SGD(0.5).update([task.loss for task in tasks])
+    for p, old, gradient in zip(parameters, before, gradients, strict=True):
+        assert_allclose(p.value, old - 0.5 * gradient / 3, rtol=1e-13, atol=1e-15)
+        assert not p.grad.any()
+
+
+@pytest.mark.parametrize("looks", [False, True])
+@pytest.mark.parametrize("update", [CG.SGD(0.0).update, lambda loss: loss.update(0.0)])
+def test_an_update_over_nodes_uses_up_the_samples_of_a_graph(update, looks):
+    """Also where nobody has looked at a gradient sum."""
+    task, other = Task(samples=4), Task(samples=4)
+    graph, usual = CG.Graph(task.loss), CG.Graph(other.loss)
+    graph.accumulate(task.feed)
+    if looks:
+        assert all(p.grad.any() for p in task.parameters)
+    update(task.loss)
+    graph.accumulate({task.x: task.inputs[:1], task.t: task.targets[:1]})
+    graph.update(CG.SGD(1.0))
+    usual.step({other.x: other.inputs[:1], other.t: other.targets[:1]}, 1.0)
+    agree(task, other, 1e-13)
+
+
+@pytest.mark.parametrize("path", ["graph", "nodes"])
+def test_a_gradient_that_is_skipped_reaches_no_rule_in_python(path):
+    task, optimizer = Task(samples=3), Fails(0.1, nonfinite="skip")
+    task.inputs[1] = np.nan
+    before = task.values()
+    if path == "graph":
+        CG.Graph(task.loss).step(task.feed, optimizer)
+    else:
+        task.over_nodes(optimizer, 3)
+    assert optimizer.updates == 0
+    assert all(map(np.array_equal, before, task.values()))
+    assert not any(name.endswith("trace") for name in optimizer.state_dict())
+    assert not any(p.grad.any() for p in task.parameters)
 
 
 @pytest.mark.usefixtures("eager_threads", "guard_pages")

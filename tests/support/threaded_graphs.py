@@ -24,6 +24,6 @@ def small_problem(dtype="float32"):
 
 
 def long_problem(count=20_000):
-    """Returns a graph with two threads and a batch that takes about half a second."""
+    """Returns a graph with two threads and a batch that takes some milliseconds."""
     graph, feed = small_problem()
     return graph, {leaf: np.resize(rows, (count, leaf.size)) for leaf, rows in feed.items()}
