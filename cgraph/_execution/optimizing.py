@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cgraph._execution.arena import Arena
 from cgraph._kernels.runtime import plan
@@ -16,6 +16,7 @@ from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece
+from cgraph.parameter import Parameter
 
 
 class Optimizing(NamedTuple):
@@ -56,17 +57,29 @@ def optimizing(
         update = Update(optimizer, parameters, indices, region.size, region.dtype)
         return Optimizing(update, plan.Steps([update.step]))
     flat = FlatUpdate(optimizer, parameters)
-    return Optimizing(flat, plan.Steps([CallStep(partial(_run, flat, in_arena, arena))]))
+    places_of = [*zip(parameters, in_arena, strict=True)]
+    step = CallStep(partial(_prepared, flat, places_of, arena), partial(_clear, places_of, arena))
+    return Optimizing(flat, plan.Steps([step]))
 
 
-def _run(update: FlatUpdate, in_arena: Sequence[Index | None], arena: Arena, samples: int) -> None:
-    """Runs an update of parameters that lie at these places of the arena, or (None) are arrays of own nodes."""
+# Parameters, with their places in the arena; None stands for arrays of an own node.
+Placed = Sequence[tuple[Parameter, Index | None]]
+
+
+def _prepared(update: FlatUpdate, places: Placed, arena: Arena, samples: int) -> tuple[Any, ...]:
+    """Returns arguments for `call_or_undo`, which updates parameters at these places."""
     regions = arena.parameters, arena.parameter_grads
-    pieces = [
-        own_piece(p) if index is None else Piece(*regions, index)
-        for p, index in zip(update.parameters, in_arena, strict=True)
-    ]
-    update.run(pieces, samples)
+    pieces = [own_piece(p) if index is None else Piece(*regions, index) for p, index in places]
+    return update.prepared(pieces, samples)
+
+
+def _clear(places: Placed, arena: Arena) -> None:
+    """Sets the gradient sums of parameters at these places to 0, after an update that has raised."""
+    for _, index in places:
+        if index is not None:
+            arena.parameter_grads[index] = 0
+    for node in {p.node for p, index in places if index is None}:
+        node.zero_grad()
 
 
 def parameter_places(slots: Sequence[ParameterSlot]) -> dict[tuple[Node, str], Index]:

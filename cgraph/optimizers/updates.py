@@ -199,8 +199,8 @@ class FlatUpdate(Update):
         self._values, self._gradients = np.zeros(size, dtype), np.zeros(size, dtype)
         self._memory = Memory(0, 0, address(self._values), address(self._gradients), 0)
 
-    def run(self, pieces: Sequence[Piece], samples: int) -> None:
-        """Updates the parameters of these pieces, and sets their gradient sums to 0.
+    def prepared(self, pieces: Sequence[Piece], samples: int) -> tuple[Any, ...]:
+        """Returns arguments for `call_or_undo`, which updates the parameters of these pieces and sets their sums to 0.
 
         No signal is heard between a rule and the copies of its results. An update that raises leaves parameters, state
         and counts as they were, and has used the sums up.
@@ -220,7 +220,7 @@ class FlatUpdate(Update):
         if self.optimizer._rule is None:
             call, undo = partial(self._apply, call, max(samples, 1)), self._undoing(undo)
         targets = [piece.values for piece in pieces] + sums
-        call_or_undo(call, targets, indices + indices, results + zeros, undo)
+        return call, targets, indices + indices, results + zeros, undo
 
     def _apply(self, prepare: Callable[[], object], samples: int) -> None:
         """Makes the gradient, and calls the rule of the user's own if it is finite, or need not be."""
@@ -312,7 +312,7 @@ def update_nodes(optimizer: Optimizer, ends: Sequence[Node]) -> None:
             if update is None or not update.is_current or update.parameters != parameters:
                 update = optimizer._node_update = FlatUpdate(optimizer, parameters)
             update.begin(1)
-            update.run(pieces, samples)
+            call_or_undo(*update.prepared(pieces, samples))
     finally:
         # An update that has raised has used the sums up, too, unless it had not begun.
         if not _have_gradients(pieces):

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from arrays import assert_equal
 from batch_settings import SETTINGS
+from interrupts import stopped
 from op_row import leaf_of
 from op_table import DTYPES
+from own_nodes import Scale
 from reference_dropout import halves, mask_of, philox4x32, rounded
 
 import cgraph as CG
@@ -331,3 +333,30 @@ def test_threads_with_graphs_of_their_own_do_not_disturb_each_other():
         thread.join()
     assert_equal(nets[0].y.gradWeight, nets[1].y.gradWeight)
     assert [net.node.samples for net in nets] == [1280] * 2
+
+
+def test_an_interrupted_call_has_counted_the_samples_of_its_updates():
+    """At any moment the count fits the parameters: both are those of the last whole batch."""
+    rows = np.linspace(-1, 1, 12).reshape(6, 2)
+
+    def network():
+        x = CG.Leaf1(2)
+        weights = Scale(x, [1.0, 2.0])  # a node in Python, so that calls have moments to stop at
+        dropped = CG.Dropout(CG.Affine(weights, [[0.5], [1.0], [0.25]]), 0.5, 3)
+        return x, dropped, CG.Graph(CG.Square(dropped))
+
+    x, dropped, graph = network()
+    ends = {}
+    for first in (0, 2, 4, 6):
+        ends[dropped.samples] = [p.value.copy() for p in graph.parameters]
+        graph.step({x: rows[first : first + 2]}, 0.1)
+    assert [*ends] == [0, 2, 4, 6]
+    event, done, found = 1, False, set()
+    while not done:
+        x, dropped, graph = network()
+        done = stopped(partial(graph.train, {x: rows}, CG.SGD(0.2), 2), event)
+        values = [p.value for p in graph.parameters]
+        assert all(map(np.allclose, values, ends[dropped.samples])), event
+        found.add(dropped.samples)
+        event += 1
+    assert found == {0, 2, 4, 6}

@@ -95,7 +95,8 @@ cdef class ChannelPort(Port):
 
 
 cdef class CallStep(Step):
-    cdef object function, error
+    cdef object prepare, clear, error
+    cdef void forget(self) noexcept
 
 
 cdef class PythonStep(Step):

@@ -67,7 +67,9 @@ class GivenSeedStep(Step):
 
 @disjoint_base
 class CallStep(Step):
-    def __init__(self, function: Callable[[int], None]) -> None: ...
+    def __init__(
+        self, prepare: Callable[[int], tuple[Any, ...]], clear: Callable[[], None]
+    ) -> None: ...
 
 @disjoint_base
 class PythonStep(Step):

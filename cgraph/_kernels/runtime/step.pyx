@@ -8,6 +8,8 @@ from libc.string cimport memcpy, memset
 
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange
+from cgraph._kernels.runtime.uninterrupted cimport complete
+from cgraph._kernels.runtime.uninterrupted import call_or_undo
 
 ctypedef fused Float:
     float
@@ -244,22 +246,35 @@ cdef class GivenSeedStep(Step):
 
 
 cdef class CallStep(Step):
-    """An update by a Python function of the number of samples. An exception is kept, and ends the pass."""
+    """An update in Python. An exception is kept, and ends the pass.
 
-    def __init__(self, function):
-        self.function = function
+    prepare: returns arguments for `call_or_undo` for a number of samples. No signal is heard between that function and
+    the marks of an update that has been made.
+    clear: sets the gradient sums to 0; it is called after an exception, until it returns.
+    """
+
+    def __init__(self, prepare, clear):
+        self.prepare, self.clear = prepare, clear
 
     cdef void apply_update(self, Context *context) noexcept nogil:
         with gil:
             try:
-                self.function(context.samples)
+                call_or_undo(*self.prepare(context.samples))
             except BaseException as error:
                 self.error = error
                 s_exchange(&context.failed, True)
+                self.forget()
 
     cdef object take_error(self):
         error, self.error = self.error, None
         return error
+
+    cdef void forget(self) noexcept:
+        """Sets the gradient sums to 0."""
+        try:
+            complete(self.clear)
+        except BaseException as error:
+            self.error = error
 
 
 cdef class PythonStep(Step):
