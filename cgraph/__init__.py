@@ -8,6 +8,7 @@ from cgraph._kernels import show_config
 from cgraph.checks.anomaly import AnomalyError, detect_anomaly
 from cgraph.checks.gradcheck import gradcheck
 from cgraph.checks.report import GradientError, GradientReport
+from cgraph.copying.graphs import clone
 from cgraph.graph import Graph
 from cgraph.io.parameters import (
     ModelFileError,
@@ -107,6 +108,7 @@ __all__ = [
     "Sum",
     "Tanh",
     "ancestors",
+    "clone",
     "detect_anomaly",
     "evaluate",
     "gradcheck",

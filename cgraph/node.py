@@ -20,6 +20,7 @@ from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
+from cgraph._subclassing.rebuilding import Rebuildable
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -34,7 +35,7 @@ from cgraph._validation import (
 )
 
 
-class Node(Operators["Node"], Unfinished):
+class Node(Operators["Node"], Unfinished, Rebuildable):
     """A node of a computation graph for one sample (specification, section "Class: Node").
 
     A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
@@ -106,6 +107,7 @@ class Node(Operators["Node"], Unfinished):
     _sample_counter: SampleCounter | None = None  # where the number of a sample matters
     # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
+    _input_argument: ClassVar[str | None] = "inputs"
     _repeatable: ClassVar[bool] = False  # whether calcData may run twice for a sample
     _frozen: frozenset[str] = frozenset()  # the names of the parameters that do not learn
     _is_given = True  # whether the data of a leaf have ever been assigned, fed or handed out

@@ -4,6 +4,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from cgraph._validation import as_integer, describe
 from cgraph.node import Node, as_node, as_nodes
@@ -35,6 +36,8 @@ class Concatenation(Node):
     >>> CG.Concatenation([x, y])
     Concatenation(shape=(6, 1), dtype=float64, parameters=0)
     """
+
+    _input_argument: ClassVar = "nodes"
 
     def __init__(self, nodes: Iterable[Node]) -> None:
         inputs = as_nodes(type(self).__name__, "nodes", nodes)
@@ -97,6 +100,9 @@ class Slice(Node):
             )
         self._start, self._stop = start, stop
         self._set_up(x.size, stop - start, 1, (x,))
+
+    def _config(self) -> dict[str, Any]:
+        return {"start": self._start, "stop": self._stop}
 
     @property
     def start(self) -> int:
