@@ -121,7 +121,7 @@ class Graph(CompiledNodes):
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.backward")
+        executable.begin_training("Graph.backward", effect="sums")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -152,7 +152,7 @@ class Graph(CompiledNodes):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.update")
+        self._executable.begin("Graph.update", "parameters")
         rule = as_rule("Graph.update", eta, optimizer, self._executable.dtype)
         self._executable.update(rule)
 
@@ -165,7 +165,7 @@ class Graph(CompiledNodes):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.zero_grad")
+        self._executable.begin("Graph.zero_grad", "sums")
         self._executable.zero_grad()
 
     # Passes for samples that are fed
@@ -220,7 +220,7 @@ class Graph(CompiledNodes):
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.accumulate", grads is None)
+        executable.begin_training("Graph.accumulate", grads is None, "sums")
         feeds = as_feeds("Graph.accumulate", feed, self._feed_specs, executable.written)
         if weights is None and grads is None and outputs is None and not check_loss:
             return executable.train(feeds, parameters_only=False)

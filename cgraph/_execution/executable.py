@@ -7,16 +7,16 @@ from functools import cached_property, partial
 import numpy as np
 
 from cgraph import _kernels
+from cgraph._execution.adoption import adopt
 from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing, optimizing, parameter_places
-from cgraph._execution.residency import Residency, python_arrays
+from cgraph._execution.residency import Effect, Residency, python_arrays
 from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Extras, Feeds, Request
@@ -61,7 +61,7 @@ class Executable:
         self.program = program = lowered.program
         self.dtype = dtype = lowered.data.dtype
         kernels = _kernels.build(dtype)
-        builder = SampleBuilder(kernels, dtype)
+        builder = SampleBuilder(kernels, dtype, program.shared)
         steps = {
             group: builder.step(group, lowered.uses[group])
             for group in program.groups
@@ -75,8 +75,9 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self._python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self._python_nodes))
-        others = partial(python_arrays, self._python_nodes) if self._python_nodes else None
-        self.written = Written(list(self.arena.arrays[:4]), np.may_share_memory, others)
+        self.written = self.arena.written
+        if self._python_nodes:
+            self.written.others = partial(python_arrays, self._python_nodes)
         self._slots = builder.slots
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
@@ -85,7 +86,7 @@ class Executable:
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
-        store(self.residency.adopt(program, builder.slots))
+        store(adopt(self.residency, program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
         self._optimizing: Optimizing | None = None  # of the last optimiser
@@ -103,27 +104,39 @@ class Executable:
         self.residency.freeze_sums(self._slots)
         self.arena.clear_thread_grads()
         sgd = self.arena.kernels.elementwise.SGDStep(found.runs)
-        return plan.Steps([sgd, *map(PythonStep, reversed(self._python_nodes))])
+        # Of nodes with the same parameters, the first that an update reaches learns.
+        once: dict[object, Node] = {}
+        for node in reversed(self._python_nodes):
+            once.setdefault(node._sharing or node, node)
+        return plan.Steps([sgd, *map(PythonStep, once.values())])
 
     # The beginning and the end of each call
 
-    def begin(self, owner: str) -> None:
+    def begin(self, owner: str, effect: Effect = "data") -> None:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
-        if self.residency.stale:
-            raise RuntimeError(f"{owner}: its nodes belong to a newer Graph")
-        self.residency.begin()
-        freezes = self.residency.freezes
+        residency = self.residency
+        if residency.stale:
+            raise RuntimeError(
+                f"{owner}: its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
+            )
+        if residency.learners is not None:
+            residency.hold_shared(owner, effect)
+        residency.begin()
+        residency.note_effect(effect)
+        freezes = residency.freezes
         if freezes is not self._freezes:
             self.update_steps = self._freeze()
             self._optimizing = None
             self._freezes = freezes
         if self._python_nodes:
             # A Python node may read the gradient sums of other nodes.
-            self.residency.materialise_sums()
+            residency.materialise_sums()
 
-    def begin_training(self, owner: str, from_loss: bool = True) -> None:
+    def begin_training(
+        self, owner: str, from_loss: bool = True, effect: Effect = "parameters"
+    ) -> None:
         """Begins a call for backward passes, and refuses a graph whose output is not a loss if they begin there."""
-        self.begin(owner)
+        self.begin(owner, effect)
         if from_loss and not self.is_loss:
             outputs = self.program.outputs
             raise ValueError(
@@ -150,6 +163,8 @@ class Executable:
             residency.gradients = "zero"
         if not residency.stale:
             residency.finish()
+        if residency.learners is not None:
+            residency.publish_shared()
 
     # Passes for the sample that the leaves hold
 
@@ -200,7 +215,7 @@ class Executable:
         """Returns whether an element of a gradient sum is not 0 whose parameter learns."""
         region = self.arena.parameter_grads
         places = parameter_places(self._slots).items()
-        sums = [region[index] for (node, name), index in places if name not in node._frozen]
+        sums = [region[index] for p, index in places if p.trainable]
         for node in self._python_nodes:
             learning = [pair for pair in node._parameters if pair[0] not in node._frozen]
             sums += [getattr(node, grad_name) for _, grad_name in learning]
@@ -249,7 +264,7 @@ class Executable:
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
         schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
         if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, True)
+            self._run(request, schedule, self.update_steps, not self.program.shared)
         else:
             self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
         if self.residency.gradients == "running":

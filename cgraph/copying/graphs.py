@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from cgraph._kernels.runtime.memory import exclusively
+from cgraph._kernels.runtime.sharing import Sharing
 from cgraph._propagation import passes
 from cgraph._subclassing.rebuilding import anew
+from cgraph._subclassing.sharing import may_share, share_parameters
 from cgraph._validation import as_flag
 from cgraph.node import Node, as_nodes
 from cgraph.traversal import topological_order
@@ -40,7 +42,7 @@ def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]
     ValueError
         No nodes; a new node is not like the old one, since ``_config`` does not return all arguments.
     RuntimeError
-        A node belongs to a Graph that is running.
+        A node belongs to a Graph that is running, unless with `share` other nodes have the parameters already.
 
     Notes
     -----
@@ -61,6 +63,13 @@ def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]
     share = as_flag("clone", "share", share)
     order = topological_order(given)
     build: Callable[[], dict[Node, Node]] = partial(copies, order, share)
+    if share:
+        for node in order:
+            if node._parameters and not may_share(node):
+                raise RuntimeError(
+                    "clone: nodes must not belong to a Graph that is running, unless others share their parameters"
+                )
+        return build()
     # While the values are read, no call of a Graph changes them.
     memories = [residency.memory for residency in passes.residencies(order)]
     for memory in memories:
@@ -74,19 +83,19 @@ def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]
 def copies(order: Iterable[Node], share: bool) -> dict[Node, Node]:
     """Returns a new node for each of a graph, whose inputs come before their consumers."""
     new: dict[Node, Node] = {}
+    first: dict[Sharing, Node] = {}  # the new node for the first of those with the same parameters
     for node in order:
         new[node] = anew(node, [new[x] for x in node.backward])
-        if share:
+        if share and node._parameters:
             share_parameters(node, new[node])
+        elif node._sharing in first:
+            share_parameters(first[node._sharing], new[node])
+        elif node._sharing is not None:
+            first[node._sharing] = new[node]
         if not node.backward and node._is_given:
             new[node]._data[...] = node._data
             new[node]._is_given = True
     return new
-
-
-def share_parameters(node: Node, new: Node) -> None:
-    """Makes the parameters of a node those of a new one, too."""
-    raise NotImplementedError
 
 
 def nothing() -> None:
