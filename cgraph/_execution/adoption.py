@@ -36,13 +36,13 @@ def adopt(residency: Residency, program: Program, slots: Iterable[ParameterSlot]
         each.refresh()
     changes: Changes = [(("stale",), [(each, True) for each in older])]
     changes += adopt_data(residency, program)
-    members = Counter(node._sharing for node in program.order if node._sharing)
+    members = Counter([node._sharing for node in program.order if node._sharing])
     if members:
         changes.append((("learners",), [(residency, Learners(list(members)))]))
     retired = {m for each in older for m in (*each.value_mirrors, *each.sum_mirrors)}
     for slot in slots:
         changes += adopt_parameters(residency, slot, members[slot.node._sharing], retired)
-    samples = max((each.memory.samples for each in older), default=0)
+    samples = max([each.memory.samples for each in older], default=0)
     residency.memory.grads_are_zero = not (samples or residency.arena.parameter_grads.any())
     residency.memory.samples = samples
     return changes

@@ -41,7 +41,9 @@ class Arena:
         self.nbytes = sum(array.nbytes for array in self.arrays)
         self._parameters_allocator = builder.parameters
         self._thread_grads = [self.parameter_grads]  # the gradient sums of each thread
-        self._memories = [(self.memory, 0)]  # all memories with these parameters, each with its thread
+        self._memories = [
+            (self.memory, 0)
+        ]  # all memories with these parameters, each with its thread
         self.written = Written(list(self.arrays[:4]), np.may_share_memory)
 
     @property

@@ -122,7 +122,8 @@ class Executable:
         if residency.learners is not None:
             residency.hold_shared(owner, effect)
         residency.begin()
-        residency.note_effect(effect)
+        if residency.learners is not None:
+            residency.note_effect(effect)
         freezes = residency.freezes
         if freezes is not self._freezes:
             self.update_steps = self._freeze()

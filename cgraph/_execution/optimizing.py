@@ -12,7 +12,6 @@ from cgraph._kernels.runtime.step import CallStep
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
 from cgraph._validation import DType, as_rate, describe
-from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece

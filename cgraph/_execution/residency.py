@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-import numpy as np
-
 from cgraph._execution.arena import Arena
 from cgraph._execution.tying import tie_outside
 from cgraph._kernels.runtime.loans import (
@@ -282,7 +280,7 @@ class Residency:
         if self.learners is None or sharing not in self.learners.sharings:
             return False
         mirrors = (*self.value_mirrors, *self.sum_mirrors)
-        return all([mirror.is_public for mirror in mirrors if mirror.account in accounts])
+        return not [m for m in mirrors if m.account in accounts and not m.is_public]
 
     # The preservation of all of it
 

@@ -25,28 +25,38 @@ def tie_outside(
     From then on their mirrors are public. The nodes of `sharing` so far are those of the Graph.
     """
     residency.refresh()
-    if any(account in residency.in_place for account in accounts):
+    if not residency.in_place.keys().isdisjoint(accounts):
         move_out(residency)
     mirrors = (*residency.value_mirrors, *residency.sum_mirrors)
     members = len(sharing.nodes)
     known = [] if residency.learners is None else residency.learners.sharings
     if sharing not in known:
-        rows = [(m, sharing, members) for m in mirrors if m.account in accounts]
+        rows: list[tuple[object, ...]] = [
+            (mirror, sharing, members) for mirror in mirrors if mirror.account in accounts
+        ]
         learners = Learners([*known, sharing])
-        changes = [*changes, (("sharing", "members"), rows), (("learners",), [(residency, learners)])]
+        changes = [
+            *changes,
+            (("sharing", "members"), rows),
+            (("learners",), [(residency, learners)]),
+        ]
     tie(sharing, nodes, changes)
 
 
 def move_out(residency: Residency) -> None:
     """Takes other memory for the parameters of a Graph, so that all arrays of its nodes are mirrors, where they lie."""
-    values, sums = residency.value_mirrors, residency.sum_mirrors
+    values, sums, sides = residency.value_mirrors, residency.sum_mirrors, residency.sides
+    # Views of arrays that had no mirror may live, so the next call looks at all mirrors.
+    sides.reckon(*sides.looks, True)
     known = {mirror.account for mirror in (*values, *sums)}
     made = [
-        Mirror(residency.sides.values, account, array)
+        Mirror(sides.values, account, array)
         for account, (array, _) in residency.in_place.items()
         if account not in known
     ]
-    offsets = [residency.in_place.get(m.account, (None, m.offsets))[1] for m in (*values, *made, *sums)]
+    offsets = [
+        residency.in_place.get(m.account, (None, m.offsets))[1] for m in (*values, *made, *sums)
+    ]
     changes: Changes = [
         (("value_mirrors", "in_place"), [(residency, [*values, *made], {})]),
         (("mirrors",), [(mirror.account, (ref(mirror),)) for mirror in made]),

@@ -61,7 +61,7 @@ def anew(node: Any, inputs: Sequence[Any]) -> Any:
     ValueError
         The new node has other inputs, another shape or dtype, or parameters of other shapes.
     """
-    attached = [(x, len(x.forward)) for x in dict.fromkeys(inputs)]
+    undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
         values = parameter_values(node)
         new = constructed(node, inputs, values)
@@ -73,7 +73,7 @@ def anew(node: Any, inputs: Sequence[Any]) -> Any:
         if new._sample_counter:
             new._sample_counter.array[...] = node._sample_counter.array
     except BaseException:
-        complete(partial(take_off, attached))
+        complete(undo)
         raise
     return new
 
@@ -131,7 +131,8 @@ def config_of(node: Any) -> dict[str, Any]:
 
 def depth(cls: type, name: str) -> int:
     """Returns how many classes of the method resolution order come before the one that defines a name."""
-    return next(number for number, base in enumerate(cls.__mro__) if name in vars(base))
+    # No generator: an exception in it, at Ctrl-C say, would be lost.
+    return [name in vars(base) for base in cls.__mro__].index(True)
 
 
 def stated(cls: Any, name: str) -> Any:

@@ -28,12 +28,12 @@ def twin(node: Any, given: Sequence[object]) -> Any:
     if not node._parameters:
         raise TypeError(f"{owner}: share needs parameters, and the class declares none")
     inputs = as_inputs(node, given)
-    attached = [(x, len(x.forward)) for x in dict.fromkeys(inputs)]
+    undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
         new = anew(node, inputs)
         share_parameters(node, new)
     except BaseException as error:
-        complete(partial(take_off, attached))
+        complete(undo)
         if isinstance(error.__cause__, ValueError):
             # The constructor has refused these inputs, not what `_config` returns.
             raise error.__cause__ from None
@@ -49,7 +49,7 @@ def as_inputs(node: Any, given: Sequence[object]) -> list[Any]:
         if len(inputs) != 1 or not is_iterable(inputs[0]):
             came = describe(inputs[0]) if len(inputs) == 1 else f"{len(inputs)} arguments"
             raise TypeError(f"{owner}: share needs one sequence of Nodes, got {came}")
-        inputs = [*inputs[0]]  # type: ignore[misc]
+        inputs = [*inputs[0]]
     for x in inputs:
         if not isinstance(x, Unfinished):
             raise TypeError(f"{owner}: share needs Nodes as inputs, got {describe(x)}")
@@ -70,8 +70,7 @@ def share_parameters(node: Any, new: Any) -> None:
     sharing = node._sharing or Sharing()
     rows = [(each, sharing) for each in (node, new)]
     changes: list[Any] = [(("_sharing",), rows)]
-    for name in shared_attributes(node):
-        changes.append(((name,), [(new, getattr(node, name))]))
+    changes += [((name,), [(new, getattr(node, name))]) for name in shared_attributes(node)]
     known = vars(node).setdefault("_parameter_objects", {})
     changes.append((("_parameter_objects",), [(new, known)]))
     accounts = [*getattr(node, "_loans", {}).values()]
@@ -96,7 +95,7 @@ def may_share(node: Any) -> bool:
 
 
 def shared_attributes(node: Any) -> list[str]:
-    """Returns the names of the attributes that a node has in common with others: arrays, and what counts their loans."""
+    """Returns the names of the attributes that nodes have in common: arrays, and what counts the loans of these."""
     names: list[str] = []
     built_in = getattr(node, "_parts", {})
     if built_in:

@@ -1,13 +1,8 @@
 """Several Graphs, and nodes without a Graph, that have the same parameters."""
 
-import gc
-import threading
-import weakref
-
 import numpy as np
 import pytest
-from graph_networks import Maker, sparse_lenet
-from interrupts import events, stopped
+from graph_networks import Maker
 from shared_networks import OwnScale
 
 import cgraph as CG
@@ -48,9 +43,7 @@ every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 def batch(x, t, count=7, seed=0):
     drawn = rng(seed)
-    return {
-        leaf: drawn.uniform(-1, 1, (count, leaf.size)).astype(leaf.dtype) for leaf in (x, t)
-    }
+    return {leaf: drawn.uniform(-1, 1, (count, leaf.size)).astype(leaf.dtype) for leaf in (x, t)}
 
 
 def fed(nodes, feed):
@@ -146,7 +139,9 @@ def test_whatever_is_done_with_one_network_all_see_it(make, dtype, seed):
     if not seed % 2:
         first.graph = CG.Graph(first.loss)
     held = []
-    tolerance = {"rtol": 1e-9, "atol": 1e-11} if dtype == "float64" else {"rtol": 1e-3, "atol": 1e-4}
+    tolerance = (
+        {"rtol": 1e-9, "atol": 1e-11} if dtype == "float64" else {"rtol": 1e-3, "atol": 1e-4}
+    )
     for step in range(60):
         net = nets[drawn.integers(len(nets))]
         rows = [
@@ -172,7 +167,9 @@ def test_whatever_is_done_with_one_network_all_see_it(make, dtype, seed):
         if drawn.random() < 0.1:
             held += [p.grad for p in net.parameters]
         if drawn.random() < 0.3 or step == 59:
-            for p, q in zip(nets[drawn.integers(len(nets))].parameters, alone.parameters, strict=True):
+            for p, q in zip(
+                nets[drawn.integers(len(nets))].parameters, alone.parameters, strict=True
+            ):
                 np.testing.assert_allclose(p.value, q.value, **tolerance)
                 np.testing.assert_allclose(p.grad, q.grad, **tolerance)
         if drawn.random() < 0.05:

@@ -10,14 +10,10 @@ reference to one view, since two threads may be handed out two of them.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcmp, memcpy, memset
-
-cimport cython
+from libc.string cimport memcmp
 
 from cgraph._kernels.runtime.atomics cimport s_add, s_load, s_state
 from cgraph._kernels.runtime.memory cimport Memory
-from cgraph._kernels.runtime.sharing cimport Sharing
-from cgraph._kernels.runtime.uninterrupted import store
 
 ctypedef fused Bits:
     int32_t

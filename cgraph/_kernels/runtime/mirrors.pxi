@@ -1,4 +1,10 @@
 # What loans.pyx knows of mirrors: which elements of an arena an array has, and when either is copied to the other.
+from libc.string cimport memcpy, memset
+
+cimport cython
+
+from cgraph._kernels.runtime.sharing cimport Sharing
+from cgraph._kernels.runtime.uninterrupted import store
 
 cdef object publication = object()  # the lock of copies between arenas and arrays that several Graphs have mirrors of
 
