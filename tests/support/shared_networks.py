@@ -179,7 +179,7 @@ def nodes_of(name, dtype, join=again):
 
 
 def random_nodes(seed, dtype):
-    """Returns the nodes above the first end of a random graph, some of them with the parameters of others, and its end."""
+    """Returns the nodes above the first end of a random graph, some with the parameters of others, and its end."""
     recipe, rng = Recipe(seed), np.random.default_rng(seed)
     nodes, ends = nodes_above(recipe, recipe.ends[:1], dtype)
     alike = {}
