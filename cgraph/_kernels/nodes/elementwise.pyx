@@ -1,6 +1,6 @@
-"""Loops over arrays of elements that belong to no operation: functions by name, updates, and sums of threads.
+"""Loops over arrays of elements that compute no function of them: updates, sums of threads, parts of vectors.
 
-x: input; d: output; w: parameters; dw: their gradient sums.
+The functions by name are for tests. x: input; d: output; w: parameters; dw: their gradient sums.
 """
 from libc.string cimport memset
 
@@ -117,3 +117,4 @@ cdef class SeedStep(Step):
 
 
 include "nodes/optimizers.pxi"
+include "nodes/concatenation.pxi"
