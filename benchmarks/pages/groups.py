@@ -18,6 +18,7 @@ from benchmarks.pages import (
     wide,
     wide_plot,
 )
+from benchmarks.pages.averages import moving_averages
 from benchmarks.pages.functions import one_function
 from benchmarks.pages.layer_norm import one_layer_norm
 from benchmarks.pages.optimizers import adam_steps
@@ -60,6 +61,7 @@ GROUPS = {
     "calls": Group(calls.one_sample, effort=Effort(300, 0.002)),
     "tanh": Group(tanh),
     "optimizers": Group(adam_steps),
+    "averages": Group(moving_averages),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

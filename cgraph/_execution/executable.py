@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
@@ -90,6 +91,7 @@ class Executable:
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
         self._optimizing: Optimizing | None = None  # of the last optimiser
+        self.pairing: Any = None  # with the Graph whose parameters were last copied into this one
         for node in program.outputs:
             node._component.root().compiled = True
 

@@ -149,12 +149,12 @@ def concatenation(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     sizes = np.array([x.size for x in group.inputs], np.intp)
-    return builder.kernels.concatenation.ConcatenationStep(inputs, sizes, output)
+    return builder.kernels.elementwise.ConcatenationStep(inputs, sizes, output)
 
 
 def part(builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels.concatenation.SliceStep
+    make = builder.kernels.elementwise.SliceStep
     return make(node.domsize, node._start, node.size, inputs[0], output)
 
 

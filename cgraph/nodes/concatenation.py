@@ -45,12 +45,12 @@ class Concatenation(Node):
         self._set_up(total, total, 1, inputs)
 
     def calcData(self) -> None:
-        self._kernels.concatenation.concatenation_forward(
+        self._kernels.elementwise.concatenation_forward(
             [x._data for x in self.backward], self._data
         )
 
     def calcPartialDerivative(self) -> None:
-        self._kernels.concatenation.concatenation_backward(
+        self._kernels.elementwise.concatenation_backward(
             self._grad, [x._grad for x in self.backward]
         )
 
@@ -115,9 +115,9 @@ class Slice(Node):
         return self._stop
 
     def calcData(self) -> None:
-        k = self._kernels.concatenation
+        k = self._kernels.elementwise
         k.slice_forward(self.backward[0]._data, self._start, self._data)
 
     def calcPartialDerivative(self) -> None:
-        k = self._kernels.concatenation
+        k = self._kernels.elementwise
         k.slice_backward(self._start, self._grad, self.backward[0]._grad)

@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 from typing_extensions import disjoint_base
@@ -10,6 +11,8 @@ class Sharing:
     def drop(self, reference: object) -> None: ...
 
 def tie(sharing: Sharing, nodes: list[Any], changes: list[Any]) -> None: ...
+
+def learning(learners: Learners, refusal: str, function: Callable[[], Any]) -> Any: ...
 
 @disjoint_base
 class Learners:

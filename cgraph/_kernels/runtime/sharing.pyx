@@ -38,6 +38,16 @@ def tie(Sharing sharing not None, list nodes not None, list changes not None):
         sharing.add(node)
 
 
+def learning(Learners learners not None, str refusal, function):
+    """Calls a function that learns parameters, or raises a RuntimeError with this text if another call learns them."""
+    if not learners.take():
+        raise RuntimeError(refusal)
+    try:
+        return function()
+    finally:
+        learners.leave()
+
+
 cdef class Learners:
     """The parameters of a Graph that several nodes have, which a call that learns holds until its end."""
 
