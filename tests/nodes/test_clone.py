@@ -9,6 +9,7 @@ import pytest
 from own_nodes import Recorder
 
 import cgraph as CG
+from cgraph._subclassing.rebuilding import anew
 
 
 def network(dtype="float64"):
@@ -197,6 +198,7 @@ def test_nodes_of_a_running_graph_are_refused():
     assert graph.predict({x: [[1, 2]]}, y).tolist() == [[4, 4]]
 
 
+@pytest.mark.thread_unsafe(reason="starts threads")
 def test_a_graph_cannot_learn_while_it_is_cloned():
     """The values are those of one moment: the constructor of an own class tries to learn while they are read."""
     x, graphs, seen = CG.Leaf1(2), [], []
@@ -333,25 +335,43 @@ class Wider(CG.Affine):
         return {}
 
 
-class Foreign(CG.Node):
-    """Attaches itself to a node that is not among the arguments."""
+class Taps(CG.Node):
+    """Has a parameter whose shape the data do not tell."""
 
-    other = None
+    _parameters = (("w", "dw"),)
 
-    def __init__(self, node):
-        super().__init__(1, 1, 1, [self.other or node])
-
-
-class Half(CG.Node):
-    """Raises after it has attached itself, unless it is the first."""
-
-    count = 0
-
-    def __init__(self, node):
+    def __init__(self, node, count=1):
         super().__init__(1, 1, 1, [node])
-        type(self).count += 1
-        if self.count > 1:
-            raise KeyError("second")
+        self.w, self.dw = np.zeros(count), np.zeros(count)
+
+    def _config(self):
+        return {}
+
+
+def foreign(other):
+    """Returns a class whose nodes, but for the first, attach themselves to a node that is not among the arguments."""
+    inputs = []
+
+    class Foreign(CG.Node):
+        def __init__(self, node):
+            super().__init__(1, 1, 1, [other if inputs else node])
+            inputs.append(node)
+
+    return Foreign
+
+
+def half():
+    """Returns a class whose nodes, but for the first, raise after they have attached themselves."""
+    inputs = []
+
+    class Half(CG.Node):
+        def __init__(self, node):
+            super().__init__(1, 1, 1, [node])
+            if inputs:
+                raise KeyError("second")
+            inputs.append(node)
+
+    return Half
 
 
 class Configured(CG.Sum):
@@ -390,8 +410,14 @@ REFUSED = {
         "Wider: built anew, it must have shape (4, 1), got (2, 1); _config must return all arguments of the "
         "constructor but inputs and values of parameters",
     ),
+    "another shape of a parameter": (
+        lambda x: Taps(x, 2),
+        ValueError,
+        "Taps: built anew, it must have w of shape (2,), got (1,); _config must return all arguments of the "
+        "constructor but inputs and values of parameters",
+    ),
     "a constructor that raises": (
-        Half,
+        lambda x: half()(x),
         TypeError,
         "Half: cannot be built anew, since the constructor refuses its inputs and what _config returns: 'second'",
     ),
@@ -416,7 +442,6 @@ REFUSED = {
 
 @pytest.mark.parametrize(("make", "kind", "message"), REFUSED.values(), ids=REFUSED)
 def test_a_class_that_does_not_say_how_it_is_built_is_refused(make, kind, message):
-    Half.count = 0
     x = CG.Leaf1(1)
     x.getInput([2])
     end = CG.Norm2(make(CG.Exp(x)))
@@ -428,14 +453,24 @@ def test_a_class_that_does_not_say_how_it_is_built_is_refused(make, kind, messag
 
 
 def test_a_class_that_attaches_itself_to_another_node_is_refused():
-    x = CG.Leaf1(1)
-    node = Foreign(x)
-    Foreign.other = CG.Leaf1(1)
+    other = CG.Leaf1(1)
+    node = foreign(other)(CG.Leaf1(1))
     with pytest.raises(ValueError, match="Foreign: built anew, it must have the given 1 inputs"):
         CG.clone(node)
-    Foreign.other = None
 
 
+def test_inputs_that_a_node_is_built_on_anew_have_no_new_consumer_after_an_error():
+    first, second, single = CG.Leaf1(1), CG.Leaf1(1), CG.Leaf1(1, dtype="float32")
+    consumer = CG.Exp(second)
+    with pytest.raises(TypeError, match="Half: cannot be built anew"):
+        anew(half()(first), [second])
+    with pytest.raises(ValueError, match="must have dtype float64, got float32"):
+        anew(CG.Sum(first), [single])
+    assert (second.forward, single.forward) == ([consumer], [])
+    assert anew(CG.Sum(first), [CG.Leaf2(2, 2)]).domsize == 4
+
+
+@pytest.mark.thread_unsafe(reason="replaces a constructor")
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, MemoryError])
 def test_an_interrupt_in_a_constructor_leaves_everything_as_it_was(kind, monkeypatch):
     x, t, loss = network()
