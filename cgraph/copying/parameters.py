@@ -156,9 +156,8 @@ def places(executable: Executable) -> list[object]:
     """
     known = parameter_places(executable._slots)
     found: list[object] = [executable.arena.parameters.size]
-    for slot in executable._slots:
-        if not {*slot.node._parts}.issubset(slot.node._parameters):
-            found.append(slot.node)
+    nodes = [slot.node for slot in executable._slots]
+    found += [node for node in nodes if not {*node._parts}.issubset(node._parameters)]
     for parameter in parameters_of(executable.program.order):
         index = known.get(parameter)
         where = index.tolist() if isinstance(index, np.ndarray) else index
