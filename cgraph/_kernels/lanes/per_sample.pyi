@@ -1,4 +1,7 @@
+from typing import Any, Self
+
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
@@ -7,6 +10,7 @@ from cgraph._kernels.runtime.step import Step
 from cgraph._kernels.runtime.structs import Structs
 
 LAYOUT_COPY: np.dtype[np.void]
+ROW_PART: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -21,3 +25,9 @@ class PerSampleStep(Step):
     ) -> None: ...
 
 class PerSampleTail(PerSampleStep): ...
+
+@disjoint_base
+class GradientRows(Step):
+    def __new__(
+        cls, steps: Steps, parts: Structs, rows: npt.NDArray[np.floating[Any]], item: int
+    ) -> Self: ...
