@@ -7,6 +7,7 @@ from functools import cached_property
 import numpy.typing as npt
 
 from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds
+from cgraph._execution.gradient_rows import GradientRows
 from cgraph._execution.vectors import Vectors
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._validation import Array
@@ -25,6 +26,10 @@ class FlatVector(CompiledNodes):
     @cached_property
     def _vectors(self) -> Vectors:
         return Vectors(self._executable)
+
+    @cached_property
+    def _gradient_rows(self) -> GradientRows:
+        return GradientRows(self._executable, self._vectors)
 
     @exclusive
     def get_vector(self) -> Array:
@@ -170,4 +175,4 @@ class FlatVector(CompiledNodes):
         executable.begin_training(owner)
         feeds = as_feeds(owner, feed, self._feed_specs, executable.written)
         self._vectors.begin()
-        return self._vectors.per_sample(feeds)
+        return self._gradient_rows.compute(feeds)
