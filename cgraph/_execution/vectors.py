@@ -92,15 +92,12 @@ class Vectors:
 
     def as_vector(self, owner: str, value: npt.ArrayLike) -> Array:
         """Returns an array-like as a new vector in the nodes' dtype, or refuses it."""
-        array, dtype = as_real(owner, "v", value), self._executable.dtype
+        array = as_real(owner, "v", value)
         if array.shape != (self.size,):
             raise ValueError(
                 f"{owner}: v must have shape (P,) = ({self.size},), with all parameters that learn, got {array.shape}"
             )
-        if array.dtype.itemsize <= dtype.itemsize:
-            return array.astype(dtype)
-        with np.errstate(over="ignore"):
-            return array.astype(dtype)
+        return array.astype(self._executable.dtype)
 
     def assign(self, vector: Array) -> None:
         """Copies a vector into the parameters, all or none."""
