@@ -8,7 +8,14 @@ import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.optimizer_step import OptimizerKernels
-from cgraph._kernels.runtime.step import LearningStep, Operand, Port, SampleCounter, Step
+from cgraph._kernels.runtime.step import (
+    LearningStep,
+    MatrixKernels,
+    Operand,
+    Port,
+    SampleCounter,
+    Step,
+)
 from cgraph._kernels.runtime.structs import Structs
 
 Array = npt.NDArray[np.floating[Any]]
@@ -18,6 +25,9 @@ Connected = npt.NDArray[np.uint8]
 
 
 class Affine(Protocol):
+    # The gradient of one of the samples that lie side by side.
+    MATRIX_KERNELS: MatrixKernels
+
     def affine_forward(self, x: Array, w: Array, b: float, packed: Array, d: Array) -> None: ...
     def affine_backward_input(self, w: Array, g: Array, packed: Array, dx: Array) -> None: ...
     def affine_backward_weight(

@@ -154,9 +154,9 @@ def places(executable: Executable) -> list[object]:
     A parameter that is not in the arena stands for itself, so that no other place equals its own; so does a node with
     more parameters in the arena than it declares.
     """
-    known = parameter_places(executable._slots)
+    known = parameter_places(executable.slots)
     found: list[object] = [executable.arena.parameters.size]
-    nodes = [slot.node for slot in executable._slots]
+    nodes = [slot.node for slot in executable.slots]
     found += [node for node in nodes if not {*node._parts}.issubset(node._parameters)]
     for parameter in parameters_of(executable.program.order):
         index = known.get(parameter)

@@ -272,8 +272,8 @@ def learning_parameters(nodes: Iterable[Node]) -> list[Parameter]:
     return [p for p in parameters_of(nodes) if p.trainable]
 
 
-def own_piece(parameter: Parameter) -> Piece:
-    """Returns the arrays of a parameter that a node of a user's own class declares."""
+def own_piece(parameter: Parameter, use: str = "an optimiser") -> Piece:
+    """Returns the arrays of a parameter that a node of a user's own class declares; `use` says what for."""
     node, names = parameter.node, (parameter._value_name, parameter._grad_name)
     values, grads = (declared_array(node, name) for name in names)
     for name, array in zip(names, (values, grads), strict=True):
@@ -282,7 +282,7 @@ def own_piece(parameter: Parameter) -> Piece:
             came = f"one of dtype {array.dtype} and shape {array.shape}"
             raise TypeError(
                 f"{type(node).__name__}: {name} must be a writable array of floating-point numbers, of shape "
-                f"{values.shape}, for an optimiser, got {came if writeable else 'a read-only one'}"
+                f"{values.shape}, for {use}, got {came if writeable else 'a read-only one'}"
             )
     return Piece(values, grads, ...)
 

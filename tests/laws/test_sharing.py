@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from batch_settings import SETTINGS
-from graph_twins import TOLERANCE, Twins, assert_all_same
+from graph_twins import TOLERANCE, Twins, assert_all_same, joined
 from shared_networks import MAKERS, apart, nodes_of, random_nodes
 
 import cgraph as CG
@@ -96,3 +96,21 @@ def test_gradients_are_slopes(name):
             leaf.data = rng.uniform(-1, 1, leaf.size)
     CG.gradcheck(nodes[-1])
     CG.gradcheck(CG.Graph(nodes[-1]))
+
+
+@every_maker
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_rows_and_sums_of_gradients_have_each_parameter_once(name, layout):
+    nodes, drawn = nodes_of(name, "float64"), np.random.default_rng(0)
+    graph = CG.Graph(nodes[-1], layout=layout)
+    feed = {leaf: drawn.uniform(-1, 1, (13, leaf.size)) for leaf in graph.leaves}
+    rows, (_, gradient) = graph.per_sample_gradients(feed), graph.value_and_grad(feed)
+    learning = [p for p in graph.parameters if p.trainable]
+    for i in (0, 5, 12):
+        graph.zero_grad()
+        graph.accumulate({leaf: values[i : i + 1] for leaf, values in feed.items()})
+        assert_all_same([rows[i]], [joined(p.grad for p in learning)], 1e-11)
+    assert_all_same([gradient], [rows.sum(axis=0)], 1e-11)
+    vector = graph.get_vector()
+    graph.set_vector(2 * vector)
+    assert_all_same([2 * vector], [joined(p.value for p in learning)], 0)

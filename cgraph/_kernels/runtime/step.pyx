@@ -166,6 +166,10 @@ cdef class LearningStep(Step):
         self.weights_learn = self.biases_learn = True
 
 
+cdef class MatrixKernels:
+    """The gradient of a matrix for one sample, as it is compiled for one build."""
+
+
 cdef class Port:
     """Copies between a node's data in the arena and rows of samples: bytes, one sample behind the other."""
 
