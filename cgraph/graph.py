@@ -16,12 +16,13 @@ from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._validation import Array, as_index, as_size, describe
+from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
 from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(FlatVector):
+class Graph(CompiledNodes, FlatVector):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
