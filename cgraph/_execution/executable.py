@@ -31,6 +31,8 @@ from cgraph._validation import Array
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 
+STALE = "its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
+
 
 class Executable:
     """The steps of a lowered program with their memory.
@@ -120,9 +122,7 @@ class Executable:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
         residency = self.residency
         if residency.stale:
-            raise RuntimeError(
-                f"{owner}: its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
-            )
+            raise RuntimeError(f"{owner}: {STALE}")
         if residency.learners is not None:
             residency.hold_shared(owner, effect)
         residency.begin()

@@ -25,7 +25,9 @@ def module(name):
 
 def test_each_example_has_a_test():
     others = [name.removeprefix("test_") for name in globals() if name.startswith("test_")]
-    assert sorted([*AGENTS, *{*others} & {path.stem for path in FOLDER.glob("*.py")}]) == sorted(path.stem for path in FOLDER.glob("*.py"))
+    assert sorted([*AGENTS, *{*others} & {path.stem for path in FOLDER.glob("*.py")}]) == sorted(
+        path.stem for path in FOLDER.glob("*.py")
+    )
 
 
 @pytest.mark.thread_unsafe(reason="redirects standard output")

@@ -1,4 +1,9 @@
 # The gradients of each sample alone, as rows of an array.
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from cgraph._kernels.runtime.step cimport MatrixKernels
 
 # Parameters that lie side by side: the offset of the first among the gradient sums, its place in a row, their number.
 cdef struct RowPart:
