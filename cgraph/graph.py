@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cgraph._execution.derivatives import Derivatives
 from cgraph._execution.executable import Executable
 from cgraph._execution.extras import Gradients, Learnt, learn
 from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
@@ -21,7 +22,7 @@ from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(CompiledNodes):
+class Graph(Derivatives, CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;

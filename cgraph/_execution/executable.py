@@ -11,6 +11,7 @@ from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
+from cgraph._execution.jacobians import Jacobians
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing, optimizing, parameter_places
 from cgraph._execution.residency import Residency, python_arrays
@@ -75,6 +76,7 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self._python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self._python_nodes))
+        self.jacobians = Jacobians(lowered, self.arena, builder.parameters_offset, threads)
         others = partial(python_arrays, self._python_nodes) if self._python_nodes else None
         self.written = Written(list(self.arena.arrays[:4]), np.may_share_memory, others)
         self._slots = builder.slots
@@ -249,29 +251,37 @@ class Executable:
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
         schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
         if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, True)
+            steps = self.update_steps
         else:
-            self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
+            steps = self._steps_by(rule, -(-size // batch))
+        self._run(request, schedule, steps, isinstance(rule, float), self.batches)
         if self.residency.gradients == "running":
             self.residency.gradients = "parameters_only" if parameters_only else "full"
             self.residency.allow_node_backward(self.program.outputs)
         return losses
 
-    def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
-        """Computes a node, and returns `out`, which then holds the results."""
+    def predict(
+        self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
+    ) -> Array:
+        """Computes a node, or what the steps of `batches` make of it, and returns `out`, which then holds the results."""
         if feeds.size == 0:
             self.last_feed = feeds.to_remember()
             return out
-        request = Request(node, feeds, out)
-        schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
-        self._run(request, schedule, self.update_steps, True)
+        request, batches = Request(node, feeds, out), batches or self.batches
+        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
+        self._run(request, schedule, self.update_steps, True, batches)
         if self.residency.gradients == "running":
             self.residency.gradients = "zero"
             self.residency.allow_node_backward(self.program.outputs, node)
         return out
 
     def _run(
-        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
+        self,
+        request: Request,
+        schedule: Schedule,
+        update_steps: plan.Steps,
+        fuse: bool,
+        batches: Batches,
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
@@ -285,7 +295,7 @@ class Executable:
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         if not schedule.one_by_one:
             self._feed_leaves(request.feeds, request.size - 1)
@@ -330,6 +340,19 @@ class Executable:
     def is_loss(self) -> bool:
         """Whether the only output is a node of one element."""
         return self.program.is_loss
+
+    def jacobian(self, node: Node, leaf: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes the Jacobian of a node with respect to a leaf, and returns `out`, which then holds it."""
+        batches = self.jacobians.batches(node, leaf, feeds.size)
+        if not batches.calls_python:
+            return self.predict(node, feeds, out, batches)
+
+        def run(snapshot: Snapshot) -> None:
+            self._add_python_grads(snapshot)
+            self.predict(node, feeds, out, batches)
+
+        preserving(run)
+        return out
 
     def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node into an array that may be an array of a node, or one of those that are fed."""

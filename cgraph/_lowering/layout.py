@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.cost import (
@@ -155,34 +155,96 @@ def choose_layout(
     over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
     if layout == "samples" or not over_lanes:
         return by_sample
-    itemsize = program.outputs[0].dtype.itemsize
-    line = program.kernels.line_bytes // itemsize
-    elements = sum(group.elements for group in groups)
-    line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
-    uncached = line_bytes > CACHE_BYTES
-    without_step = {*foldable_relus(program, within).values(), *find_views(program, within).groups}
-    steps = {group: macs[group] for group in over_lanes if group not in without_step}
-    steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
+    costs = costs_over_lanes(program, macs, within, training)
+    lanes = max(costs)
     cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:
         cost_alone += copy_cost(program, within)
-    # A matrix has as many elements as its product with one sample has multiply-adds.
-    weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
-    near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
-    # Tiles compute two vectors at a time.
-    lanes = max(line, 2 * program.kernels.padded_bytes // itemsize)
-    if near or weights >= DOMINANT_WEIGHTS * elements:
-        lanes = line * MAX_LINES
-    costs = block_costs(
-        steps, program.kernels.half_line_bytes // itemsize, lanes, uncached, training
-    )
     cost = costs[lanes].time(lanes) / lanes + cost_alone
     if layout == "auto":
         if cost >= cost_by_sample:
             return by_sample
         costs[1] = BlockCost(cost_by_sample - cost_alone)
-    update = update_cost(weights, itemsize) if training else 0.0
+    update = 0.0
+    if training:
+        matrices = matrix_elements(macs, over_lanes)
+        update = update_cost(matrices, program.outputs[0].dtype.itemsize)
     return LayoutPlan(cheapest_blocks(costs, update), cost, alone)
+
+
+def costs_over_lanes(
+    program: Program,
+    macs: Mapping[FusedGroup, int],
+    per_sample: Collection[FusedGroup],
+    training: bool,
+) -> dict[int, BlockCost]:
+    """Returns the estimated cost of a block for each number of lanes that a program may use.
+
+    `macs` are the multiply-adds of all groups, of which those in `per_sample` do not work over lanes.
+    """
+    groups = program.groups
+    over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in per_sample]
+    itemsize = program.outputs[0].dtype.itemsize
+    line = program.kernels.line_bytes // itemsize
+    elements = sum(group.elements for group in groups)
+    line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
+    folded = foldable_relus(program, per_sample).values()
+    without_step = {*folded, *find_views(program, per_sample).groups}
+    steps = {group: macs[group] for group in over_lanes if group not in without_step}
+    steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
+    near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
+    # Tiles compute two vectors at a time.
+    lanes = max(line, 2 * program.kernels.padded_bytes // itemsize)
+    if near or matrix_elements(macs, over_lanes) >= DOMINANT_WEIGHTS * elements:
+        lanes = line * MAX_LINES
+    smallest, uncached = program.kernels.half_line_bytes // itemsize, line_bytes > CACHE_BYTES
+    return block_costs(steps, smallest, lanes, uncached, training)
+
+
+def matrix_elements(macs: Mapping[FusedGroup, int], groups: Iterable[FusedGroup]) -> int:
+    """Returns the number of elements of the matrices of some groups.
+
+    A matrix has as many as its product with one sample has multiply-adds.
+    """
+    return sum(macs[group] for group in groups if group.op.work is Work.MATRIX)
+
+
+def block_of_seeds(
+    program: Program, seeds: int, by_samples: LayoutPlan, whatever: bool
+) -> tuple[LayoutPlan, int] | None:
+    """Returns a layout in which one sample fills all lanes, each of which has one of `seeds` backward passes.
+
+    With it comes the largest number of samples for which it takes less time than `by_samples`, in which a forward and
+    `seeds` backward passes follow each other. None stands for 0; `whatever` the estimates, 1 sample is better so.
+    """
+    macs = {group: multiply_adds(group) for group in program.groups}
+    steps = [group for group in program.groups if group.kind is not Kind.LEAF]
+    if not steps:
+        return None
+    costs = costs_over_lanes(program, macs, (), False)
+
+    def time(lanes: int) -> float:
+        """Estimates the nanoseconds of all passes of a sample, the forward pass being as wide as the first."""
+        passes = [min(lanes, seeds - first) for first in range(0, seeds, lanes)]
+        return sum(costs[lanes].time(count) for count in (passes[0], *passes))
+
+    lanes = min(costs, key=time)
+    if by_samples.lanes == 1:
+        most = NEVER if time(lanes) < by_samples.cost * (1 + seeds) else 0
+    else:
+        costs[1] = BlockCost(sum(sample_cost(group, macs[group]) for group in program.groups))
+        most, spent = 0, 0.0
+        for count in range(1, len(by_samples.blocks)):
+            left, spent = count, 0.0
+            while left > 0:
+                block = by_samples.blocks[left]
+                spent += costs[block].time(min(block, left)) * (1 + seeds)
+                left -= block
+            if count * time(lanes) < spent:
+                most = count
+    if whatever:
+        most = max(most, 1)
+    return (LayoutPlan((lanes, lanes), time(lanes)), most) if most else None
 
 
 def block_costs(

@@ -39,6 +39,27 @@ class Binding:
     ) -> None: ...
 
 @disjoint_base
+class BroadcastPort(Port):
+    def __init__(self, port: Port, valid: int) -> None: ...
+
+@disjoint_base
+class JacobianPort(Port):
+    def __init__(
+        self,
+        steps: Steps,
+        clear: Step,
+        leaf: Port,
+        *,
+        first: int,
+        pitch: int,
+        size: int,
+        lanes: int,
+        seeds: int,
+        aside: int,
+        item: int,
+    ) -> None: ...
+
+@disjoint_base
 class Run: ...
 
 @disjoint_base

@@ -3,6 +3,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.memory cimport Memory
@@ -119,6 +120,7 @@ def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
 
 
 include "runtime/schedule.pxi"
+include "runtime/jacobian.pxi"
 
 
 cdef bint has_failed(RunState *state) noexcept nogil:
