@@ -74,7 +74,7 @@ class Executor(ABC):
             return last[2]
         steps, fetch_ports = self._steps_to.get(goal) or self._find_steps_to(goal)
         memory = self._memories.get(thread) or self._add_memory(thread)
-        unfed = [] if memory is self.arena.memory else self._unfed_leaves(fed)
+        unfed = self._unfed_leaves(fed) if thread or self.lanes > 1 else []
         feed_ports = self.feed_ports(fed) + [self._seed_port(node) for node in goal.seeds or ()]
         ports = feed_ports, fetch_ports, unfed
         binding = plan.Binding(steps, memory, self.block, *ports, self.arena.memory)

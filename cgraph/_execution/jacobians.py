@@ -98,7 +98,16 @@ class JacobianExecutor(Executor):
 
 
 class JacobianSamples(JacobianExecutor, SampleExecutor):
-    """Computes the Jacobian of one sample at a time; the first thread does so in the nodes' own arrays."""
+    """Computes the Jacobian of one sample at a time; the first thread does so in the nodes' own arrays.
+
+    The scratch is its own in that thread, too: steps keep zeros there, the padding of images say.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        arena, scratch = self.arena, self.allocators[-1].zeros()
+        self._arrays.append(scratch)
+        self._memories[0] = arena.memory_of(0, arena.data, arena.grad, scratch)
 
     def _place(self, node: Node) -> tuple[int, int]:
         buffer, channel = self.program.channel_of[node]
