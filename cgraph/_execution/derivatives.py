@@ -63,8 +63,8 @@ class Derivatives:
         >>> x = CG.Leaf1(2)
         >>> y = CG.Square(CG.Affine(x, [[1.0, 2.0], [0.0, 1.0], [0.0, 0.0]]))
         >>> CG.Graph(y).jacobian({x: [[1, 0], [1, 1]]}, y, x)
-        array([[[2., 0.],
-                [8., 4.]],
+        array([[[ 2.,  0.],
+                [ 8.,  4.]],
         <BLANKLINE>
                [[ 2.,  0.],
                 [12.,  6.]]])

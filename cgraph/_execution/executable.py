@@ -251,10 +251,10 @@ class Executable:
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
         schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
         if isinstance(rule, float):
-            steps = self.update_steps
+            self._run(request, schedule, self.update_steps, True, self.batches)
         else:
             steps = self._steps_by(rule, -(-size // batch))
-        self._run(request, schedule, steps, isinstance(rule, float), self.batches)
+            self._run(request, schedule, steps, False, self.batches)
         if self.residency.gradients == "running":
             self.residency.gradients = "parameters_only" if parameters_only else "full"
             self.residency.allow_node_backward(self.program.outputs)
@@ -263,7 +263,7 @@ class Executable:
     def predict(
         self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
     ) -> Array:
-        """Computes a node, or what the steps of `batches` make of it, and returns `out`, which then holds the results."""
+        """Computes a node, or what `batches` make of it, and returns `out`, which then holds the results."""
         if feeds.size == 0:
             self.last_feed = feeds.to_remember()
             return out

@@ -88,8 +88,7 @@ class Executor(ABC):
     @property
     def nbytes(self) -> int:
         """The bytes of the memory that one more thread needs."""
-        item = self.allocators[0].dtype.itemsize
-        return sum(allocator.size for allocator in self.allocators) * item
+        return sum(each.size * each.dtype.itemsize for each in self.allocators)
 
     @property
     def table_bytes(self) -> int:
@@ -393,7 +392,8 @@ class Executors:
         executor = self._lanes[backward].get(lanes)
         if executor is None:
             layout_plan = self._layout(backward)
-            executor = self.lane_type(self._lowered, layout_plan, self.samples, self._builder, lanes)
+            lowered, samples, builder = self._lowered, self.samples, self._builder
+            executor = self.lane_type(lowered, layout_plan, samples, builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)
             self._lanes[backward][lanes] = executor

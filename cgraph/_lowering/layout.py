@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.cost import (
@@ -28,6 +29,10 @@ MAX_LINES = 4
 DOMINANT_WEIGHTS = 24
 # And where the data and gradients of so many lines stay in a near cache: steps start less often.
 NEAR_CACHE_BYTES = 1 << 18
+
+# Rows of one sample side by side take this many times as long as estimated, beside samples side by side: the sample is
+# copied to all lanes, and each pass begins with seeds of its own.
+SEEDS_SLOWDOWN = 1.25
 
 NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
 ONE_BY_ONE: tuple[int, ...] = (1, 1)  # as `blocks`
@@ -215,36 +220,44 @@ def block_of_seeds(
     """Returns a layout in which one sample fills all lanes, each of which has one of `seeds` backward passes.
 
     With it comes the largest number of samples for which it takes less time than `by_samples`, in which a forward and
-    `seeds` backward passes follow each other. None stands for 0; `whatever` the estimates, 1 sample is better so.
+    `seeds` backward passes follow each other; `whatever` the estimates, at least 1. None stands for 0.
     """
     macs = {group: multiply_adds(group) for group in program.groups}
-    steps = [group for group in program.groups if group.kind is not Kind.LEAF]
-    if not steps:
+    if not any(group.kind is not Kind.LEAF for group in program.groups):
         return None
     costs = costs_over_lanes(program, macs, (), False)
-
-    def time(lanes: int) -> float:
-        """Estimates the nanoseconds of all passes of a sample, the forward pass being as wide as the first."""
-        passes = [min(lanes, seeds - first) for first in range(0, seeds, lanes)]
-        return sum(costs[lanes].time(count) for count in (passes[0], *passes))
-
-    lanes = min(costs, key=time)
+    times = {lanes: time_of_seeds(cost, lanes, seeds) for lanes, cost in costs.items()}
+    lanes, time = min(times.items(), key=itemgetter(1))
+    most = 0
     if by_samples.lanes == 1:
-        most = NEVER if time(lanes) < by_samples.cost * (1 + seeds) else 0
+        most = NEVER if time < by_samples.cost * (1 + seeds) else 0
     else:
         costs[1] = BlockCost(sum(sample_cost(group, macs[group]) for group in program.groups))
-        most, spent = 0, 0.0
         for count in range(1, len(by_samples.blocks)):
-            left, spent = count, 0.0
-            while left > 0:
-                block = by_samples.blocks[left]
-                spent += costs[block].time(min(block, left)) * (1 + seeds)
-                left -= block
-            if count * time(lanes) < spent:
+            if count * time < time_of_samples(costs, by_samples.blocks, count) * (1 + seeds):
                 most = count
     if whatever:
         most = max(most, 1)
-    return (LayoutPlan((lanes, lanes), time(lanes)), most) if most else None
+    return (LayoutPlan((lanes, lanes), time), most) if most else None
+
+
+def time_of_seeds(cost: BlockCost, lanes: int, seeds: int) -> float:
+    """Estimates the nanoseconds of all passes of one sample that fills all lanes, the forward pass among them.
+
+    The forward pass computes as many lanes as the first backward pass.
+    """
+    counts = [min(lanes, seeds - first) for first in range(0, seeds, lanes)]
+    return SEEDS_SLOWDOWN * sum(cost.time(count) for count in (counts[0], *counts))
+
+
+def time_of_samples(costs: Mapping[int, BlockCost], blocks: Sequence[int], count: int) -> float:
+    """Estimates the nanoseconds of a pass of `count` samples in the blocks of a LayoutPlan."""
+    time = 0.0
+    while count > 0:
+        lanes = blocks[count]
+        time += costs[lanes].time(min(lanes, count))
+        count -= lanes
+    return time
 
 
 def block_costs(

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from amounts import full
 from batch_settings import SETTINGS, Setting
 from graph_networks import (
     channels_in_another_order,
@@ -60,9 +59,7 @@ def check(make, dtype, settings, count, most=4):
         graph = CG.Graph([nodes[k] for k in outputs], **setting._asdict())
         feed = {nodes[k]: rows for k, rows in samples.items()}
         # Gradient sums that are not 0, of the first samples.
-        graph.accumulate(
-            feed, grads={nodes[k]: np.ones((count, nodes[k].size)) for k in outputs}
-        )
+        graph.accumulate(feed, grads={nodes[k]: np.ones((count, nodes[k].size)) for k in outputs})
         before = [(w.copy(), dw.copy()) for w, dw in parameters_of(nodes)]
         for k, leaf in pairs(nodes, leaves, turn, most):
             if (k, leaf) not in expected:
@@ -90,7 +87,7 @@ def test_rows_side_by_side_are_those_that_follow_each_other(name, dtype):
     check(MAKERS[name], dtype, [Setting("lanes", 1), Setting("auto", 2)], 3, most=2)
 
 
-@full
+@pytest.mark.full
 @both_dtypes
 @pytest.mark.parametrize("seed", range(100))
 def test_random_graphs(seed, dtype):

@@ -13,6 +13,7 @@ if not FOLDER.exists():
 
 # Steps, and a mean return that a policy that does not learn stays far below: pushes at random keep the pole up for 22.
 EXAMPLES = {"dqn": (4_000, 60), "ppo": (8_000, 100), "stream_ac": (2_000, 50)}
+OTHERS = ["jacobian_control"]  # each has a test of its own
 
 
 def module(name):
@@ -24,7 +25,7 @@ def module(name):
 
 
 def test_each_example_has_a_row():
-    assert sorted(EXAMPLES) == sorted(path.stem for path in FOLDER.glob("*.py"))
+    assert sorted([*EXAMPLES, *OTHERS]) == sorted(path.stem for path in FOLDER.glob("*.py"))
 
 
 @pytest.mark.thread_unsafe(reason="redirects standard output")
@@ -51,3 +52,12 @@ def test_the_cart_pole_is_the_same_in_all_examples():
     sources = [(FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in EXAMPLES]
     poles = [source.partition("class CartPole")[2].partition("\n\n\n")[0] for source in sources]
     assert len(set(poles)) == 1
+
+
+@pytest.mark.thread_unsafe(reason="redirects standard output")
+def test_the_jacobian_of_a_learnt_model_controls_a_pendulum(capsys):
+    """Errors in degrees: without control, with torques found beforehand alone, and with feedback."""
+    free, ahead, controlled = module("jacobian_control").main(seed=1, steps=2_000)
+    assert min(free, ahead) > 50
+    assert controlled < 5
+    assert "with feedback" in capsys.readouterr().out

@@ -56,6 +56,19 @@ def sample(make):
     ), lambda: same(net.parameters(), before[0]) and same(net.sums(), before[1])
 
 
+def jacobian(make):
+    """Parameters and gradient sums stay as they are, and the next Jacobian is right."""
+    net, twin = make().filled(), make()
+    before = net.parameters(), net.sums()
+    expected = twin.graph.jacobian(twin.few, twin.y, twin.image)
+
+    def right():
+        kept = same(net.parameters(), before[0]) and same(net.sums(), before[1])
+        return kept and close([net.graph.jacobian(net.few, net.y, net.image)], [expected])
+
+    return lambda: net.graph.jacobian(net.feed, net.y, net.image), right
+
+
 def gradcheck(make, compiled=True):
     net = make().filled()
     before = net.state()
@@ -306,6 +319,7 @@ CALLS = {
     "construction": construction,
     "first construction": first_construction,
     "sample": sample,
+    "jacobian": jacobian,
     "gradcheck": gradcheck,
     "gradcheck of nodes": gradcheck_of_nodes,
     **{

@@ -1,4 +1,9 @@
 # The ports of Jacobians: what is fetched through them is computed by backward passes at that moment.
+from libc.string cimport memcpy
+
+from cgraph._kernels.runtime.atomics cimport s_load
+from cgraph._kernels.runtime.step cimport Context, Port, Step
+
 
 cdef class BroadcastPort(Port):
     """The port of a leaf over lanes that hold one and the same sample, of which passes compute the first `valid`."""
@@ -43,9 +48,9 @@ cdef class JacobianPort(Port):
         self.seeds, self.aside, self.item = seeds, aside * item, item
 
     cdef void fetch(self, Context *context, char *rows, Py_ssize_t count) noexcept nogil:
-        """Computes the Jacobians of `count` samples. A step that fails ends it; the port fails no other way."""
+        """Computes the Jacobians of `count` samples, unless a step fails."""
         cdef Py_ssize_t k = 0
-        context.fused_sgd = context.apart = context.grads_are_zero = False
+        context.fused_sgd = context.apart = False
         while k < self.size:
             if self.seeds > 1:
                 context.valid = min(self.seeds, self.size - k)
@@ -58,7 +63,7 @@ cdef class JacobianPort(Port):
             k += self.seeds
 
     cdef void put_seeds(self, Context *context, Py_ssize_t k) noexcept nogil:
-        """Sets the gradient of element k of the node to 1 in all lanes, or those of the next elements in a lane each."""
+        """Sets the gradient of element k of the node to 1 in all lanes, or those of the next ones in a lane each."""
         cdef Py_ssize_t first = self.first + k * self.pitch, i
         cdef Py_ssize_t count = self.lanes if self.seeds == 1 else context.valid
         cdef Py_ssize_t step = 1 if self.seeds == 1 else self.pitch + 1

@@ -3,7 +3,6 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyOb
 from cpython.exc cimport PyErr_CheckSignals
 from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.memory cimport Memory
