@@ -20,6 +20,7 @@ from benchmarks.pages import (
 )
 from benchmarks.pages.averages import moving_averages
 from benchmarks.pages.functions import one_function
+from benchmarks.pages.jacobians import by_inputs
 from benchmarks.pages.layer_norm import one_layer_norm
 from benchmarks.pages.optimizers import adam_steps
 from benchmarks.pages.tanh import networks
@@ -62,6 +63,7 @@ GROUPS = {
     "tanh": Group(tanh),
     "optimizers": Group(adam_steps),
     "averages": Group(moving_averages),
+    "jacobians": Group(by_inputs),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

@@ -113,6 +113,13 @@ class AroundPython(NamedTuple):
 class Program:
     """The fused groups of a graph in the order of a forward pass; `fusion.fuse` makes one.
 
+    Parameters
+    ----------
+    outputs : sequence of Node
+        The nodes that are to be computed.
+    order : list of Node, optional
+        The outputs and their ancestors, where these have been found before.
+
     Attributes
     ----------
     outputs : sequence of Node
@@ -131,10 +138,10 @@ class Program:
         The kernels of the outputs' dtype, which also know how memory is laid out.
     """
 
-    def __init__(self, outputs: Sequence[Node]) -> None:
+    def __init__(self, outputs: Sequence[Node], order: list[Node] | None = None) -> None:
         self.outputs = outputs
         self.kernels = _kernels.build(outputs[0].dtype)
-        self.order = topological_order(outputs)
+        self.order = topological_order(outputs) if order is None else order
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
         self.channel_of: dict[Node, Channel] = {}
