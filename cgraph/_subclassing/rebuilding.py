@@ -61,7 +61,7 @@ def anew(node: Any, inputs: Sequence[Any]) -> Any:
     ValueError
         The new node has other inputs, another shape or dtype, or parameters of other shapes.
     """
-    attached = [(x, len(x.forward)) for x in dict.fromkeys(inputs)]
+    undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
         values = parameter_values(node)
         new = constructed(node, inputs, values)
@@ -73,7 +73,7 @@ def anew(node: Any, inputs: Sequence[Any]) -> Any:
         if new._sample_counter:
             new._sample_counter.array[...] = node._sample_counter.array
     except BaseException:
-        complete(partial(take_off, attached))
+        complete(undo)
         raise
     return new
 
