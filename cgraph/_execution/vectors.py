@@ -25,7 +25,7 @@ class Part(NamedTuple):
 
     parameter: Parameter
     elements: slice
-    index: Index | None
+    place: Index | None
 
 
 class Vectors:
