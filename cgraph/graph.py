@@ -17,12 +17,12 @@ from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._validation import Array, as_index, as_size, describe
-from cgraph.compiled import CompiledNodes
+from cgraph.flat_vector import FlatVector
 from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(Derivatives, CompiledNodes):
+class Graph(Derivatives, FlatVector):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -122,7 +122,7 @@ class Graph(Derivatives, CompiledNodes):
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.backward")
+        executable.begin_training("Graph.backward", effect="sums")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -153,7 +153,7 @@ class Graph(Derivatives, CompiledNodes):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.update")
+        self._executable.begin("Graph.update", "parameters")
         rule = as_rule("Graph.update", eta, optimizer, self._executable.dtype)
         self._executable.update(rule)
 
@@ -166,7 +166,7 @@ class Graph(Derivatives, CompiledNodes):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.zero_grad")
+        self._executable.begin("Graph.zero_grad", "sums")
         self._executable.zero_grad()
 
     # Passes for samples that are fed
@@ -221,7 +221,7 @@ class Graph(Derivatives, CompiledNodes):
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.accumulate", grads is None)
+        executable.begin_training("Graph.accumulate", grads is None, "sums")
         feeds = as_feeds("Graph.accumulate", feed, self._feed_specs, executable.written)
         if weights is None and grads is None and outputs is None and not check_loss:
             return executable.train(feeds, parameters_only=False)

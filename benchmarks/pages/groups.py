@@ -18,6 +18,7 @@ from benchmarks.pages import (
     wide,
     wide_plot,
 )
+from benchmarks.pages.averages import moving_averages
 from benchmarks.pages.functions import one_function
 from benchmarks.pages.jacobians import by_inputs
 from benchmarks.pages.layer_norm import one_layer_norm
@@ -62,6 +63,7 @@ GROUPS = {
     "tanh": Group(tanh),
     "optimizers": Group(adam_steps),
     "jacobians": Group(by_inputs),
+    "averages": Group(moving_averages),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 from cgraph._execution.executors import Executors
@@ -17,6 +18,8 @@ SIGNAL_CHECK_NANOSECONDS = 2_000_000
 
 NO_STEPS = plan.Steps([])
 MAX_REMEMBERED = 8  # schedules
+
+Bind = Callable[[Request, int], tuple[list[plan.Binding], bytes]]
 
 
 class Batches:
@@ -126,20 +129,29 @@ class Batches:
 
     def _share_among_threads(self, request: Request) -> None:
         """Runs samples without an update in several threads, each of which has gradient sums of its own."""
+        threads = self.share(request, self._executors.bind)
+        if request.backward:
+            self._executors.arena.accumulate_grads(threads)
+            self._memory.samples += request.size
+
+    def share(self, request: Request, bind: Bind) -> int:
+        """Runs samples without an update in some threads, and returns their number.
+
+        `bind` returns for the samples of one thread, and its number, the arguments `bindings` and `choice` of a
+        Schedule. The gradient sums of each thread are its own.
+        """
         count = request.size
         threads = self._thread_count(request, count)
         patience = self._samples_between_signal_checks[request.backward]
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
             part = request.part(first, last)
-            schedule = Schedule(part, *self._executors.bind(part, thread), patience)
+            schedule = Schedule(part, *bind(part, thread), patience)
             # The gradient sums of the other threads count as 0.
             zero = thread > 0 or self._memory.grads_are_zero
             runs.append(plan.prepare(part, schedule, NO_STEPS, zero, self.may_overwrite))
         run_together(runs)
-        if request.backward:
-            self._executors.arena.accumulate_grads(threads)
-            self._memory.samples += count
+        return threads
 
     def _thread_count(self, request: Request, count: int) -> int:
         """Returns the number of threads for which `count` samples are work enough."""

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 
 from cgraph import _kernels
+from cgraph._execution.adoption import adopt
 from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
-from cgraph._execution.jacobians import Jacobians
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing, optimizing, parameter_places
-from cgraph._execution.residency import Residency, python_arrays
+from cgraph._execution.residency import Effect, Gradients, Residency, python_arrays
 from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.loans import Written
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Extras, Feeds, Request
@@ -62,7 +62,7 @@ class Executable:
         self.program = program = lowered.program
         self.dtype = dtype = lowered.data.dtype
         kernels = _kernels.build(dtype)
-        builder = SampleBuilder(kernels, dtype)
+        builder = SampleBuilder(kernels, dtype, program.shared)
         steps = {
             group: builder.step(group, lowered.uses[group])
             for group in program.groups
@@ -74,23 +74,26 @@ class Executable:
         self._samples = SampleExecutor(lowered, self.arena, builder, steps)
         self._all_steps = self._samples.all_steps()
         self.executors = Executors(lowered, self._samples, builder)
-        self._python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
-        self.batches = Batches(self.executors, threads, bool(self._python_nodes))
-        self.jacobians = Jacobians(lowered, self.arena, builder.parameters_offset, threads)
-        others = partial(python_arrays, self._python_nodes) if self._python_nodes else None
-        self.written = Written(list(self.arena.arrays[:4]), np.may_share_memory, others)
-        self._slots = builder.slots
+        self.python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
+        self.batches = Batches(self.executors, threads, bool(self.python_nodes))
+        self.written = self.arena.written
+        if self.python_nodes:
+            self.written.others = partial(python_arrays, self.python_nodes)
+        self.slots = builder.slots
         self.last_feed: RememberedFeed | None = None
         # The gradient sums with which the running batch began.
         self._grads_before: Snapshot | None = None
+        # The gradient sums, with what belongs to them, that a call restores at its end.
+        self.set_aside: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
-        store(self.residency.adopt(program, builder.slots))
+        store(adopt(self.residency, program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
         self._optimizing: Optimizing | None = None  # of the last optimiser
+        self.pairing: Any = None  # with the Graph whose parameters were last copied into this one
         for node in program.outputs:
             node._component.root().compiled = True
 
@@ -99,33 +102,46 @@ class Executable:
 
         These are gradient descent on the parameters in the arena that learn, then the nodes computed in Python.
         """
-        found = learning(self.program, self._slots, self.arena.parameters.size)
+        found = learning(self.program, self.slots, self.arena.parameters.size)
         self.executors.tell(found)
-        self.batches.may_overwrite = not (self._python_nodes or found.is_mixed)
-        self.residency.freeze_sums(self._slots)
+        self.batches.may_overwrite = not (self.python_nodes or found.is_mixed)
+        self.residency.freeze_sums(self.slots)
         self.arena.clear_thread_grads()
         sgd = self.arena.kernels.elementwise.SGDStep(found.runs)
-        return plan.Steps([sgd, *map(PythonStep, reversed(self._python_nodes))])
+        # Of nodes with the same parameters, the first that an update reaches learns.
+        once: dict[object, Node] = {}
+        for node in reversed(self.python_nodes):
+            once.setdefault(node._sharing or node, node)
+        return plan.Steps([sgd, *map(PythonStep, once.values())])
 
     # The beginning and the end of each call
 
-    def begin(self, owner: str) -> None:
+    def begin(self, owner: str, effect: Effect = "data") -> None:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
-        if self.residency.stale:
-            raise RuntimeError(f"{owner}: its nodes belong to a newer Graph")
-        self.residency.begin()
-        freezes = self.residency.freezes
+        residency = self.residency
+        if residency.stale:
+            raise RuntimeError(
+                f"{owner}: its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
+            )
+        if residency.learners is not None:
+            residency.hold_shared(owner, effect)
+        residency.begin()
+        if residency.learners is not None:
+            residency.note_effect(effect)
+        freezes = residency.freezes
         if freezes is not self._freezes:
             self.update_steps = self._freeze()
             self._optimizing = None
             self._freezes = freezes
-        if self._python_nodes:
+        if self.python_nodes:
             # A Python node may read the gradient sums of other nodes.
-            self.residency.materialise_sums()
+            residency.materialise_sums()
 
-    def begin_training(self, owner: str, from_loss: bool = True) -> None:
+    def begin_training(
+        self, owner: str, from_loss: bool = True, effect: Effect = "parameters"
+    ) -> None:
         """Begins a call for backward passes, and refuses a graph whose output is not a loss if they begin there."""
-        self.begin(owner)
+        self.begin(owner, effect)
         if from_loss and not self.is_loss:
             outputs = self.program.outputs
             raise ValueError(
@@ -145,6 +161,9 @@ class Executable:
             if not (self.memory.grads_are_zero or self.memory.updating):
                 residency.restore_sums(self._grads_before)
             self._grads_before = None
+        if self.set_aside is not None:
+            residency.restore_sums(self.set_aside)
+            self.set_aside = None
         if self._running_samples:
             end_samples(self._counters, self.memory.counted, self._running_samples)
             self._running_samples = 0
@@ -152,6 +171,8 @@ class Executable:
             residency.gradients = "zero"
         if not residency.stale:
             residency.finish()
+        if residency.learners is not None:
+            residency.publish_shared()
 
     # Passes for the sample that the leaves hold
 
@@ -169,7 +190,7 @@ class Executable:
         """Computes all gradients, and adds those of the parameters to the gradient sums."""
         self.residency.backward_may_follow = False
         self.residency.gradients = "running"
-        if self._python_nodes:
+        if self.python_nodes:
             self._snapshot_grads()
         plan.backward(self._all_steps, self.memory)
         self._grads_before = None
@@ -193,7 +214,7 @@ class Executable:
         """Returns the steps of an update by an optimiser, and prepares so many updates."""
         last = self._optimizing
         if last is None or last.update.optimizer is not optimizer or not last.update.is_current:
-            last = optimizing(optimizer, self.program, self._slots, self.arena)
+            last = optimizing(optimizer, self.program, self.slots, self.arena)
             self._optimizing = last
         last.update.begin(updates)
         return last.steps
@@ -201,9 +222,9 @@ class Executable:
     def _has_gradients(self) -> bool:
         """Returns whether an element of a gradient sum is not 0 whose parameter learns."""
         region = self.arena.parameter_grads
-        places = parameter_places(self._slots).items()
-        sums = [region[index] for (node, name), index in places if name not in node._frozen]
-        for node in self._python_nodes:
+        places = parameter_places(self.slots).items()
+        sums = [region[index] for p, index in places if p.trainable]
+        for node in self.python_nodes:
             learning = [pair for pair in node._parameters if pair[0] not in node._frozen]
             sums += [getattr(node, grad_name) for _, grad_name in learning]
         # No generator: an exception in it, at Ctrl-C say, would be lost.
@@ -216,14 +237,14 @@ class Executable:
 
     def zero_grad(self) -> None:
         """Sets all gradient sums to 0."""
-        if self._python_nodes:
+        if self.python_nodes:
             self._snapshot_grads()
-            for node in self._python_nodes:
+            for node in self.python_nodes:
                 node.zero_grad()
         self.memory.grads_are_zero = True
         self._forget_node_passes()
         self._grads_before = None
-        if self._python_nodes:
+        if self.python_nodes:
             self.residency.materialise_sums()
 
     # Passes for samples that are fed
@@ -249,39 +270,31 @@ class Executable:
             return losses
         eta = rule if isinstance(rule, float) else 0.0
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
-        schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
+        schedule = self.schedule_of(request)
         if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, True, self.batches)
+            self._run(request, schedule, self.update_steps, not self.program.shared)
         else:
-            steps = self._steps_by(rule, -(-size // batch))
-            self._run(request, schedule, steps, False, self.batches)
-        if self.residency.gradients == "running":
-            self.residency.gradients = "parameters_only" if parameters_only else "full"
-            self.residency.allow_node_backward(self.program.outputs)
+            self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
+        self.allow_backward("parameters_only" if parameters_only else "full")
         return losses
 
-    def predict(
-        self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
-    ) -> Array:
-        """Computes a node, or what `batches` make of it, and returns `out`, which then holds the results."""
+    def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes a node, and returns `out`, which then holds the results."""
         if feeds.size == 0:
             self.last_feed = feeds.to_remember()
             return out
-        request, batches = Request(node, feeds, out), batches or self.batches
-        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
-        self._run(request, schedule, self.update_steps, True, batches)
-        if self.residency.gradients == "running":
-            self.residency.gradients = "zero"
-            self.residency.allow_node_backward(self.program.outputs, node)
+        request = Request(node, feeds, out)
+        schedule = self.schedule_of(request)
+        self._run(request, schedule, self.update_steps, True)
+        self.allow_backward("zero", node)
         return out
 
+    def schedule_of(self, request: Request) -> Schedule:
+        """Returns how a request is computed; refuses one that depends on a leaf without data."""
+        return plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
+
     def _run(
-        self,
-        request: Request,
-        schedule: Schedule,
-        update_steps: plan.Steps,
-        fuse: bool,
-        batches: Batches,
+        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
@@ -289,17 +302,34 @@ class Executable:
         leaves the parameters as they were after the last whole batch, and the gradient sums as they were when the next
         batch began.
         """
-        self.last_feed = request.feeds.to_remember()
-        self.residency.start("running", self.program.outputs)
-        self._begin_samples(request.size, active=request.backward, is_fed=True)
+        self.begin_run(request, active=request.backward)
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
-        if not schedule.one_by_one:
+        self.end_run(request, schedule.one_by_one)
+
+    def begin_run(self, request: Request, active: bool) -> None:
+        """Begins to run samples; `active` tells whether nodes such as Dropout count them, and draw masks for them."""
+        self.last_feed = request.feeds.to_remember()
+        self.residency.start("running", self.program.outputs)
+        self._begin_samples(request.size, active=active, is_fed=True)
+
+    def end_run(self, request: Request, one_by_one: bool) -> None:
+        """Ends it: the leaves hold the last sample, unless all nodes do, since the samples went `one_by_one`."""
+        if not one_by_one:
             self._feed_leaves(request.feeds, request.size - 1)
             self.residency.gradients = "none"
+
+    def allow_backward(self, gradients: Gradients, node: Node | None = None) -> None:
+        """Notes what gradients the nodes hold, if they hold any; a backward pass over the nodes may follow then.
+
+        `node` is the only one that was computed; None if all were.
+        """
+        if self.residency.gradients == "running":
+            self.residency.gradients = gradients
+            self.residency.allow_node_backward(self.program.outputs, node)
 
     def _begin_samples(self, count: int, active: bool, is_fed: bool) -> None:
         """Tells the nodes whose computation depends on the numbers of samples that some follow."""
@@ -328,7 +358,7 @@ class Executable:
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
         """Runs a backward pass whose gradient sums are discarded."""
-        self._add_python_grads(snapshot)
+        self.add_python_grads(snapshot)
         memory, _grads = self.arena.memory_with_discarded_grads()
         plan.backward(self._all_steps, memory)
 
@@ -340,19 +370,6 @@ class Executable:
     def is_loss(self) -> bool:
         """Whether the only output is a node of one element."""
         return self.program.is_loss
-
-    def jacobian(self, node: Node, leaf: Node, feeds: Feeds, out: Array) -> Array:
-        """Computes the Jacobian of a node with respect to a leaf, and returns `out`, which then holds it."""
-        batches = self.jacobians.batches(node, leaf, feeds.size)
-        if not batches.calls_python:
-            return self.predict(node, feeds, out, batches)
-
-        def run(snapshot: Snapshot) -> None:
-            self._add_python_grads(snapshot)
-            self.predict(node, feeds, out, batches)
-
-        preserving(run)
-        return out
 
     def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node into an array that may be an array of a node, or one of those that are fed."""
@@ -374,12 +391,12 @@ class Executable:
         """Keeps the gradient sums before a call that adds to them and that an exception may end halfway."""
         snapshot = Snapshot()
         snapshot.add_array(self.arena.parameter_grads)
-        self._add_python_grads(snapshot)
+        self.add_python_grads(snapshot)
         self._grads_before = snapshot
 
-    def _add_python_grads(self, snapshot: Snapshot) -> None:
+    def add_python_grads(self, snapshot: Snapshot) -> None:
         """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
-        for node in self._python_nodes:
+        for node in self.python_nodes:
             for _, name in node._parameters:
                 declared_array(node, name)
                 if name in vars(node):

@@ -275,19 +275,19 @@ class LaneExecutor(Executor):
             SEED,
             len(here),
             source=[offsets[self.seeds[node]] for node in here],
-            first=[self._offset(node) for node in here],
+            first=[self.offset(node) for node in here],
             pitch=1,
             count=[node.size * lanes for node in here],
         )
         return GivenSeedStep(cleared, given, self.arena.data.itemsize)
 
-    def _offset(self, node: Node) -> int:
+    def offset(self, node: Node) -> int:
         """Returns the offset of the data of a node."""
         buffer, channel = self.program.channel_of[node]
         return self._builder.operand(Use(buffer, channel, False)).offset
 
     def _port(self, node: Node) -> Port:
-        return self._lane_port(self._offset(node), node)
+        return self._lane_port(self.offset(node), node)
 
     def _seed_port(self, node: Node) -> Port:
         return self._lane_port(self._builder.offsets[self.seeds[node]], node)
@@ -314,8 +314,8 @@ class Executors:
         self.lane_type: type[LaneExecutor] = LaneExecutor
         self.arena = samples.arena
         self.layouts = lowered.layouts
-        self._lowered = lowered
-        self._builder = builder
+        self.lowered = lowered
+        self.builder = builder
         # The executors over lanes, by their number of lanes, for each layout: for passes with gradients, and without.
         self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
         if self.layouts.backward.has_steps_of(self.layouts.forward):
@@ -363,23 +363,23 @@ class Executors:
     def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
         """Returns the bindings of a request in the memory of a thread, and the choice of them that a Schedule needs."""
         goal, leaves = goal_of(request), request.feeds.leaves
-        batch_size = min(request.batch or request.size, request.size)
-        layout_plan = self.layout_of(request)
-        used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
-        executors, choice = self._chosen(request.backward, frozenset(used))
+        executors, choice = self.chosen(request)
         if not executors[0].has_buffers_for(goal):
             executors, choice = [self.samples], bytes(1)
         return [executor.binding(goal, leaves, thread) for executor in executors], choice
 
-    def _chosen(self, backward: bool, used: frozenset[int]) -> tuple[list[Executor], bytes]:
-        """Returns the executors for blocks of these lanes, widest first, and which takes how many samples."""
-        found = self._choices.get((backward, used))
+    def chosen(self, request: Request) -> tuple[list[Executor], bytes]:
+        """Returns the executors for the blocks of a request, widest first, and which takes how many samples."""
+        batch_size = min(request.batch or request.size, request.size)
+        layout_plan = self.layout_of(request)
+        used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
+        key = request.backward, frozenset(used)
+        found = self._choices.get(key)
         if found is None:
             sizes = sorted(used, reverse=True)
-            executors = [self._executor(backward, lanes) for lanes in sizes]
-            blocks = self._layout(backward).blocks
-            choice = bytes(sizes.index(lanes) if lanes in used else 0 for lanes in blocks)
-            found = self._choices[backward, used] = executors, choice
+            executors = [self._executor(request.backward, lanes) for lanes in sizes]
+            choice = bytes(sizes.index(n) if n in used else 0 for n in layout_plan.blocks)
+            found = self._choices[key] = executors, choice
         return found
 
     def _layout(self, backward: bool) -> LayoutPlan:
@@ -392,7 +392,7 @@ class Executors:
         executor = self._lanes[backward].get(lanes)
         if executor is None:
             layout_plan = self._layout(backward)
-            lowered, samples, builder = self._lowered, self.samples, self._builder
+            lowered, samples, builder = self.lowered, self.samples, self.builder
             executor = self.lane_type(lowered, layout_plan, samples, builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)

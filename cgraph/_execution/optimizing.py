@@ -12,11 +12,10 @@ from cgraph._kernels.runtime.step import CallStep
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
 from cgraph._validation import DType, as_rate, describe
-from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece
-from cgraph.parameter import Parameter
+from cgraph.parameter import Parameter, own_parameters
 
 
 class Optimizing(NamedTuple):
@@ -50,7 +49,7 @@ def optimizing(
     """
     parameters = learning_parameters(program.order)
     places = parameter_places(slots)
-    in_arena = [places.get((p.node, p._value_name)) for p in parameters]
+    in_arena = [places.get(p) for p in parameters]
     indices = [index for index in in_arena if index is not None]
     if optimizer._rule is not None and len(indices) == len(parameters):
         region = arena.parameters
@@ -82,12 +81,14 @@ def _clear(places: Placed, arena: Arena) -> None:
         node.zero_grad()
 
 
-def parameter_places(slots: Sequence[ParameterSlot]) -> dict[tuple[Node, str], Index]:
-    """Returns the places of parameters in the arena, by their nodes and names."""
-    places: dict[tuple[Node, str], Index] = {}
+def parameter_places(slots: Sequence[ParameterSlot]) -> dict[Parameter, Index]:
+    """Returns the places of parameters in the arena."""
+    places: dict[Parameter, Index] = {}
     for node, offset, size, offsets in slots:
-        for (name, _), part in node._parts.items():
-            first, end, _ = part.indices(size)
-            inside = slice(offset + first, offset + end)
-            places[node, name] = inside if offsets is None else offsets[part]
+        for p in own_parameters(node):
+            part = node._parts.get((p._value_name, p._grad_name))
+            if part is not None:
+                first, end, _ = part.indices(size)
+                inside = slice(offset + first, offset + end)
+                places[p] = inside if offsets is None else offsets[part]
     return places

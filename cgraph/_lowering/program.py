@@ -132,6 +132,8 @@ class Program:
         The groups of nodes that are computed together, in the order of a forward pass.
     channel_of : dict of Node to (Buffer, int)
         For each node its buffer, and the index of its channel there.
+    shared : dict of FusedGroup to FusedGroup
+        For each group whose nodes have the parameters of an earlier group, in the same order, that group.
     kernels : Build
         The kernels of the outputs' dtype, which also know how memory is laid out.
     """
@@ -143,6 +145,7 @@ class Program:
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
         self.channel_of: dict[Node, Channel] = {}
+        self.shared: dict[FusedGroup, FusedGroup] = {}
 
     @property
     def is_loss(self) -> bool:

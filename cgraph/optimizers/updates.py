@@ -23,7 +23,7 @@ from cgraph.nodes.learning import LearningNode
 from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import rate_at
 from cgraph.optimizers.state import Home, Index
-from cgraph.parameter import Parameter, own_parameters
+from cgraph.parameter import Parameter, parameters_of
 from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
@@ -269,11 +269,11 @@ def learning_parameters(nodes: Iterable[Node]) -> list[Parameter]:
                 f"{type(node).__name__}: an optimiser would not call its updateParameters; "
                 "declare what learns in _parameters"
             )
-    return [p for node in nodes for p in own_parameters(node) if p.trainable]
+    return [p for p in parameters_of(nodes) if p.trainable]
 
 
-def own_piece(parameter: Parameter) -> Piece:
-    """Returns the arrays of a parameter that a node of a user's own class declares."""
+def own_piece(parameter: Parameter, use: str = "an optimiser") -> Piece:
+    """Returns the arrays of a parameter that a node of a user's own class declares; `use` says what for."""
     node, names = parameter.node, (parameter._value_name, parameter._grad_name)
     values, grads = (declared_array(node, name) for name in names)
     for name, array in zip(names, (values, grads), strict=True):
@@ -282,7 +282,7 @@ def own_piece(parameter: Parameter) -> Piece:
             came = f"one of dtype {array.dtype} and shape {array.shape}"
             raise TypeError(
                 f"{type(node).__name__}: {name} must be a writable array of floating-point numbers, of shape "
-                f"{values.shape}, for an optimiser, got {came if writeable else 'a read-only one'}"
+                f"{values.shape}, for {use}, got {came if writeable else 'a read-only one'}"
             )
     return Piece(values, grads, ...)
 
@@ -292,9 +292,8 @@ def node_piece(parameter: Parameter) -> Piece:
     node, names = parameter.node, (parameter._value_name, parameter._grad_name)
     if not (isinstance(node, LearningNode) and names in node._parts):
         return own_piece(parameter)
-    if node._residency is not None:
-        for name in names:
-            node._loans[name].touch()
+    for name in names:
+        node._loans[name].touch()
     return Piece(node._parameter_vector, node._grad_vector, node._parts[names])
 
 

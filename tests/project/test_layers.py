@@ -35,6 +35,7 @@ RANKS = {
     "compiled": 7,
     "graph": 8,
     "checks": 9,
+    "copying": 9,
     "training": 9,
     "cgraph": 10,
     "cli": 11,

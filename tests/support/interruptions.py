@@ -69,6 +69,42 @@ def jacobian(make):
     return lambda: net.graph.jacobian(net.feed, net.y, net.image), right
 
 
+def setting_vector(make):
+    """All parameters are set, or none."""
+    net = make().filled()
+    net.deep.kernel[...] = 3
+    before, sums = net.parameters(), net.sums()
+    vector = 2 * net.graph.get_vector()
+
+    def right():
+        ends = before, [2 * array for array in before]
+        return any(same(net.parameters(), end) for end in ends) and same(net.sums(), sums)
+
+    return lambda: net.graph.set_vector(vector), right
+
+
+def gradients(make, call, prepare, sets=False):
+    """Gradient sums, and the samples that they count, are as before; parameters, too, unless they are set before."""
+    net = prepare(make())
+    before, sums = net.parameters(), net.sums()
+    samples = net.graph._executable.memory.samples
+    named = {"v": 2 * net.graph.get_vector()} if sets else {}
+    ends = before, [2 * array for array in before] if sets else before
+
+    def right():
+        kept = same(net.sums(), sums) and net.graph._executable.memory.samples == samples
+        found = [number for number, end in enumerate(ends) if same(net.parameters(), end)]
+        net.graph.set_vector(net.graph.get_vector() / (2 if found == [1] else 1))
+        net.graph.accumulate(net.few)
+        twin = make()
+        for p, total in zip(CG.parameters(twin.loss), sums, strict=True):
+            p.grad = total
+        twin.graph.accumulate(twin.few)
+        return kept and found and close(net.sums(), twin.sums())
+
+    return lambda: getattr(net.graph, call)(net.feed, **named), right
+
+
 def gradcheck(make, compiled=True):
     net = make().filled()
     before = net.state()
@@ -334,6 +370,12 @@ CALLS = {
     "backward": partial(one_pass, call="backward"),
     "update": partial(one_pass, call="update"),
     "zero_grad": partial(one_pass, call="zero_grad"),
+    "set_vector": setting_vector,
+    "value_and_grad": partial(gradients, call="value_and_grad", prepare=Network.looked_at),
+    "value_and_grad, sums filled": partial(
+        gradients, call="value_and_grad", prepare=Network.filled, sets=True
+    ),
+    "per_sample_gradients": partial(gradients, call="per_sample_gradients", prepare=Network.filled),
     "look at sums": look_at_sums,
     "freezing": freezing,
     "written before": written_before,

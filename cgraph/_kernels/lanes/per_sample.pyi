@@ -1,12 +1,19 @@
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.plan import Steps
-from cgraph._kernels.runtime.step import Step
+from cgraph._kernels.runtime.step import MatrixKernels, Step
 from cgraph._kernels.runtime.structs import Structs
 
+_Array = npt.NDArray[np.floating[Any]]
+
 LAYOUT_COPY: np.dtype[np.void]
+ROW_PART: np.dtype[np.void]
+ROW_MATRIX: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -21,3 +28,22 @@ class PerSampleStep(Step):
     ) -> None: ...
 
 class PerSampleTail(PerSampleStep): ...
+
+@disjoint_base
+class GradientRows(Step): ...
+
+@disjoint_base
+class SampleGradientRows(GradientRows):
+    def __init__(self, steps: Steps, rows: _Array, item: int, parts: Structs) -> None: ...
+
+@disjoint_base
+class LaneGradientRows(GradientRows):
+    def __init__(
+        self,
+        steps: Steps,
+        rows: _Array,
+        item: int,
+        matrices: Structs,
+        kernels: MatrixKernels,
+        lanes: int,
+    ) -> None: ...

@@ -12,7 +12,9 @@ from cgraph._kernels.common.operands cimport (
 from cgraph._kernels.common.simd cimport (
     V_FAST_PARTS, V_LANES, real, v_add, v_fma, v_hsum, v_load_part, v_mul, v_set1, v_store_part, vec
 )
-from cgraph._kernels.runtime.step cimport Context, LearningStep, Operand, OperandFields, adds_to_sums
+from cgraph._kernels.runtime.step cimport (
+    Context, LearningStep, MatrixKernels, Operand, OperandFields, adds_to_sums
+)
 
 cdef enum:
     ROWS = 8        # rows of W that are read in one pass over d or g
@@ -181,6 +183,29 @@ def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] p
     with nogil:
         copy(input_of(g), overwritten(packed), n)
         weight_gradient(input_of(x), m, b, input_of(packed), n, &dw[0, 0], True)
+
+
+cdef void sample_gradient(
+    const char *x, Py_ssize_t m, double b, const char *g, Py_ssize_t n, Py_ssize_t stride, char *packed, char *dw,
+    bint accumulate
+) noexcept nogil:
+    """Computes dW for one of the samples that lie side by side. packed: scratch for n elements."""
+    cdef Input xs = Input(<const real *>x, stride), gs = Input(<const real *>g, stride)
+    if n == 1:      # a column, in one loop over x
+        scale(gs.start[0], xs, m, <real *>dw, accumulate)
+        scale(<real>b, gs, n, <real *>dw + m, accumulate)
+    else:
+        copy(gs, overwritten_at(packed), n)
+        weight_gradient(xs, m, <real>b, Input(<const real *>packed, 1), n, <real *>dw, accumulate)
+
+
+cdef inline Output overwritten_at(char *d) noexcept nogil:
+    return Output(<real *>d, 1, False)
+
+
+cdef MatrixKernels kernels = MatrixKernels.__new__(MatrixKernels)
+kernels.gradient = sample_gradient
+MATRIX_KERNELS = kernels
 
 
 # Input gradient and fused SGD in one pass over W:   dx_i += Σ_j W_ij g_j,  then W_ij -= η x_i g_j;   W_mj -= η b g_j

@@ -37,6 +37,7 @@ class Binding:
         kept: list[tuple[Port, int]],
         origin: Memory,
     ) -> None: ...
+    def around(self, step: Step) -> Binding: ...
 
 @disjoint_base
 class BroadcastPort(Port):

@@ -14,6 +14,11 @@ cdef class Binding:
         self.steps, self.memory, self.lanes = steps, memory, lanes
         self.feed_ports, self.fetch_ports, self.kept, self.origin = feed_ports, fetch_ports, kept, origin
 
+    def around(self, Step step not None):
+        """Returns a binding of one step, which runs the steps of this one."""
+        cdef Steps steps = Steps([step])
+        return Binding(steps, self.memory, self.lanes, self.feed_ports, self.fetch_ports, self.kept, self.origin)
+
     cdef int begin(self, bint parameters_only, double eta) except -1:
         """Sets the flags of the context, and copies the data of leaves that are not fed, before the first sample."""
         cdef Context *context = &self.memory.context

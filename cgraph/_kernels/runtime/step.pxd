@@ -79,6 +79,15 @@ cdef inline bint adds_to_sums(LearningStep step, const Context *context) noexcep
     return step.accumulate or not context.grads_are_zero
 
 
+# What is compiled for each build: the gradient of a matrix with m + 1 rows and n columns, for one sample, whose elements
+# of x and of g lie `stride` apart; b: its constant input; packed: room for n elements.
+cdef class MatrixKernels:
+    cdef void (*gradient)(
+        const char *x, Py_ssize_t m, double b, const char *g, Py_ssize_t n, Py_ssize_t stride, char *packed, char *dw,
+        bint accumulate
+    ) noexcept nogil
+
+
 cdef class Port:
     cdef readonly Py_ssize_t nbytes     # bytes of one sample
     cdef void feed(self, Context *context, const char *rows, Py_ssize_t count) noexcept nogil

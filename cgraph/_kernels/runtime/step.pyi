@@ -62,6 +62,9 @@ class LearningStep(Step):
     accumulate: bool
 
 @disjoint_base
+class MatrixKernels: ...
+
+@disjoint_base
 class GivenSeedStep(Step):
     def __init__(self, cleared: Structs, seeds: Structs, item: int) -> None: ...
 

@@ -166,6 +166,10 @@ cdef class LearningStep(Step):
         self.weights_learn = self.biases_learn = True
 
 
+cdef class MatrixKernels:
+    """The gradient of a matrix for one sample, as it is compiled for one build."""
+
+
 cdef class Port:
     """Copies between a node's data in the arena and rows of samples: bytes, one sample behind the other."""
 
@@ -306,7 +310,7 @@ cdef class PythonStep(Step):
             residency = self.node._residency
             residency.before_python_node()
             try:
-                if self.node._frozen:
+                if self.node._frozen or self.node._sharing is not None:
                     self.node._call(method, *args)
                 else:
                     getattr(self.node, method)(*args)

@@ -1,0 +1,159 @@
+"""The gradient of each sample of a batch alone, as a row of an array."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from cgraph._execution.executable import Executable
+from cgraph._execution.executors import Executor, LaneExecutor
+from cgraph._execution.goals import LOSS
+from cgraph._execution.vectors import Part, Vectors, clear_sums, set_sums_aside
+from cgraph._kernels.lanes.per_sample import (
+    ROW_MATRIX,
+    ROW_PART,
+    LaneGradientRows,
+    SampleGradientRows,
+)
+from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.request import Feeds, Request
+from cgraph._kernels.runtime.step import LearningStep, Step
+from cgraph._kernels.runtime.structs import Structs, structs
+from cgraph._lowering.program import FusedGroup, Program, Work
+from cgraph._validation import Array
+from cgraph.parameter import own_parameters
+
+
+class GradientRows:
+    """Computes the gradients of single samples, in the order of a flat vector.
+
+    Where nothing learns but matrices, samples lie side by side if the layout says so: the gradient of a matrix for one
+    sample is a product of two vectors, which is written at once to where it belongs. Other steps sum over samples. So
+    they take one sample at a time, and its gradient is copied out of the gradient sums.
+    """
+
+    def __init__(self, executable: Executable, vectors: Vectors) -> None:
+        self._executable, self._vectors = executable, vectors
+        self._parts: list[Part] | None = None  # those of the vector for which the tables were made
+        self._row_parts: Structs
+        self._matrices: list[tuple[FusedGroup, Part]] | None
+        self._tables: dict[Executor, Structs]
+
+    def compute(self, feeds: Feeds) -> Array:
+        """Returns the gradients, a row for each sample. The gradient sums are as they were when the call ends."""
+        executable = self._executable
+        rows: Array = np.empty((feeds.size, self._vectors.size), executable.dtype)
+        if not feeds.size:
+            executable.last_feed = feeds.to_remember()
+            return rows
+        self._find()
+        request = Request(None, feeds, np.empty(feeds.size, executable.dtype), True, True)
+        schedule = executable.schedule_of(request)  # refuses a leaf without data
+        set_sums_aside(executable)
+        executable.begin_run(request, active=False)
+        if executable.python_nodes:
+            one_by_one = self._run_python(request, rows)
+        else:
+            threads = executable.batches.share(request, partial(self._bound, rows))
+            one_by_one = threads == 1 and (schedule.one_by_one or self._matrices is None)
+        executable.end_run(request, one_by_one)
+        executable.allow_backward("parameters_only")
+        return rows
+
+    def _find(self) -> None:
+        """Finds which parameters stand where in a row."""
+        parts = self._vectors.parts
+        if self._parts is not parts:
+            self._row_parts = row_parts(parts)
+            self._matrices = matrices(self._executable.program, parts)
+            self._tables, self._parts = {}, parts
+
+    def _bound(self, rows: Array, part: Request, thread: int) -> tuple[list[plan.Binding], bytes]:
+        """Returns what runs some samples in a thread, and writes the gradient of each to its row."""
+        executors = self._executable.executors
+        chosen: list[Executor] = [executors.samples]
+        choice = bytes(1)
+        if self._matrices is not None:
+            chosen, choice = executors.chosen(part)
+        bindings, kernels = [], self._executable.arena.kernels.affine.MATRIX_KERNELS
+        for executor in chosen:
+            binding = executor.binding(LOSS, part.feeds.leaves, thread)
+            given = binding.steps, rows, rows.itemsize
+            step: Step
+            if isinstance(executor, LaneExecutor):
+                self._stop_sums(executor)
+                step = LaneGradientRows(*given, self._table(executor), kernels, executor.lanes)
+            else:
+                step = SampleGradientRows(*given, self._row_parts)
+            bindings.append(binding.around(step))
+        return bindings, choice
+
+    def _table(self, executor: LaneExecutor) -> Structs:
+        """Returns the matrices that learn, as they lie in the memory of an executor."""
+        if executor in self._tables:
+            return self._tables[executor]
+        found, seen = [], set()
+        for group, (p, elements, _) in self._matrices or ():
+            node: Any = group.nodes[0]
+            places = executor.offset(group.inputs[0]), executor.offset(node)
+            found.append(
+                (*places, group.inputs[0].size, node.size, elements.start, p in seen, node._bias)
+            )
+            seen.add(p)
+        names = "x", "g", "m", "n", "place", "accumulate", "bias"
+        columns = zip(*found, strict=True) if found else [()] * len(names)
+        table = structs(ROW_MATRIX, len(found), **dict(zip(names, columns, strict=True)))
+        self._tables[executor] = table
+        return table
+
+    def _stop_sums(self, executor: LaneExecutor) -> None:
+        """Lets no step of an executor compute gradient sums until the end of the call."""
+        snapshot = self._executable.set_aside
+        for step in executor.steps.values():
+            if isinstance(step, LearningStep) and snapshot is not None:
+                for name in ("weights_learn", "biases_learn"):
+                    if getattr(step, name):
+                        snapshot.add_field(step, name)
+                        setattr(step, name, False)
+
+    def _run_python(self, request: Request, rows: Array) -> bool:
+        """Runs samples with own nodes, whose gradient sums lie anywhere; returns whether they went one by one."""
+        executable = self._executable
+        for number, row in enumerate(rows):
+            clear_sums(executable)
+            executable.batches.share(request.part(number, number + 1), executable.executors.bind)
+            row[...] = self._vectors.gradient()
+        return executable.executors.layout_of(request).min_samples > 1
+
+
+def matrices(program: Program, parts: Sequence[Part]) -> list[tuple[FusedGroup, Part]] | None:
+    """Returns the groups that are matrices that learn, or None if anything else learns."""
+    part_of = {part.parameter: part for part in parts}
+    found = []
+    for group in program.groups:
+        learning = [p for node in group.nodes for p in own_parameters(node) if p in part_of]
+        if learning and group.op.work is not Work.MATRIX:
+            return None
+        found += [(group, part_of[p]) for p in learning]
+    return found
+
+
+def row_parts(parts: Sequence[Part]) -> Structs:
+    """Returns where the elements of a vector lie side by side among the gradient sums of the arena."""
+    firsts, places, counts = np.array([*_runs(parts)], np.intp).reshape(-1, 3).T
+    return structs(ROW_PART, len(firsts), first=firsts, place=places, count=counts)
+
+
+def _runs(parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:
+    """Yields the offset in the arena, the place in the vector, and the number of elements that lie side by side."""
+    for _, elements, index in parts:
+        if isinstance(index, slice):
+            yield index.start, elements.start, index.stop - index.start
+        elif index is not None:
+            begins = np.flatnonzero(np.diff(index, prepend=index[0] - 2) != 1)
+            counts = np.diff(begins, append=len(index))
+            runs = index[begins], elements.start + begins, counts
+            yield from zip(*(column.tolist() for column in runs), strict=True)
