@@ -8,6 +8,8 @@ from cgraph._kernels import show_config
 from cgraph.checks.anomaly import AnomalyError, detect_anomaly
 from cgraph.checks.gradcheck import gradcheck
 from cgraph.checks.report import GradientError, GradientReport
+from cgraph.copying.graphs import clone
+from cgraph.copying.parameters import copy_parameters, polyak_update
 from cgraph.graph import Graph
 from cgraph.io.parameters import (
     ModelFileError,
@@ -107,12 +109,15 @@ __all__ = [
     "Sum",
     "Tanh",
     "ancestors",
+    "clone",
+    "copy_parameters",
     "detect_anomaly",
     "evaluate",
     "gradcheck",
     "load_parameters",
     "one_hot",
     "parameters",
+    "polyak_update",
     "read_metadata",
     "save_parameters",
     "schedules",

@@ -12,7 +12,7 @@ from cgraph._streams import say
 from cgraph._validation import Array
 from cgraph.io.state import LoadReport, load_state_dict, state_dict
 from cgraph.node import Node, as_node
-from cgraph.parameter import Parameter, own_parameters
+from cgraph.parameter import Parameter, parameters_of
 
 
 class CompiledNodes:
@@ -33,8 +33,8 @@ class CompiledNodes:
 
     @property
     def parameters(self) -> list[Parameter]:
-        """The parameters of all nodes, in the order of `nodes`."""
-        return [p for node in self._program.order for p in own_parameters(node)]
+        """The parameters of all nodes, in the order of `nodes`, each once."""
+        return parameters_of(self._program.order)
 
     def state_dict(self) -> dict[str, Array]:
         """Returns copies of all parameters by name, such as ``00000.Affine.weight``, in the order of `parameters`.

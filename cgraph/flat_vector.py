@@ -78,7 +78,7 @@ class FlatVector:
         >>> graph.get_vector()
         array([2., 4., 6.])
         """
-        self._executable.begin("Graph.set_vector")
+        self._executable.begin("Graph.set_vector", "parameters")
         self._vectors.begin()
         self._vectors.assign(self._vectors.as_vector("Graph.set_vector", v))
 
@@ -127,7 +127,7 @@ class FlatVector:
         """
         owner = "Graph.value_and_grad"
         executable, vectors = self._executable, self._vectors
-        executable.begin_training(owner)
+        executable.begin_training(owner, effect="data" if v is None else "parameters")
         feeds = as_feeds(owner, feed, self._feed_specs, executable.written)
         vectors.begin()
         return vectors.value_and_grad(feeds, None if v is None else vectors.as_vector(owner, v))
@@ -173,7 +173,7 @@ class FlatVector:
         """
         owner = "Graph.per_sample_gradients"
         executable = self._executable
-        executable.begin_training(owner)
+        executable.begin_training(owner, effect="data")
         feeds = as_feeds(owner, feed, self._feed_specs, executable.written)
         self._vectors.begin()
         return self._gradient_rows.compute(feeds)

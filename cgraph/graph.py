@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from cgraph._execution.derivatives import Derivatives
 from cgraph._execution.executable import Executable
 from cgraph._execution.extras import Gradients, Learnt, learn
 from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
 from cgraph._execution.optimizing import as_rule
+from cgraph._execution.outputs import predict_into
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
@@ -22,7 +24,7 @@ from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(CompiledNodes, FlatVector):
+class Graph(Derivatives, FlatVector, CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -122,7 +124,7 @@ class Graph(CompiledNodes, FlatVector):
             No `forward` came since the last `backward`; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.backward")
+        executable.begin_training("Graph.backward", effect="sums")
         if not executable.residency.backward_may_follow:
             raise RuntimeError("Graph.backward: needs a forward() since the last backward()")
         executable.backward()
@@ -153,7 +155,7 @@ class Graph(CompiledNodes, FlatVector):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.update")
+        self._executable.begin("Graph.update", "parameters")
         rule = as_rule("Graph.update", eta, optimizer, self._executable.dtype)
         self._executable.update(rule)
 
@@ -166,7 +168,7 @@ class Graph(CompiledNodes, FlatVector):
         RuntimeError
             The nodes belong to a newer Graph.
         """
-        self._executable.begin("Graph.zero_grad")
+        self._executable.begin("Graph.zero_grad", "sums")
         self._executable.zero_grad()
 
     # Passes for samples that are fed
@@ -221,7 +223,7 @@ class Graph(CompiledNodes, FlatVector):
             The nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin_training("Graph.accumulate", grads is None)
+        executable.begin_training("Graph.accumulate", grads is None, "sums")
         feeds = as_feeds("Graph.accumulate", feed, self._feed_specs, executable.written)
         if weights is None and grads is None and outputs is None and not check_loss:
             return executable.train(feeds, parameters_only=False)
@@ -358,7 +360,7 @@ class Graph(CompiledNodes, FlatVector):
         if out is None:
             out = np.empty((feeds.size, predicted.size), executable.dtype)
         elif not require_room("Graph.predict", out, feeds, predicted, executable.written):
-            return executable.predict_into(predicted, feeds, out)
+            return predict_into(executable, predicted, feeds, out)
         return executable.predict(predicted, feeds, out)
 
     @exclusive

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar, NoReturn, final
+from typing import ClassVar, NoReturn, Self, final
 
 import numpy as np
 import numpy.typing as npt
 from numpy import zeros
 
 from cgraph import _kernels
+from cgraph._kernels.runtime.sharing import Sharing
 from cgraph._kernels.runtime.step import SampleCounter
 from cgraph._kernels.runtime.uninterrupted import Component, attach, complete, push
 from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
+from cgraph._subclassing.rebuilding import Rebuildable
+from cgraph._subclassing.sharing import pass_on, twin
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -34,7 +37,7 @@ from cgraph._validation import (
 )
 
 
-class Node(Operators["Node"], Unfinished):
+class Node(Operators["Node"], Unfinished, Rebuildable):
     """A node of a computation graph for one sample (specification, section "Class: Node").
 
     A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
@@ -106,8 +109,10 @@ class Node(Operators["Node"], Unfinished):
     _sample_counter: SampleCounter | None = None  # where the number of a sample matters
     # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
+    _input_argument: ClassVar[str | None] = "inputs"
     _repeatable: ClassVar[bool] = False  # whether calcData may run twice for a sample
     _frozen: frozenset[str] = frozenset()  # the names of the parameters that do not learn
+    _sharing: Sharing | None = None  # the nodes with the same parameters, if there are several
     _is_given = True  # whether the data of a leaf have ever been assigned, fed or handed out
     _backward_passes = 0  # those that have begun here since the last update from here
 
@@ -271,6 +276,44 @@ class Node(Operators["Node"], Unfinished):
         """
         complete(partial(passes.unlink, passes.component(self)))
 
+    def share(self, *inputs: Node | Sequence[Node]) -> Self:
+        """Returns a new node of the same class on other inputs that has the same parameters.
+
+        The gradients of all nodes with one parameter are summed. It learns once in an update, at the first of its nodes
+        that the update reaches; files hold it once.
+
+        Parameters
+        ----------
+        *inputs : Node, or sequence of Node
+            The inputs as the class takes them: ``affine.share(x)``, ``convolution.share(nodes)``.
+
+        Returns
+        -------
+        Node
+            The new node; `Parameter.nodes` lists it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The class has no parameters, or refuses the inputs; a class of a user's own cannot be built anew from what
+            its ``_config`` returns.
+        RuntimeError
+            The node belongs to a Graph that is running, and whose nodes alone have had these parameters.
+
+        Examples
+        --------
+        >>> import cgraph as CG
+        >>> x1, x2 = CG.Leaf1(1), CG.Leaf1(1)
+        >>> y1 = CG.Affine(x1, [[2.0], [1.0]])
+        >>> y2 = y1.share(x2)
+        >>> y1.weight = [[3.0], [1.0]]
+        >>> x2.getInput([10])
+        >>> CG.evaluate(y2)
+        array([31.])
+        """
+        node: Self = twin(self, inputs)
+        return node
+
     # The computation of one node
 
     def calcData(self) -> None:
@@ -299,7 +342,10 @@ class Node(Operators["Node"], Unfinished):
             grad_sum[...] = 0
 
     def _call(self, method: str, *args: float) -> None:
-        """Calls a method, after which parameters that do not learn are as before, like their gradient sums."""
+        """Calls a method, after which parameters that do not learn are as before, like their gradient sums.
+
+        Nodes that share the parameters have the same arrays afterwards, too.
+        """
         frozen = [pair for pair in self._parameters if pair[0] in self._frozen]
         kept = [(name, declared_array(self, name).copy()) for pair in frozen for name in pair]
         try:
@@ -307,6 +353,8 @@ class Node(Operators["Node"], Unfinished):
         finally:
             for name, array in kept:
                 getattr(self, name)[...] = array
+            if self._sharing is not None:
+                pass_on(self)
 
     # Propagations
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.runtime.uninterrupted import only_one, store
+from cgraph._propagation.passes import residencies
 from cgraph._subclassing import declared_array
 from cgraph._validation import Array, as_flag, copy_into
 from cgraph.node import Node, as_node
@@ -30,9 +31,9 @@ class Parameter:
     name : str
         The name of the array in its node.
     node : Node
-        The node that learns.
+        A node that learns it.
     nodes : tuple of Node
-        All nodes that learn this parameter: the one.
+        All nodes that learn it, several where `Node.share` has made some of them.
     """
 
     __slots__ = ("__weakref__", "_grad_name", "_value_name", "name", "node")
@@ -48,8 +49,9 @@ class Parameter:
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All nodes that learn this parameter."""
-        return (self.node,)
+        """All nodes that learn this parameter, as long as they live."""
+        sharing = self.node._sharing
+        return (self.node,) if sharing is None else (*sharing.nodes,)
 
     @property
     def value(self) -> Array:
@@ -90,12 +92,12 @@ class Parameter:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        value, node = as_flag("Parameter", "trainable", value), self.node
-        frozen = node._frozen - {self._value_name} | (frozenset() if value else {self._value_name})
+        value, nodes = as_flag("Parameter", "trainable", value), self.nodes
+        frozen = frozenset() if value else {self._value_name}
+        frozen = self.node._frozen - {self._value_name} | frozen
         # Both at once, so that no signal leaves a Graph that does not know of the change.
-        changes: list[Any] = [(("_frozen",), [(node, frozen)])]
-        if node._residency is not None:
-            changes.append((("freezes",), [(node._residency, object())]))
+        changes: list[Any] = [(("_frozen",), [(node, frozen) for node in nodes])]
+        changes.append((("freezes",), [(each, object()) for each in residencies(nodes)]))
         store(changes)
 
     def _peek(self) -> Array:
@@ -131,7 +133,12 @@ def parameters(node: Node) -> list[Parameter]:
     [('weight', (3, 1))]
     """
     as_node("parameters", "node", node)
-    return [parameter for member in ancestors(node) for parameter in own_parameters(member)]
+    return parameters_of(ancestors(node))
+
+
+def parameters_of(nodes: Iterable[Node]) -> list[Parameter]:
+    """Returns the parameters of nodes in their order, each once."""
+    return [*dict.fromkeys(p for node in nodes for p in own_parameters(node))]
 
 
 def own_parameters(node: Node) -> list[Parameter]:

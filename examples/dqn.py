@@ -106,8 +106,7 @@ def main(
 
         if step >= warmup and step % train_every == 0:
             if adam.updates % copy_every == 0:
-                for theirs, ours in zip(target_graph.parameters, graph.parameters, strict=True):
-                    theirs.value = ours.value
+                CG.copy_parameters(graph, target_graph)
             rows = rng.integers(step + 1, size=batch)
             # Double Q-learning: one network chooses the next action, the other one says what it is worth.
             best = graph.predict({observation: next_states[rows]}, q).argmax(axis=1)

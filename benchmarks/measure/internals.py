@@ -68,7 +68,7 @@ class LayerStep:
         group = program.groups[-1]
         inputs, group.buffer.requires_grad = group.input_buffers[0], (True, True)
         inputs.requires_grad = (input_gradient, input_gradient)
-        builder = SampleBuilder(_kernels.build(dtype), dtype)
+        builder = SampleBuilder(_kernels.build(dtype), dtype, program.shared)
         step = builder.step(group, [Use(inputs, 0, accumulate=False)])
         allocators = (data, data, builder.parameters, builder.parameters, builder.scratch)
         self.arrays = [allocator.zeros() for allocator in allocators]

@@ -6,6 +6,7 @@ from benchmarks.networks.mlp import Layers
 
 SURROGATE = Layers((4, 32, 16, 4), TANH, SQUARED_ERROR)
 POLICY = Layers((17, 64, 64, 6), TANH, SQUARED_ERROR)
+DYNAMICS = Layers((4, 64, 64, 2), TANH, SQUARED_ERROR)
 CURVE = Layers((24, 8, 2), TANH, SQUARED_ERROR)
 
 

@@ -18,7 +18,9 @@ from benchmarks.pages import (
     wide,
     wide_plot,
 )
+from benchmarks.pages.averages import moving_averages
 from benchmarks.pages.functions import one_function
+from benchmarks.pages.jacobians import by_inputs
 from benchmarks.pages.layer_norm import one_layer_norm
 from benchmarks.pages.optimizers import adam_steps
 from benchmarks.pages.tanh import networks
@@ -60,6 +62,8 @@ GROUPS = {
     "calls": Group(calls.one_sample, effort=Effort(300, 0.002)),
     "tanh": Group(tanh),
     "optimizers": Group(adam_steps),
+    "averages": Group(moving_averages),
+    "jacobians": Group(by_inputs),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

@@ -38,6 +38,7 @@ class Batches:
     ----------
     schedules : list of Schedule
         Those of the last requests; `add_schedule` makes one that is missing.
+    calls_python : bool
     patience : dict of bool to int
         The number of samples between two checks for signals, with gradients and without.
     """
@@ -48,7 +49,7 @@ class Batches:
         self.threads = 1 if calls_python else threads
         # Whether gradient sums may count as 0 after an update, and so steps may use fused SGD.
         self.may_overwrite = not calls_python
-        self._calls_python = calls_python
+        self.calls_python = calls_python
         self.schedules: list[Schedule] = []
         self.patience = {
             backward: int(SIGNAL_CHECK_NANOSECONDS / self._time(backward)) + 1
@@ -74,7 +75,7 @@ class Batches:
                 patience,
                 one_by_one=batch_size < self._executors.layout_of(request).min_samples,
                 is_uninterrupted=not (
-                    self._calls_python or count > patience or (extras and extras.check_loss)
+                    self.calls_python or count > patience or (extras and extras.check_loss)
                 ),
             )
         else:

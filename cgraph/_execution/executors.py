@@ -54,7 +54,7 @@ class Executor(ABC):
     def __init__(
         self, lowered: Lowered, arena: Arena, lanes: int, data: Allocator, scratch: Allocator
     ) -> None:
-        self.lanes = lanes
+        self.lanes = self.block = lanes  # the lanes, and the number of samples that fill them
         self.program = lowered.program
         self.seeds = lowered.seeds
         self.arena = arena
@@ -74,10 +74,10 @@ class Executor(ABC):
             return last[2]
         steps, fetch_ports = self._steps_to.get(goal) or self._find_steps_to(goal)
         memory = self._memories.get(thread) or self._add_memory(thread)
-        unfed = [] if memory is self.arena.memory else self._unfed_leaves(fed)
+        unfed = self._unfed_leaves(fed) if thread or self.lanes > 1 else []
         feed_ports = self.feed_ports(fed) + [self._seed_port(node) for node in goal.seeds or ()]
         ports = feed_ports, fetch_ports, unfed
-        binding = plan.Binding(steps, memory, self.lanes, *ports, self.arena.memory)
+        binding = plan.Binding(steps, memory, self.block, *ports, self.arena.memory)
         self._last_bindings[thread] = goal, fed, binding
         return binding
 
@@ -88,9 +88,7 @@ class Executor(ABC):
     @property
     def nbytes(self) -> int:
         """The bytes of the memory that one more thread needs."""
-        return (
-            sum(allocator.size for allocator in self.allocators) * self.allocators[0].dtype.itemsize
-        )
+        return sum(each.size * each.dtype.itemsize for each in self.allocators)
 
     @property
     def table_bytes(self) -> int:
@@ -313,6 +311,7 @@ class Executors:
 
     def __init__(self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder) -> None:
         self.samples = samples
+        self.lane_type: type[LaneExecutor] = LaneExecutor
         self.arena = samples.arena
         self.layouts = lowered.layouts
         self._lowered = lowered
@@ -393,7 +392,8 @@ class Executors:
         executor = self._lanes[backward].get(lanes)
         if executor is None:
             layout_plan = self._layout(backward)
-            executor = LaneExecutor(self._lowered, layout_plan, self.samples, self._builder, lanes)
+            lowered, samples, builder = self._lowered, self.samples, self._builder
+            executor = self.lane_type(lowered, layout_plan, samples, builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)
             self._lanes[backward][lanes] = executor

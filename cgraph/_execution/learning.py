@@ -25,11 +25,14 @@ class Learning(NamedTuple):
     is_mixed : bool
         Whether in some fused group a parameter learns, and that of another node does not. Its step computes both, and
         so must not use fused SGD.
+    adding : frozenset of FusedGroup
+        The groups whose gradient sums a later group has written before them in a backward pass.
     """
 
     flags: dict[FusedGroup, tuple[bool, bool]]
     runs: Structs
     is_mixed: bool
+    adding: frozenset[FusedGroup]
 
     def tell(self, steps: Mapping[FusedGroup, Step]) -> None:
         """Sets the flags of the steps that have parameters."""
@@ -37,6 +40,7 @@ class Learning(NamedTuple):
             step = steps.get(group)  # None over lanes, where the group takes one sample at a time
             if isinstance(step, LearningStep):
                 step.weights_learn, step.biases_learn = weights, biases
+                step.accumulate = group in self.adding
 
 
 def learning(program: Program, slots: Iterable[ParameterSlot], size: int) -> Learning:
@@ -59,4 +63,16 @@ def learning(program: Program, slots: Iterable[ParameterSlot], size: int) -> Lea
     edges = np.flatnonzero(np.diff(learns, prepend=0, append=0))
     firsts, ends = edges[::2], edges[1::2]
     runs = structs(EXTENT, len(firsts), first=firsts, count=ends - firsts)
-    return Learning(flags, runs, is_mixed)
+    return Learning(flags, runs, is_mixed, adding_groups(program))
+
+
+def adding_groups(program: Program) -> frozenset[FusedGroup]:
+    """Returns the groups with parameters of which a backward pass has computed gradients in another group before."""
+    written: set[FusedGroup] = set()
+    found = set()
+    for group in reversed(program.groups):
+        owner = program.shared.get(group, group)
+        if owner in written:
+            found.add(group)
+        written.add(owner)
+    return frozenset(found)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal
 
-import numpy as np
-
 from cgraph._execution.arena import Arena
+from cgraph._execution.tying import tie_outside
 from cgraph._kernels.runtime.loans import (
+    Account,
     Mirror,
     Sides,
     are_zero,
     clear_around,
     is_zero,
     lent,
+    publish,
     read_arrays,
+    read_lent,
     write_arrays,
 )
 from cgraph._kernels.runtime.memory import exclusively
+from cgraph._kernels.runtime.sharing import Learners, Sharing
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
@@ -31,6 +34,9 @@ from cgraph.node import Node
 # samples of a batch did not pass through the array. running: a call is running; the gradients count as zeros if it does
 # not come to its end.
 Gradients = Literal["live", "zero", "full", "parameters_only", "none", "running"]
+
+# What a call changes: nothing but data and gradients, or the gradient sums, too, or also the parameters.
+Effect = Literal["data", "sums", "parameters"]
 
 # Attributes to be set: their names, and rows of an object with its new values of these attributes.
 Changes = list[tuple[tuple[str, ...], list[tuple[object, ...]]]]
@@ -72,7 +78,7 @@ class Residency:
             "full": frozenset(id(n) for n, (x, _) in channels if not x.requires_grad[0]),
             "parameters_only": frozenset(id(n) for n, (x, _) in channels if not x.requires_grad[1]),
         }
-        self._sides = Sides(self.memory)
+        self.sides = Sides(self.memory)
         # The mirrors of the arrays that are not views of the arena, and of all gradient sums.
         self.value_mirrors: list[Mirror] = []
         self.sum_mirrors: list[Mirror] = []
@@ -80,40 +86,70 @@ class Residency:
         self._lent: tuple[list[Mirror], list[Mirror]] = [], []
         # The period of a node pass, for which all mirrors have been brought up to date.
         self._pass_period = -1
+        # The arrays that are views of the arena, by their loans, with the offsets of their elements.
+        self.in_place: dict[Account, tuple[Array, Array]] = {}
+        self.learners: Learners | None = None  # of the parameters that several nodes have
+        self._effect: Effect = "data"  # of the running call
+        self._sums_were_zero = False  # when it began
 
     # The beginning and the end of a call
 
     def begin(self) -> None:
-        """Begins a call: reads the arrays that users may have written into since the last one."""
-        if self._sides.begin_if_settled():
+        """Begins a call: reads the arrays that users or other Graphs may have written into since the last one."""
+        if self.sides.begin_if_settled():
             return
         self.read()
         if self._lent[1] and not self.memory.grads_are_zero:
             self.memory.grads_are_zero = is_zero(self.arena.parameter_grads)
 
-    def read(self) -> None:
-        """Reads the arrays that have been lent since the last call, or still are."""
-        sides = self._sides
+    def read(self, public: bool = True) -> None:
+        """Reads the arrays that have been lent since the last call, or still are.
+
+        `public` is False within a call, which alone knows what it has learnt: public mirrors are older.
+        """
+        sides = self.sides
         if not sides.are_settled():
             looks = sides.looks
-            self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
-            if self.memory.grads_are_zero and not are_zero(self._lent[1]):
-                self._clear_sums(self._lent[1])
+            sums = lent(self.sum_mirrors, public)
+            if self.memory.grads_are_zero and not are_zero(sums):
+                self._clear_sums(sums)
             else:
-                read_arrays(self._lent[1])
-            read_arrays(self._lent[0])
-            sides.reckon(*looks, any(self._lent))
+                read_arrays(sums)
+            self._lent = read_lent(self.value_mirrors, public), sums
+            sides.reckon(*looks, not public or any(self._lent))
         sides.begin()
 
     def finish(self) -> None:
         """Brings the arrays that are lent up to date, unless `read` has not come to its end before."""
-        sides = self._sides
+        sides = self.sides
         if sides.end():
             looks = sides.looks
             self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)
             write_arrays(self._lent[0])
             write_arrays(self._lent[1])
             sides.reckon(*looks, any(self._lent))
+
+    def hold_shared(self, owner: str, effect: Effect) -> None:
+        """Refuses a call while another one learns parameters that both share, and else keeps other ones from it."""
+        if self.learners is not None and effect != "data" and not self.learners.take():
+            raise RuntimeError(
+                f"{owner}: another call is learning parameters that it shares with this Graph"
+            )
+
+    def note_effect(self, effect: Effect) -> None:
+        """Notes, when arrays have been read, what the call is going to change."""
+        self._effect, self._sums_were_zero = effect, self.memory.grads_are_zero
+
+    def publish_shared(self) -> None:
+        """Ends a call: from now on other Graphs see what it has learnt, and may learn themselves."""
+        if self.learners is None:
+            return
+        if self._effect == "parameters":
+            publish(self.value_mirrors)
+        if self._effect != "data" and not (self._sums_were_zero and self.memory.grads_are_zero):
+            publish(self.sum_mirrors)
+        self._effect = "data"
+        self.learners.leave()
 
     def materialise_sums(self) -> None:
         """Sets gradient sums that count as 0 to 0."""
@@ -181,10 +217,10 @@ class Residency:
             self.arena.grad[...] = 0
         self.gradients = "live"
         self.backward_may_follow = False
-        if self._pass_period != self._sides.values.period:
+        if self._pass_period != self.sides.values.period:
             for mirror in self.value_mirrors:
                 mirror.account.touch()
-            self._pass_period = self._sides.values.period
+            self._pass_period = self.sides.values.period
 
     def before_evaluate(self) -> None:
         if self.memory.busy:
@@ -225,94 +261,33 @@ class Residency:
 
     def after_python_node(self) -> None:
         """Reads lent arrays after a method of a Python node, which may have written into them."""
-        self.read()
+        self.read(public=False)
 
-    # The move of nodes into the arena
+    def tie(
+        self,
+        owner: str,
+        accounts: Collection[Account],
+        sharing: Sharing,
+        nodes: list[Any],
+        changes: Changes,
+    ) -> None:
+        if self.memory.busy:
+            raise RuntimeError(f"{owner}: share: its Graph must not be running")
+        arguments = self, accounts, sharing, nodes, changes
+        exclusively(self.memory, f"{owner}: share", lambda: None, tie_outside, arguments, {})
 
-    def adopt(self, program: Program, slots: Iterable[ParameterSlot]) -> Changes:
-        """Copies the content of all nodes' arrays into the arena.
+    def is_public(self, sharing: Sharing, accounts: Collection[Account]) -> bool:
+        if self.learners is None or sharing not in self.learners.sharings:
+            return False
+        mirrors = (*self.value_mirrors, *self.sum_mirrors)
+        return not [m for m in mirrors if m.account in accounts and not m.is_public]
 
-        Returns the changes that make the arrays of the nodes views of the arena, and older Graphs of these nodes stale.
-        Until the changes are made, the nodes and these Graphs are as before.
-
-        Raises
-        ------
-        RuntimeError
-            A node belongs to a Graph that is running.
-        """
-        older: list[Residency] = passes.residencies(program.order)
-        for each in older:
-            if each.memory.busy:
-                raise RuntimeError("Graph: nodes must not belong to a Graph that is running")
-        for each in older:
-            each.refresh()
-        views: list[tuple[object, ...]] = []
-        flags: list[tuple[object, ...]] = []
-        changes: Changes = [
-            (("stale",), [(each, True) for each in older]),
-            (("_data", "_grad", "_residency"), views),
-            (("writeable",), flags),
-        ]
-        arena = self.arena
-        for group in program.groups:
-            buffer = group.buffer
-            end = buffer.offset + group.nodes[0].size * buffer.pitch
-            for offset, node in enumerate(group.nodes, buffer.offset):
-                elements = slice(offset, end, buffer.pitch)
-                data, grad = arena.data[elements], arena.grad[elements]
-                data[...] = node._data
-                if node._residency is None or not node._residency.gradients_are_zero:
-                    grad[...] = node._grad
-                views.append((node, data, grad, self))
-                # Arrays that were handed out before would be read and written in vain.
-                flags += (node._data.flags, False), (node._grad.flags, False)
-        for slot in slots:
-            changes += self._adopt_parameters(slot)
-        samples = max((each.memory.samples for each in older), default=0)
-        self.memory.grads_are_zero = not (samples or arena.parameter_grads.any())
-        self.memory.samples = samples
-        return changes
-
-    def _adopt_parameters(self, slot: ParameterSlot) -> Changes:
-        """Copies the parameters of a node and their gradient sums into the arena, and returns the changes for them.
-
-        Where an array is packed, or a view of it lives, the arrays of the node stay, and mirror the arena.
-        """
-        node, offset, size, offsets = slot
-        packed = offsets is not None
-        if offsets is None:
-            offsets = np.arange(offset, offset + size)
-        moved: dict[str, Array] = {}
-        accounts: list[tuple[object, ...]] = []
-        sides = (
-            (0, node._parameter_vector, self.arena.parameters, node._parameter_views),
-            (1, node._grad_vector, self.arena.parameter_grads, node._grad_views),
-        )
-        for side, vector, region, views in sides:
-            region[offsets] = vector
-            stays = packed or any(node._loans[pair[side]].live for pair in node._parts)
-            if not stays:
-                vector = region[offset : offset + size]
-                moved |= views(vector)
-            for pair, part in node._parts.items():
-                account = node._loans[pair[side]]
-                if side == 1 or stays:
-                    where = (region, offsets[part]) if stays else ()
-                    mirror = Mirror(
-                        (self._sides.values, self._sides.sums)[side], account, vector[part], *where
-                    )
-                    (self.value_mirrors, self.sum_mirrors)[side].append(mirror)
-                    accounts.append((account, mirror))
-                else:
-                    accounts.append((account, None))
-        return [(tuple(moved), [(node, *moved.values())]), (("mirror",), accounts)]
+    # The preservation of all of it
 
     def refresh(self) -> None:
         """Brings all arrays of the nodes up to date, before a newer Graph copies them."""
         for mirror in (*self.value_mirrors, *self.sum_mirrors):
             mirror.refresh()
-
-    # The preservation of all of it
 
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds this state, and the content of the arena, to a snapshot.

@@ -15,7 +15,7 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot, assign_parts
 from cgraph._validation import Array, as_real
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import own_piece
-from cgraph.parameter import Parameter, own_parameters
+from cgraph.parameter import Parameter, parameters_of
 
 USE = "a flat vector"  # of the arrays of own nodes, for messages
 
@@ -52,11 +52,10 @@ class Vectors:
         if freezes is self._freezes and not executable.python_nodes:
             return
         places = parameter_places(executable.slots)
-        order = [p for node in executable.program.order for p in own_parameters(node)]
         parts, first = [], 0
-        for p in dict.fromkeys(p for p in order if p.trainable):
+        for p in [p for p in parameters_of(executable.program.order) if p.trainable]:
             end = first + int(np.prod(p.shape))
-            parts.append(Part(p, slice(first, end), places.get((p.node, p._value_name))))
+            parts.append(Part(p, slice(first, end), places.get(p)))
             first = end
         self.parts, self._freezes = parts, freezes
 

@@ -38,7 +38,6 @@ class Build(NamedTuple):
     """The kernels for one dtype and instruction set."""
 
     affine: protocols.Affine
-    concatenation: protocols.Concatenation
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     functions: protocols.Functions

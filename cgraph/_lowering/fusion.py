@@ -10,8 +10,10 @@ from collections import Counter
 from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.runtime.sharing import Sharing
 from cgraph._lowering.ops import Op, op_of
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
+from cgraph._lowering.sharing import find_shared
 from cgraph.node import Node
 
 # A missing connection of a fused group is computed as a kernel of zeros. Where less than this share of the pairs of
@@ -22,11 +24,25 @@ MIN_CONNECTED = 0.25
 def fuse(outputs: Sequence[Node]) -> Program:
     """Returns the program that computes the outputs: their ancestors in fused groups, level by level.
 
+    Nodes with the same parameters must find them at the same places. Those that fusion would pack in different ways
+    stay alone.
+
     Raises
     ------
     ValueError
         Nodes depend on themselves, or have other inputs than they were constructed with.
     """
+    alone: set[Sharing] = set()
+    while True:
+        program = fuse_all_but(outputs, alone)
+        program.shared, apart = find_shared(program)
+        if not apart:
+            return program
+        alone |= apart
+
+
+def fuse_all_but(outputs: Sequence[Node], alone: Container[Sharing]) -> Program:
+    """Returns the program in which nodes with these shared parameters are groups of their own."""
     program = Program(outputs)
     op_by_node = {node: op_of(node) for node in program.order}
     for node, op in op_by_node.items():
@@ -36,7 +52,7 @@ def fuse(outputs: Sequence[Node]) -> Program:
             (node,) = level
             program.append(FusedGroup(op_by_node[node], (node,), tuple(node.backward)))
             continue
-        for group in groups_of_level(program, level, op_by_node):
+        for group in groups_of_level(program, level, op_by_node, alone):
             program.append(group)
     # A dict keeps the order of the nodes, and tells fast whether it contains one.
     leaves = {group.nodes[0] for group in program.groups if group.kind is Kind.LEAF}
@@ -45,13 +61,16 @@ def fuse(outputs: Sequence[Node]) -> Program:
 
 
 def groups_of_level(
-    program: Program, level: Sequence[Node], op_by_node: Mapping[Node, Op]
+    program: Program,
+    level: Sequence[Node],
+    op_by_node: Mapping[Node, Op],
+    alone: Container[Sharing],
 ) -> Iterator[FusedGroup]:
     """Yields the fused groups of the nodes of one level."""
     fusible: dict[tuple[Op, Hashable], list[Node]] = {}
     for node in level:
         op = op_by_node[node]
-        if op.kind is Kind.CONVOLUTION or (
+        if (op.kind is Kind.CONVOLUTION and node._sharing not in alone) or (
             op.kind is Kind.CHANNEL and program.channel_of[node.backward[0]][0].pitch > 1
         ):
             fusible.setdefault((op, fusion_key(program, op, node)), []).append(node)

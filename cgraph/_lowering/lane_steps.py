@@ -140,14 +140,14 @@ def concatenation(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     sizes = np.array([x.size * builder.lanes for x in group.inputs], np.intp)
-    make = builder.kernels.concatenation.ConcatenationStep
+    make = builder.kernels.elementwise.ConcatenationStep
     return make([x.contiguous() for x in inputs], sizes, output.contiguous())
 
 
 def part(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     """Makes the step of a Slice, which is one of whole rows of lanes, too."""
     node: Any = group.nodes[0]
-    make, lanes = builder.kernels.concatenation.SliceStep, builder.lanes
+    make, lanes = builder.kernels.elementwise.SliceStep, builder.lanes
     sizes = node.domsize * lanes, node._start * lanes, node.size * lanes
     return make(*sizes, inputs[0].contiguous(), output.contiguous())
 

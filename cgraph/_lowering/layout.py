@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from cgraph._lowering.cost import (
@@ -28,6 +29,10 @@ MAX_LINES = 4
 DOMINANT_WEIGHTS = 24
 # And where the data and gradients of so many lines stay in a near cache: steps start less often.
 NEAR_CACHE_BYTES = 1 << 18
+
+# Rows of one sample side by side take this many times as long as estimated, beside samples side by side: the sample is
+# copied to all lanes, and each pass begins with seeds of its own.
+SEEDS_SLOWDOWN = 1.25
 
 NEVER = sys.maxsize  # as `min_samples`: no batch is large enough for lanes
 ONE_BY_ONE: tuple[int, ...] = (1, 1)  # as `blocks`
@@ -155,34 +160,104 @@ def choose_layout(
     over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in within]
     if layout == "samples" or not over_lanes:
         return by_sample
-    itemsize = program.outputs[0].dtype.itemsize
-    line = program.kernels.line_bytes // itemsize
-    elements = sum(group.elements for group in groups)
-    line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
-    uncached = line_bytes > CACHE_BYTES
-    without_step = {*foldable_relus(program, within).values(), *find_views(program, within).groups}
-    steps = {group: macs[group] for group in over_lanes if group not in without_step}
-    steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
+    costs = costs_over_lanes(program, macs, within, training)
+    lanes = max(costs)
     cost_alone = sum(sample_cost(group, macs[group], training) for group in alone)
     if alone:
         cost_alone += copy_cost(program, within)
-    # A matrix has as many elements as its product with one sample has multiply-adds.
-    weights = sum(macs[group] for group in over_lanes if group.op.work is Work.MATRIX)
-    near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
-    # Tiles compute two vectors at a time.
-    lanes = max(line, 2 * program.kernels.padded_bytes // itemsize)
-    if near or weights >= DOMINANT_WEIGHTS * elements:
-        lanes = line * MAX_LINES
-    costs = block_costs(
-        steps, program.kernels.half_line_bytes // itemsize, lanes, uncached, training
-    )
     cost = costs[lanes].time(lanes) / lanes + cost_alone
     if layout == "auto":
         if cost >= cost_by_sample:
             return by_sample
         costs[1] = BlockCost(cost_by_sample - cost_alone)
-    update = update_cost(weights, itemsize) if training else 0.0
+    update = 0.0
+    if training:
+        matrices = matrix_elements(macs, over_lanes)
+        update = update_cost(matrices, program.outputs[0].dtype.itemsize)
     return LayoutPlan(cheapest_blocks(costs, update), cost, alone)
+
+
+def costs_over_lanes(
+    program: Program,
+    macs: Mapping[FusedGroup, int],
+    per_sample: Collection[FusedGroup],
+    training: bool,
+) -> dict[int, BlockCost]:
+    """Returns the estimated cost of a block for each number of lanes that a program may use.
+
+    `macs` are the multiply-adds of all groups, of which those in `per_sample` do not work over lanes.
+    """
+    groups = program.groups
+    over_lanes = [g for g in groups if g.kind is not Kind.LEAF and g not in per_sample]
+    itemsize = program.outputs[0].dtype.itemsize
+    line = program.kernels.line_bytes // itemsize
+    elements = sum(group.elements for group in groups)
+    line_bytes = 2 * program.kernels.line_bytes * elements  # data and gradients
+    folded = foldable_relus(program, per_sample).values()
+    without_step = {*folded, *find_views(program, per_sample).groups}
+    steps = {group: macs[group] for group in over_lanes if group not in without_step}
+    steps |= {group: 0 for group in groups if group.kind is Kind.LEAF}
+    near = MAX_LINES * line_bytes <= NEAR_CACHE_BYTES
+    # Tiles compute two vectors at a time.
+    lanes = max(line, 2 * program.kernels.padded_bytes // itemsize)
+    if near or matrix_elements(macs, over_lanes) >= DOMINANT_WEIGHTS * elements:
+        lanes = line * MAX_LINES
+    smallest, uncached = program.kernels.half_line_bytes // itemsize, line_bytes > CACHE_BYTES
+    return block_costs(steps, smallest, lanes, uncached, training)
+
+
+def matrix_elements(macs: Mapping[FusedGroup, int], groups: Iterable[FusedGroup]) -> int:
+    """Returns the number of elements of the matrices of some groups.
+
+    A matrix has as many as its product with one sample has multiply-adds.
+    """
+    return sum(macs[group] for group in groups if group.op.work is Work.MATRIX)
+
+
+def block_of_seeds(
+    program: Program, seeds: int, by_samples: LayoutPlan, whatever: bool
+) -> tuple[LayoutPlan, int] | None:
+    """Returns a layout in which one sample fills all lanes, each of which has one of `seeds` backward passes.
+
+    With it comes the largest number of samples for which it takes less time than `by_samples`, in which a forward and
+    `seeds` backward passes follow each other; `whatever` the estimates, at least 1. None stands for 0.
+    """
+    macs = {group: multiply_adds(group) for group in program.groups}
+    if not any(group.kind is not Kind.LEAF for group in program.groups):
+        return None
+    costs = costs_over_lanes(program, macs, (), False)
+    times = {lanes: time_of_seeds(cost, lanes, seeds) for lanes, cost in costs.items()}
+    lanes, time = min(times.items(), key=itemgetter(1))
+    most = 0
+    if by_samples.lanes == 1:
+        most = NEVER if time < by_samples.cost * (1 + seeds) else 0
+    else:
+        costs[1] = BlockCost(sum(sample_cost(group, macs[group]) for group in program.groups))
+        for count in range(1, len(by_samples.blocks)):
+            if count * time < time_of_samples(costs, by_samples.blocks, count) * (1 + seeds):
+                most = count
+    if whatever:
+        most = max(most, 1)
+    return (LayoutPlan((lanes, lanes), time), most) if most else None
+
+
+def time_of_seeds(cost: BlockCost, lanes: int, seeds: int) -> float:
+    """Estimates the nanoseconds of all passes of one sample that fills all lanes, the forward pass among them.
+
+    The forward pass computes as many lanes as the first backward pass.
+    """
+    counts = [min(lanes, seeds - first) for first in range(0, seeds, lanes)]
+    return SEEDS_SLOWDOWN * sum(cost.time(count) for count in (counts[0], *counts))
+
+
+def time_of_samples(costs: Mapping[int, BlockCost], blocks: Sequence[int], count: int) -> float:
+    """Estimates the nanoseconds of a pass of `count` samples in the blocks of a LayoutPlan."""
+    time = 0.0
+    while count > 0:
+        lanes = blocks[count]
+        time += costs[lanes].time(min(lanes, count))
+        count -= lanes
+    return time
 
 
 def block_costs(

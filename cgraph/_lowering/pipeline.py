@@ -35,6 +35,8 @@ class Lowered(NamedTuple):
         The region of the data, and of their gradients.
     seeds : dict of Node to Buffer
         For each output a place in this region to which a gradient may be fed.
+    layout : str
+        The layout that was asked for.
     """
 
     program: Program
@@ -42,6 +44,7 @@ class Lowered(NamedTuple):
     uses: dict[FusedGroup, list[Use]]
     data: Allocator
     seeds: dict[Node, Buffer]
+    layout: LayoutName
 
 
 def lower(
@@ -62,7 +65,7 @@ def lower(
     layouts = choose_layouts(program, parts, layout)
     data = place_buffers(program, program.outputs[0].dtype)
     seeds = place_seeds(program, data)
-    return Lowered(program, layouts, uses(program), data, seeds)
+    return Lowered(program, layouts, uses(program), data, seeds, layout)
 
 
 def require_one_dtype(program: Program) -> None:

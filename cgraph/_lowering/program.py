@@ -113,6 +113,13 @@ class AroundPython(NamedTuple):
 class Program:
     """The fused groups of a graph in the order of a forward pass; `fusion.fuse` makes one.
 
+    Parameters
+    ----------
+    outputs : sequence of Node
+        The nodes that are to be computed.
+    order : list of Node, optional
+        The outputs and their ancestors, where these have been found before.
+
     Attributes
     ----------
     outputs : sequence of Node
@@ -125,17 +132,20 @@ class Program:
         The groups of nodes that are computed together, in the order of a forward pass.
     channel_of : dict of Node to (Buffer, int)
         For each node its buffer, and the index of its channel there.
+    shared : dict of FusedGroup to FusedGroup
+        For each group whose nodes have the parameters of an earlier group, in the same order, that group.
     kernels : Build
         The kernels of the outputs' dtype, which also know how memory is laid out.
     """
 
-    def __init__(self, outputs: Sequence[Node]) -> None:
+    def __init__(self, outputs: Sequence[Node], order: list[Node] | None = None) -> None:
         self.outputs = outputs
         self.kernels = _kernels.build(outputs[0].dtype)
-        self.order = topological_order(outputs)
+        self.order = topological_order(outputs) if order is None else order
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
         self.channel_of: dict[Node, Channel] = {}
+        self.shared: dict[FusedGroup, FusedGroup] = {}
 
     @property
     def is_loss(self) -> bool:

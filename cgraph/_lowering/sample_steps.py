@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import is_
 from typing import Any, NamedTuple
@@ -33,10 +33,17 @@ class ParameterSlot(NamedTuple):
 
 @dataclass
 class SampleBuilder:
-    """Makes steps for one sample, and allocates their parameters and their scratch."""
+    """Makes steps for one sample, and allocates their parameters and their scratch.
+
+    Parameters
+    ----------
+    shared : mapping of FusedGroup to FusedGroup
+        For groups with the parameters of another one, that group, as in `Program`.
+    """
 
     kernels: Build
     dtype: DType
+    shared: Mapping[FusedGroup, FusedGroup]
     parameters: Allocator = field(init=False)
     scratch: Allocator = field(init=False)
     slots: list[ParameterSlot] = field(default_factory=list)
@@ -57,15 +64,23 @@ class SampleBuilder:
         narrow = 1 < row <= narrow_row < self.kernels.padded_bytes // self.dtype.itemsize
         return narrow_build(self.dtype) if narrow else self.kernels
 
-    def allocate_parameters(self, group: FusedGroup, count: int) -> int:
-        """Allocates the parameters of a fused group, and returns their offset."""
-        offset = self.parameters_offset[group] = self.parameters.allocate(count)
-        return offset
+    def allocate_parameters(self, group: FusedGroup, count: int) -> tuple[int, bool]:
+        """Allocates the parameters of a fused group, unless it is done.
+
+        Returns their offset, and whether no other group has them so far.
+        """
+        owner = self.shared.get(group, group)
+        is_new = owner not in self.parameters_offset
+        if is_new:
+            self.parameters_offset[owner] = self.parameters.allocate(count)
+        offset = self.parameters_offset[group] = self.parameters_offset[owner]
+        return offset, is_new
 
     def allocate_in_order(self, group: FusedGroup, count: int) -> int:
         """Allocates the parameters of a single node in the order that they have there, and returns their offset."""
-        offset = self.allocate_parameters(group, count)
-        self.slots.append(ParameterSlot(group.nodes[0], offset, count))
+        offset, is_new = self.allocate_parameters(group, count)
+        if is_new:
+            self.slots.append(ParameterSlot(group.nodes[0], offset, count))
         return offset
 
 
@@ -134,12 +149,12 @@ def concatenation(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     sizes = np.array([x.size for x in group.inputs], np.intp)
-    return builder.kernels.concatenation.ConcatenationStep(inputs, sizes, output)
+    return builder.kernels.elementwise.ConcatenationStep(inputs, sizes, output)
 
 
 def part(builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels.concatenation.SliceStep
+    make = builder.kernels.elementwise.SliceStep
     return make(node.domsize, node._start, node.size, inputs[0], output)
 
 
@@ -195,9 +210,10 @@ def convolution_group(
     if group.input_buffers:
         inputs = [inputs[0].shifted(channel) for channel in range(count)]
     taps = geometry.k_h * geometry.k_w
-    offset = builder.allocate_parameters(group, (taps * count + 1) * pitch)
+    offset, is_new = builder.allocate_parameters(group, (taps * count + 1) * pitch)
     previous = None
-    for channel, (node, indices) in enumerate(zip(nodes, input_indices(group), strict=True)):
+    placed = zip(nodes, input_indices(group), strict=True) if is_new else ()
+    for channel, (node, indices) in enumerate(placed):
         if indices is not previous:
             previous = indices
             rows = (np.arange(taps) * count + indices[:, None]).ravel()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, Protocol
+
+from cgraph._kernels.runtime.loans import Account
+from cgraph._kernels.runtime.sharing import Sharing
 
 Node = Any  # a cgraph.node.Node; that module imports this one
 
@@ -34,6 +38,25 @@ class Residency(Protocol):
 
     def before_node_pass(self, forward: bool) -> None:
         """Brings data, gradients and parameters of the nodes up to date before one of them computes in a pass."""
+
+    def is_public(self, sharing: Sharing, accounts: Collection[Account]) -> bool:
+        """Returns whether nodes outside the Graph have these parameters; `accounts` are the loans of their arrays."""
+
+    def tie(
+        self,
+        owner: str,
+        accounts: Collection[Account],
+        sharing: Sharing,
+        nodes: list[Node],
+        changes: list[Any],
+    ) -> None:
+        """Gives parameters that nodes of the Graph alone have to other nodes, by changes of attributes.
+
+        Raises
+        ------
+        RuntimeError
+            The Graph is running.
+        """
 
     def before_evaluate(self) -> None:
         """Brings parameters up to date before nodes compute their data outside of any pass."""

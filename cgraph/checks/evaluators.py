@@ -60,7 +60,7 @@ class NodeEvaluator:
 
     def forward(self) -> float:
         for node in self.order:
-            node.calcData()
+            node._call("calcData")
         return float(self.order[-1].data[0])
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
@@ -71,7 +71,7 @@ class NodeEvaluator:
             gradient_sum_of(target)[...] = 1
         self.order[-1].grad[...] += 1
         for node in reversed(self.order):
-            node.calcPartialDerivative()
+            node._call("calcPartialDerivative")
         return [gradient_sum_of(target).astype(np.float64) - 1 for target in targets]
 
 

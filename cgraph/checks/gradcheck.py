@@ -227,6 +227,7 @@ class _Checker:
         scale: float,
     ) -> GradientCheck:
         """Returns the row of the first distance at which the two derivatives agree, or raises a GradientError."""
+        node = next(each for each in target.nodes if each in self.numbers)
         tried: list[tuple[GradientCheck, Difference]] = []
         default = self.limits.eps * scale
         tiny = math.sqrt(self.limits.eps) * smallest(target.value)
@@ -242,8 +243,8 @@ class _Checker:
             largest = max(abs(analytic), abs(numeric))
             noise = self.limits.atol * default / distance * max(1.0, abs(self.base))
             row = GradientCheck(
-                target.node,
-                self.numbers[target.node],
+                node,
+                self.numbers[node],
                 target.name,
                 index,
                 analytic,

@@ -62,7 +62,9 @@ def checked_targets(
 ) -> list[Parameter]:
     """Returns the targets of a check: the data of leaves, except for leaves `without_grad`, and parameters of nodes."""
     if wrt is None:
-        wrt = [target for node in order if node not in without_grad for target in _targets_of(node)]
+        wrt = dict.fromkeys(
+            target for node in order if node not in without_grad for target in _targets_of(node)
+        )
     if isinstance(wrt, (Node, Parameter)) or not is_iterable(wrt):
         raise TypeError(
             f"gradcheck: wrt must be a sequence of Nodes and Parameters, got {describe(wrt)}"
@@ -74,7 +76,8 @@ def checked_targets(
             raise TypeError(
                 f"gradcheck: wrt must hold Nodes and Parameters alone, got {describe(item)}"
             )
-        node = item if isinstance(item, Node) else item.node
+        nodes = (item,) if isinstance(item, Node) else item.nodes
+        node = next((each for each in nodes if each in members), nodes[0])
         if node not in members:
             raise ValueError(f"gradcheck: wrt must lie above the loss, got {node!r}")
         if node in without_grad:
@@ -85,7 +88,7 @@ def checked_targets(
         found = _targets_of(item) if isinstance(item, Node) else [item]
         if not found:
             raise ValueError(f"gradcheck: wrt must be leaves or have parameters, got {node!r}")
-        targets += found
+        targets += [target for target in found if target not in targets]
     if not targets:
         raise ValueError("gradcheck: wrt must hold at least one Node or Parameter, got none")
     for target in targets:

@@ -4,6 +4,7 @@ x is the input, d is the data of the node, g its gradient ∂L/∂d. The data ha
 """
 
 import math
+from typing import Any
 
 from cgraph._validation import as_finite, as_flag
 from cgraph.node import Node, as_node
@@ -54,6 +55,9 @@ class LeakyReLU(Function):
         self._constants = (as_finite(owner, "slope", slope, x._dtype),)
         super().__init__(x)
 
+    def _config(self) -> dict[str, Any]:
+        return {"slope": self._constants[0]}
+
     @property
     def slope(self) -> float:
         """The slope a for negative elements."""
@@ -100,6 +104,9 @@ class ELU(Function):
         x = as_node(owner, "node1", node1)
         self._constants = (as_finite(owner, "alpha", alpha, x._dtype),)
         super().__init__(x)
+
+    def _config(self) -> dict[str, Any]:
+        return {"alpha": self._constants[0]}
 
     @property
     def alpha(self) -> float:
@@ -204,6 +211,9 @@ class GELU(Function):
         if self._approximate:
             self._operation, self._constants = "gelu_tanh", (TWICE_ROOT, TWICE_ROOT * 0.044715)
         super().__init__(x)
+
+    def _config(self) -> dict[str, Any]:
+        return {"approximate": self._approximate}
 
     @property
     def approximate(self) -> bool:

@@ -4,7 +4,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,7 @@ class Affine(LearningNode):
     _parts: Mapping[tuple[str, str], slice] = {("weight", "gradWeight"): slice(None)}
     _attributes: ClassVar = {"weight": "_weight", "gradWeight": "_gradWeight"}
     _parameters = tuple(_parts)
+    _arguments: ClassVar = {"weight": "Weight"}
 
     def __init__(self, node1: Node, Weight: npt.ArrayLike, bias: float = 1) -> None:
         owner = type(self).__name__
@@ -69,6 +70,9 @@ class Affine(LearningNode):
         self._shape = weight.shape
         self._hold(np.array(weight, x.dtype, order="C").reshape(-1))
         self._set_up(x.size, weight.shape[1], 1, (x,))
+
+    def _config(self) -> dict[str, Any]:
+        return {"bias": self._bias}
 
     def _biases(self, name: str) -> slice:
         return slice(-self._shape[1], None)

@@ -4,6 +4,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from cgraph._validation import as_integer, describe
 from cgraph.node import Node, as_node, as_nodes
@@ -36,18 +37,20 @@ class Concatenation(Node):
     Concatenation(shape=(6, 1), dtype=float64, parameters=0)
     """
 
+    _input_argument: ClassVar = "nodes"
+
     def __init__(self, nodes: Iterable[Node]) -> None:
         inputs = as_nodes(type(self).__name__, "nodes", nodes)
         total = sum(node.size for node in inputs)
         self._set_up(total, total, 1, inputs)
 
     def calcData(self) -> None:
-        self._kernels.concatenation.concatenation_forward(
+        self._kernels.elementwise.concatenation_forward(
             [x._data for x in self.backward], self._data
         )
 
     def calcPartialDerivative(self) -> None:
-        self._kernels.concatenation.concatenation_backward(
+        self._kernels.elementwise.concatenation_backward(
             self._grad, [x._grad for x in self.backward]
         )
 
@@ -98,6 +101,9 @@ class Slice(Node):
         self._start, self._stop = start, stop
         self._set_up(x.size, stop - start, 1, (x,))
 
+    def _config(self) -> dict[str, Any]:
+        return {"start": self._start, "stop": self._stop}
+
     @property
     def start(self) -> int:
         """The index of the first element."""
@@ -109,9 +115,9 @@ class Slice(Node):
         return self._stop
 
     def calcData(self) -> None:
-        k = self._kernels.concatenation
+        k = self._kernels.elementwise
         k.slice_forward(self.backward[0]._data, self._start, self._data)
 
     def calcPartialDerivative(self) -> None:
-        k = self._kernels.concatenation
+        k = self._kernels.elementwise
         k.slice_backward(self._start, self._grad, self.backward[0]._grad)

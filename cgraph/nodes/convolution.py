@@ -14,7 +14,7 @@ from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.protocols import Offsets
 from cgraph._validation import Array, as_flag, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
-from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry, placement
 from cgraph.nodes.learning import LearningNode
 
 FORMS = (
@@ -115,6 +115,9 @@ class Convolution2d(LearningNode, Filter2d):
         "_gradBias": "_gradBias_array",
     }
     _parameters = tuple(_parts)
+    _arguments: ClassVar = {"kernel": "Kernel", "_bias": "bias"}
+    _numbers: ClassVar = frozenset({"_bias"})
+    _input_argument: ClassVar = "nodes"
 
     @overload
     def __init__(
@@ -163,6 +166,9 @@ class Convolution2d(LearningNode, Filter2d):
         kernels = channels[0]._kernels.convolution
         self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))
         self._set_up_filter(channels, geometry)
+
+    def _config(self) -> dict[str, Any]:
+        return placement(self._geometry)
 
     def _biases(self, name: str) -> slice:
         return slice(None) if name == "_bias" else slice(0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cgraph._kernels.runtime.step import SampleCounter
@@ -84,6 +86,9 @@ class Dropout(MtoM):
         self._masks = SampleCounter(self._samples, self._seed, dropped * HALVES, factor)
         self._sample_counter = self._masks
         super().__init__(x)
+
+    def _config(self) -> dict[str, Any]:
+        return {"rate": self._rate, "seed": self._seed}
 
     @property
     def rate(self) -> float:

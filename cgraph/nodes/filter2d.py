@@ -7,7 +7,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._validation import MAX_SIZE, as_size
@@ -120,6 +120,25 @@ def fitted_geometry(
     return FilterGeometry(m_h, m_w, k_h, k_w, n_h, n_w, s, p, q)
 
 
+def window(geometry: FilterGeometry) -> dict[str, Any]:
+    """Returns the size of a window as arguments of a constructor."""
+    return {"kernelHeight": geometry.k_h, "kernelWidth": geometry.k_w}
+
+
+def placement(geometry: FilterGeometry) -> dict[str, Any]:
+    """Returns how a window moves over its input, as arguments of the constructor's form with all sizes."""
+    w = geometry
+    reached = w.s * (w.n_h - 1) + w.k_h - w.p, w.s * (w.n_w - 1) + w.k_w - w.q
+    return {
+        "stride": w.s,
+        "topPadding": w.p,
+        "leftPadding": w.q,
+        "height": w.n_h,
+        "width": w.n_w,
+        "crop": reached[0] < w.m_h or reached[1] < w.m_w,
+    }
+
+
 class Filter2d(Node):
     """A window that moves over one or more input channels (specification, section "Class: Filter2d").
 
@@ -153,6 +172,8 @@ class Filter2d(Node):
     (4, 4, 3, 1, 1, 2)
     """
 
+    _input_argument: ClassVar[str | None] = "nodes"
+
     def __init__(
         self,
         nodes: Iterable[Node],
@@ -175,6 +196,11 @@ class Filter2d(Node):
             "width": width,
         }
         self._set_up_filter(channels, fitted_geometry(type(self).__name__, channels, given))
+
+    def _config(self) -> dict[str, Any]:
+        sizes = window(self._geometry) | placement(self._geometry)
+        del sizes["crop"]
+        return sizes
 
     def _set_up_filter(self, channels: tuple[Node, ...], geometry: FilterGeometry) -> None:
         """Finishes the constructor after the checks of the geometry."""

@@ -3,6 +3,8 @@
 x is the input, d is the data of the node, g its gradient ∂L/∂d. The data have the shape of the input.
 """
 
+from typing import Any
+
 from cgraph._validation import as_finite, as_number_of
 from cgraph.node import Node, as_node
 from cgraph.nodes.elementwise import Function
@@ -160,6 +162,9 @@ class Reciprocal(Function):
         self._constants = (as_finite(owner, "numerator", numerator, x._dtype),)
         super().__init__(x)
 
+    def _config(self) -> dict[str, Any]:
+        return {"numerator": self._constants[0]}
+
     @property
     def numerator(self) -> float:
         """The number c."""
@@ -240,6 +245,9 @@ class Clip(Function):
         self._constants = (low, high)
         super().__init__(x)
 
+    def _config(self) -> dict[str, Any]:
+        return {"low": self._constants[0], "high": self._constants[1]}
+
     @property
     def low(self) -> float:
         """The lower bound."""
@@ -295,6 +303,9 @@ class Scale(Function):
             as_finite(owner, "shift", shift, x._dtype),
         )
         super().__init__(x)
+
+    def _config(self) -> dict[str, Any]:
+        return {"factor": self._constants[0], "shift": self._constants[1]}
 
     @property
     def factor(self) -> float:

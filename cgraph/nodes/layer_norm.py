@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -67,6 +67,7 @@ class LayerNorm(LearningNode):
         "gradBias": "_gradBias",
     }
     _parameters = tuple(_parts)
+    _arguments: ClassVar = {"gain": "gain", "bias": "bias"}
 
     def __init__(
         self,
@@ -94,6 +95,9 @@ class LayerNorm(LearningNode):
         self._parts = dict(zip(type(self)._parts, halves, strict=True))
         self._hold(vector)
         self._set_up(x.size, x.height, x.width, (x,))
+
+    def _config(self) -> dict[str, Any]:
+        return {"eps": self._eps}
 
     def _biases(self, name: str) -> slice:
         return slice(None)

@@ -3,6 +3,8 @@
 docs/look_up/specification.md says which document *the specification* is.
 """
 
+from typing import Any
+
 import numpy.typing as npt
 
 from cgraph._validation import Array, as_real, as_size, copy_into
@@ -51,6 +53,9 @@ class Leaf1(_Leaf):
     def __init__(self, size: int, *, dtype: npt.DTypeLike | None = None) -> None:
         self._set_up(0, as_size(type(self).__name__, "size", size), 1, (), dtype)
 
+    def _config(self) -> dict[str, Any]:
+        return {"size": self.size, "dtype": self._dtype.name}
+
     def getInput(self, input: npt.ArrayLike) -> None:
         """Copies a vector of exactly `size` real numbers into ``data``, cast to its dtype.
 
@@ -87,6 +92,9 @@ class Leaf2(_Leaf):
     def __init__(self, height: int, width: int, *, dtype: npt.DTypeLike | None = None) -> None:
         owner = type(self).__name__
         self._set_up(0, as_size(owner, "height", height), as_size(owner, "width", width), (), dtype)
+
+    def _config(self) -> dict[str, Any]:
+        return {"height": self._height, "width": self._width, "dtype": self._dtype.name}
 
     def getInput(self, input: npt.ArrayLike) -> None:
         """Copies a matrix of shape (height, width), or its elements row by row, into ``data``.

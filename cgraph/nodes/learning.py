@@ -78,16 +78,14 @@ class LearningNode(Node):
 
     def _refresh_parameters(self) -> None:
         """Brings the parameters up to date, where a Graph computes with a copy of them."""
-        if self._residency is None:
+        if self._residency is None and self._sharing is None:
             return
         for name, _ in self._parts:
-            mirror = self._loans[name].mirror
-            if mirror is not None:
-                mirror.refresh()
+            self._loans[name].refresh()
 
     def _touch_grads(self) -> None:
         """Brings the gradient sums up to date, before the node itself changes them."""
-        if self._residency is None:
+        if self._residency is None and self._sharing is None:
             return
         for _, name in self._parts:
             self._loans[name].touch()
@@ -113,7 +111,7 @@ class LearningNode(Node):
             super().updateParameters(eta)
             return
         eta = as_rate(type(self).__name__, eta, self._dtype)
-        if self._residency is not None:
+        if self._residency is not None or self._sharing is not None:
             for account in self._loans.values():
                 account.touch()
         self._kernels.elementwise.descend(self._parameter_vector, self._grad_vector, eta)

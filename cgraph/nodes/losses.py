@@ -3,6 +3,8 @@
 x and y are the inputs, of m elements each, d is the data of the node, g its gradient ∂L/∂d.
 """
 
+from typing import Any
+
 from cgraph._validation import as_number_of
 from cgraph.node import Node
 from cgraph.nodes.reduction import MMto1, require_alike
@@ -105,6 +107,9 @@ class Huber(MMto1):
             raise ValueError(f"{owner}: delta must be positive in {first.dtype}, got {delta}")
         self._delta = number
         self._set_up(first.size, 1, 1, (first, second))
+
+    def _config(self) -> dict[str, Any]:
+        return {"delta": self._delta}
 
     @property
     def delta(self) -> float:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._validation import Array, as_flag, as_number
 from cgraph.node import Node, as_node
-from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry
+from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry, placement, window
 
 FORMS = (
     (
@@ -128,6 +128,10 @@ class MaxPooling2d(Filter2d):
         self._maxCount = np.zeros((geometry.n_h, geometry.n_w), np.uintc)
         self._set_up_filter((x,), geometry)
 
+    def _config(self) -> dict[str, Any]:
+        sizes = window(self._geometry) | placement(self._geometry)
+        return {**sizes, "pad_value": self._pad_value}
+
     @property
     def maxCount(self) -> npt.NDArray[np.uintc]:
         """The number of elements within the domain that equal the maximum of each window, shape (height, width)."""
@@ -231,6 +235,10 @@ class AveragePooling2d(Filter2d):
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
         self._set_up_filter((x,), fitted_geometry(owner, (x,), given, crop))
+
+    def _config(self) -> dict[str, Any]:
+        sizes = window(self._geometry) | placement(self._geometry)
+        return {**sizes, "count_padding": self._count_padding}
 
     def calcData(self) -> None:
         self._kernels.pooling.average_pooling_forward(

@@ -5,6 +5,7 @@ docs/look_up/specification.md says which document *the specification* is.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from cgraph._validation import as_size
 from cgraph.node import Node, as_node
@@ -308,6 +309,9 @@ class Expand(Node):
         if x.size != 1:
             raise ValueError(f"{owner}: node must have one element, got {x.size}")
         self._set_up(1, as_size(owner, "height", height), as_size(owner, "width", width), (x,))
+
+    def _config(self) -> dict[str, Any]:
+        return {"height": self._height, "width": self._width}
 
     def calcData(self) -> None:
         self._kernels.reduction.expand_forward(self.backward[0]._data, self._data)

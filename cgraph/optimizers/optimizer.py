@@ -174,7 +174,8 @@ class Optimizer:
         groups = self._groups
         if not groups:
             return {}
-        return groups.get(parameter.node, {}) | groups.get(parameter, {})
+        found = [groups.get(node, {}) for node in parameter.nodes] + [groups.get(parameter, {})]
+        return {name: value for group in found for name, value in group.items()}
 
     def _numbers(self, settings: Settings) -> dict[str, float]:
         """Returns the numbers of the compiled rule for these settings: those of momentum, decay and eps that it has."""

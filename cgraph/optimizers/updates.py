@@ -23,7 +23,7 @@ from cgraph.nodes.learning import LearningNode
 from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import rate_at
 from cgraph.optimizers.state import Home, Index
-from cgraph.parameter import Parameter, own_parameters
+from cgraph.parameter import Parameter, parameters_of
 from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
@@ -269,7 +269,7 @@ def learning_parameters(nodes: Iterable[Node]) -> list[Parameter]:
                 f"{type(node).__name__}: an optimiser would not call its updateParameters; "
                 "declare what learns in _parameters"
             )
-    return [p for node in nodes for p in own_parameters(node) if p.trainable]
+    return [p for p in parameters_of(nodes) if p.trainable]
 
 
 def own_piece(parameter: Parameter, use: str = "an optimiser") -> Piece:
@@ -292,9 +292,8 @@ def node_piece(parameter: Parameter) -> Piece:
     node, names = parameter.node, (parameter._value_name, parameter._grad_name)
     if not (isinstance(node, LearningNode) and names in node._parts):
         return own_piece(parameter)
-    if node._residency is not None:
-        for name in names:
-            node._loans[name].touch()
+    for name in names:
+        node._loans[name].touch()
     return Piece(node._parameter_vector, node._grad_vector, node._parts[names])
 
 

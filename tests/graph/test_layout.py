@@ -22,7 +22,15 @@ from cgraph._lowering.cost import (
     update_cost,
 )
 from cgraph._lowering.fusion import fuse
-from cgraph._lowering.layout import NEVER, LayoutPlan, cheapest_blocks, choose_layout
+from cgraph._lowering.layout import (
+    NEVER,
+    SEEDS_SLOWDOWN,
+    LayoutPlan,
+    block_of_seeds,
+    cheapest_blocks,
+    choose_layout,
+    costs_over_lanes,
+)
 
 LINE = lanes_of("float32")
 VECTOR = max(LINE // 2, vector_of("float32"))
@@ -292,3 +300,35 @@ def test_a_large_matrix_behind_convolutions_decides(channels, columns, found, ca
     CG.Graph(CG.Norm2(CG.Affine(joined, np.zeros((joined.size + 1, columns))))).summary()
     steps = capsys.readouterr().out.splitlines()[1:-2]
     assert {line.split()[-1] for line in steps} == {found}
+
+
+@pytest.mark.parametrize("seeds", [2, 30, 500])
+def test_rows_lie_side_by_side_for_as_many_samples_as_that_takes_less_time(seeds):
+    """All numbers of samples up to a widest block are compared one by one."""
+    program = fuse([small_mlp("float32")[-1]])
+    macs = {group: multiply_adds(group) for group in program.groups}
+    costs = costs_over_lanes(program, macs, (), False)
+    by_samples = choose_layout(program, "auto")
+    alone = sum(sample_cost(group, macs[group]) for group in program.groups)
+
+    def time_of_rows(lanes):
+        whole, rest = divmod(seeds, lanes)
+        rows = whole * costs[lanes].time(lanes) + (costs[lanes].time(rest) if rest else 0)
+        return SEEDS_SLOWDOWN * (costs[lanes].time(min(lanes, seeds)) + rows)
+
+    def time_of(count):
+        lanes = by_samples.blocks[count]
+        if lanes == 1:
+            return alone + (time_of(count - 1) if count > 1 else 0)
+        left = max(count - lanes, 0)
+        return costs[lanes].time(min(lanes, count)) + (time_of(left) if left else 0)
+
+    best = min(map(time_of_rows, costs))
+    better = [n for n in range(1, 4 * LINE + 1) if n * best < (1 + seeds) * time_of(n)]
+    found = block_of_seeds(program, seeds, by_samples, whatever=False)
+    assert (found[1] if found else 0) == max(better, default=0)
+    if found:
+        assert found[0].cost == pytest.approx(best)
+        assert time_of_rows(found[0].lanes) == pytest.approx(best)
+    certain = block_of_seeds(program, seeds, by_samples, whatever=True)
+    assert certain[1] == max([1, *better])

@@ -82,7 +82,7 @@ REFUSED = {
     "functions": lambda k, x: k.functions.add.step(1, [operand(1, 1), x], operand(2, 1)),
     "reduction": lambda k, x: k.reduction.DotsStep(1, 1, [operand(1, 1), x], operand(2, 1)),
     "pooling": lambda k, x: k.pooling.MaxPoolingStep(ONE, 0.0, 1, operand(1, 1), x),
-    "concatenation": lambda k, x: k.concatenation.ConcatenationStep(
+    "concatenation": lambda k, x: k.elementwise.ConcatenationStep(
         [x], np.ones(1, np.intp), operand(1, 1)
     ),
     "convolution": lambda k, x: k.convolution.ConvolutionStep(

@@ -23,7 +23,7 @@ with mock.patch.dict(os.environ), mock.patch("os.sched_setaffinity", create=True
     from benchmarks.measure.machine import kind_in_words, processor
     from benchmarks.measure.record import Record
     from benchmarks.measure.timing import QUICK, Times
-    from benchmarks.pages import functions, layer_norm, tanh, wide
+    from benchmarks.pages import averages, functions, layer_norm, tanh, wide
     from benchmarks.pages.groups import GROUPS
     from benchmarks.pages.report import kind_page, measured, side_by_side
     from benchmarks.pages.results import Kind, Result, kinds, save
@@ -58,7 +58,7 @@ def invented_times(monkeypatch):
     monkeypatch.setattr(record, "built", dict)
     monkeypatch.setattr(one_core, "CORES", [0])  # no process is started for the rows on two cores
     monkeypatch.setattr(wide.wide, "in_lanes", wide.wide.one_by_one)
-    for page in (functions, layer_norm, tanh):
+    for page in (averages, functions, layer_norm, tanh):
         monkeypatch.setattr(page, "checked", lambda makers, dtype: "Results agree.")
 
 

@@ -72,3 +72,12 @@ def test_the_cart_pole_is_the_same_for_all_agents():
     sources = [(FOLDER / f"{name}.py").read_text(encoding="utf-8") for name in AGENTS]
     poles = [source.partition("class CartPole")[2].partition("\n\n\n")[0] for source in sources]
     assert len(set(poles)) == 1
+
+
+@pytest.mark.thread_unsafe(reason="redirects standard output")
+def test_jacobian_control(capsys):
+    """Errors in degrees: without control, with torques found beforehand alone, and with feedback."""
+    free, ahead, controlled = module("jacobian_control").main(seed=1, steps=2_000)
+    assert min(free, ahead) > 50
+    assert controlled < 5
+    assert "with feedback" in capsys.readouterr().out

@@ -36,6 +36,7 @@ RANKS = {
     "flat_vector": 7,
     "graph": 8,
     "checks": 9,
+    "copying": 9,
     "training": 9,
     "cgraph": 10,
     "cli": 11,

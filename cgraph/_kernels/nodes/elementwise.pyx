@@ -1,10 +1,10 @@
-"""Loops over arrays of elements that belong to no operation: functions by name, updates, and sums of threads.
+"""Loops over arrays of elements that compute no function of them: updates, sums of threads, parts of vectors.
 
-x: input; d: output; w: parameters; dw: their gradient sums.
+The functions by name are for tests. x: input; d: output; w: parameters; dw: their gradient sums.
 """
 from libc.string cimport memset
 
-from cgraph._kernels.common.arrays cimport take_variables
+from cgraph._kernels.common.arrays cimport take_constants, take_variables
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, descend as descend_n, get, input_of, move, overwritten, put
@@ -57,6 +57,18 @@ def descend(w, dw, real eta):
     with nogil:
         descend_n(parameters, grads, eta, count)
         memset(grads, 0, count * sizeof(real))
+
+
+# The average of parameters w and those of a source, v:   w_i += tau (v_i - w_i)
+
+def polyak(v, w, real tau):
+    cdef const real *source
+    cdef real *target
+    cdef Py_ssize_t count = take_variables(w, &target), i
+    require(take_constants(v, &source) == count)
+    with nogil:
+        for i in range(count):
+            target[i] += tau * (source[i] - target[i])
 
 
 # Gradient sums of threads:   s_i += Σ_k x_k_i
@@ -117,3 +129,4 @@ cdef class SeedStep(Step):
 
 
 include "nodes/optimizers.pxi"
+include "nodes/concatenation.pxi"

@@ -8,9 +8,8 @@ view dies: the next call reads the counts. This module copies elements as bits, 
 The base of each view is a Loan of its own. A `memoryview` would not do, since NumPy looks through it, nor a weak
 reference to one view, since two threads may be handed out two of them.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcmp, memcpy, memset
 
 from cgraph._kernels.runtime.atomics cimport s_add, s_load, s_state
 from cgraph._kernels.runtime.memory cimport Memory
@@ -29,12 +28,15 @@ cdef class Account:
         The number of views that have ever been handed out.
     live : int
         The number of views that are still referred to.
-    mirror : Mirror or None
-        The mirror of the array, where a Graph has one.
+    mirrors : tuple
+        Weak references to the mirrors of the array, one for each Graph that has one.
     """
 
     cdef s_state _looks, _live
-    cdef public Mirror mirror
+    cdef public tuple mirrors
+
+    def __cinit__(self):
+        self.mirrors = ()
 
     @property
     def looks(self):
@@ -44,16 +46,30 @@ cdef class Account:
     def live(self):
         return s_load(&self._live)
 
+    cpdef int refresh(self) except -1:
+        """Brings the array up to date."""
+        cdef Mirror mirror
+        for reference in self.mirrors:
+            mirror = reference()
+            if mirror is not None:
+                mirror.refresh()
+        return 0
+
     def touch(self):
         """Brings the array up to date, and counts as if a view of it had been handed out and given back."""
-        if self.mirror is not None:
-            self.mirror.refresh()
+        self.refresh()
         self.count_look()
 
-    cdef void count_look(self) noexcept:
+    cdef int count_look(self, Mirror writer=None) except -1:
+        """Counts a look, so that each Graph with a mirror reads the array before its next call, but that of `writer`.
+        """
+        cdef Mirror mirror
         s_add(&self._looks, 1)
-        if self.mirror is not None:
-            s_add(&self.mirror.side._looks, 1)
+        for reference in self.mirrors:
+            mirror = reference()
+            if mirror is not None and mirror is not writer:
+                s_add(&mirror.side._looks, 1)
+        return 0
 
 
 cdef class Loan:
@@ -64,8 +80,7 @@ cdef class Loan:
     def __cinit__(self, Account account, array):
         """Brings the array up to date, and counts the view."""
         self.account, self.array = account, array
-        if account.mirror is not None:
-            account.mirror.refresh()
+        account.refresh()
         s_add(&account._live, 1)
         account.count_look()
 
@@ -166,156 +181,7 @@ cdef class Sides:
         self.sums.period += 1
 
 
-cdef class Mirror:
-    """An array of a node, and the elements of an arena that it mirrors.
-
-    Attributes
-    ----------
-    account : Account
-        The loans of the array.
-    in_place : bool
-        Whether the array is a view of the arena, so that there is nothing to copy.
-    frozen : bool
-        Whether no call changes the array, whatever stands in the arena.
-    """
-
-    cdef readonly Account account
-    cdef readonly bint in_place
-    cdef public bint frozen
-    cdef Side side
-    cdef object array, arena, offsets       # keep alive the memory that the addresses below lie in
-    cdef char *own
-    cdef char *elements
-    cdef const Py_ssize_t *offset           # of each element in the arena
-    cdef Py_ssize_t count, item
-    cdef s_state seen                       # the looks that a call has reckoned with
-    cdef long period                        # that in which the array is up to date
-
-    def __init__(self, Side side, Account account, array, arena=None, const Py_ssize_t[::1] offsets=None):
-        """array: contiguous; offsets: of its elements in `arena`; None where the array is a view of the arena."""
-        self.side, self.account, self.array, self.arena, self.offsets = side, account, array, arena, offsets
-        self.in_place = arena is None
-        self.count, self.item = array.size, array.itemsize
-        self.own = <char *><size_t>array.__array_interface__["data"][0]
-        self.period, self.seen = side.period, self.reckoned()
-        if not self.in_place:
-            self.elements = <char *><size_t>arena.__array_interface__["data"][0]
-            self.offset = &offsets[0]
-
-    cdef s_state reckoned(self) noexcept:
-        """Returns the looks with which a copy that follows has reckoned.
-
-        Where a view lives, users may write into it after the copy and drop it, so that the array stays lent until then.
-        """
-        cdef s_state looks = s_load(&self.account._looks)
-        return looks - 1 if s_load(&self.account._live) > 0 else looks
-
-    @property
-    def is_lent(self):
-        """Whether the array has been handed out since a call reckoned with it, or a view of it lives."""
-        return s_load(&self.account._looks) != self.seen or s_load(&self.account._live) > 0
-
-    cpdef void refresh(self) noexcept:
-        """Brings the array up to date, unless it is so already, or users may have written into it since then."""
-        cdef Memory sums = self.side.memory
-        if self.frozen or self.period == self.side.period:
-            return
-        # A running call may be writing into the arena.
-        if sums is not None and sums.grads_state.grads_are_zero and not (self.in_place and self.side.running):
-            memset(self.own, 0, self.count * self.item)
-        else:
-            self.copy(False)
-        self.period = self.side.period
-
-    cdef void copy(self, bint to_arena) noexcept:
-        """Copies the array to the arena, or back."""
-        if self.in_place:
-            return
-        if self.item == 4:
-            copy_bits[int32_t](<int32_t *>self.own, <int32_t *>self.elements, self.offset, self.count, to_arena)
-        else:
-            copy_bits[int64_t](<int64_t *>self.own, <int64_t *>self.elements, self.offset, self.count, to_arena)
-
-    cdef bint is_zero(self) noexcept:
-        """Returns whether all bytes of the array are 0."""
-        return all_zero(self.own, self.count * self.item)
-
-
-cdef bint all_zero(const char *data, Py_ssize_t size) noexcept nogil:
-    """Returns whether all bytes are 0."""
-    return size == 0 or data[0] == 0 and memcmp(data, data + 1, size - 1) == 0
-
-
-cdef void copy_bits(
-    Bits *array, Bits *arena, const Py_ssize_t *offset, Py_ssize_t count, bint to_arena
-) noexcept nogil:
-    """Copies the elements of an array to their offsets in an arena, or back."""
-    cdef Py_ssize_t i
-    if to_arena:
-        for i in range(count):
-            arena[offset[i]] = array[i]
-    else:
-        for i in range(count):
-            array[i] = arena[offset[i]]
-
-
-def lent(list mirrors):
-    """Returns the mirrors whose arrays are lent."""
-    return [mirror for mirror in mirrors if mirror.is_lent]
-
-
-def read_arrays(list mirrors):
-    """Copies arrays to the arena. No signal is heard between the copies, nor before they count as reckoned with."""
-    cdef Mirror mirror
-    cdef s_state seen
-    for mirror in mirrors:
-        seen = mirror.reckoned()
-        mirror.copy(True)
-        mirror.seen = seen
-
-
-def write_arrays(list mirrors):
-    """Brings arrays up to date, as `refresh` does, whatever users have written into them."""
-    cdef Mirror mirror
-    cdef s_state seen
-    for mirror in mirrors:
-        seen = mirror.reckoned()
-        mirror.period = mirror.side.period - 1
-        mirror.refresh()
-        mirror.seen = seen
-
-
-def are_zero(list mirrors):
-    """Returns whether all elements of all arrays are 0."""
-    cdef Mirror mirror
-    for mirror in mirrors:
-        if not mirror.is_zero():
-            return False
-    return True
-
-
-def is_zero(array):
-    """Returns whether all bytes of an array are 0."""
-    cdef Py_buffer view
-    PyObject_GetBuffer(array, &view, PyBUF_SIMPLE)
-    cdef bint zero = all_zero(<const char *>view.buf, view.len)
-    PyBuffer_Release(&view)
-    return zero
-
-
-def clear_around(list mirrors, region):
-    """Sets all bytes of an arena's region to 0, and then copies arrays there. No signal is heard in between."""
-    cdef Mirror mirror
-    cdef Py_buffer view
-    cdef list kept = [bytes(mirror.array) if mirror.in_place else None for mirror in mirrors]
-    cdef bytes content
-    PyObject_GetBuffer(region, &view, PyBUF_WRITABLE)
-    memset(view.buf, 0, view.len)
-    PyBuffer_Release(&view)
-    for mirror, content in zip(mirrors, kept):
-        if content is not None:
-            memcpy(mirror.own, <const char *>content, len(content))
-    read_arrays(mirrors)
+include "runtime/mirrors.pxi"
 
 
 cdef class Written:
@@ -332,9 +198,15 @@ cdef class Written:
     """
 
     def __init__(self, list arrays, may_share_memory, others=None):
-        self.arrays, self.may_share_memory, self.others = arrays, may_share_memory, others
-        self.owners = [array if array.base is None else array.base for array in arrays]
+        self.arrays, self.owners, self.may_share_memory, self.others = [], [], may_share_memory, others
         self.array_class = type(arrays[0])
+        for array in arrays:
+            self.add(array)
+
+    def add(self, array):
+        """Adds an array of the arena."""
+        self.arrays.append(array)
+        self.owners.append(array if array.base is None else array.base)
 
     cpdef bint holds(self, array) except -1:
         """Returns whether an array may share memory with an array of a node, or is a view that was handed out."""

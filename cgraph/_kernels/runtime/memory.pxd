@@ -10,7 +10,13 @@ cdef struct GradsState:
     Py_ssize_t samples      # the number of samples whose gradients have been added since the last update
 
 
+# A hold is 0, or 1 + the generation of the call that has it.
+cdef bint take(s_state *hold) noexcept
+cdef bint is_taken(s_state *hold) noexcept
+cdef void leave(s_state *hold) noexcept
+
+
 cdef class Memory:
     cdef Context context
     cdef GradsState grads_state
-    cdef s_state held           # 0, or 1 + the generation that holds it
+    cdef s_state held

@@ -13,6 +13,25 @@ def renew():
     generation += 1
 
 
+cdef bint take(s_state *hold) noexcept:
+    """Takes a hold, unless a call of this process has it; returns whether it is taken now.
+
+    A test and set in one exchange: without the GIL, two threads may be here. A hold of another generation is void.
+    """
+    cdef s_state before = s_load(hold), now = 1 + generation
+    return before != now and s_replace(hold, before, now)
+
+
+cdef bint is_taken(s_state *hold) noexcept:
+    """Returns whether a call of this process has a hold."""
+    return s_load(hold) == 1 + generation
+
+
+cdef void leave(s_state *hold) noexcept:
+    """Gives a hold back."""
+    s_exchange(hold, 0)
+
+
 def address(array):
     """Returns the address of an array's first element."""
     return array.__array_interface__["data"][0]
@@ -67,7 +86,11 @@ cdef class Memory:
     @property
     def busy(self):
         """Whether a call of `exclusively` holds this memory."""
-        return s_load(&self.held) == 1 + generation
+        return is_taken(&self.held)
+
+    def move_parameters(self, size_t parameters, size_t parameter_grads):
+        """Exchanges the addresses of the parameters and of their gradient sums."""
+        self.context.parameters, self.context.parameter_grads = <char *>parameters, <char *>parameter_grads
 
 
 def exclusive(method):
@@ -90,9 +113,7 @@ cpdef object exclusively(Memory memory, str owner, finish, function, tuple argum
 
     A signal that interrupts `finish` makes it be called again.
     """
-    cdef s_state before = s_load(&memory.held), now = 1 + generation
-    # Test and set in one exchange: without the GIL, two threads may be here. A hold of another generation is void.
-    if before == now or not s_replace(&memory.held, before, now):
+    if not take(&memory.held):
         raise RuntimeError(f"{owner}: is already running, in another thread or in a node's own method")
     memory.context.failed = memory.grads_state.updating = False
     try:
@@ -101,4 +122,4 @@ cpdef object exclusively(Memory memory, str owner, finish, function, tuple argum
         try:
             complete(finish)
         finally:
-            s_exchange(&memory.held, 0)
+            leave(&memory.held)

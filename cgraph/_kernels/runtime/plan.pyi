@@ -40,6 +40,27 @@ class Binding:
     def around(self, step: Step) -> Binding: ...
 
 @disjoint_base
+class BroadcastPort(Port):
+    def __init__(self, port: Port, valid: int) -> None: ...
+
+@disjoint_base
+class JacobianPort(Port):
+    def __init__(
+        self,
+        steps: Steps,
+        clear: Step,
+        leaf: Port,
+        *,
+        first: int,
+        pitch: int,
+        size: int,
+        lanes: int,
+        seeds: int,
+        aside: int,
+        item: int,
+    ) -> None: ...
+
+@disjoint_base
 class Run: ...
 
 @disjoint_base

@@ -119,6 +119,7 @@ def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
 
 
 include "runtime/schedule.pxi"
+include "runtime/jacobian.pxi"
 
 
 cdef bint has_failed(RunState *state) noexcept nogil:

@@ -36,7 +36,7 @@ def forward_calls(start, observe):
         counter = node._sample_counter
         if counter is not None:
             (<SampleCounter?>counter).take()
-        if node._frozen:
+        if node._frozen or node._sharing is not None:
             node._call("calcData")
         else:
             node.calcData()
@@ -48,8 +48,12 @@ def forward_calls(start, observe):
 
 
 def backward_calls(start, observe, eta=None):
-    """Makes the call of backwardPropagation or, with eta, of update on `start`, as `forward_calls` does."""
+    """Makes the call of backwardPropagation or, with eta, of update on `start`, as `forward_calls` does.
+
+    Of nodes with the same parameters, an update updates the one that it reaches first.
+    """
     cdef list pending = [start], waiting = []
+    cdef set updated = set()
     cdef str method = "calcPartialDerivative" if eta is None else "updateParameters"
     cdef Py_ssize_t arrived
     while pending:
@@ -64,7 +68,13 @@ def backward_calls(start, observe, eta=None):
         residency = node._residency
         if residency is not None:
             residency.before_node_pass(False)
-        if node._frozen:
+        sharing = node._sharing
+        if sharing is not None and eta is not None:
+            if sharing in updated:
+                call_next(pending, node.backward)
+                continue
+            updated.add(sharing)
+        if node._frozen or sharing is not None:
             node._call(method, *(() if eta is None else (eta,)))
         elif eta is None:
             node.calcPartialDerivative()

@@ -310,7 +310,7 @@ cdef class PythonStep(Step):
             residency = self.node._residency
             residency.before_python_node()
             try:
-                if self.node._frozen:
+                if self.node._frozen or self.node._sharing is not None:
                     self.node._call(method, *args)
                 else:
                     getattr(self.node, method)(*args)

@@ -1,8 +1,7 @@
-"""Kernels that join vectors and take them apart: Concatenation and Slice.
-
-x, or xs: the inputs; d: the output; g: the gradient with respect to d; dx, or dxs: the gradients of the inputs, which
-backward ADDS into on the Node path. All of them may be strided.
-"""
+# Kernels that join vectors and take them apart: Concatenation and Slice.
+#
+# x, or xs: the inputs; d: the output; g: the gradient with respect to d; dx, or dxs: the gradients of the inputs, which
+# backward ADDS into on the Node path. All of them may be strided.
 from cgraph._kernels.common.guard cimport require
 from cgraph._kernels.common.operands cimport (
     Input, Output, added_to, data_of, grad_of, gradient, input_from, input_of, move, output, output_from,

@@ -1,0 +1,127 @@
+"""Parameters that several nodes have: how a node gets those of another one.
+
+This module knows nodes by their attributes alone, so that Node may use it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from cgraph._kernels.runtime.sharing import Sharing, tie
+from cgraph._kernels.runtime.uninterrupted import complete
+from cgraph._subclassing import Unfinished, declared_array
+from cgraph._subclassing.rebuilding import anew, stated, take_off
+from cgraph._validation import describe, is_iterable
+
+
+def twin(node: Any, given: Sequence[object]) -> Any:
+    """Returns a node of the class of another one, on other inputs, with the same parameters.
+
+    Raises
+    ------
+    TypeError, ValueError, RuntimeError
+        As for `Node.share`.
+    """
+    owner = type(node).__name__
+    if not node._parameters:
+        raise TypeError(f"{owner}: share needs parameters, and the class declares none")
+    inputs = as_inputs(node, given)
+    undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
+    try:
+        new = anew(node, inputs)
+        share_parameters(node, new)
+    except BaseException as error:
+        complete(undo)
+        if isinstance(error.__cause__, ValueError):
+            # The constructor has refused these inputs, not what `_config` returns.
+            raise error.__cause__ from None
+        raise
+    return new
+
+
+def as_inputs(node: Any, given: Sequence[object]) -> list[Any]:
+    """Returns the inputs for `share`, given one by one or, as for the constructor, as a sequence."""
+    owner = type(node).__name__
+    inputs = [*given]
+    if stated(type(node), "_input_argument") is not None:
+        if len(inputs) != 1 or not is_iterable(inputs[0]):
+            came = describe(inputs[0]) if len(inputs) == 1 else f"{len(inputs)} arguments"
+            raise TypeError(f"{owner}: share needs one sequence of Nodes, got {came}")
+        inputs = [*inputs[0]]
+    for x in inputs:
+        if not isinstance(x, Unfinished):
+            raise TypeError(f"{owner}: share needs Nodes as inputs, got {describe(x)}")
+    return inputs
+
+
+def share_parameters(node: Any, new: Any) -> None:
+    """Gives the parameters of a node, and their gradient sums, to a new node that was built like it.
+
+    Raises
+    ------
+    TypeError
+        An array that `_parameters` names is no attribute of the node itself.
+    RuntimeError
+        The node belongs to a Graph that is running, and whose nodes alone had these parameters.
+    """
+    owner = type(node).__name__
+    sharing = node._sharing or Sharing()
+    rows = [(each, sharing) for each in (node, new)]
+    changes: list[Any] = [(("_sharing",), rows)]
+    changes += [((name,), [(new, getattr(node, name))]) for name in shared_attributes(node)]
+    known = vars(node).setdefault("_parameter_objects", {})
+    changes.append((("_parameter_objects",), [(new, known)]))
+    accounts = [*getattr(node, "_loans", {}).values()]
+    if node._sharing is None:
+        sharing.add(node)
+    residencies = {id(x._residency): x._residency for x in sharing.nodes if x._residency}
+    for residency in residencies.values():
+        if not residency.stale and not residency.is_public(sharing, accounts):
+            # No other Graph has nodes with these parameters.
+            residency.tie(owner, accounts, sharing, [new], changes)
+            return
+    tie(sharing, [new], changes)
+
+
+def may_share(node: Any) -> bool:
+    """Returns whether a node may share its parameters now: no running Graph has them for itself alone."""
+    residency = node._residency
+    if residency is None or residency.stale or not residency.memory.busy:
+        return True
+    accounts = [*getattr(node, "_loans", {}).values()]
+    return node._sharing is not None and residency.is_public(node._sharing, accounts)
+
+
+def shared_attributes(node: Any) -> list[str]:
+    """Returns the names of the attributes that nodes have in common: arrays, and what counts the loans of these."""
+    names: list[str] = []
+    built_in = getattr(node, "_parts", {})
+    if built_in:
+        names = ["_loans", *node._parameter_views(node._parameter_vector)]
+        names += node._grad_views(node._grad_vector)
+    for pair in node._parameters:
+        if pair in built_in:
+            continue
+        for name in pair:
+            declared_array(node, name)
+            if name not in vars(node):
+                raise TypeError(
+                    f"{type(node).__name__}: {name} must be an attribute of the node itself to be shared, "
+                    "got one of its class"
+                )
+            names.append(name)
+    return names
+
+
+def pass_on(node: Any) -> None:
+    """Gives arrays that a method of a node has exchanged for others to the nodes that share them."""
+    built_in = getattr(node, "_parts", {})
+    for pair in node._parameters:
+        if pair not in built_in:
+            for name in pair:
+                array = getattr(node, name)
+                for other in node._sharing.nodes:
+                    if getattr(other, name) is not array:
+                        setattr(other, name, array)

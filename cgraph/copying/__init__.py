@@ -1,0 +1,1 @@
+"""Copies: of graphs, and of parameters from one graph to another."""
