@@ -11,7 +11,8 @@ FOLDER = Path(__file__).parents[2] / "examples"
 if not FOLDER.exists():
     pytest.skip("the tests run without the examples", allow_module_level=True)
 
-# The agents: steps, and a mean return that a policy that does not learn stays far below; pushes at random reach 22.
+# The agents: steps, and a mean return that a policy that does not learn stays far below, since pushes at random keep
+# the pole up for 22 steps.
 AGENTS = {"dqn": (4_000, 60), "ppo": (8_000, 100), "stream_ac": (2_000, 50)}
 
 
@@ -24,8 +25,8 @@ def module(name):
 
 
 def test_each_example_has_a_test():
-    tested = {*AGENTS, *(name.removeprefix("test_") for name in globals())}
-    assert {path.stem for path in FOLDER.glob("*.py")} <= tested
+    names = {path.stem for path in FOLDER.glob("*.py")}
+    assert {name for name in names if name in AGENTS or f"test_{name}" in globals()} == names
 
 
 @pytest.mark.thread_unsafe(reason="redirects standard output")
