@@ -77,7 +77,7 @@ class Derivatives:
                 [12.,  6.]]])
         """
         executable = self._executable
-        executable.begin("Graph.jacobian")
+        executable.begin("Graph.jacobian", executable.effect_of_backward)
         as_node("Graph.jacobian", "node", node)
         if node not in executable.program.channel_of:
             raise ValueError(f"Graph.jacobian: node must be one of this graph, got {node!r}")
@@ -120,7 +120,7 @@ class Derivatives:
         array([[1., 2.]])
         """
         executable = self._executable
-        executable.begin_training("Graph.input_gradients", effect="data")
+        executable.begin_training("Graph.input_gradients", effect=executable.effect_of_backward)
         require_leaf("Graph.input_gradients", leaf, self._feed_specs)
         feeds = as_feeds("Graph.input_gradients", feed, self._feed_specs, executable.written)
         out = np.empty((feeds.size, leaf.size), executable.dtype)

@@ -27,6 +27,7 @@ from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._subclassing import declared_array
+from cgraph._subclassing.sharing import holders
 from cgraph._validation import Array
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
@@ -173,6 +174,12 @@ class Executable:
             residency.finish()
         if residency.learners is not None:
             residency.publish_shared()
+
+    @property
+    def effect_of_backward(self) -> Effect:
+        """What a backward pass changes that restores gradient sums: for a while, those that Python nodes share."""
+        shares = [node for node in self.python_nodes if node._sharing is not None]
+        return "sums" if shares else "data"
 
     # Passes for the sample that the leaves hold
 
@@ -362,8 +369,11 @@ class Executable:
         self._grads_before = snapshot
 
     def add_python_grads(self, snapshot: Snapshot) -> None:
-        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
-        for node in self.python_nodes:
+        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array.
+
+        An array that is exchanged is passed on to nodes of other Graphs that share it.
+        """
+        for node in holders(self.python_nodes):
             for _, name in node._parameters:
                 declared_array(node, name)
                 if name in vars(node):
