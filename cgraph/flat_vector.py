@@ -6,21 +6,22 @@ from functools import cached_property
 
 import numpy.typing as npt
 
+from cgraph._execution.executable import Executable
 from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds
 from cgraph._execution.gradient_rows import GradientRows
 from cgraph._execution.vectors import Vectors
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._validation import Array
-from cgraph.compiled import CompiledNodes
 
 
-class FlatVector(CompiledNodes):
+class FlatVector:
     """The methods of a Graph with all parameters that learn, and their gradients, in one vector of P elements.
 
     The order is that of `parameters`, each array in C order; parameters with ``trainable = False`` are left out. So a
     change of `trainable` changes P.
     """
 
+    _executable: Executable
     _feed_specs: FeedSpecs
 
     @cached_property

@@ -12,17 +12,19 @@ from cgraph._execution.executable import Executable
 from cgraph._execution.extras import Gradients, Learnt, learn
 from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
 from cgraph._execution.optimizing import as_rule
+from cgraph._execution.outputs import predict_into
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._validation import Array, as_index, as_size, describe
+from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
 from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(Derivatives, FlatVector):
+class Graph(Derivatives, FlatVector, CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -358,7 +360,7 @@ class Graph(Derivatives, FlatVector):
         if out is None:
             out = np.empty((feeds.size, predicted.size), executable.dtype)
         elif not require_room("Graph.predict", out, feeds, predicted, executable.written):
-            return executable.predict_into(predicted, feeds, out)
+            return predict_into(executable, predicted, feeds, out)
         return executable.predict(predicted, feeds, out)
 
     @exclusive

@@ -62,8 +62,8 @@ GROUPS = {
     "calls": Group(calls.one_sample, effort=Effort(300, 0.002)),
     "tanh": Group(tanh),
     "optimizers": Group(adam_steps),
-    "jacobians": Group(by_inputs),
     "averages": Group(moving_averages),
+    "jacobians": Group(by_inputs),
     "layer_norm": Group(one_layer_norm, effort=Effort(20, 0.004)),
     "small_batches": Group(
         batches.small_batches,

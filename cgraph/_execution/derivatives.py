@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 
 from cgraph._execution.executable import Executable
 from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds
-from cgraph._execution.jacobians import Jacobians
+from cgraph._execution.outputs import compute_jacobian
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._validation import Array
 from cgraph.node import Node, as_node
@@ -19,10 +17,6 @@ class Derivatives:
 
     _executable: Executable
     _feed_specs: FeedSpecs
-
-    @cached_property
-    def _jacobians(self) -> Jacobians:
-        return Jacobians(self._executable)
 
     @exclusive
     def jacobian(self, feed: Feed, node: Node, leaf: Node) -> Array:
@@ -84,7 +78,7 @@ class Derivatives:
         require_leaf("Graph.jacobian", leaf, self._feed_specs)
         feeds = as_feeds("Graph.jacobian", feed, self._feed_specs, executable.written)
         out = np.empty((feeds.size, node.size, leaf.size), executable.dtype)
-        return self._jacobians.compute(node, leaf, feeds, out)
+        return compute_jacobian(executable, node, leaf, feeds, out)
 
     @exclusive
     def input_gradients(self, feed: Feed, leaf: Node) -> Array:
@@ -120,11 +114,11 @@ class Derivatives:
         array([[1., 2.]])
         """
         executable = self._executable
-        executable.begin_training("Graph.input_gradients", effect="data")
+        executable.begin_training("Graph.input_gradients")
         require_leaf("Graph.input_gradients", leaf, self._feed_specs)
         feeds = as_feeds("Graph.input_gradients", feed, self._feed_specs, executable.written)
         out = np.empty((feeds.size, leaf.size), executable.dtype)
-        return self._jacobians.compute(executable.program.outputs[0], leaf, feeds, out)
+        return compute_jacobian(executable, executable.program.outputs[0], leaf, feeds, out)
 
 
 def require_leaf(owner: str, leaf: Node, specs: FeedSpecs) -> None:

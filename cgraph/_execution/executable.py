@@ -13,8 +13,9 @@ from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
+from cgraph._execution.jacobians import Jacobians
 from cgraph._execution.learning import learning
-from cgraph._execution.optimizing import Optimizing, optimizing, parameter_places
+from cgraph._execution.optimizing import Optimizing
 from cgraph._execution.residency import Effect, Gradients, Residency, python_arrays
 from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
@@ -30,6 +31,8 @@ from cgraph._subclassing import declared_array
 from cgraph._validation import Array
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
+
+STALE = "its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
 
 
 class Executable:
@@ -76,6 +79,7 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self.python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self.python_nodes))
+        self.jacobians = Jacobians(lowered, self.arena, builder.parameters_offset, threads)
         self.written = self.arena.written
         if self.python_nodes:
             self.written.others = partial(python_arrays, self.python_nodes)
@@ -92,7 +96,7 @@ class Executable:
         store(adopt(self.residency, program, builder.slots))
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
-        self._optimizing: Optimizing | None = None  # of the last optimiser
+        self.optimizing = Optimizing(program, builder.slots, self.arena, self.python_nodes)
         self.pairing: Any = None  # with the Graph whose parameters were last copied into this one
         for node in program.outputs:
             node._component.root().compiled = True
@@ -120,9 +124,7 @@ class Executable:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
         residency = self.residency
         if residency.stale:
-            raise RuntimeError(
-                f"{owner}: its nodes belong to a newer Graph; one of CG.clone(node, share=True) works beside it"
-            )
+            raise RuntimeError(f"{owner}: {STALE}")
         if residency.learners is not None:
             residency.hold_shared(owner, effect)
         residency.begin()
@@ -131,7 +133,7 @@ class Executable:
         freezes = residency.freezes
         if freezes is not self._freezes:
             self.update_steps = self._freeze()
-            self._optimizing = None
+            self.optimizing.forget()
             self._freezes = freezes
         if self.python_nodes:
             # A Python node may read the gradient sums of other nodes.
@@ -202,33 +204,13 @@ class Executable:
             return
         if isinstance(rule, float):
             eta, steps = rule, self.update_steps
-        elif self.memory.samples or self._has_gradients():
-            eta, steps = 0.0, self._steps_by(rule, 1)
+        elif self.memory.samples or self.optimizing.has_gradients():
+            eta, steps = 0.0, self.optimizing.steps(rule, 1)
         else:
             return
         # When updateParameters of a Python node raises, other nodes have learnt, and must not learn twice.
         plan.apply_update(steps, self.memory, eta, self.batches.may_overwrite)
         self._forget_node_passes()
-
-    def _steps_by(self, optimizer: Optimizer, updates: int) -> plan.Steps:
-        """Returns the steps of an update by an optimiser, and prepares so many updates."""
-        last = self._optimizing
-        if last is None or last.update.optimizer is not optimizer or not last.update.is_current:
-            last = optimizing(optimizer, self.program, self.slots, self.arena)
-            self._optimizing = last
-        last.update.begin(updates)
-        return last.steps
-
-    def _has_gradients(self) -> bool:
-        """Returns whether an element of a gradient sum is not 0 whose parameter learns."""
-        region = self.arena.parameter_grads
-        places = parameter_places(self.slots).items()
-        sums = [region[index] for p, index in places if p.trainable]
-        for node in self.python_nodes:
-            learning = [pair for pair in node._parameters if pair[0] not in node._frozen]
-            sums += [getattr(node, grad_name) for _, grad_name in learning]
-        # No generator: an exception in it, at Ctrl-C say, would be lost.
-        return bool(np.any([np.any(array) for array in sums]))
 
     def _forget_node_passes(self) -> None:
         """Forgets the backward passes over nodes whose gradients an update has used up."""
@@ -272,20 +254,23 @@ class Executable:
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
         schedule = self.schedule_of(request)
         if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, not self.program.shared)
+            self._run(request, schedule, self.update_steps, not self.program.shared, self.batches)
         else:
-            self._run(request, schedule, self._steps_by(rule, -(-size // batch)), False)
+            steps = self.optimizing.steps(rule, -(-size // batch))
+            self._run(request, schedule, steps, False, self.batches)
         self.allow_backward("parameters_only" if parameters_only else "full")
         return losses
 
-    def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
-        """Computes a node, and returns `out`, which then holds the results."""
+    def predict(
+        self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
+    ) -> Array:
+        """Computes a node, or what `batches` make of it, and returns `out`, which then holds the results."""
         if feeds.size == 0:
             self.last_feed = feeds.to_remember()
             return out
-        request = Request(node, feeds, out)
-        schedule = self.schedule_of(request)
-        self._run(request, schedule, self.update_steps, True)
+        request, batches = Request(node, feeds, out), batches or self.batches
+        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
+        self._run(request, schedule, self.update_steps, True, batches)
         self.allow_backward("zero", node)
         return out
 
@@ -294,7 +279,12 @@ class Executable:
         return plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
 
     def _run(
-        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
+        self,
+        request: Request,
+        schedule: Schedule,
+        update_steps: plan.Steps,
+        fuse: bool,
+        batches: Batches,
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
@@ -306,7 +296,7 @@ class Executable:
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         self.end_run(request, schedule.one_by_one)
 
@@ -370,20 +360,6 @@ class Executable:
     def is_loss(self) -> bool:
         """Whether the only output is a node of one element."""
         return self.program.is_loss
-
-    def predict_into(self, node: Node, feeds: Feeds, out: Array) -> Array:
-        """Computes a node into an array that may be an array of a node, or one of those that are fed."""
-        is_node_array = self.written.holds(out)
-        fed = any(np.may_share_memory(out, x) for x in feeds.arrays)
-        if not (is_node_array or fed or self.written.may_include(out)):
-            return self.predict(node, feeds, out)
-        rows = self.predict(node, feeds, np.empty_like(out))
-        if is_node_array:
-            self.residency.before_node_pass(False)
-        out[...] = rows
-        if is_node_array:  # which counts as written by the user
-            self.residency.begin()
-        return out
 
     # What is restored after an exception, and after a check
 

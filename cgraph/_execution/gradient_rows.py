@@ -8,19 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from cgraph._execution.batches import NO_STEPS
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executor, LaneExecutor
 from cgraph._execution.goals import LOSS
 from cgraph._execution.vectors import Part, Vectors, clear_sums, set_sums_aside
-from cgraph._kernels.lanes.per_sample import (
-    ROW_MATRIX,
-    ROW_PART,
-    LaneGradientRows,
-    SampleGradientRows,
-)
+from cgraph._kernels.lanes import per_sample as steps
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._kernels.runtime.step import LearningStep, Step
+from cgraph._kernels.runtime.step import LearningStep
 from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._lowering.program import FusedGroup, Program, Work
 from cgraph._validation import Array
@@ -41,6 +38,8 @@ class GradientRows:
         self._row_parts: Structs
         self._matrices: list[tuple[FusedGroup, Part]] | None
         self._tables: dict[Executor, Structs]
+        # What ran the last call in one thread: its schedule, that of the rows, the executors and their steps.
+        self._last: tuple[Schedule, Schedule, Sequence[Executor], list[steps.GradientRows]] | None
 
     def compute(self, feeds: Feeds) -> Array:
         """Returns the gradients, a row for each sample. The gradient sums are as they were when the call ends."""
@@ -56,9 +55,12 @@ class GradientRows:
         executable.begin_run(request, active=False)
         if executable.python_nodes:
             one_by_one = self._run_python(request, rows)
+        elif schedule.bindings:
+            one_by_one = schedule.one_by_one or self._matrices is None
+            self._run_alone(request, schedule, rows)
         else:
-            threads = executable.batches.share(request, partial(self._bound, rows))
-            one_by_one = threads == 1 and (schedule.one_by_one or self._matrices is None)
+            one_by_one = False
+            executable.batches.share(request, partial(self._bound, rows))
         executable.end_run(request, one_by_one)
         executable.allow_backward("parameters_only")
         return rows
@@ -69,27 +71,52 @@ class GradientRows:
         if self._parts is not parts:
             self._row_parts = row_parts(parts)
             self._matrices = matrices(self._executable.program, parts)
-            self._tables, self._parts = {}, parts
+            self._tables, self._parts, self._last = {}, parts, None
+
+    def _run_alone(self, request: Request, schedule: Schedule, rows: Array) -> None:
+        """Runs all samples in this thread, as the last time for a request that has the same schedule."""
+        last = self._last
+        if last is None or last[0] is not schedule:
+            executors, choice = self._chosen(request)
+            made = [self._step(executor, request, 0) for executor in executors]
+            bindings = [binding.around(step) for binding, step in made]
+            own = Schedule(request, bindings, choice, self._executable.batches.patience[True])
+            last = self._last = schedule, own, executors, [step for _, step in made]
+        for executor, step in zip(*last[2:], strict=True):
+            self._stop_sums(executor)
+            step.write_to(rows)
+        plan.run(plan.prepare(request, last[1], NO_STEPS, True))
 
     def _bound(self, rows: Array, part: Request, thread: int) -> tuple[list[plan.Binding], bytes]:
         """Returns what runs some samples in a thread, and writes the gradient of each to its row."""
-        executors = self._executable.executors
-        chosen: list[Executor] = [executors.samples]
-        choice = bytes(1)
-        if self._matrices is not None:
-            chosen, choice = executors.chosen(part)
-        bindings, kernels = [], self._executable.arena.kernels.affine.MATRIX_KERNELS
-        for executor in chosen:
-            binding = executor.binding(LOSS, part.feeds.leaves, thread)
-            given = binding.steps, rows, rows.itemsize
-            step: Step
-            if isinstance(executor, LaneExecutor):
-                self._stop_sums(executor)
-                step = LaneGradientRows(*given, self._table(executor), kernels, executor.lanes)
-            else:
-                step = SampleGradientRows(*given, self._row_parts)
+        executors, choice = self._chosen(part)
+        bindings = []
+        for executor in executors:
+            self._stop_sums(executor)
+            binding, step = self._step(executor, part, thread)
+            step.write_to(rows)
             bindings.append(binding.around(step))
         return bindings, choice
+
+    def _chosen(self, request: Request) -> tuple[Sequence[Executor], bytes]:
+        """Returns the executors for a request, and which takes how many samples."""
+        executors = self._executable.executors
+        if self._matrices is None:
+            return [executors.samples], bytes(1)
+        return executors.chosen(request)
+
+    def _step(
+        self, executor: Executor, request: Request, thread: int
+    ) -> tuple[plan.Binding, steps.GradientRows]:
+        """Returns the binding of an executor, and the step that runs its steps and writes rows."""
+        binding = executor.binding(LOSS, request.feeds.leaves, thread)
+        arena = self._executable.arena
+        given = binding.steps, arena.data.itemsize
+        if not isinstance(executor, LaneExecutor):
+            return binding, steps.SampleGradientRows(*given, self._row_parts)
+        kernels = arena.kernels.affine.MATRIX_KERNELS
+        table = self._table(executor)
+        return binding, steps.LaneGradientRows(*given, table, kernels, executor.lanes)
 
     def _table(self, executor: LaneExecutor) -> Structs:
         """Returns the matrices that learn, as they lie in the memory of an executor."""
@@ -105,13 +132,15 @@ class GradientRows:
             seen.add(p)
         names = "x", "g", "m", "n", "place", "accumulate", "bias"
         columns = zip(*found, strict=True) if found else [()] * len(names)
-        table = structs(ROW_MATRIX, len(found), **dict(zip(names, columns, strict=True)))
+        table = structs(steps.ROW_MATRIX, len(found), **dict(zip(names, columns, strict=True)))
         self._tables[executor] = table
         return table
 
-    def _stop_sums(self, executor: LaneExecutor) -> None:
-        """Lets no step of an executor compute gradient sums until the end of the call."""
+    def _stop_sums(self, executor: Executor) -> None:
+        """Lets no step over lanes compute gradient sums until the end of the call."""
         snapshot = self._executable.set_aside
+        if not isinstance(executor, LaneExecutor):
+            return
         for step in executor.steps.values():
             if isinstance(step, LearningStep) and snapshot is not None:
                 for name in ("weights_learn", "biases_learn"):
@@ -144,7 +173,7 @@ def matrices(program: Program, parts: Sequence[Part]) -> list[tuple[FusedGroup, 
 def row_parts(parts: Sequence[Part]) -> Structs:
     """Returns where the elements of a vector lie side by side among the gradient sums of the arena."""
     firsts, places, counts = np.array([*_runs(parts)], np.intp).reshape(-1, 3).T
-    return structs(ROW_PART, len(firsts), first=firsts, place=places, count=counts)
+    return structs(steps.ROW_PART, len(firsts), first=firsts, place=places, count=counts)
 
 
 def _runs(parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:

@@ -6,23 +6,65 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from cgraph._execution.arena import Arena
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.step import CallStep
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
 from cgraph._validation import DType, as_rate, describe
+from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.state import Index
 from cgraph.optimizers.updates import FlatUpdate, Piece, Update, learning_parameters, own_piece
 from cgraph.parameter import Parameter, own_parameters
 
 
-class Optimizing(NamedTuple):
+class OptimizedUpdate(NamedTuple):
     """The update of the parameters of a Graph by an optimiser, and the steps that make it."""
 
     update: Update
     steps: plan.Steps
+
+
+class Optimizing:
+    """The updates of the parameters of a Graph by optimisers, of which the last is remembered."""
+
+    def __init__(
+        self,
+        program: Program,
+        slots: Sequence[ParameterSlot],
+        arena: Arena,
+        python_nodes: Sequence[Node],
+    ) -> None:
+        self._program, self._slots, self._arena = program, slots, arena
+        self._python_nodes = python_nodes
+        self._last: OptimizedUpdate | None = None
+
+    def steps(self, optimizer: Optimizer, updates: int) -> plan.Steps:
+        """Returns the steps of an update by an optimiser, and prepares so many updates."""
+        last = self._last
+        if last is None or last.update.optimizer is not optimizer or not last.update.is_current:
+            last = optimized_update(optimizer, self._program, self._slots, self._arena)
+            self._last = last
+        last.update.begin(updates)
+        return last.steps
+
+    def forget(self) -> None:
+        """Forgets the last update, since other parameters learn from now on."""
+        self._last = None
+
+    def has_gradients(self) -> bool:
+        """Returns whether an element of a gradient sum is not 0 whose parameter learns."""
+        region = self._arena.parameter_grads
+        places = parameter_places(self._slots).items()
+        sums = [region[index] for p, index in places if p.trainable]
+        for node in self._python_nodes:
+            learning = [pair for pair in node._parameters if pair[0] not in node._frozen]
+            sums += [getattr(node, grad_name) for _, grad_name in learning]
+        # No generator: an exception in it, at Ctrl-C say, would be lost.
+        return bool(np.any([np.any(array) for array in sums]))
 
 
 def as_rule(owner: str, eta: object, optimizer: object, dtype: DType) -> float | Optimizer:
@@ -39,9 +81,9 @@ def as_rule(owner: str, eta: object, optimizer: object, dtype: DType) -> float |
     return as_rate(owner, eta, dtype)
 
 
-def optimizing(
+def optimized_update(
     optimizer: Optimizer, program: Program, slots: Sequence[ParameterSlot], arena: Arena
-) -> Optimizing:
+) -> OptimizedUpdate:
     """Returns the update of all parameters of a Graph that learn.
 
     A compiled rule changes the arena in place, unless an own node has parameters, too. Then, and for rules in Python,
@@ -54,11 +96,11 @@ def optimizing(
     if optimizer._rule is not None and len(indices) == len(parameters):
         region = arena.parameters
         update = Update(optimizer, parameters, indices, region.size, region.dtype)
-        return Optimizing(update, plan.Steps([update.step]))
+        return OptimizedUpdate(update, plan.Steps([update.step]))
     flat = FlatUpdate(optimizer, parameters)
     places_of = [*zip(parameters, in_arena, strict=True)]
     step = CallStep(partial(_prepared, flat, places_of, arena), partial(_clear, places_of, arena))
-    return Optimizing(flat, plan.Steps([step]))
+    return OptimizedUpdate(flat, plan.Steps([step]))
 
 
 # Parameters, with their places in the arena; None stands for arrays of an own node.

@@ -14,7 +14,7 @@ from weakref import ref
 import numpy as np
 
 from cgraph import _kernels
-from cgraph._execution.executable import Executable
+from cgraph._execution.executable import STALE, Executable
 from cgraph._execution.optimizing import parameter_places
 from cgraph._execution.residency import Effect
 from cgraph._kernels.runtime.memory import Memory, exclusively
@@ -215,7 +215,7 @@ def side(owner: str, argument: str, given: object) -> Side:
     name = f"{owner}, {argument}"
     if isinstance(given, Graph):
         if given._executable.residency.stale:
-            raise RuntimeError(f"{name}: its nodes belong to a newer Graph")
+            raise RuntimeError(f"{name}: {STALE}")
         order: Iterable[Node] = given.nodes
     elif isinstance(given, Node):
         order = topological_order([given])

@@ -114,3 +114,20 @@ def test_rows_and_sums_of_gradients_have_each_parameter_once(name, layout):
     vector = graph.get_vector()
     graph.set_vector(2 * vector)
     assert_all_same([2 * vector], [joined(p.value for p in learning)], 0)
+
+
+@every_maker
+@pytest.mark.parametrize("layout", ["lanes", "samples"])
+def test_jacobians_are_those_of_copies(name, layout):
+    ours, theirs = nodes_of(name, "float64"), nodes_of(name, "float64", apart)
+    graphs = [CG.Graph(nodes[-1], layout=layout) for nodes in (ours, theirs)]
+    drawn = np.random.default_rng(0)
+    rows = [drawn.uniform(-1, 1, (9, leaf.size)) for leaf in graphs[0].leaves]
+    found, expected = (
+        [
+            graph.jacobian(dict(zip(graph.leaves, rows, strict=True)), node, graph.leaves[0])
+            for node in (nodes[-1].backward[0], nodes[-1])
+        ]
+        for graph, nodes in zip(graphs, (ours, theirs), strict=True)
+    )
+    assert_all_same(found, expected, 1e-11)

@@ -56,19 +56,6 @@ def sample(make):
     ), lambda: same(net.parameters(), before[0]) and same(net.sums(), before[1])
 
 
-def jacobian(make):
-    """Parameters and gradient sums stay as they are, and the next Jacobian is right."""
-    net, twin = make().filled(), make()
-    before = net.parameters(), net.sums()
-    expected = twin.graph.jacobian(twin.few, twin.y, twin.image)
-
-    def right():
-        kept = same(net.parameters(), before[0]) and same(net.sums(), before[1])
-        return kept and close([net.graph.jacobian(net.few, net.y, net.image)], [expected])
-
-    return lambda: net.graph.jacobian(net.feed, net.y, net.image), right
-
-
 def setting_vector(make):
     """All parameters are set, or none."""
     net = make().filled()
@@ -103,6 +90,18 @@ def gradients(make, call, prepare, sets=False):
         return kept and found and close(net.sums(), twin.sums())
 
     return lambda: getattr(net.graph, call)(net.feed, **named), right
+
+def jacobian(make):
+    """Parameters and gradient sums stay as they are, and the next Jacobian is right."""
+    net, twin = make().filled(), make()
+    before = net.parameters(), net.sums()
+    expected = twin.graph.jacobian(twin.few, twin.y, twin.image)
+
+    def right():
+        kept = same(net.parameters(), before[0]) and same(net.sums(), before[1])
+        return kept and close([net.graph.jacobian(net.few, net.y, net.image)], [expected])
+
+    return lambda: net.graph.jacobian(net.feed, net.y, net.image), right
 
 
 def gradcheck(make, compiled=True):

@@ -1,4 +1,9 @@
 # The gradients of each sample alone, as rows of an array.
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from cgraph._kernels.runtime.memory import address
+from cgraph._kernels.runtime.step cimport MatrixKernels
 
 # Parameters that lie side by side: the offset of the first among the gradient sums, its place in a row, their number.
 cdef struct RowPart:
@@ -25,25 +30,21 @@ cdef class GradientRows(Step):
     Rows count from the first sample of the call. The gradient sums of the context may hold anything afterwards.
 
     steps: those of a forward and a backward pass, without fused SGD.
-    rows: a contiguous array with a row for each sample.
     item: the size of an element in bytes.
     """
     cdef Steps steps
-    cdef Py_buffer rows
-    cdef Py_ssize_t item, width
+    cdef Py_ssize_t item, row_bytes
+    cdef char *rows
 
-    def __cinit__(self, Steps steps not None, rows, Py_ssize_t item, *_):
-        self.steps, self.item, self.width = steps, item, rows.shape[1]
-        PyObject_GetBuffer(rows, &self.rows, PyBUF_WRITABLE)
+    def __cinit__(self, Steps steps not None, Py_ssize_t item, *_):
+        self.steps, self.item = steps, item
 
-    def __dealloc__(self):
-        PyBuffer_Release(&self.rows)
+    def write_to(self, rows):
+        """Gives the rows for the next call, a contiguous array, which the caller keeps alive as long as that runs."""
+        self.rows, self.row_bytes = <char *><size_t>address(rows), rows.shape[1] * self.item
 
     cdef void forward(self, Context *context) noexcept nogil:
         self.steps.forward(context)
-
-    cdef char *row(self, Py_ssize_t sample) noexcept nogil:
-        return <char *>self.rows.buf + sample * self.width * self.item
 
     cdef object take_error(self):
         return self.steps.take_error()
@@ -56,11 +57,11 @@ cdef class SampleGradientRows(GradientRows):
     """
     cdef const RowPart[::1] parts
 
-    def __init__(self, Steps steps, rows, Py_ssize_t item, parts):
+    def __init__(self, Steps steps, Py_ssize_t item, parts):
         self.parts = structs.checked(ROW_PART, parts)
 
     cdef void backward(self, Context *context) noexcept nogil:
-        cdef char *row = self.row(context.sample)
+        cdef char *row = self.rows + context.sample * self.row_bytes
         cdef const char *sums = context.parameter_grads
         cdef Py_ssize_t i
         context.grads_are_zero = True
@@ -87,7 +88,7 @@ cdef class LaneGradientRows(GradientRows):
     cdef char *packed       # the output's gradient of one sample
 
     def __init__(
-        self, Steps steps, rows, Py_ssize_t item, matrices, MatrixKernels kernels not None, Py_ssize_t lanes
+        self, Steps steps, Py_ssize_t item, matrices, MatrixKernels kernels not None, Py_ssize_t lanes
     ):
         cdef Py_ssize_t i, most = 1
         self.matrices, self.kernels, self.lanes = structs.checked(ROW_MATRIX, matrices), kernels, lanes
@@ -106,7 +107,7 @@ cdef class LaneGradientRows(GradientRows):
         cdef char *row
         self.steps.backward(context)
         for lane in range(context.valid):
-            row = self.row(context.sample + lane)
+            row = self.rows + (context.sample + lane) * self.row_bytes
             for i in range(self.matrices.shape[0]):
                 p = &self.matrices[i]
                 self.kernels.gradient(

@@ -30,18 +30,18 @@ class PerSampleStep(Step):
 class PerSampleTail(PerSampleStep): ...
 
 @disjoint_base
-class GradientRows(Step): ...
+class GradientRows(Step):
+    def write_to(self, rows: _Array) -> None: ...
 
 @disjoint_base
 class SampleGradientRows(GradientRows):
-    def __init__(self, steps: Steps, rows: _Array, item: int, parts: Structs) -> None: ...
+    def __init__(self, steps: Steps, item: int, parts: Structs) -> None: ...
 
 @disjoint_base
 class LaneGradientRows(GradientRows):
     def __init__(
         self,
         steps: Steps,
-        rows: _Array,
         item: int,
         matrices: Structs,
         kernels: MatrixKernels,

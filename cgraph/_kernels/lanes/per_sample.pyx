@@ -4,16 +4,13 @@ Design: steps of one sample know nothing of lanes, and nodes that are computed i
 each sample is copied from its lane into the memory of one sample, run through these steps, and copied back. The steps
 are compiled once for all dtypes, since they copy elements as bits.
 """
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
 
 from cgraph._kernels.runtime import structs
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.memory cimport Memory
 from cgraph._kernels.runtime.plan cimport Steps
-from cgraph._kernels.runtime.step cimport Context, MatrixKernels, Step
+from cgraph._kernels.runtime.step cimport Context, Step
 
 ctypedef fused Bits:
     int32_t

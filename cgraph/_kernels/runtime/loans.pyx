@@ -8,9 +8,8 @@ view dies: the next call reads the counts. This module copies elements as bits, 
 The base of each view is a Loan of its own. A `memoryview` would not do, since NumPy looks through it, nor a weak
 reference to one view, since two threads may be handed out two of them.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyObject_GetBuffer
 from libc.stdint cimport int32_t, int64_t
-from libc.string cimport memcmp
 
 from cgraph._kernels.runtime.atomics cimport s_add, s_load, s_state
 from cgraph._kernels.runtime.memory cimport Memory

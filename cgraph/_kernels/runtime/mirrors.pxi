@@ -1,5 +1,6 @@
 # What loans.pyx knows of mirrors: which elements of an arena an array has, and when either is copied to the other.
-from libc.string cimport memcpy, memset
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release
+from libc.string cimport memcmp, memcpy, memset
 
 cimport cython
 
