@@ -5,7 +5,7 @@ This module knows nodes by their attributes alone, so that Node may use it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -113,6 +113,17 @@ def shared_attributes(node: Any) -> list[str]:
                 )
             names.append(name)
     return names
+
+
+def holders(nodes: Iterable[Any]) -> list[Any]:
+    """Returns nodes and all others that have their parameters, each once."""
+    found: dict[Any, None] = {}
+    for node in nodes:
+        if node._sharing is None:
+            found[node] = None
+        elif node not in found:
+            found.update(dict.fromkeys(node._sharing.nodes))
+    return [*found]
 
 
 def pass_on(node: Any) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from interrupts import events, stopped
+from shared_networks import Exchanging, OwnScale
 from test_shared_graphs import NETWORKS, batch, fed, regression
 
 import cgraph as CG
@@ -280,3 +281,127 @@ def test_one_optimiser_keeps_its_state_for_all_graphs():
 
     for ours, theirs in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+class Interjecting(CG.Node):
+    """The identity, which calls a function once when it is computed."""
+
+    function = None
+
+    def __init__(self, node):
+        super().__init__(node.size, node.height, node.width, [node])
+
+    def calcData(self):
+        self.data = self.backward[0].data
+        function, self.function = self.function, None
+        if function is not None:
+            function()
+
+    def calcPartialDerivative(self):
+        self.backward[0].grad += self.grad
+
+
+@pytest.mark.parametrize("ends", ["within the call", "after it"])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_is_learnt_within_a_prediction_outlives_its_graph(ends, held):
+    x, y, t, loss = regression()
+    feed = batch(x, t)
+    node = Interjecting(y)
+    graph = CG.Graph(node)
+    twins = [CG.clone(loss, share=True)]
+    own = fed([twins[0][x], twins[0][t]], feed)
+    others = [CG.Graph(twins[0][loss])]
+    views = [p.value for p in CG.parameters(y)] if held else []
+    learnt = []
+
+    def drop():
+        twins.pop()[loss].cut()
+        others.clear()
+        own.clear()
+        gc.collect()
+        assert len(CG.parameters(y)[0].nodes) == 1
+
+    def learn():
+        others[0].train(own, 0.1)
+        learnt.append(others[0].get_vector())
+        if ends == "within the call":
+            drop()
+
+    node.function = learn
+    graph.predict({x: feed[x][:1]})
+    if others:
+        drop()
+    found = np.concatenate([p.value.ravel() for p in CG.parameters(y)])
+    np.testing.assert_array_equal(found, learnt[0])
+    np.testing.assert_array_equal(graph.get_vector(), learnt[0])
+    for view, p in zip(views, CG.parameters(y), strict=held):
+        np.testing.assert_array_equal(view, p.value)
+
+
+def test_input_gradients_do_not_wait_for_learning():
+    x, _, t, loss = regression()
+    twin = CG.clone(loss, share=True)
+    graph, other = CG.Graph(loss, threads=1), CG.Graph(twin[loss], threads=1)
+    short = batch(twin[x], twin[t])
+    meanwhile(graph, batch(x, t, LONG), lambda: other.input_gradients(short, twin[x]))
+
+
+class Calling(OwnScale):
+    """An own node that makes a call in the middle of its backward pass."""
+
+    call = None
+
+    def calcPartialDerivative(self):
+        super().calcPartialDerivative()
+        if self.call is not None:
+            self.call()
+
+
+CALLS = {
+    "value_and_grad": lambda graph, feed, leaf, node: graph.value_and_grad(feed),
+    "per_sample_gradients": lambda graph, feed, leaf, node: graph.per_sample_gradients(feed),
+    "jacobian": lambda graph, feed, leaf, node: graph.jacobian(feed, node, leaf),
+    "input_gradients": lambda graph, feed, leaf, node: graph.input_gradients(feed, leaf),
+    "sample": lambda graph, feed, leaf, node: graph.sample(0),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_gradient_sums_of_own_nodes_are_not_set_aside_while_another_call_adds_to_them(call):
+    x = CG.Leaf1(2)
+    own = Calling(x, [1.0, 2.0])
+    loss = CG.Sum(own)
+    twin = CG.clone(loss, share=True)
+    graph, other = CG.Graph(loss), CG.Graph(twin[loss])
+    feed = {twin[x]: np.ones((3, 2))}
+    other.predict(feed)
+
+    def refused():
+        with pytest.raises(RuntimeError, match="another call is learning parameters that it"):
+            call(other, feed, twin[x], twin[own])
+
+    own.call = refused
+    graph.accumulate({x: np.ones((4, 2))})
+    np.testing.assert_array_equal(own.gradWeight, [4, 4])
+    own.call = None
+    call(other, feed, twin[x], twin[own])
+    np.testing.assert_array_equal(own.gradWeight, [4, 4])
+
+
+def gradcheck(graph, feed, leaf, node):
+    leaf.data = feed[leaf][0]
+    CG.gradcheck(graph)
+
+
+@pytest.mark.parametrize("call", [*CALLS.values(), gradcheck], ids=[*CALLS, "gradcheck"])
+def test_arrays_that_an_own_node_exchanges_are_those_of_all_its_nodes_afterwards(call):
+    x = CG.Leaf1(2)
+    own = Exchanging(x, [1.0, 2.0])
+    loss = CG.Sum(own)
+    twin = CG.clone(loss, share=True)
+    graph, feed = CG.Graph(loss), {x: np.ones((3, 2))}
+    graph.accumulate(feed)
+    call(graph, feed, x, own)
+    graph.accumulate(feed)
+    assert twin[own].gradWeight is own.gradWeight
+    np.testing.assert_array_equal(own.gradWeight, [6, 6])

@@ -43,6 +43,9 @@ cdef class Mirror:
     cdef bint is_run                        # whether the elements lie there one behind the other
     cdef Py_ssize_t count, item
     cdef s_state seen                       # the looks that a call has reckoned with
+    # Whether another Graph has published into the array since it was last read. Then the arena is older than the array,
+    # also once the other Graph is no more.
+    cdef bint is_older
     cdef long period                        # that in which the array is up to date
 
     def __init__(self, Side side, Account account, array, arena=None, const Py_ssize_t[::1] offsets=None):
@@ -87,7 +90,7 @@ cdef class Mirror:
     cpdef void refresh(self) noexcept:
         """Brings the array up to date, unless it is so already, or users may have written into it since then."""
         if not self.frozen and self.period != self.side.period:
-            if not self.has_others():
+            if not (self.has_others() or self.is_older):
                 self.write()
             self.period = self.side.period
 
@@ -155,7 +158,7 @@ def read_arrays(list mirrors):
     cdef Mirror mirror
     cdef s_state seen
     for mirror in mirrors:
-        seen = mirror.reckoned()
+        seen, mirror.is_older = mirror.reckoned(), False
         mirror.copy(True)
         mirror.seen = seen
 
@@ -173,7 +176,7 @@ def write_arrays(list mirrors):
     cdef Mirror mirror
     cdef s_state seen
     for mirror in mirrors:
-        if mirror.frozen or mirror.has_others():
+        if mirror.frozen or mirror.has_others() or mirror.is_older:
             continue
         seen = mirror.reckoned()
         mirror.write()
