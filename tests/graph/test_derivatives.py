@@ -150,6 +150,32 @@ def test_what_another_graph_has_learnt_counts():
     np.testing.assert_array_equal(after, net.graph.jacobian(net.feed, net.y, net.x))
 
 
+def test_they_learn_nothing_and_so_may_run_while_another_graph_learns():
+    """The call that learns is that of an own node's Graph, in whose method the other Graph is asked."""
+
+    class Asking(CG.Node):
+        def __init__(self, node):
+            super().__init__(node.size, node.height, node.width, [node])
+
+        def calcData(self):
+            self.data[...] = self.backward[0].data
+            found.append((other.jacobian({x: ROWS}, y, x), other.input_gradients({x: ROWS}, x)))
+
+        def calcPartialDerivative(self):
+            self.backward[0].grad[...] += self.grad
+
+    found = []
+    z, x = CG.Leaf1(3), CG.Leaf1(3)
+    first = CG.Affine(z, np.linspace(-1, 1, 12).reshape(4, 3))
+    y = first.share(x)
+    other = CG.Graph(CG.Norm2(y))
+    graph = CG.Graph(CG.Norm2(Asking(first)))
+    expected = other.jacobian({x: ROWS}, y, x), other.input_gradients({x: ROWS}, x)
+    graph.step({z: ROWS[:1]}, 0.01)
+    assert len(found) == 1
+    assert_all_equal(found[0], expected)
+
+
 # What they return
 
 
