@@ -168,10 +168,11 @@ def test_gradients_of_networks_are_those_of_passes_over_nodes(name, frozen, dtyp
             check(graph, net.feed(count), expected[:count], losses, dtype)
             for p in net.parameters:
                 p.trainable = True
-            assert graph.per_sample_gradients(net.feed(count)).shape == (
-                count,
-                graph.get_vector().size,
+            rows, gradient = (
+                graph.per_sample_gradients(net.feed(count)),
+                graph.value_and_grad(net.feed(count))[1],
             )
+            assert_close(rows.sum(0), gradient, dtype)
 
 
 LEARNING = [row for row in cases() if row[2].usual and row[2].params]
@@ -255,6 +256,21 @@ def test_a_vector_may_hold_anything_real():
     assert_equal(graph.get_vector()[:4], np.array([np.nan, np.inf, 2**-140, 0], np.float32))
     graph.set_vector(v > 0)
     assert set(graph.get_vector()) == {0, 1}
+
+
+def test_a_vector_may_share_memory_with_arrays_of_own_nodes():
+    x, w = CG.Leaf1(2), np.arange(4.0)
+    first, second = Scale(x, [0, 0]), Scale(x, [0, 0])
+    first.weight, second.weight = w[:2], w[2:]
+    graph = CG.Graph(CG.Dots(first, second))
+    graph.set_vector(w[::-1])
+    assert_equal(w, np.array([3.0, 2, 1, 0]))
+
+
+def test_losses_are_summed_up_in_float64():
+    x = CG.Leaf1(1, dtype="float32")
+    graph = CG.Graph(CG.Sum(x))
+    assert graph.value_and_grad({x: [2.0**24, 1, 1]})[0] == 2**24 + 2
 
 
 @every_network
