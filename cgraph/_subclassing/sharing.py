@@ -5,15 +5,18 @@ This module knows nodes by their attributes alone, so that Node may use it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from cgraph._kernels.runtime.loans import copy_at_once
 from cgraph._kernels.runtime.sharing import Sharing, tie
 from cgraph._kernels.runtime.uninterrupted import complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
-from cgraph._validation import describe, is_iterable
+from cgraph._validation import Array, describe, is_iterable
 
 
 def twin(node: Any, given: Sequence[object]) -> Any:
@@ -92,6 +95,26 @@ def may_share(node: Any) -> bool:
         return True
     accounts = [*getattr(node, "_loans", {}).values()]
     return node._sharing is not None and residency.is_public(node._sharing, accounts)
+
+
+def at_once(node_arrays: Iterable[tuple[Any, Array]]) -> list[Array]:
+    """Returns arrays of nodes, to be read at once; of those that nodes share, copies as they are at one moment.
+
+    So while a Graph in another thread learns, they are all of the same of its calls. The arrays of a user's own class
+    change as they learn.
+    """
+    found = [*node_arrays]
+    shared = [
+        number
+        for number, (node, array) in enumerate(found)
+        if node._sharing is not None and array.flags.c_contiguous and not array.dtype.hasobject
+    ]
+    arrays = [array for _, array in found]
+    copies = [np.empty_like(arrays[number]) for number in shared]
+    copy_at_once(copies, [arrays[number] for number in shared])
+    for number, copy in zip(shared, copies, strict=True):
+        arrays[number] = copy
+    return arrays
 
 
 def shared_attributes(node: Any) -> list[str]:
