@@ -16,7 +16,7 @@ from cgraph._kernels.runtime.sharing import Sharing, tie
 from cgraph._kernels.runtime.uninterrupted import complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
-from cgraph._validation import Array, describe, is_iterable
+from cgraph._validation import Array, describe, is_iterable, require_dtype
 
 
 def twin(node: Any, given: Sequence[object]) -> Any:
@@ -37,6 +37,9 @@ def twin(node: Any, given: Sequence[object]) -> Any:
         share_parameters(node, new)
     except BaseException as error:
         complete(undo)
+        if isinstance(error.__cause__, TypeError) and len(inputs) != len(node.backward):
+            expected = f"{owner}: share needs as many inputs as the node has, {len(node.backward)}"
+            raise TypeError(f"{expected}, got {len(inputs)}") from None
         if isinstance(error.__cause__, ValueError):
             # The constructor has refused these inputs, not what `_config` returns.
             raise error.__cause__ from None
@@ -56,6 +59,7 @@ def as_inputs(node: Any, given: Sequence[object]) -> list[Any]:
     for x in inputs:
         if not isinstance(x, Unfinished):
             raise TypeError(f"{owner}: share needs Nodes as inputs, got {describe(x)}")
+    require_dtype(f"{owner}: share", node._dtype, inputs)
     return inputs
 
 
