@@ -48,11 +48,12 @@ class Rebuildable:
         return {**sizes, "dtype": node.dtype.name}
 
 
-def anew(node: Any, inputs: Sequence[Any]) -> Any:
+def anew(node: Any, inputs: Sequence[Any], values: dict[str, Array] | None = None) -> Any:
     """Returns a new node of the class of another one, with other inputs, and with copies of its parameters.
 
-    Which parameters learn, and the number of samples that a node with masks has counted, are copied, too. Gradient sums
-    begin at 0. After an error the inputs have no new consumer.
+    `values` are those of the parameters by name, if they have been read before. Which parameters learn, and the number
+    of samples that a node with masks has counted, are copied, too. Gradient sums begin at 0. After an error the inputs
+    have no new consumer.
 
     Raises
     ------
@@ -63,7 +64,7 @@ def anew(node: Any, inputs: Sequence[Any]) -> Any:
     """
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
-        values = parameter_values(node)
+        values = parameter_values(node) if values is None else values
         new = constructed(node, inputs, values)
         require_alike(node, new, inputs, values)
         for name, value in values.items():

@@ -5,6 +5,7 @@ from libc.string cimport memcmp, memcpy, memset
 cimport cython
 
 from cgraph._kernels.runtime.sharing cimport Sharing
+from cgraph._kernels.runtime.memory import address
 from cgraph._kernels.runtime.uninterrupted import store
 
 cdef object publication = object()  # the lock of copies between arenas and arrays that several Graphs have mirrors of
@@ -196,6 +197,15 @@ def publish(list mirrors):
                 mirror.account.refresh()
                 mirror.account.count_look(mirror)
                 mirror.seen = mirror.reckoned()
+
+
+def copy_at_once(list copies, list arrays):
+    """Copies contiguous arrays into others like them, as they are at one moment: no Graph publishes in between."""
+    cdef size_t copy, array, nbytes
+    cdef list places = [(address(x), address(y), y.nbytes) for x, y in zip(copies, arrays)]
+    with cython.critical_section(publication):
+        for copy, array, nbytes in places:
+            memcpy(<char *>copy, <const char *>array, nbytes)
 
 
 def move_out(list mirrors, list arenas, list offsets, list memories, list changes):
