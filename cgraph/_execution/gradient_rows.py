@@ -7,21 +7,25 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from cgraph._execution.batches import NO_STEPS
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executor, LaneExecutor
 from cgraph._execution.goals import LOSS
 from cgraph._execution.vectors import Part, Vectors, clear_sums, set_sums_aside
-from cgraph._kernels.lanes import per_sample as steps
+from cgraph._kernels.lanes.per_sample import GradientRows as GradientRowsStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import LearningStep
-from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._lowering.program import FusedGroup, Program, Work
 from cgraph._validation import Array
 from cgraph.parameter import own_parameters
+
+Offsets = npt.NDArray[np.intp]
+# The fields of each matrix that learns, and its constant input.
+Tables = tuple[Offsets, npt.NDArray[np.float64]]
 
 
 class GradientRows:
@@ -35,11 +39,11 @@ class GradientRows:
     def __init__(self, executable: Executable, vectors: Vectors) -> None:
         self._executable, self._vectors = executable, vectors
         self._parts: list[Part] | None = None  # those of the vector for which the tables were made
-        self._row_parts: Structs
+        self._row_parts: Offsets
         self._matrices: list[tuple[FusedGroup, Part]] | None
-        self._tables: dict[Executor, Structs]
+        self._tables: dict[Executor, Tables]
         # What ran the last call in one thread: its schedule, that of the rows, the executors and their steps.
-        self._last: tuple[Schedule, Schedule, Sequence[Executor], list[steps.GradientRows]] | None
+        self._last: tuple[Schedule, Schedule, Sequence[Executor], list[GradientRowsStep]] | None
 
     def compute(self, feeds: Feeds) -> Array:
         """Returns the gradients, a row for each sample. The gradient sums are as they were when the call ends."""
@@ -107,34 +111,31 @@ class GradientRows:
 
     def _step(
         self, executor: Executor, request: Request, thread: int
-    ) -> tuple[plan.Binding, steps.GradientRows]:
+    ) -> tuple[plan.Binding, GradientRowsStep]:
         """Returns the binding of an executor, and the step that runs its steps and writes rows."""
         binding = executor.binding(LOSS, request.feeds.leaves, thread)
         arena = self._executable.arena
         given = binding.steps, arena.data.itemsize
         if not isinstance(executor, LaneExecutor):
-            return binding, steps.SampleGradientRows(*given, self._row_parts)
+            return binding, GradientRowsStep(*given, self._row_parts)
+        if executor not in self._tables:
+            self._tables[executor] = self._table(executor)
+        table, biases = self._tables[executor]
         kernels = arena.kernels.affine.MATRIX_KERNELS
-        table = self._table(executor)
-        return binding, steps.LaneGradientRows(*given, table, kernels, executor.lanes)
+        packed: Array = np.empty(table[:, 3].max(initial=1), arena.data.dtype)
+        return binding, GradientRowsStep(*given, table, executor.lanes, kernels, biases, packed)
 
-    def _table(self, executor: LaneExecutor) -> Structs:
-        """Returns the matrices that learn, as they lie in the memory of an executor."""
-        if executor in self._tables:
-            return self._tables[executor]
-        found, seen = [], set()
+    def _table(self, executor: LaneExecutor) -> Tables:
+        """Returns the matrices that learn, as they lie in the memory of an executor, and their constant inputs."""
+        found, biases, seen = [], [], set()
         for group, (p, elements, _) in self._matrices or ():
             node: Any = group.nodes[0]
             places = executor.offset(group.inputs[0]), executor.offset(node)
-            found.append(
-                (*places, group.inputs[0].size, node.size, elements.start, p in seen, node._bias)
-            )
+            sizes = group.inputs[0].size, node.size
+            found.append((*places, *sizes, elements.start, p in seen))
+            biases.append(node._bias)
             seen.add(p)
-        names = "x", "g", "m", "n", "place", "accumulate", "bias"
-        columns = zip(*found, strict=True) if found else [()] * len(names)
-        table = structs(steps.ROW_MATRIX, len(found), **dict(zip(names, columns, strict=True)))
-        self._tables[executor] = table
-        return table
+        return np.array(found, np.intp).reshape(-1, 6), np.array(biases, float)
 
     def _stop_sums(self, executor: Executor) -> None:
         """Lets no step over lanes compute gradient sums until the end of the call."""
@@ -170,10 +171,9 @@ def matrices(program: Program, parts: Sequence[Part]) -> list[tuple[FusedGroup, 
     return found
 
 
-def row_parts(parts: Sequence[Part]) -> Structs:
-    """Returns where the elements of a vector lie side by side among the gradient sums of the arena."""
-    firsts, places, counts = np.array([*_runs(parts)], np.intp).reshape(-1, 3).T
-    return structs(steps.ROW_PART, len(firsts), first=firsts, place=places, count=counts)
+def row_parts(parts: Sequence[Part]) -> Offsets:
+    """Returns where the elements of a vector lie side by side among the gradient sums of the arena: rows of `_runs`."""
+    return np.array([*_runs(parts)], np.intp).reshape(-1, 3)
 
 
 def _runs(parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:

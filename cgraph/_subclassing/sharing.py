@@ -13,7 +13,7 @@ import numpy as np
 
 from cgraph._kernels.runtime.loans import copy_at_once
 from cgraph._kernels.runtime.sharing import Sharing, tie
-from cgraph._kernels.runtime.uninterrupted import complete
+from cgraph._kernels.runtime.uninterrupted import assign, complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
 from cgraph._validation import Array, describe, is_iterable, require_dtype
@@ -121,6 +121,24 @@ def at_once(node_arrays: Iterable[tuple[Any, Array]]) -> list[Array]:
     return arrays
 
 
+def assign_at_once(destinations: list[Array], sources: list[Array]) -> None:
+    """Copies the content of each source into the destination at its place, of the same shape; no signal is heard.
+
+    Where all are contiguous, no call of a Graph in another thread reads some of them before, and others afterwards.
+    """
+    alike = [
+        x.dtype == y.dtype
+        and not x.dtype.hasobject
+        and x.flags.c_contiguous
+        and y.flags.c_contiguous
+        for x, y in zip(destinations, sources, strict=True)
+    ]
+    if all(alike):
+        copy_at_once(destinations, sources)
+    else:
+        assign(destinations, sources)
+
+
 def shared_attributes(node: Any) -> list[str]:
     """Returns the names of the attributes that nodes have in common: arrays, and what counts the loans of these."""
     names: list[str] = []
@@ -140,6 +158,17 @@ def shared_attributes(node: Any) -> list[str]:
                 )
             names.append(name)
     return names
+
+
+def holders(nodes: Iterable[Any]) -> list[Any]:
+    """Returns nodes and all others that have their parameters, each once."""
+    found: dict[Any, None] = {}
+    for node in nodes:
+        if node._sharing is None:
+            found[node] = None
+        elif node not in found:
+            found.update(dict.fromkeys(node._sharing.nodes))
+    return [*found]
 
 
 def pass_on(node: Any) -> None:

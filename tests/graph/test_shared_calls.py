@@ -1,7 +1,6 @@
 """Calls of Graphs that share parameters: at the same time, refused, interrupted, and after the end of others."""
 
 import gc
-import io
 import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
@@ -9,23 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from interrupts import events, stopped
+from shared_networks import difference
 from test_shared_graphs import NETWORKS, batch, fed, regression
 
 import cgraph as CG
-from cgraph._subclassing import sharing
-from cgraph.nodes.learning import LearningNode
 
 LONG = 60_000  # samples of a call that takes some 10 ms
-
-
-def difference():
-    """A network of two matrices that learn alike, so that its output is 0 unless one of them is older."""
-    x, t = CG.Leaf1(8), CG.Leaf1(1)
-    one = CG.Affine(x, np.ones((9, 24)))
-    other = CG.Affine(x, np.ones((9, 24)))
-    y = CG.Sum(CG.Sub(one, other))
-    loss = CG.MSE(CG.Add(CG.Sum(one), CG.Sum(other)), t)
-    return x, y, t, loss
 
 
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
@@ -285,7 +273,7 @@ def test_one_optimiser_keeps_its_state_for_all_graphs():
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
 
 
-class Calling(CG.Node):
+class Interjecting(CG.Node):
     """The identity, which calls a function once when it is computed."""
 
     function = None
@@ -308,7 +296,7 @@ class Calling(CG.Node):
 def test_what_is_learnt_within_a_prediction_outlives_its_graph(ends, held):
     x, y, t, loss = regression()
     feed = batch(x, t)
-    node = Calling(y)
+    node = Interjecting(y)
     graph = CG.Graph(node)
     twins = [CG.clone(loss, share=True)]
     own = fed([twins[0][x], twins[0][t]], feed)
@@ -340,54 +328,9 @@ def test_what_is_learnt_within_a_prediction_outlives_its_graph(ends, held):
         np.testing.assert_array_equal(view, p.value)
 
 
-def copy_to_clone(node):
-    target = CG.clone(node)[node]
-    CG.copy_parameters(node, target)
-    return [p.value for p in CG.parameters(target)]
-
-
-def values_in_file(node):
-    file = io.BytesIO()
-    CG.save_parameters(file, node)
-    file.seek(0)
-    with np.load(file) as content:
-        return [content[name] for name in content.files if name != "cgraph"]
-
-
-COPIES = {
-    "clone": lambda node: [p.value for p in CG.parameters(CG.clone(node)[node])],
-    "copy_parameters": copy_to_clone,
-    "save_parameters": values_in_file,
-    "state_dict": lambda node: [*CG.Graph(node).state_dict().values()],
-}
-
-
-@pytest.mark.parametrize("take", COPIES.values(), ids=COPIES)
-def test_copies_beside_learning_are_of_one_moment(take, monkeypatch):
-    x, y, t, loss = difference()
-    trainer = CG.Graph(loss, threads=1)
-    node = CG.clone(y, share=True)[y]
-    feed = {x: np.full((4, 8), 0.1), t: np.zeros((4, 1))}
-    copy_at_once = sharing.copy_at_once
-    peek = LearningNode._peek
-    learnt = []
-
-    def learn_and_copy(*arguments):
-        """Learns at the last moment, after which all values are new, or all are old in the end."""
-        trainer.train(feed, 1e-4)
-        learnt.append(trainer.parameters[0].value.copy())
-        copy_at_once(*arguments)
-        trainer.train(feed, 1e-4)
-
-    def peek_and_learn(*arguments):
-        array = peek(*arguments)
-        trainer.train(feed, 1e-4)
-        return array
-
-    monkeypatch.setattr(sharing, "copy_at_once", learn_and_copy)
-    trainer.train(feed, 1e-4)
-    with monkeypatch.context() as patch:
-        patch.setattr(LearningNode, "_peek", peek_and_learn)
-        one, other = take(node)
-    np.testing.assert_array_equal(one, other)
-    assert any(np.array_equal(one, value) for value in learnt)
+def test_input_gradients_do_not_wait_for_learning():
+    x, _, t, loss = regression()
+    twin = CG.clone(loss, share=True)
+    graph, other = CG.Graph(loss, threads=1), CG.Graph(twin[loss], threads=1)
+    short = batch(twin[x], twin[t])
+    meanwhile(graph, batch(x, t, LONG), lambda: other.input_gradients(short, twin[x]))

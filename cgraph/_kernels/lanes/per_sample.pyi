@@ -12,8 +12,6 @@ from cgraph._kernels.runtime.structs import Structs
 _Array = npt.NDArray[np.floating[Any]]
 
 LAYOUT_COPY: np.dtype[np.void]
-ROW_PART: np.dtype[np.void]
-ROW_MATRIX: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -31,19 +29,14 @@ class PerSampleTail(PerSampleStep): ...
 
 @disjoint_base
 class GradientRows(Step):
-    def write_to(self, rows: _Array) -> None: ...
-
-@disjoint_base
-class SampleGradientRows(GradientRows):
-    def __init__(self, steps: Steps, item: int, parts: Structs) -> None: ...
-
-@disjoint_base
-class LaneGradientRows(GradientRows):
     def __init__(
         self,
         steps: Steps,
         item: int,
-        matrices: Structs,
-        kernels: MatrixKernels,
-        lanes: int,
+        table: npt.NDArray[np.intp],
+        lanes: int = 0,
+        kernels: MatrixKernels | None = None,
+        biases: npt.NDArray[np.float64] | None = None,
+        packed: _Array | None = None,
     ) -> None: ...
+    def write_to(self, rows: _Array) -> None: ...
