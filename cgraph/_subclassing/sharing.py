@@ -13,7 +13,7 @@ import numpy as np
 
 from cgraph._kernels.runtime.loans import copy_at_once
 from cgraph._kernels.runtime.sharing import Sharing, tie
-from cgraph._kernels.runtime.uninterrupted import complete
+from cgraph._kernels.runtime.uninterrupted import assign, complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
 from cgraph._validation import Array, describe, is_iterable, require_dtype
@@ -119,6 +119,24 @@ def at_once(node_arrays: Iterable[tuple[Any, Array]]) -> list[Array]:
     for number, copy in zip(shared, copies, strict=True):
         arrays[number] = copy
     return arrays
+
+
+def assign_at_once(destinations: list[Array], sources: list[Array]) -> None:
+    """Copies the content of each source into the destination at its place, of the same shape; no signal is heard.
+
+    Where all are contiguous, no call of a Graph in another thread reads some of them before, and others afterwards.
+    """
+    alike = [
+        x.dtype == y.dtype
+        and not x.dtype.hasobject
+        and x.flags.c_contiguous
+        and y.flags.c_contiguous
+        for x, y in zip(destinations, sources, strict=True)
+    ]
+    if all(alike):
+        copy_at_once(destinations, sources)
+    else:
+        assign(destinations, sources)
 
 
 def shared_attributes(node: Any) -> list[str]:

@@ -22,7 +22,7 @@ from cgraph._kernels.runtime.sharing import Learners, learning
 from cgraph._kernels.runtime.uninterrupted import assign
 from cgraph._propagation import passes
 from cgraph._subclassing import declared_array
-from cgraph._subclassing.sharing import at_once
+from cgraph._subclassing.sharing import assign_at_once, at_once
 from cgraph._validation import Array, as_dtype, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -238,7 +238,7 @@ def move_arrays(owner: str, source: list[Parameter], target: list[Parameter], ta
     apart = [number for number, p in enumerate(source) if p is not target[number]]
     if tau > 0:
         results = [approached(owner, *pairs[number], tau) for number in apart]
-        assign([target[number].value for number in apart], results)
+        assign_at_once([target[number].value for number in apart], results)
 
 
 def array_of(parameter: Parameter) -> Array:

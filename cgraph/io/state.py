@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cgraph._kernels.runtime.uninterrupted import assign
-from cgraph._subclassing.sharing import at_once
+from cgraph._subclassing.sharing import assign_at_once, at_once
 from cgraph._validation import describe
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters
@@ -231,7 +230,7 @@ def replace(
     for name, each in sources.items():
         _require_fit(name, each, targets[name], cast)
     contents = [_converted(name, each.read(), targets[name]) for name, each in sources.items()]
-    assign([targets[name] for name in sources], contents)
+    assign_at_once([targets[name] for name in sources], contents)
     return report
 
 

@@ -8,21 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from interrupts import events, stopped
+from shared_networks import difference
 from test_shared_graphs import NETWORKS, batch, fed, regression
 
 import cgraph as CG
 
 LONG = 60_000  # samples of a call that takes some 10 ms
-
-
-def difference():
-    """A network of two matrices that learn alike, so that its output is 0 unless one of them is older."""
-    x, t = CG.Leaf1(8), CG.Leaf1(1)
-    one = CG.Affine(x, np.ones((9, 24)))
-    other = CG.Affine(x, np.ones((9, 24)))
-    y = CG.Sum(CG.Sub(one, other))
-    loss = CG.MSE(CG.Add(CG.Sum(one), CG.Sum(other)), t)
-    return x, y, t, loss
 
 
 @pytest.mark.parametrize("layout", ["lanes", "samples"])

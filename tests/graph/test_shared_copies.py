@@ -1,10 +1,12 @@
-"""Copies of shared parameters that are taken while another thread learns are of one moment."""
+"""Copies of parameters that a Graph learns at the same time."""
 
 import io
+import sys
+import threading
 
 import numpy as np
 import pytest
-from test_shared_calls import difference
+from shared_networks import difference
 
 import cgraph as CG
 from cgraph._subclassing import sharing
@@ -62,3 +64,42 @@ def test_copies_beside_learning_are_of_one_moment(take, monkeypatch):
         one, other = take(node)
     np.testing.assert_array_equal(one, other)
     assert any(np.array_equal(one, value) for value in learnt)
+
+
+def loads(node, value):
+    """Returns calls that set the shared parameters of a node to a value: from a file, and from another node."""
+    other = CG.clone(node)[node]
+    for p in CG.parameters(other):
+        p.value = np.full(p.shape, value)
+    file = io.BytesIO()
+    CG.save_parameters(file, other)
+    content = file.getvalue()
+    return [
+        lambda: CG.load_parameters(io.BytesIO(content), node),
+        lambda: CG.copy_parameters(other, node),
+    ]
+
+
+def test_predictions_beside_loading_see_all_of_it_or_nothing():
+    x, y, _, _ = difference()
+    twin = CG.clone(y, share=True)
+    server = CG.Graph(twin[y], threads=1)
+    calls = [*loads(y, 2.0), *loads(y, 3.0)]
+    done, found = threading.Event(), []
+
+    def serve():
+        while not done.is_set():
+            found.append(server.predict({twin[x]: np.ones((1, 8))})[0, 0])
+
+    interval, thread = sys.getswitchinterval(), threading.Thread(target=serve)
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for number in range(200):
+            calls[number % 4]()
+    finally:
+        done.set()
+        thread.join()
+        sys.setswitchinterval(interval)
+    assert found
+    assert not np.any(found)

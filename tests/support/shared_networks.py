@@ -203,3 +203,13 @@ def random_nodes(seed, dtype):
             if rng.random() < 0.7 and other._sharing is None:
                 share_parameters(one, other)
     return nodes, ends
+
+
+def difference():
+    """A network of two matrices that learn alike, so that its output is 0 unless one of them is older."""
+    x, t = CG.Leaf1(8), CG.Leaf1(1)
+    one = CG.Affine(x, np.ones((9, 24)))
+    other = CG.Affine(x, np.ones((9, 24)))
+    y = CG.Sum(CG.Sub(one, other))
+    loss = CG.MSE(CG.Add(CG.Sum(one), CG.Sum(other)), t)
+    return x, y, t, loss

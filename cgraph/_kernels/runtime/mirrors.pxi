@@ -1,6 +1,6 @@
 # What loans.pyx knows of mirrors: which elements of an arena an array has, and when either is copied to the other.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 cimport cython
 
@@ -205,7 +205,7 @@ def copy_at_once(list copies, list arrays):
     cdef list places = [(address(x), address(y), y.nbytes) for x, y in zip(copies, arrays)]
     with cython.critical_section(publication):
         for copy, array, nbytes in places:
-            memcpy(<char *>copy, <const char *>array, nbytes)
+            memmove(<char *>copy, <const char *>array, nbytes)
 
 
 def move_out(list mirrors, list arenas, list offsets, list memories, list changes):
