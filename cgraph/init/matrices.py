@@ -86,7 +86,8 @@ def sparse(
 ) -> Array:
     """Draws from U(−a, a) with a = 1 / √fan_in, and sets ⌈sparsity · m⌉ of the m weights of each output to 0.
 
-    Which ones is drawn for each output alone. Each output then depends on a few inputs, so that learning from one
+    One weight remains at least, where the paper's program leaves none to outputs of few inputs. Which weights are 0 is
+    drawn for each output alone. Each output then depends on a few inputs, so that learning from one
     sample disturbs little of what was learnt from others: for streams, with `LayerNorm`.
 
     Parameters
@@ -94,7 +95,7 @@ def sparse(
     shape, rng, fans, dtype
         As in `glorot_uniform`; fan_out takes no part.
     sparsity : float, optional
-        The fraction of zeros, from 0 to 1. With 1, all are 0.
+        The fraction of zeros, in [0, 1).
 
     Returns
     -------
@@ -121,13 +122,14 @@ def sparse(
     owner = "sparse"
     sizes, number_type = as_shape(owner, shape), as_dtype(owner, dtype)
     fraction = as_number(owner, "sparsity", sparsity)
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"{owner}: sparsity must be from 0 to 1, got {describe(sparsity)}")
+    if not 0 <= fraction < 1:
+        raise ValueError(f"{owner}: sparsity must be in [0, 1), got {describe(sparsity)}")
     bound = 1 / math.sqrt(as_fans(owner, fans, sizes).fan_in)
     generator = as_generator(owner, rng)
     outputs, inputs = rows_of_outputs(sizes)
     weights = generator.uniform(-bound, bound, (outputs, inputs))
-    zeros_each = math.ceil(fraction * inputs * (1 - 1e-12))  # 0.55 * 100 is 55.00000000000001
+    # In floating point 0.55 · 100 is 55.00000000000001.
+    zeros_each = min(math.ceil(fraction * inputs * (1 - 1e-12)), inputs - 1)
     for row in weights:
         row[generator.permutation(inputs)[:zeros_each]] = 0
     matrix = weights.T if len(sizes) == 2 else weights
