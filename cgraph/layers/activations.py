@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from cgraph._validation import describe
 from cgraph.node import Node
@@ -30,7 +31,7 @@ OVER_ALL_ELEMENTS = {"log_softmax", "softmax"}
 
 
 def as_activation(
-    owner: str, value: object, argument: str = "activation", *, of_channels: bool = False
+    owner: str, value: Any, argument: str = "activation", *, of_channels: bool = False
 ) -> Activation | None:
     """Returns the function of a name, or the function itself, or None for none, or refuses the value.
 
@@ -46,7 +47,8 @@ def as_activation(
         raise (ValueError if isinstance(value, str) else TypeError)(
             f"{owner}: {argument} must be None, {known} or a function of a node, got {describe(value)}"
         )
-    return value
+    function: Activation = value
+    return function
 
 
 def activated(owner: str, nodes: Sequence[Node], activation: Activation | None) -> list[Node]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -83,17 +84,19 @@ def as_table(owner: str, table: object, filters: int, channels: int) -> list[lis
     return rows
 
 
-def as_initializer(owner: str, value: object) -> Initializer:
+def as_initializer(owner: str, value: Any) -> Initializer:
     """Returns the initialiser of a name, or a function as it is, or refuses the value."""
+    function: Initializer
     if isinstance(value, str) and value in init.__all__:
-        function: Initializer = getattr(init, value)
+        function = getattr(init, value)
         return function
     if not callable(value):
         names = ", ".join(f'"{name}"' for name in init.__all__)
         raise (ValueError if isinstance(value, str) else TypeError)(
             f"{owner}: initializer must be {names} or a function of (shape, rng, fans), got {describe(value)}"
         )
-    return value
+    function = value
+    return function
 
 
 def initial(

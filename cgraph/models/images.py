@@ -6,18 +6,18 @@ that are halved are rounded up, so that images of any size will do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._validation import as_dtype, as_generator, as_size, describe, is_iterable
+from cgraph._validation import as_size
 from cgraph.init import zeros
-from cgraph.layers import average_pool2d, conv2d, dense, flatten, max_pool2d
-from cgraph.layers.activations import Activation, activated, as_activation
-from cgraph.layers.arguments import Initializer, as_initializer
+from cgraph.layers import average_pool2d, flatten, max_pool2d
+from cgraph.layers.activations import Activation, activated
+from cgraph.layers.arguments import Initializer
+from cgraph.models.builder import Builder, Layers, as_banks, as_builder, as_sizes
 from cgraph.models.network import Network
-from cgraph.models.perceptrons import as_sizes
 from cgraph.node import Node
 from cgraph.nodes.elementwise import Add
 from cgraph.nodes.leaf import Leaf2
@@ -87,21 +87,18 @@ def lenet5(
     rows = as_size(owner, "height", height, minimum=9)
     columns = as_size(owner, "width", width, minimum=9)
     count = as_size(owner, "classes", classes)
-    function = as_activation(owner, activation, of_channels=True)
-    draw = as_initializer(owner, initializer)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
+    build = as_builder(owner, activation, initializer, rng, dtype, of_channels=True)
 
-    image = Leaf2(rows, columns, dtype=number_type)
-    c1 = conv2d(image, 6, 5, padding="same", activation=function, initializer=draw, rng=generator)
+    image = Leaf2(rows, columns, dtype=build.dtype)
+    c1 = build.conv2d(image, 6, 5)
     s2 = max_pool2d(c1, 2, padding="same")
-    c3 = conv2d(s2, 16, 5, table=LENET5_TABLE, activation=function, initializer=draw, rng=generator)
+    c3 = build.conv2d(s2, 16, 5, padding="valid", table=LENET5_TABLE)
     s4 = max_pool2d(c3, 2, padding="same")
-    c5 = dense(flatten(s4), 120, function, initializer=draw, rng=generator)
-    f6 = dense(c5, 84, function, initializer=draw, rng=generator)
-    output = dense(f6, count, initializer=draw, rng=generator)
-    layers: dict[str, Node | Sequence[Node]]
-    layers = {"image": image, "c1": c1, "s2": s2, "c3": c3, "s4": s4, "c5": c5, "f6": f6}
-    return Network(layers | {"output": output}, inputs=["image"], outputs=["output"])
+    c5 = build.output(flatten(s4), 120, build.activation)
+    f6 = build.output(c5, 84, build.activation)
+    layers: Layers = {"image": image, "c1": c1, "s2": s2, "c3": c3, "s4": s4, "c5": c5, "f6": f6}
+    layers["output"] = build.output(f6, count)
+    return Network(layers, inputs=["image"], outputs=["output"])
 
 
 def vgg(
@@ -157,40 +154,18 @@ def vgg(
     count, depth = as_size(owner, "classes", classes), as_size(owner, "channels", channels)
     banks = as_banks(owner, blocks)
     units = as_sizes(owner, "hidden", hidden, minimum=0)
-    function = as_activation(owner, activation, of_channels=True)
-    draw = as_initializer(owner, initializer)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
-    layer: list[Node] = [Leaf2(rows, columns, dtype=number_type) for _ in range(depth)]
-    layers: dict[str, Node | Sequence[Node]] = {"image": layer}
+    build = as_builder(owner, activation, initializer, rng, dtype, of_channels=True)
+    layer: list[Node] = [Leaf2(rows, columns, dtype=build.dtype) for _ in range(depth)]
+    layers: Layers = {"image": layer}
     for number, bank in enumerate(banks, 1):
         for index, filters in enumerate(bank, 1):
-            layer = conv2d(
-                layer,
-                filters,
-                3,
-                padding="same",
-                activation=function,
-                initializer=draw,
-                rng=generator,
-            )
+            layer = build.conv2d(layer, filters, 3)
             layers[f"conv{number}_{index}"] = layer
         layer = max_pool2d(layer, 2, padding="same")
         layers[f"pool{number}"] = layer
-    node = flatten(layer)
-    for number, size in enumerate(units, 1):
-        node = dense(node, size, function, initializer=draw, rng=generator)
-        layers[f"hidden{number}"] = node
-    layers["output"] = dense(node, count, initializer=draw, rng=generator)
+    node = build.hidden(layers, "hidden", flatten(layer), units)
+    layers["output"] = build.output(node, count)
     return Network(layers, inputs=["image"], outputs=["output"])
-
-
-def as_banks(owner: str, blocks: object) -> list[list[int]]:
-    """Returns the numbers of filters of each block, or refuses the value."""
-    if not is_iterable(blocks):
-        raise TypeError(
-            f"{owner}: blocks must be a sequence of sequences of sizes, got {describe(blocks)}"
-        )
-    return [as_sizes(owner, "blocks", block) for block in blocks]
 
 
 def residual(
@@ -252,43 +227,29 @@ def residual(
     count, depth = as_size(owner, "classes", classes), as_size(owner, "channels", channels)
     stages = as_sizes(owner, "filters", filters)
     repeats = as_size(owner, "blocks", blocks)
-    function = as_activation(owner, activation, of_channels=True)
-    draw = as_initializer(owner, initializer)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
+    build = as_builder(owner, activation, initializer, rng, dtype, of_channels=True)
 
-    image = [Leaf2(rows, columns, dtype=number_type) for _ in range(depth)]
-    stem = conv2d(
-        image, stages[0], 3, padding="same", activation=function, initializer=draw, rng=generator
-    )
-    layers: dict[str, Node | Sequence[Node]] = {"image": image, "stem": stem}
-    layer, number = stem, 0
+    image = [Leaf2(rows, columns, dtype=build.dtype) for _ in range(depth)]
+    layer = build.conv2d(image, stages[0], 3)
+    layers: Layers = {"image": image, "stem": layer}
+    number = 0
     for stage, size in enumerate(stages):
         for repeat in range(repeats):
-            stride = 2 if stage > 0 and repeat == 0 else 1
-            layer = _block(layer, size, stride, function, draw, generator)
+            layer = _block(build, layer, size, 2 if stage > 0 and repeat == 0 else 1)
             number += 1
             layers[f"block{number}"] = layer
     pooled = average_pool2d(layer, (layer[0].height, layer[0].width), 1)
     layers["pool"] = pooled
-    layers["output"] = dense(flatten(pooled), count, initializer=draw, rng=generator)
+    layers["output"] = build.output(flatten(pooled), count)
     return Network(layers, inputs=["image"], outputs=["output"])
 
 
-def _block(
-    nodes: list[Node],
-    filters: int,
-    stride: int,
-    activation: Activation | None,
-    initializer: Initializer,
-    rng: np.random.Generator,
-) -> list[Node]:
-    """Builds a residual block; its input is projected where the shape or the number of channels changes."""
+def _block(build: Builder, nodes: list[Node], filters: int, stride: int) -> list[Node]:
+    """Makes a residual block; its input is projected where the shape or the number of channels changes."""
     straight = nodes
     if stride > 1 or len(nodes) != filters:
-        straight = conv2d(nodes, filters, 1, stride, "same", initializer=initializer, rng=rng)
-    inner = conv2d(
-        nodes, filters, 3, stride, "same", activation=activation, initializer=initializer, rng=rng
-    )
-    change = conv2d(inner, filters, 3, padding="same", initializer=zeros)
+        straight = build.conv2d(nodes, filters, 1, strides=stride, activation=None)
+    inner = build.conv2d(nodes, filters, 3, strides=stride)
+    change = build.conv2d(inner, filters, 3, activation=None, initializer=zeros)
     sums = [Add(x, y) for x, y in zip(straight, change, strict=True)]
-    return activated("residual", sums, activation)
+    return activated("residual", sums, build.activation)

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
-from cgraph._validation import as_dtype, as_flag, as_generator, as_size, describe, is_iterable
+from cgraph._validation import as_flag, as_size
 from cgraph.init import orthogonal
 from cgraph.layers import dense
 from cgraph.layers.activations import Activation, as_activation
-from cgraph.layers.arguments import Initializer, as_initializer
+from cgraph.layers.arguments import Initializer
+from cgraph.models.builder import Layers, as_builder, as_sizes
 from cgraph.models.network import Network
 from cgraph.node import Node
 from cgraph.nodes.leaf import Leaf1
-
-
-def as_sizes(owner: str, argument: str, value: object, minimum: int = 1) -> list[int]:
-    """Returns a list of sizes, or refuses the value."""
-    if isinstance(value, (str, bytes)) or not is_iterable(value):
-        raise TypeError(f"{owner}: {argument} must be a sequence of sizes, got {describe(value)}")
-    sizes = [as_size(owner, f"a size in {argument}", size) for size in value]
-    if len(sizes) < minimum:
-        raise ValueError(f"{owner}: {argument} must hold at least {minimum} size, got none")
-    return sizes
 
 
 def mlp(
@@ -85,14 +76,12 @@ def mlp(
     owner = "mlp"
     size, count = as_size(owner, "inputs", inputs), as_size(owner, "outputs", outputs)
     sizes = as_sizes(owner, "hidden", hidden, minimum=0)
-    inner = as_activation(owner, activation)
+    build = as_builder(owner, activation, initializer, rng, dtype)
     last = as_activation(owner, output_activation, "output_activation")
-    draw = as_initializer(owner, initializer)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
-    x = Leaf1(size, dtype=number_type)
-    layers: dict[str, Node] = {"x": x}
-    node = _stacked(layers, "hidden", x, sizes, inner, draw, generator)
-    layers["output"] = dense(node, count, last, initializer=draw, rng=generator)
+    x = Leaf1(size, dtype=build.dtype)
+    layers: Layers = {"x": x}
+    node = build.hidden(layers, "hidden", x, sizes)
+    layers["output"] = build.output(node, count, last)
     return Network(layers, inputs=["x"], outputs=["output"])
 
 
@@ -139,16 +128,14 @@ def autoencoder(
     owner = "autoencoder"
     size, narrow = as_size(owner, "inputs", inputs), as_size(owner, "code", code)
     sizes = as_sizes(owner, "hidden", hidden, minimum=0)
-    inner = as_activation(owner, activation)
+    build = as_builder(owner, activation, initializer, rng, dtype)
     last = as_activation(owner, output_activation, "output_activation")
-    draw = as_initializer(owner, initializer)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
-    x = Leaf1(size, dtype=number_type)
-    layers: dict[str, Node] = {"x": x}
-    node = _stacked(layers, "encoder", x, sizes, inner, draw, generator)
-    layers["code"] = dense(node, narrow, initializer=draw, rng=generator)
-    node = _stacked(layers, "decoder", layers["code"], sizes[::-1], inner, draw, generator)
-    layers["output"] = dense(node, size, last, initializer=draw, rng=generator)
+    x = Leaf1(size, dtype=build.dtype)
+    layers: Layers = {"x": x}
+    node = build.hidden(layers, "encoder", x, sizes)
+    layers["code"] = middle = build.output(node, narrow)
+    node = build.hidden(layers, "decoder", middle, sizes[::-1])
+    layers["output"] = build.output(node, size, last)
     return Network(layers, inputs=["x"], outputs=["code", "output"])
 
 
@@ -203,31 +190,14 @@ def actor_critic(
     size, count = as_size(owner, "inputs", inputs), as_size(owner, "actions", actions)
     sizes = as_sizes(owner, "hidden", hidden, minimum=0)
     common = as_flag(owner, "shared", shared)
-    inner = as_activation(owner, activation)
-    generator, number_type = as_generator(owner, rng), as_dtype(owner, dtype)
-    x = Leaf1(size, dtype=number_type)
-    layers: dict[str, Node] = {"x": x}
-    draw = partial(orthogonal, gain=math.sqrt(2))
+    build = as_builder(owner, activation, partial(orthogonal, gain=math.sqrt(2)), rng, dtype)
+    x = Leaf1(size, dtype=build.dtype)
+    layers: Layers = {"x": x}
     body: Node | None = None
     if common:
-        body = _stacked(layers, "body", x, sizes, inner, draw, generator)
+        body = build.hidden(layers, "body", x, sizes)
     for part, name, units, gain in (("actor", "policy", count, 0.01), ("critic", "value", 1, 1.0)):
-        top = body or _stacked(layers, part, x, sizes, inner, draw, generator)
-        layers[name] = dense(top, units, initializer=partial(orthogonal, gain=gain), rng=generator)
+        top = body or build.hidden(layers, part, x, sizes)
+        draw = partial(orthogonal, gain=gain)
+        layers[name] = dense(top, units, initializer=draw, rng=build.rng)
     return Network(layers, inputs=["x"], outputs=["policy", "value"])
-
-
-def _stacked(
-    layers: dict[str, Node],
-    name: str,
-    node: Node,
-    sizes: Sequence[int],
-    activation: Activation | None,
-    initializer: Initializer,
-    rng: np.random.Generator,
-) -> Node:
-    """Adds a dense layer for each size to the layers, with numbers from 1 behind the name, and returns the last one."""
-    for number, size in enumerate(sizes, 1):
-        node = dense(node, size, activation, initializer=initializer, rng=rng)
-        layers[f"{name}{number}"] = node
-    return node
