@@ -79,7 +79,7 @@ def as_table(owner: str, table: object, filters: int, channels: int) -> list[lis
         rows.append(numbers)
     if len(rows) != filters:
         raise ValueError(
-            f"{owner}: table must have {filters} rows, as filters says, got {len(rows)}"
+            f"{owner}: table must have a row for each of {filters} filters, got {len(rows)}"
         )
     return rows
 

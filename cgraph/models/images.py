@@ -15,7 +15,7 @@ from cgraph._validation import as_size
 from cgraph.init import zeros
 from cgraph.layers import average_pool2d, flatten, max_pool2d
 from cgraph.layers.activations import Activation, activated
-from cgraph.layers.arguments import Initializer
+from cgraph.layers.arguments import Initializer, as_table
 from cgraph.models.builder import Builder, Layers, as_banks, as_builder, as_sizes
 from cgraph.models.network import Network
 from cgraph.node import Node
@@ -36,12 +36,13 @@ def lenet5(
     width: int = 28,
     classes: int = 10,
     *,
+    table: Iterable[Iterable[int]] | None = LENET5_TABLE,
     activation: str | Activation | None = "relu",
     initializer: str | Initializer = "he_normal",
     rng: np.random.Generator | int | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> Network:
-    """Builds LeNet-5, with the sparse connections of its layer C3.
+    """Builds LeNet-5, with the sparse connections of its layer C3 unless told otherwise.
 
     As is usual today, it has ReLU, max-pooling and logits where the paper has a scaled tanh, poolings that learn, and
     radial basis functions. The first convolution keeps the size, so that images of 28 × 28 serve as those of 32 × 32 do
@@ -53,6 +54,8 @@ def lenet5(
         Size of the images, at least 9.
     classes : int, optional
         Number of classes.
+    table : sequence of 16 sequences of int, or None, optional
+        The maps of S2 that each map of C3 reads; None for all, as is usual today, which makes 61,706 parameters.
     activation : str, callable or None, optional
         The activation of all layers but the last one.
     initializer, rng, dtype
@@ -87,12 +90,13 @@ def lenet5(
     rows = as_size(owner, "height", height, minimum=9)
     columns = as_size(owner, "width", width, minimum=9)
     count = as_size(owner, "classes", classes)
+    connections = None if table is None else as_table(owner, table, 16, 6)
     build = as_builder(owner, activation, initializer, rng, dtype, of_channels=True)
 
     image = Leaf2(rows, columns, dtype=build.dtype)
     c1 = build.conv2d(image, 6, 5)
     s2 = max_pool2d(c1, 2, padding="same")
-    c3 = build.conv2d(s2, 16, 5, padding="valid", table=LENET5_TABLE)
+    c3 = build.conv2d(s2, 16, 5, padding="valid", table=connections)
     s4 = max_pool2d(c3, 2, padding="same")
     c5 = build.output(flatten(s4), 120, build.activation)
     f6 = build.output(c5, 84, build.activation)

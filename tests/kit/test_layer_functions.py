@@ -259,6 +259,31 @@ def test_the_numbers_of_a_generator_go_on_from_layer_to_layer():
     assert (L.dense(x, 3).weight != L.dense(x, 3).weight)[:-1].all()
 
 
+class Cube(CG.Node):
+    def __init__(self, node):
+        super().__init__(node.size, node.height, node.width, [node])
+
+    def calcData(self):
+        self.data = self.backward[0].data ** 3
+
+    def calcPartialDerivative(self):
+        self.backward[0].grad += 3 * self.backward[0].data ** 2 * self.grad
+
+
+def test_own_nodes_mix_with_layers():
+    x, values = CG.Leaf2(4, 4), np.random.default_rng(0).normal(size=(3, 4, 4))
+    channels = [Cube(channel) for channel in L.conv2d(x, 2, 2, activation=Cube, rng=0)]
+    y = L.dense(L.flatten(L.max_pool2d(channels, 3)), 2, rng=1)
+    loss = CG.Norm2(y)
+    expected = []
+    for value in values:
+        x.getInput(value)
+        x.forwardPropagation()
+        expected.append(y.data.copy())
+    CG.gradcheck(loss)
+    np.testing.assert_allclose(CG.Graph(loss).predict({x: values}, y), expected, rtol=1e-12)
+
+
 # Layers that fail
 
 

@@ -180,6 +180,9 @@ def test_the_table_of_lenet5_is_that_of_the_paper():
     read = [[network.s2.index(node) for node in relu.backward[0].backward] for relu in network.c3]
     assert [tuple(row) for row in read] == list(LENET5_TABLE)
     assert sum(p.value.size for p in network.parameters) == 60_806
+    dense = M.lenet5(table=None, rng=0)
+    assert sum(p.value.size for p in dense.parameters) == 61_706
+    assert dense.c3[0].backward[0].backward == list(dense.s2)
 
 
 def test_a_residual_block_begins_as_the_activation_of_its_input():
