@@ -4,6 +4,7 @@ A graph is built by hand from nodes, each of which computes one sample at a time
 them computes whole batches. By convention the package is imported as ``import cgraph as CG``.
 """
 
+from cgraph import init, layers, models
 from cgraph._kernels import show_config
 from cgraph.checks.anomaly import AnomalyError, detect_anomaly
 from cgraph.checks.gradcheck import gradcheck
@@ -114,7 +115,10 @@ __all__ = [
     "detect_anomaly",
     "evaluate",
     "gradcheck",
+    "init",
+    "layers",
     "load_parameters",
+    "models",
     "one_hot",
     "parameters",
     "polyak_update",

@@ -14,13 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from cgraph.layers import conv2d, dense, flatten, max_pool2d
 from cgraph.node import Node
-from cgraph.nodes.affine import Affine
-from cgraph.nodes.concatenation import Concatenation
-from cgraph.nodes.convolution import Convolution2d
-from cgraph.nodes.elementwise import ReLU
 from cgraph.nodes.leaf import Leaf1, Leaf2
-from cgraph.nodes.pooling import MaxPooling2d
 from cgraph.nodes.softmax import SoftmaxCEE
 from cgraph.targets import one_hot
 from cgraph.traversal import evaluate
@@ -170,25 +166,10 @@ def convolutional_classifier(
     image = Leaf2(height, width, dtype=dtype)
     layer: list[Node] = [image]
     for count in channels:
-        layer = [_channel(layer, rng) for _ in range(count)]
-    features = Concatenation(layer)
-    weight = _he_normal(rng, (features.height + 1, classes), features.height)
-    weight[-1] = 0.0  # the row of the constant input
-    logits = Affine(features, weight)
+        layer = conv2d(
+            layer, count, 3, padding="same", activation="relu", initializer="he_normal", rng=rng
+        )
+        layer = max_pool2d(layer, 2, padding="same")
+    logits = dense(flatten(layer), classes, initializer="he_normal", rng=rng)
     target = Leaf1(classes, dtype=dtype)
     return Classifier(image, target, logits, SoftmaxCEE(logits, target))
-
-
-def _channel(inputs: list[Node], rng: np.random.Generator) -> Node:
-    """Builds one channel of a layer: convolution, ReLU, max-pooling."""
-    kernel = _he_normal(rng, (len(inputs), 3, 3), 9 * len(inputs))
-    height, width = inputs[0].height, inputs[0].width
-    convolution = Convolution2d(inputs, kernel, 0.0, height, width)
-    return MaxPooling2d(ReLU(convolution), 2, 2, 2)
-
-
-def _he_normal(
-    rng: np.random.Generator, shape: tuple[int, ...], fan_in: int
-) -> NDArray[np.float64]:
-    """Draws normal numbers of variance 2 / fan_in, which preserves the scale of a signal through ReLU."""
-    return rng.normal(0.0, np.sqrt(2.0 / fan_in), shape)

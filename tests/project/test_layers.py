@@ -21,11 +21,13 @@ RANKS = {
     "data": 0,
     "_propagation": 1,
     "_operators": 0,
+    "init": 1,
     "_subclassing": 1,
     "targets": 1,
     "node": 2,
     "nodes": 3,
     "traversal": 3,
+    "layers": 4,
     "parameter": 4,
     "_lowering": 4,
     "optimizers": 5,
@@ -205,7 +207,7 @@ OPS.remove("Node")
 
 
 # The kit builds networks of operations. In `_kernels` families of kernels have the names of classes.
-KIT = {"models", "training", "data", "cli"}
+KIT = {"layers", "models", "training", "data", "cli"}
 LISTS_OPS = {"nodes", "_kernels", *KIT}
 SERVES_ALL = [
     path
