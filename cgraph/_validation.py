@@ -160,3 +160,19 @@ def copy_into(owner: str, argument: str, value: object, destination: npt.NDArray
         )
     # The cast comes first: it may raise on overflow, and the destination must not be half-written then.
     destination[...] = array.astype(destination.dtype, copy=False)
+
+
+def as_generator(owner: str, value: object) -> "np.random.Generator":
+    """Returns a generator as it is, one of a seed, or one of the system's entropy for None; refuses other values."""
+    if value is None:
+        return np.random.default_rng()
+    if isinstance(value, np.random.Generator):
+        return value
+    expected = f"{owner}: rng must be a numpy.random.Generator, a seed or None"
+    try:
+        seed = as_integer(owner, "rng", value)
+    except TypeError:
+        raise TypeError(f"{expected}, got {describe(value)}") from None
+    if seed < 0:
+        raise ValueError(f"{expected}; a seed is at least 0, got {describe(value)}")
+    return np.random.default_rng(seed)
