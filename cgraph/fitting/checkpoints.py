@@ -26,6 +26,7 @@ from cgraph.optimizers.optimizer import Optimizer
 _FORMAT = "cgraph checkpoint"
 _VERSION = 1
 _LONGEST = 1 << 26  # bytes of the header
+_NAMES = ("settings", "split", "rng", "best_epoch", "stopped", "trainable", "updated", "current")
 _OPTIMIZER = "settings of the optimizer"
 _FUNCTION = "a function"
 
@@ -164,6 +165,9 @@ def _parsed(text: str) -> dict[str, Any]:
     header: dict[str, Any] = json.loads(text)
     if header["format"] != _FORMAT or header["version"] != _VERSION:
         raise ValueError(f"expected version {_VERSION}, got {header['version']!r}")
+    missing = [name for name in _NAMES if name not in header]
+    if missing:
+        raise ValueError(f"expected {missing[0]}, got none")
     return header
 
 

@@ -125,8 +125,10 @@ def as_samples(argument: str, feed: object, specs: FeedSpecs) -> Rows:
     if not isinstance(feed, Mapping):
         raise TypeError(f"fit: {argument} must map leaves to arrays, got {describe(feed)}")
     rows = {leaf: as_rows("fit", leaf, value, specs, argument) for leaf, value in feed.items()}
+    if not rows:
+        raise ValueError(f"fit: {argument} must hold at least one leaf, got none")
     counts = {len(array) for array in rows.values()}
-    if len(counts) != 1:
+    if len(counts) > 1:
         raise ValueError(
             f"fit: {argument} must hold the same number of samples for each leaf, got {sorted(counts)}"
         )

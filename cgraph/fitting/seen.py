@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from cgraph._validation import describe
@@ -44,8 +44,8 @@ def as_seen(loss: Node, output: object, nodes: Collection[Node], fed: Collection
         found = _checked(output[0], nodes), _checked(output[1], fed, "a leaf that is fed")
     else:
         node = _checked(output, nodes)
-        below = set(ancestors(node))
-        targets = [leaf for leaf in fed if leaf not in below]
+        below = ancestors(node)
+        targets = [leaf for leaf in fed if not _is_among(leaf, below)]
         if len(targets) != 1:
             raise ValueError(
                 f"fit: output must be a pair (output, target) where {len(targets)} leaves that are fed "
@@ -62,8 +62,8 @@ def as_seen(loss: Node, output: object, nodes: Collection[Node], fed: Collection
 
 def _inputs_of_loss(loss: Node, fed: Collection[Node]) -> tuple[Node, Node]:
     """Returns output and target where one input of the loss alone is a leaf that is fed; other inputs refuse."""
-    targets = [node for node in loss.backward if node in fed]
-    outputs = [node for node in loss.backward if node not in fed]
+    targets = [node for node in loss.backward if _is_among(node, fed)]
+    outputs = [node for node in loss.backward if not _is_among(node, fed)]
     if len(targets) != 1 or not outputs:
         raise ValueError(
             f"fit: output must be given for metrics, since {loss!r} is no loss of an output and a leaf that is fed"
@@ -72,6 +72,11 @@ def _inputs_of_loss(loss: Node, fed: Collection[Node]) -> tuple[Node, Node]:
 
 
 def _checked(node: object, known: Collection[Node], kind: str = "a node of the graph") -> Node:
-    if not isinstance(node, Node) or node not in known:
+    if not isinstance(node, Node) or not _is_among(node, known):
         raise ValueError(f"fit: output must be {kind}, got {describe(node)}")
     return node
+
+
+def _is_among(node: Node, nodes: Iterable[Node]) -> bool:
+    """Whether a node is one of some nodes; classes of the user's own may define another equality."""
+    return any(node is each for each in nodes)

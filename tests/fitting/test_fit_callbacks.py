@@ -107,7 +107,8 @@ def test_interrupts_at_any_moment_leave_the_graph_usable():
 
     call()
     count = events(call)
-    for event in range(1, count, max(count // 60, 1)):
+    # An epoch that is not the best one has fewer events.
+    for event in range(1, count * 9 // 10, count // 60):
         assert not stopped(call, event)
         assert all(
             np.isfinite(p.value).all() and not p.grad.any() for p in network.graph.parameters

@@ -37,6 +37,7 @@ RANKS = {
     "graph": 8,
     "checks": 9,
     "copying": 9,
+    "fitting": 9,
     "training": 9,
     "cgraph": 10,
     "cli": 11,
@@ -205,7 +206,7 @@ OPS.remove("Node")
 
 
 # The kit builds networks of operations. In `_kernels` families of kernels have the names of classes.
-KIT = {"models", "training", "data", "cli"}
+KIT = {"fitting", "models", "training", "data", "cli"}
 LISTS_OPS = {"nodes", "_kernels", *KIT}
 SERVES_ALL = [
     path
