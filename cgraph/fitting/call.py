@@ -115,10 +115,11 @@ def fit(
     and its settings, the state of the generator, numbers of samples of Dropout, the best epoch, the history, and the
     state of callbacks that have one. A training that was interrupted, even killed, and is started again in the same way
     ends with the same bits as one that was not, with the same build, number of threads and NumPy. What it was at since
-    the last checkpoint is done again. What else an own node or a callback keeps is not a part of it. A training that has ended returns its history and parameters at once; a larger
-    `epochs` trains on. A checkpoint is refused where batch, optimiser and its settings, shapes of parameters, metrics,
-    callbacks, validation, or samples (their number, and the first and last ones) are not those that it was written
-    with; of schedules, functions and feeds of an iterable it knows nothing.
+    the last checkpoint is done again. What else an own node or a callback keeps is not a part of it. A training that
+    has ended returns its history and parameters at once; a larger `epochs` trains on. A checkpoint is refused where
+    batch, optimiser and its settings, shapes of parameters, metrics, callbacks, validation, or samples (their number,
+    and the first and last ones) are not those that it was written with; of schedules, functions and feeds of an
+    iterable it knows nothing.
 
     A process that is killed may leave a file `.cgraph-*.tmp` behind.
 

@@ -73,7 +73,7 @@ def is_true(answer: object) -> bool:
     return isinstance(answer, (bool, np.bool_)) and bool(answer)
 
 
-def as_callbacks(callbacks: object) -> list[Callback]:
+def as_callbacks(callbacks: Any) -> list[Callback]:
     """Returns the callbacks, functions among them wrapped, or refuses them."""
     given = [callbacks] if callable(callbacks) or isinstance(callbacks, Callback) else callbacks
     result = []

@@ -102,14 +102,15 @@ def as_data(feed: object, validation: object, specs: FeedSpecs, epochs: int) -> 
     return Data(training, None, fraction, specs)
 
 
-def _as_training(feed: object, specs: FeedSpecs, epochs: int) -> Arrays | Feeds | FeedsOfEpoch:
+def _as_training(feed: Any, specs: FeedSpecs, epochs: int) -> Arrays | Feeds | FeedsOfEpoch:
     """Returns arrays, checked, or the feeds as they are; refuses anything else."""
     if isinstance(feed, Mapping):
         arrays = Arrays(as_samples("feed", feed, specs))
         _require_samples("feed", arrays)
         return arrays
     if callable(feed):
-        return feed
+        function: FeedsOfEpoch = feed
+        return function
     if not is_iterable(feed) or isinstance(feed, (str, bytes, np.ndarray)):
         raise TypeError(
             f"fit: feed must map leaves to arrays, or be an iterable of such feeds, got {describe(feed)}"

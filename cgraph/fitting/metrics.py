@@ -117,7 +117,7 @@ NAMES = ("accuracy", "mae", "mean_absolute_error", "r2")
 Named = dict[str, Function | None]  # None stands for a metric that the name says
 
 
-def as_metrics(metrics: object) -> Named:
+def as_metrics(metrics: Any) -> Named:
     """Returns metrics by name, or refuses the argument."""
     given = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     named: Named = {}

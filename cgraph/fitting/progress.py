@@ -4,14 +4,47 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib import import_module
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from cgraph._streams import is_terminal, say
 
 
-class Progress:
+class Bar:
+    """A bar of tqdm that costs the bar alone when it fails; without one nothing is shown."""
+
+    _bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._with_bar(lambda bar: bar.close())
+
+    def advance(self, count: int) -> None:
+        """Moves the bar on by `count` samples."""
+        self._with_bar(lambda bar: bar.update(count))
+
+    def _with_bar(self, act: Callable[[Any], object]) -> bool:
+        """Calls `act` with the bar and returns whether it succeeded; a bar that raises is not used again."""
+        if self._bar is None:
+            return False
+        try:
+            act(self._bar)
+        except Exception:
+            self._bar = None
+            return False
+        return True
+
+
+class Progress(Bar):
     """A bar or lines; outside of terminals and notebooks, and with `shown` False, nothing.
 
     Parameters
@@ -28,35 +61,17 @@ class Progress:
         self._epochs = epochs
         notebook = "ipykernel" in sys.modules
         self._has_lines = shown and (notebook or is_terminal(sys.stdout))
-        self._bar: Any = None
         if shown and (notebook or is_terminal(sys.stderr)):
-            try:
+            with suppress(Exception):  # tqdm is missing, or does not work with this stream
                 total = None if size is None else epochs * size
                 bar = import_module("tqdm").tqdm
                 self._bar = bar(total=total, unit=" samples", unit_scale=True, dynamic_ncols=True)
                 self._has_lines = False
-            except Exception:  # tqdm is missing, or does not work with this stream
-                self._bar = None
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._with_bar(lambda bar: bar.close())
 
     def resume(self, name: str, epoch: int, size: int | None) -> None:
         """Tells that a checkpoint goes on after an epoch."""
         self._with_bar(lambda bar: bar.update(epoch * (size or 0)))
         self._line(f"{name}: goes on after epoch {epoch}")
-
-    def advance(self, count: int) -> None:
-        """Moves the bar on by `count` samples."""
-        self._with_bar(lambda bar: bar.update(count))
 
     def epoch(self, number: int, logs: Mapping[str, float]) -> None:
         """Shows the measurements of an epoch."""
@@ -71,11 +86,3 @@ class Progress:
     def _line(self, text: str) -> None:
         if self._has_lines:
             say(text)
-
-    def _with_bar(self, act: Callable[[Any], object]) -> None:
-        """Calls `act` with the bar; one that raises is not used again."""
-        if self._bar is not None:
-            try:
-                act(self._bar)
-            except Exception:
-                self._bar = None

@@ -56,7 +56,7 @@ class Record:
         return History(arrays, best, self.stopped)
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Run:
     """A training, as callbacks see it.
 
