@@ -1,12 +1,13 @@
 """Callbacks of fit, exceptions in them, interrupts, and what is shown meanwhile."""
 
+import signal
 import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from fitting_networks import Network, bits
-from interrupts import events, stopped
+from interrupts import Alarm, events, seconds, stopped
 
 import cgraph as CG
 
@@ -113,6 +114,22 @@ def test_interrupts_at_any_moment_leave_the_graph_usable():
         assert all(
             np.isfinite(p.value).all() and not p.grad.any() for p in network.graph.parameters
         )
+    call()
+
+
+@pytest.mark.thread_unsafe(reason="sets an alarm")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs timers")
+def test_signals_leave_the_graph_usable():
+    network = Network(dropout=True, threads=2)
+
+    def call():
+        fitted(network, epochs=3, metrics="r2", validation=0.2)
+
+    longest = seconds(call)
+    with Alarm(seed=0) as alarm:
+        stops = sum(alarm.stops(call, longest) for _ in range(40))
+    assert stops > 5
+    assert all(np.isfinite(p.value).all() and not p.grad.any() for p in network.graph.parameters)
     call()
 
 

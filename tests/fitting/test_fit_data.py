@@ -107,6 +107,8 @@ def test_an_iterator_lasts_for_one_epoch():
     network, expected = Network(), Network()
     result = fitted(network, iter([network.feed()]), epochs=1)
     assert result == fitted(expected, [expected.feed()], epochs=1)
+    with pytest.raises(TypeError, match="got an iterator, which ends after one"):
+        fitted(network, iter([network.feed()]), epochs=2)
 
 
 def test_feeds_are_checked_when_they_come():
