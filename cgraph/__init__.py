@@ -11,6 +11,9 @@ from cgraph.checks.gradcheck import gradcheck
 from cgraph.checks.report import GradientError, GradientReport
 from cgraph.copying.graphs import clone
 from cgraph.copying.parameters import copy_parameters, polyak_update
+from cgraph.fitting.call import fit
+from cgraph.fitting.callbacks import Callback
+from cgraph.fitting.history import History
 from cgraph.graph import Graph
 from cgraph.io.parameters import (
     ModelFileError,
@@ -59,6 +62,7 @@ __all__ = [
     "Affine",
     "AnomalyError",
     "AveragePooling2d",
+    "Callback",
     "Clip",
     "Concatenation",
     "Convolution2d",
@@ -72,6 +76,7 @@ __all__ = [
     "GradientError",
     "GradientReport",
     "Graph",
+    "History",
     "Huber",
     "LayerNorm",
     "Leaf1",
@@ -114,6 +119,7 @@ __all__ = [
     "copy_parameters",
     "detect_anomaly",
     "evaluate",
+    "fit",
     "gradcheck",
     "init",
     "layers",

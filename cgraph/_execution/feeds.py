@@ -39,20 +39,10 @@ def _converted(owner: str, feed: Feed, specs: FeedSpecs, written: Written) -> Fe
     arrays = []
     counts = set()
     for leaf, value in feed.items():
-        if leaf not in specs:
-            raise ValueError(f"{owner}: feed must map leaves of this graph, got {describe(leaf)}")
-        spec = specs[leaf]
-        array: Any = as_real(owner, f"feed of {leaf!r}", value)
-        shape = array.shape
-        if not shape or shape[1:] not in spec.shapes:
-            one = "(B,), " if leaf.size == 1 else ""
-            raise ValueError(
-                f"{owner}: feed of {leaf!r} must have shape {one}(B, {leaf.size}) or "
-                f"(B, {leaf.height}, {leaf.width}), got {shape}"
-            )
-        array = np.require(array, spec.dtype, ("C", "A"))
+        rows = as_rows(owner, leaf, value, specs)
+        array: Any = np.require(rows, specs[leaf].dtype, ("C", "A"))
         arrays.append(array.copy() if written.may_include(array) else array)
-        counts.add(shape[0])
+        counts.add(len(rows))
     if not counts:
         raise ValueError(f"{owner}: feed must hold at least one leaf, got none")
     if len(counts) > 1:
@@ -60,6 +50,23 @@ def _converted(owner: str, feed: Feed, specs: FeedSpecs, written: Written) -> Fe
             f"{owner}: feed must hold the same number of samples for each leaf, got {sorted(counts)}"
         )
     return Feeds(list(feed), arrays, counts.pop(), list(feed.values()))
+
+
+def as_rows(
+    owner: str, leaf: Node, value: object, specs: FeedSpecs, argument: str = "feed"
+) -> npt.NDArray[Any]:
+    """Returns the samples of a leaf as an array in their own dtype, which is not copied, or refuses them."""
+    if leaf not in specs:
+        raise ValueError(f"{owner}: {argument} must map leaves of this graph, got {describe(leaf)}")
+    array = as_real(owner, f"{argument} of {leaf!r}", value)
+    shape = array.shape
+    if not shape or shape[1:] not in specs[leaf].shapes:
+        one = "(B,), " if leaf.size == 1 else ""
+        raise ValueError(
+            f"{owner}: {argument} of {leaf!r} must have shape {one}(B, {leaf.size}) or "
+            f"(B, {leaf.height}, {leaf.width}), got {shape}"
+        )
+    return array
 
 
 def require_room(owner: str, out: Array, feeds: Feeds, node: Node, written: Written) -> bool:

@@ -9,18 +9,19 @@ import os
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from io import BytesIO
 from pathlib import Path
-from types import ModuleType, TracebackType
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._streams import encodable, is_open, is_terminal, note, say
+from cgraph.fitting.progress import Bar
 from cgraph.training.engine import EngineName
 from cgraph.training.loop import Epoch
 
@@ -48,32 +49,16 @@ def _in_one_line(error: Exception) -> str:
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
-class Progress:
+class Progress(Bar):
     """Shows a progress bar where there is tqdm and a terminal, and lines alone elsewhere."""
 
     def __init__(self, total: int) -> None:
         tqdm = optional_module("tqdm", "plain lines")
-        self._bar: Any = None
         if tqdm is not None and is_terminal(sys.stderr):
             try:
                 self._bar = tqdm.tqdm(total=total, unit=" images", leave=False, dynamic_ncols=True)
             except Exception as error:
                 note(f"plain lines: tqdm does not work here ({_in_one_line(error)})")
-
-    def __enter__(self) -> Progress:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._with_bar(lambda bar: bar.close())
-
-    def advance(self, count: int) -> None:
-        """Moves the bar on by `count` images."""
-        self._with_bar(lambda bar: bar.update(count))
 
     def line(self, text: str) -> None:
         """Prints a line above the bar."""
@@ -82,17 +67,6 @@ class Progress:
             return
         if not self._with_bar(lambda bar: bar.write(encodable(text, stream), file=stream)):
             say(text)
-
-    def _with_bar(self, act: Callable[[Any], object]) -> bool:
-        """Calls `act` with the bar and returns whether it succeeded; a bar that raises is not used again."""
-        if self._bar is None:
-            return False
-        try:
-            act(self._bar)
-        except Exception:
-            self._bar = None
-            return False
-        return True
 
 
 def epoch_line(epoch: Epoch, epochs: int) -> str:

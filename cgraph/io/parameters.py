@@ -115,7 +115,7 @@ def save_parameters(
     text = header_text(metadata)
     named = arrays_to_read("save_parameters", node)
     arrays = {HEADER: np.array(text), **named}
-    write_file(file, lambda stream: _write_archive(stream, arrays))
+    write_file(file, lambda stream: write_archive(stream, arrays))
 
 
 def load_parameters(
@@ -308,7 +308,7 @@ def _opened(function: str, file: File) -> Iterator[ParameterFile]:
                 saved._archive = None
 
 
-def _write_archive(file: IO[bytes], arrays: Arrays) -> None:
+def write_archive(file: IO[bytes], arrays: Arrays) -> None:
     """Writes the arrays as `.npz`; an exception that interrupts it is raised as it came."""
     # NumPy's annotations do not accept a dict of arrays beside the keywords that NumPy reserves.
     write: Any = np.savez

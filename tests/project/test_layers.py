@@ -39,6 +39,7 @@ RANKS = {
     "graph": 8,
     "checks": 9,
     "copying": 9,
+    "fitting": 9,
     "training": 9,
     "cgraph": 10,
     "cli": 11,
@@ -207,7 +208,7 @@ OPS.remove("Node")
 
 
 # The kit builds networks of operations. In `_kernels` families of kernels have the names of classes.
-KIT = {"layers", "models", "training", "data", "cli"}
+KIT = {"fitting", "layers", "models", "training", "data", "cli"}
 LISTS_OPS = {"nodes", "_kernels", *KIT}
 SERVES_ALL = [
     path

@@ -1,0 +1,1 @@
+"""Training of a Graph on data: `fit`, its metrics, callbacks and checkpoints."""
