@@ -39,6 +39,7 @@ from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.rmsprop import RMSprop
 from cgraph.optimizers.sgd import SGD
 from cgraph.parameter import Parameter, parameters
+from cgraph.streaming.learner import Learner
 from cgraph.targets import one_hot
 from cgraph.traversal import ancestors, evaluate
 
@@ -76,6 +77,7 @@ __all__ = [
     "Leaf1",
     "Leaf2",
     "LeakyReLU",
+    "Learner",
     "Log",
     "LogSoftmax",
     "MMto1",

@@ -10,7 +10,7 @@ import numpy as np
 from cgraph import _kernels
 from cgraph._execution.adoption import adopt
 from cgraph._execution.arena import Arena
-from cgraph._execution.batches import Batches
+from cgraph._execution.batches import Batches, Runner
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.jacobians import Jacobians
@@ -90,6 +90,8 @@ class Executable:
         # The gradient sums, with what belongs to them, that a call restores at its end.
         self.set_aside: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
+        # Whether calls need no care for methods of nodes, nor for the numbers of samples.
+        self.is_simple = not (self.python_nodes or self._counters)
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
@@ -252,14 +254,20 @@ class Executable:
             return losses
         eta = rule if isinstance(rule, float) else 0.0
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
-        schedule = self.schedule_of(request)
-        if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, not self.program.shared, self.batches)
-        else:
-            steps = self.optimizing.steps(rule, -(-size // batch))
-            self._run(request, schedule, steps, False, self.batches)
-        self.allow_backward("parameters_only" if parameters_only else "full")
+        self.learn(request, self.schedule_of(request), rule, self.batches)
         return losses
+
+    def learn(
+        self, request: Request, schedule: Schedule, rule: float | Optimizer, batches: Runner
+    ) -> None:
+        """Runs the passes and updates of a request."""
+        if isinstance(rule, float):
+            steps, fuse = self.update_steps, not self.program.shared
+        else:
+            steps = self.optimizing.steps(rule, -(-request.size // request.batch))
+            fuse = False
+        self._run(request, schedule, steps, fuse, batches)
+        self.allow_backward("parameters_only" if request.parameters_only else "full")
 
     def predict(
         self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
@@ -270,9 +278,13 @@ class Executable:
             return out
         request, batches = Request(node, feeds, out), batches or self.batches
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
-        self._run(request, schedule, self.update_steps, True, batches)
-        self.allow_backward("zero", node)
+        self.compute(request, schedule, batches)
         return out
+
+    def compute(self, request: Request, schedule: Schedule, batches: Runner) -> None:
+        """Runs the forward passes of a request."""
+        self._run(request, schedule, self.update_steps, True, batches)
+        self.allow_backward("zero", request.node)
 
     def schedule_of(self, request: Request) -> Schedule:
         """Returns how a request is computed; refuses one that depends on a leaf without data."""
@@ -284,7 +296,7 @@ class Executable:
         schedule: Schedule,
         update_steps: plan.Steps,
         fuse: bool,
-        batches: Batches,
+        batches: Runner,
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
