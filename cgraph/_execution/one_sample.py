@@ -16,8 +16,6 @@ from cgraph._validation import Array, as_real
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 
-NOTHING: dict[str, object] = {}
-
 
 def empty_row(node: Node) -> Row:
     """Returns a row for the data of a node."""
@@ -25,8 +23,14 @@ def empty_row(node: Node) -> Row:
     return Row(np.zeros((1, node.size), node.dtype), spec)
 
 
-class Repeated:
-    """A call with one sample whose arrays are found once, and which is made as often as it is asked for.
+def repeated_call(
+    executable: Executable,
+    leaves: Sequence[tuple[Node, str, Row]],
+    output: tuple[Node, Row],
+    losses: Array | None = None,
+    rule: float | Optimizer = 0.0,
+) -> QuickCall:
+    """Returns a call with one sample that is made as often as it is asked for.
 
     Parameters
     ----------
@@ -41,51 +45,59 @@ class Repeated:
     rule : float or Optimizer, optional
         The learning rate or the optimiser of such a call.
     """
+    arrays = [row.array for _, _, row in leaves]
+    feeds = Feeds([leaf for leaf, _, _ in leaves], arrays, 1, list(arrays))
+    rows = Rows([row for _, _, row in leaves], np.ndarray)
+    node, row = output
+    if losses is None:
+        request, gradients = Request(node, feeds, row.array), "zero"
+    else:
+        extras = Extras(None, [], [node], [row.array], "")
+        eta = rule if isinstance(rule, float) else 0.0
+        request = Request(None, feeds, losses, True, True, 1, eta, 0, extras)
+        node, gradients = executable.program.outputs[0], "parameters_only"
+    names = [(leaf, name) for leaf, name, _ in leaves]
+    careful = CarefulCall(executable, request, names, rows, rule)
+    optimizer = rule if isinstance(rule, Optimizer) else None
+    learns, fed = request.backward, feeds.to_remember()
+    return QuickCall(careful, executable, rows, fed, learns, gradients, node, optimizer)
+
+
+class CarefulCall:
+    """A request for one sample, computed as calls of a Graph are.
+
+    Attributes
+    ----------
+    prepared : (Run, plan.Steps, object) or Nones
+        A run that may be run again for later calls if nothing unusual is the case, its update, and what
+        `Residency.freezes` was.
+    """
 
     def __init__(
         self,
         executable: Executable,
-        leaves: Sequence[tuple[Node, str, Row]],
-        output: tuple[Node, Row],
-        losses: Array | None = None,
-        rule: float | Optimizer = 0.0,
+        request: Request,
+        leaves: Sequence[tuple[Node, str]],
+        rows: Rows,
+        rule: float | Optimizer,
     ) -> None:
-        self._executable, self._memory, self._rule = executable, executable.memory, rule
-        self._complete, self._learns = executable.complete, losses is not None
-        self._optimizer = rule if isinstance(rule, Optimizer) else None
-        self._leaves = [(leaf, name) for leaf, name, _ in leaves]
-        self._rows = Rows([row for _, _, row in leaves], np.ndarray)
-        arrays = [row.array for _, _, row in leaves]
-        feeds = Feeds([leaf for leaf, _, _ in leaves], arrays, 1, list(arrays))
-        node, row = output
-        if losses is None:
-            self._request = Request(node, feeds, row.array)
-        else:
-            extras = Extras(None, [], [node], [row.array], "")
-            eta = rule if isinstance(rule, float) else 0.0
-            self._request = Request(None, feeds, losses, True, True, 1, eta, 0, extras)
-            node = executable.program.outputs[0]
-        gradients = "parameters_only" if self._learns else "zero"
-        remembered = feeds.to_remember()
-        self._quick = QuickCall(executable, self._rows, remembered, self._learns, gradients, node)
+        self._executable, self._request, self._rule = executable, request, rule
+        self._leaves, self._rows = leaves, rows
         self._schedule: Schedule | None = None
+        self.prepared: tuple[Run | None, plan.Steps | None, object] = None, None, None
 
     def __call__(
         self,
         owner: str,
         values: tuple[object, ...],
         result: Row,
-        count: Callable[[], object] | None = None,
+        count: Callable[[], object] | None,
     ) -> Array | float:
-        """Makes the call for these values, and returns a copy of what a row holds at its end.
-
-        `count` is called at the end, with no arguments.
-        """
-        found = self._quick.call(values, self._optimizer, result, count)
-        if found is not None:
-            return found
-        arguments = owner, values, result, count
-        return exclusively(self._memory, owner, self._complete, self._call, arguments, NOTHING)
+        """Makes the call; the arguments are those of QuickCall."""
+        memory, finish = self._executable.memory, self._executable.complete
+        call, arguments = self._call, (owner, values, result, count)
+        found: Array | float = exclusively(memory, owner, finish, call, arguments, {})
+        return found
 
     def _call(
         self,
@@ -94,9 +106,9 @@ class Repeated:
         result: Row,
         count: Callable[[], object] | None,
     ) -> Array | float:
-        """Makes the call in any case."""
         executable = self._executable
-        if self._learns:
+        learns = self._request.backward
+        if learns:
             executable.begin_training(owner)
         else:
             executable.begin(owner)
@@ -104,7 +116,7 @@ class Repeated:
             self._rows.put(tuple(self._converted(owner, values)))
         if self._schedule is None:
             self._schedule = executable.schedule_of(self._request)
-        if self._learns:
+        if learns:
             executable.learn(self._request, self._schedule, self._rule, self)
         else:
             executable.compute(self._request, self._schedule, self)
@@ -135,10 +147,10 @@ class Repeated:
         fuse: bool,
         grads_before: Snapshot | None,
     ) -> None:
-        """Runs the sample, as `Batches.run` does, and keeps the Run for later calls if they may be quick."""
+        """Runs the sample, as `Batches.run` does, and keeps the Run if later calls may be quick."""
         executable = self._executable
-        zero, overwrite = self._memory.grads_are_zero, executable.batches.may_overwrite
+        zero, overwrite = executable.memory.grads_are_zero, executable.batches.may_overwrite
         run = plan.prepare(request, schedule, update_steps, zero, overwrite, fuse, grads_before)
         plan.run(run)
         if executable.is_simple and schedule.one_by_one:
-            self._quick.prepare(run, update_steps)
+            self.prepared = run, update_steps, executable._freezes

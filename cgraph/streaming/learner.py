@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy.typing as npt
 
-from cgraph._execution.one_sample import Repeated, empty_row
+from cgraph._execution.one_sample import empty_row, repeated_call
 from cgraph._execution.optimizing import as_rule
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._validation import Array, as_number, describe
@@ -130,8 +130,8 @@ class Learner:
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
         result = output, self._prediction
-        self._predicting = Repeated(executable, leaves[:1], result)
-        self._learning = Repeated(executable, leaves, result, self._loss.array[0], optimizer)
+        self._predicting = repeated_call(executable, leaves[:1], result)
+        self._learning = repeated_call(executable, leaves, result, self._loss.array[0], optimizer)
         shown = self._loss.array[0], self._prediction.array[0], target_row.array[0]
         for view in shown:
             view.flags.writeable = False  # for functions of the user's
@@ -172,7 +172,8 @@ class Learner:
         RuntimeError
             The nodes belong to a newer Graph; the Graph is running in another thread.
         """
-        return self._predicting("Learner.predict_one", (x,), self._prediction)
+        found: Array | float = self._predicting("Learner.predict_one", (x,), self._prediction)
+        return found
 
     def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
         """Learns one sample, and returns its loss before that.
@@ -196,7 +197,8 @@ class Learner:
         RuntimeError
             The nodes belong to a newer Graph; the Graph is running in another thread.
         """
-        return self._learning("Learner.learn_one", (x, y), self._loss, self._count)
+        loss: float = self._learning("Learner.learn_one", (x, y), self._loss, self._count)
+        return loss
 
     def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array | float:
         """Learns one sample, and returns what was predicted for it before that, in one pass.
@@ -216,7 +218,9 @@ class Learner:
         TypeError, ValueError, FloatingPointError, RuntimeError
             As for `learn_one`.
         """
-        return self._learning("Learner.step_one", (x, y), self._prediction, self._count)
+        prediction = self._prediction
+        found: Array | float = self._learning("Learner.step_one", (x, y), prediction, self._count)
+        return found
 
     def __repr__(self) -> str:
         return f"<Learner of {self._prediction!r}, {self._metrics!r}>"

@@ -166,7 +166,7 @@ WRONG = (
 )
 
 
-@pytest.mark.parametrize("x, y, kind, message", WRONG)
+@pytest.mark.parametrize(("x", "y", "kind", "message"), WRONG)
 def test_what_is_no_sample_is_refused_before_anything_changes(x, y, kind, message):
     net, twin = Net(), Net()
     learner, other = net.learner(CG.Adam()), twin.learner(CG.Adam())

@@ -96,18 +96,19 @@ def run_again(ended: Run, grads_are_zero: bool) -> int: ...
 class QuickCall:
     def __init__(
         self,
+        careful: Any,
         executable: Any,
         rows: Rows,
         remembered: tuple[Any, ...],
         learns: bool,
         gradients: str,
         node: Any,
-    ) -> None: ...
-    def prepare(self, run: Run, update_steps: Steps) -> None: ...
-    def call(
-        self,
-        values: tuple[object, ...],
         optimizer: Any,
+    ) -> None: ...
+    def __call__(
+        self,
+        owner: str,
+        values: tuple[object, ...],
         result: Row,
-        count: Callable[[], object] | None,
-    ) -> _Array | float | None: ...
+        count: Callable[[], object] | None = None,
+    ) -> Any: ...

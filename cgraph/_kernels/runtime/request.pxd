@@ -32,6 +32,7 @@ cdef class Request:
 
 cdef class Row:
     cdef readonly object array
+    cdef object flat        # the array in one dimension
     cdef FeedSpec spec
     cdef Py_buffer own      # of the array
     cdef Py_buffer given    # of the value that is to be copied

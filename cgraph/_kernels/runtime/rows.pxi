@@ -14,7 +14,7 @@ cdef class Row:
     def __init__(self, array, FeedSpec spec not None):
         if array.shape != (1, spec.size) or array.dtype != spec.dtype:
             raise ValueError(f"Row: needs an array of shape {(1, spec.size)}, got {array.shape}")
-        self.array, self.spec = array, spec
+        self.array, self.flat, self.spec = array, array[0], spec
         PyObject_GetBuffer(array, &self.own, PyBUF_CONTIG)
 
     def __dealloc__(self):
@@ -64,7 +64,7 @@ cdef class Row:
     cpdef object value(self):
         """Returns a copy of the sample, shape (size,); of one element a number."""
         if self.spec.size > 1:
-            return self.array[0].copy()
+            return self.flat.copy()
         return (<double *>self.own.buf)[0] if self.spec.code == c"d" else <double>(<float *>self.own.buf)[0]
 
 
