@@ -106,6 +106,16 @@ class Update:
         """Whether settings are as they were, and the state still lies here."""
         return self.home.is_current and self._version is self.optimizer._version
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next updates need no `begin`, since settings, state and constant rates are those of the last."""
+        optimizer = self.optimizer
+        return (
+            optimizer._settings["lr"] is self._constant
+            and optimizer._version is self._version
+            and self.home.is_current
+        )
+
     def begin(self, updates: int) -> None:
         """Evaluates the learning rates of the next updates, before a call begins."""
         optimizer = self.optimizer
