@@ -43,6 +43,7 @@ from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.rmsprop import RMSprop
 from cgraph.optimizers.sgd import SGD
 from cgraph.parameter import Parameter, parameters
+from cgraph.streaming.learner import Learner
 from cgraph.targets import one_hot
 from cgraph.traversal import ancestors, evaluate
 
@@ -82,6 +83,7 @@ __all__ = [
     "Leaf1",
     "Leaf2",
     "LeakyReLU",
+    "Learner",
     "Log",
     "LogSoftmax",
     "MMto1",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Protocol
 
 from cgraph._execution.executors import Executors
 from cgraph._kernels.runtime import plan
@@ -18,6 +19,20 @@ SIGNAL_CHECK_NANOSECONDS = 2_000_000
 
 NO_STEPS = plan.Steps([])
 MAX_REMEMBERED = 8  # schedules
+
+
+class Runner(Protocol):
+    """What runs all samples of a request."""
+
+    def run(
+        self,
+        request: Request,
+        schedule: Schedule,
+        update_steps: plan.Steps,
+        fuse: bool,
+        grads_before: Snapshot | None,
+    ) -> None: ...
+
 
 Bind = Callable[[Request, int], tuple[list[plan.Binding], bytes]]
 

@@ -10,12 +10,18 @@ import numpy as np
 from cgraph import _kernels
 from cgraph._execution.adoption import adopt
 from cgraph._execution.arena import Arena
-from cgraph._execution.batches import Batches
+from cgraph._execution.batches import Batches, Runner
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing
-from cgraph._execution.residency import Effect, Gradients, Residency, python_arrays
+from cgraph._execution.residency import (
+    Effect,
+    Gradients,
+    Residency,
+    add_python_sums,
+    python_arrays,
+)
 from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import exclusively
@@ -26,8 +32,6 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
-from cgraph._subclassing import declared_array
-from cgraph._subclassing.sharing import holders
 from cgraph._validation import Array
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
@@ -89,6 +93,8 @@ class Executable:
         # The gradient sums, with what belongs to them, that a call restores at its end.
         self.set_aside: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
+        # Whether calls need no care for methods of nodes, nor for the numbers of samples.
+        self.is_simple = not (self.python_nodes or self._counters)
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
@@ -257,14 +263,20 @@ class Executable:
             return losses
         eta = rule if isinstance(rule, float) else 0.0
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
-        schedule = self.schedule_of(request)
-        if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, not self.program.shared)
-        else:
-            steps = self.optimizing.steps(rule, -(-size // batch))
-            self._run(request, schedule, steps, False)
-        self.allow_backward("parameters_only" if parameters_only else "full")
+        self.learn(request, self.schedule_of(request), rule, self.batches)
         return losses
+
+    def learn(
+        self, request: Request, schedule: Schedule, rule: float | Optimizer, batches: Runner
+    ) -> None:
+        """Runs the passes and updates of a request."""
+        if isinstance(rule, float):
+            steps, fuse = self.update_steps, not self.program.shared
+        else:
+            steps = self.optimizing.steps(rule, -(-request.size // request.batch))
+            fuse = False
+        self._run(request, schedule, steps, fuse, batches)
+        self.allow_backward("parameters_only" if request.parameters_only else "full")
 
     def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node, and returns `out`, which then holds the results."""
@@ -272,17 +284,25 @@ class Executable:
             self.last_feed = feeds.to_remember()
             return out
         request = Request(node, feeds, out)
-        schedule = self.schedule_of(request)
-        self._run(request, schedule, self.update_steps, True)
-        self.allow_backward("zero", node)
+        self.compute(request, self.schedule_of(request), self.batches)
         return out
+
+    def compute(self, request: Request, schedule: Schedule, batches: Runner) -> None:
+        """Runs the forward passes of a request."""
+        self._run(request, schedule, self.update_steps, True, batches)
+        self.allow_backward("zero", request.node)
 
     def schedule_of(self, request: Request) -> Schedule:
         """Returns how a request is computed; refuses one that depends on a leaf without data."""
         return plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
 
     def _run(
-        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
+        self,
+        request: Request,
+        schedule: Schedule,
+        update_steps: plan.Steps,
+        fuse: bool,
+        batches: Runner,
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
@@ -294,7 +314,7 @@ class Executable:
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         self.end_run(request, schedule.one_by_one)
 
@@ -346,7 +366,7 @@ class Executable:
 
     def _show_gradients(self, snapshot: Snapshot) -> None:
         """Runs a backward pass whose gradient sums are discarded."""
-        self.add_python_grads(snapshot)
+        add_python_sums(self.python_nodes, snapshot)
         memory, _grads = self.arena.memory_with_discarded_grads()
         plan.backward(self._all_steps, memory)
 
@@ -365,21 +385,8 @@ class Executable:
         """Keeps the gradient sums before a call that adds to them and that an exception may end halfway."""
         snapshot = Snapshot()
         snapshot.add_array(self.arena.parameter_grads)
-        self.add_python_grads(snapshot)
+        add_python_sums(self.python_nodes, snapshot)
         self._grads_before = snapshot
-
-    def add_python_grads(self, snapshot: Snapshot) -> None:
-        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array.
-
-        An array that is exchanged is passed on to nodes of other Graphs that share it.
-        """
-        for node in holders(self.python_nodes):
-            for _, name in node._parameters:
-                declared_array(node, name)
-                if name in vars(node):
-                    snapshot.add_held_array(node, name)
-                else:
-                    snapshot.add_array(getattr(node, name))
 
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds to a snapshot all that calls change, but for the arrays of Python nodes.

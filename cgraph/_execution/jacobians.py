@@ -16,6 +16,7 @@ from cgraph._execution.executors import (
 )
 from cgraph._execution.goals import Goal
 from cgraph._execution.learning import Learning
+from cgraph._execution.residency import add_python_sums
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import EXTENT, Port
@@ -155,7 +156,7 @@ class Jacobians:
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if batches.calls_python:
             snapshot = Snapshot()
-            executable.add_python_grads(snapshot)
+            add_python_sums(executable.python_nodes, snapshot)
             executable.set_aside = snapshot
         executable.begin_run(request, active=False)
         batches.run(request, schedule, executable.update_steps, False, None)

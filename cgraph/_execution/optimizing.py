@@ -45,6 +45,8 @@ class Optimizing:
     def steps(self, optimizer: Optimizer, updates: int) -> plan.Steps:
         """Returns the steps of an update by an optimiser, and prepares so many updates."""
         last = self._last
+        if last is not None and last.update.optimizer is optimizer and last.update.is_ready:
+            return last.steps
         if last is None or last.update.optimizer is not optimizer or not last.update.is_current:
             last = optimized_update(optimizer, self._program, self._slots, self._arena)
             self._last = last

@@ -26,6 +26,8 @@ from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._lowering.program import Program
 from cgraph._lowering.sample_steps import ParameterSlot
 from cgraph._propagation import passes
+from cgraph._subclassing import declared_array
+from cgraph._subclassing.sharing import holders
 from cgraph._validation import Array
 from cgraph.node import Node
 
@@ -307,3 +309,17 @@ class Residency:
 def python_arrays(nodes: Iterable[Any]) -> list[Array]:
     """Returns the arrays that nodes computed in Python declare as their parameters and gradient sums."""
     return [getattr(node, name) for node in nodes for pair in node._parameters for name in pair]
+
+
+def add_python_sums(nodes: Iterable[Any], snapshot: Snapshot) -> None:
+    """Adds the gradient sums of nodes computed in Python to a snapshot; such a node may also exchange its array.
+
+    An array that is exchanged is passed on to nodes of other Graphs that share it.
+    """
+    for node in holders(nodes):
+        for _, name in node._parameters:
+            declared_array(node, name)
+            if name in vars(node):
+                snapshot.add_held_array(node, name)
+            else:
+                snapshot.add_array(getattr(node, name))

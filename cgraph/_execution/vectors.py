@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cgraph._execution.executable import Executable
 from cgraph._execution.optimizing import parameter_places
+from cgraph._execution.residency import add_python_sums
 from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.uninterrupted import Snapshot, assign_parts
 from cgraph._validation import Array, as_real
@@ -148,7 +149,7 @@ def set_sums_aside(executable: Executable) -> None:
         snapshot.add_array(executable.arena.parameter_grads)
     for name in ("grads_are_zero", "samples", "counted"):
         snapshot.add_field(memory, name)
-    executable.add_python_grads(snapshot)
+    add_python_sums(executable.python_nodes, snapshot)
     executable.set_aside = snapshot
     clear_sums(executable)
 

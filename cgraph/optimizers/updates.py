@@ -97,20 +97,32 @@ class Update:
             optimizer._states.total,
         )
         self.steps = plan.Steps([self.step])
-        self._constant: list[Any] = []  # the learning rates of the last call, if all were numbers
+        self._constant: Any = (
+            None  # the optimiser's learning rate of the last call, if all rates were numbers
+        )
 
     @property
     def is_current(self) -> bool:
         """Whether settings are as they were, and the state still lies here."""
         return self.home.is_current and self._version is self.optimizer._version
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the next updates need no `begin`, since settings, state and constant rates are those of the last."""
+        optimizer = self.optimizer
+        return (
+            optimizer._settings["lr"] is self._constant
+            and optimizer._version is self._version
+            and self.home.is_current
+        )
+
     def begin(self, updates: int) -> None:
         """Evaluates the learning rates of the next updates, before a call begins."""
         optimizer = self.optimizer
         lr = optimizer._settings["lr"]
-        lrs = [group.get("lr", lr) for group in self._groups] or [lr]
-        if lrs == self._constant:
+        if lr is self._constant:
             return
+        lrs = [group.get("lr", lr) for group in self._groups] or [lr]
         varies = any(map(callable, lrs))
         owner, first = type(optimizer).__name__, optimizer.updates
         rates = [
@@ -119,7 +131,7 @@ class Update:
         ]
         self._rates = np.array(rates, float)
         self.step.begin(np.ascontiguousarray(self._rates[:, : len(self._groups)]))
-        self._constant = [] if varies else lrs
+        self._constant = None if varies else lr
 
 
 class _Rows:

@@ -92,6 +92,11 @@ cdef class Run:
     cdef int open(self) except -1
     cdef const Py_buffer *view(self, array, int flags) except NULL
     cdef int connect(self, Stream *stream, bint fetched, Py_ssize_t number, const Py_buffer *view) except -1
+    cdef int begin(self, bint grads_are_zero) except -1
     cdef int finish(self) except -1
     cdef int check(self) except -1
     cdef void stop(self) noexcept
+
+
+cpdef int run(Run prepared) except -1
+cpdef int run_again(Run ended, bint grads_are_zero) except -1

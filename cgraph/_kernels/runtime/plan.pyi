@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
-from cgraph._kernels.runtime.request import Request
+from cgraph._kernels.runtime.request import Request, Row, Rows
 from cgraph._kernels.runtime.step import Port, Step
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 
@@ -88,4 +89,26 @@ def prepare(
     fuse: bool = True,
     snapshot: Snapshot | None = None,
 ) -> Run: ...
-def run(prepared: Run) -> None: ...
+def run(prepared: Run) -> int: ...
+def run_again(ended: Run, grads_are_zero: bool) -> int: ...
+
+@disjoint_base
+class QuickCall:
+    def __init__(
+        self,
+        careful: Any,
+        executable: Any,
+        rows: Rows,
+        remembered: tuple[Any, ...],
+        learns: bool,
+        gradients: str,
+        node: Any,
+        optimizer: Any,
+    ) -> None: ...
+    def __call__(
+        self,
+        owner: str,
+        values: tuple[object, ...],
+        result: Row,
+        count: Callable[[], object] | None = None,
+    ) -> Any: ...

@@ -5,10 +5,10 @@ from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.memory cimport Memory
-from cgraph._kernels.runtime.request cimport Extras, Feeds, Request
+from cgraph._kernels.runtime.memory cimport Memory, leave, take
+from cgraph._kernels.runtime.request cimport Extras, Feeds, Request, Row, Rows
 from cgraph._kernels.runtime.step cimport Context, Port, Step
-from cgraph._kernels.runtime.uninterrupted cimport Snapshot
+from cgraph._kernels.runtime.uninterrupted cimport Component, Snapshot, complete
 
 
 cdef class Steps:
@@ -261,6 +261,16 @@ cdef class Run:
             raise ValueError("Graph: an array has become smaller since the call began")
         return 0
 
+    cdef int begin(self, bint grads_are_zero) except -1:
+        """Makes contexts and progress ready for the first sample."""
+        cdef RunState *state = &self.state
+        cdef Binding binding
+        for binding in self.schedule.bindings:
+            # The gradients of leaves would not reach the nodes' own arrays where the samples do not pass through these.
+            binding.begin(self.request.parameters_only or not self.schedule.one_by_one, self.request.eta)
+        state.sample, state.end, state.not_finite, state.grads_are_zero = 0, state.samples, -1, grads_are_zero
+        return 0
+
     cdef int finish(self) except -1:
         """Runs all samples in this thread. Ctrl-C raises before the end."""
         cdef RunState *state = &self.state
@@ -307,25 +317,30 @@ def prepare(
     cdef Py_ssize_t batch = request.batch, which = 0
     run.request, run.schedule, run.update_steps = request, schedule, update_steps
     for binding in schedule.bindings:
-        # The gradients of leaves would not reach the nodes' own arrays where the samples do not pass through these.
-        binding.begin(request.parameters_only or not schedule.one_by_one, request.eta)
         state.can_fuse_sgd[which] = overwrite and fuse and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
         state.lanes[which] = binding.lanes
         which += 1
     state.bindings, state.choice, state.most = which, schedule.choice, len(schedule.choice) - 1
     state.update_steps = <void *>update_steps
-    state.first, state.samples, state.end = request.first, request.size, request.size
+    state.first, state.samples = request.first, request.size
     state.patience, state.backward, state.batch = schedule.patience, request.backward, batch
-    state.grads_are_zero, state.overwrite, state.grads_state = grads_are_zero, overwrite, &binding.origin.grads_state
-    state.not_finite, state.check_loss = -1, request.extras is not None and bool(request.extras.check_loss)
+    state.overwrite, state.grads_state = overwrite, &binding.origin.grads_state
+    state.check_loss = request.extras is not None and bool(request.extras.check_loss)
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
     run.open()
+    run.begin(grads_are_zero)
     return run
 
 
-def run(Run prepared):
+cpdef int run_again(Run ended, bint grads_are_zero) except -1:
+    """Runs all samples of a Run once more, with what its arrays hold now. Its steps and its update are as before."""
+    ended.begin(grads_are_zero)
+    return run(ended)
+
+
+cpdef int run(Run prepared) except -1:
     """Runs all samples in this thread. After a backward pass without updates, gradient sums do not count as 0."""
     prepared.finish()
     prepared.check()
@@ -333,3 +348,7 @@ def run(Run prepared):
         prepared.state.grads_state.grads_are_zero = False
         prepared.state.grads_state.samples += prepared.state.samples
         prepared.state.grads_state.counted = prepared.state.samples
+    return 0
+
+
+include "runtime/quick_call.pxi"

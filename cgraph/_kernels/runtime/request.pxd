@@ -28,3 +28,23 @@ cdef class Request:
     cdef readonly Py_ssize_t size, batch, first
     cdef readonly bint backward, parameters_only
     cdef readonly double eta
+
+
+cdef class Row:
+    cdef readonly object array
+    cdef object flat        # the array in one dimension
+    cdef FeedSpec spec
+    cdef Py_buffer own      # of the array
+    cdef Py_buffer given    # of the value that is to be copied
+    cdef bint opened        # whether `given` is held
+    cdef double number      # the value instead, if it is a number
+    cdef bint take(self, value, array_class) except -1
+    cdef void release(self) noexcept
+    cdef void copy(self) noexcept
+    cpdef object value(self)
+
+
+cdef class Rows:
+    cdef list rows
+    cdef object array_class
+    cpdef bint put(self, tuple values) except -1

@@ -102,12 +102,6 @@ cdef class Component:
         Whether a Graph has been built of some of these nodes.
     """
 
-    cdef Component parent
-    cdef int rank    # higher than the rank of each component whose parent this is, so that paths stay short
-    cdef public set forward, backward
-    cdef public frozenset warned
-    cdef public bint compiled
-
     def __cinit__(self):
         self.warned = NOTHING
 

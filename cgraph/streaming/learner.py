@@ -1,0 +1,226 @@
+"""Learner: a Graph that predicts and learns one sample of a stream at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+import numpy.typing as npt
+
+from cgraph._execution.one_sample import empty_row, repeated_call
+from cgraph._execution.optimizing import as_rule
+from cgraph._kernels.runtime.memory import exclusively
+from cgraph._validation import Array, as_number, describe
+from cgraph.graph import Graph
+from cgraph.node import Node, as_node
+from cgraph.optimizers.optimizer import Optimizer
+from cgraph.streaming.metrics import Metric, RunningMetrics, as_metrics
+from cgraph.traversal import ancestors
+
+
+class Learner:
+    """A Graph that predicts and learns one sample of a stream at a time, with the running metrics of what it predicts.
+
+    Each call does what a call of the Graph does with a batch of one sample, to the bit, in less time: the arrays of the
+    sample and the steps are found once.
+
+    Parameters
+    ----------
+    graph : Graph
+        The compiled loss. It may be used beside the Learner.
+    x, t : Node
+        The leaves for the input and for the target. Other leaves keep their data.
+    output : Node
+        The node whose data are the prediction. It does not depend on `t`.
+    optimizer : Optimizer or float
+        The optimiser, or the learning rate of plain descent: with one sample there is no difference between the sum of
+        the losses and their mean.
+    metrics : iterable of str or callable, optional
+        What `metrics` has beside the mean loss: ``"accuracy"`` (of one element, whether prediction and target are on
+        one side of 0.5, else whether their largest elements are at the same place), ``"mae"``, ``"mse"`` (means over
+        the elements), or functions of prediction and target, arrays of shape (size,), that return a number and are
+        called by their ``__name__``.
+    fading : float, optional
+        The factor, greater than 0 and at most 1, by which the weight of each sample in the metrics falls with each
+        later one. By default all samples count alike; 0.99 is a memory of about 100 samples.
+
+    Attributes
+    ----------
+    graph : Graph
+    optimizer : Optimizer or float
+    metrics : RunningMetrics
+        The running means, a read-only mapping with `samples` and `reset`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is not as above; `x` and `t` are one leaf; the graph has more than one output, or one of more than
+        one element.
+
+    Notes
+    -----
+    The metrics are prequential (Gama et al., 2013): `learn_one` and `step_one` count what was predicted for a sample
+    before anything was learnt of it; `predict_one` counts nothing. The weighted mean of a value e with the fading
+    factor α is  S / N  with  S ← e + α S,  N ← 1 + α N.
+
+    NaN and infinities are taken as they are, and reach the parameters like any other number; ``nonfinite="skip"`` or
+    ``"raise"`` of an optimiser keeps them from there. Where a sample raises after its forward pass, it is not counted.
+
+    `Dropout` is active in `learn_one` and `step_one`, whose prediction is that of the thinned network; it does nothing
+    in `predict_one`.
+
+    Examples
+    --------
+    >>> import cgraph as CG
+    >>> x, t = CG.Leaf1(2), CG.Leaf1(1)
+    >>> y = CG.Affine(x, [[1.0], [1.0], [0.0]])
+    >>> learner = CG.Learner(CG.Graph(CG.MSE(y, t)), x, t, y, 0.1, metrics=["mae"])
+    >>> learner.predict_one([1, 2])
+    3.0
+    >>> learner.step_one([1, 2], 4)
+    3.0
+    >>> round(learner.predict_one([1, 2]), 12)
+    4.2
+    >>> learner.metrics
+    <1 samples: loss=1, mae=1>
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        x: Node,
+        t: Node,
+        output: Node,
+        optimizer: Optimizer | float,
+        *,
+        metrics: Iterable[str | Metric] | str | Metric = (),
+        fading: float = 1.0,
+    ) -> None:
+        if not isinstance(graph, Graph):
+            raise TypeError(f"Learner: graph must be a Graph, got {describe(graph)}")
+        executable = graph._executable
+        for name, leaf in (("x", x), ("t", t)):
+            as_node("Learner", name, leaf)
+            if leaf not in executable.program.leaves:
+                raise ValueError(f"Learner: {name} must be a leaf of this graph, got {leaf!r}")
+        if x is t:
+            raise ValueError(f"Learner: x and t must be two leaves, got {x!r} twice")
+        as_node("Learner", "output", output)
+        if output not in executable.program.channel_of:
+            raise ValueError(f"Learner: output must be a node of this graph, got {output!r}")
+        if t in ancestors(output):
+            raise ValueError(f"Learner: output must not depend on t, got {output!r}")
+        if not isinstance(optimizer, Optimizer):
+            optimizer = as_rule("Learner", optimizer, None, executable.dtype)
+        functions = as_metrics("Learner", metrics)
+        factor = as_number("Learner", "fading", fading)
+        if not 0 < factor <= 1:
+            raise ValueError(f"Learner: fading must be greater than 0 and at most 1, got {factor}")
+        exclusively(
+            executable.memory,
+            "Learner",
+            executable.complete,
+            executable.begin_training,
+            ("Learner",),
+            {},
+        )
+        self._graph, self._rule = graph, optimizer
+        self._metrics = RunningMetrics("Learner", functions, factor)
+        loss = executable.program.outputs[0]
+        input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
+        leaves = [(x, "x", input_row), (t, "y", target_row)]
+        result = output, self._prediction
+        self._predicting = repeated_call(executable, leaves[:1], result)
+        self._learning = repeated_call(executable, leaves, result, self._loss.array[0], optimizer)
+        shown = self._loss.array[0], self._prediction.array[0], target_row.array[0]
+        for view in shown:
+            view.flags.writeable = False  # for functions of the user's
+        self._count = partial(self._metrics.add, *shown)
+
+    @property
+    def graph(self) -> Graph:
+        """The Graph that learns."""
+        return self._graph
+
+    @property
+    def optimizer(self) -> Optimizer | float:
+        """The optimiser, or the learning rate."""
+        return self._rule
+
+    @property
+    def metrics(self) -> RunningMetrics:
+        """The running metrics since the beginning, or since their last ``reset``."""
+        return self._metrics
+
+    def predict_one(self, x: npt.ArrayLike) -> Array | float:
+        """Returns the prediction for one sample.
+
+        Parameters
+        ----------
+        x : array_like, shape (size,) or (height, width)
+            The input; of a leaf of one element also a number.
+
+        Returns
+        -------
+        ndarray, shape (size,), or float
+            The data of `output`, a new array; of a node of one element a number.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` is not as above; a leaf above the output was never given data.
+        RuntimeError
+            The nodes belong to a newer Graph; the Graph is running in another thread.
+        """
+        found: Array | float = self._predicting("Learner.predict_one", (x,), self._prediction)
+        return found
+
+    def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+        """Learns one sample, and returns its loss before that.
+
+        Parameters
+        ----------
+        x, y : array_like, shape (size,) or (height, width)
+            The input and the target; of a leaf of one element also a number.
+
+        Returns
+        -------
+        float
+            The loss.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `x` or `y` is not as above; a leaf was never given data; what a metric returns is no number.
+        FloatingPointError
+            The optimiser refuses a gradient that is not finite.
+        RuntimeError
+            The nodes belong to a newer Graph; the Graph is running in another thread.
+        """
+        loss: float = self._learning("Learner.learn_one", (x, y), self._loss, self._count)
+        return loss
+
+    def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array | float:
+        """Learns one sample, and returns what was predicted for it before that, in one pass.
+
+        Parameters
+        ----------
+        x, y
+            As for `learn_one`.
+
+        Returns
+        -------
+        ndarray, shape (size,), or float
+            As for `predict_one`; with `Dropout` the data with which the gradients were computed.
+
+        Raises
+        ------
+        TypeError, ValueError, FloatingPointError, RuntimeError
+            As for `learn_one`.
+        """
+        prediction = self._prediction
+        found: Array | float = self._learning("Learner.step_one", (x, y), prediction, self._count)
+        return found
+
+    def __repr__(self) -> str:
+        return f"<Learner of {self._prediction!r}, {self._metrics!r}>"
