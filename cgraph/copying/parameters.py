@@ -26,7 +26,7 @@ from cgraph._validation import Array, as_dtype, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters_of
-from cgraph.traversal import topological_order
+from cgraph._subclassing.order import topological_order
 
 
 def copy_parameters(source: Node | Graph, target: Node | Graph) -> None:

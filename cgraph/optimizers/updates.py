@@ -24,7 +24,7 @@ from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import rate_at
 from cgraph.optimizers.state import Home, Index
 from cgraph.parameter import Parameter, parameters_of
-from cgraph.traversal import topological_order
+from cgraph._subclassing.order import topological_order
 
 if TYPE_CHECKING:
     from cgraph.optimizers.optimizer import Optimizer
