@@ -11,6 +11,8 @@ from cgraph.checks.report import GradientError, GradientReport
 from cgraph.copying.graphs import clone
 from cgraph.copying.parameters import copy_parameters, polyak_update
 from cgraph.graph import Graph
+from cgraph.io.graphs import load, save
+from cgraph.io.model import Model
 from cgraph.io.parameters import (
     ModelFileError,
     load_parameters,
@@ -85,6 +87,7 @@ __all__ = [
     "Maximum",
     "Mean",
     "Minimum",
+    "Model",
     "ModelFileError",
     "Mto1",
     "MtoM",
@@ -114,11 +117,13 @@ __all__ = [
     "detect_anomaly",
     "evaluate",
     "gradcheck",
+    "load",
     "load_parameters",
     "one_hot",
     "parameters",
     "polyak_update",
     "read_metadata",
+    "save",
     "save_parameters",
     "schedules",
     "show_config",

@@ -162,6 +162,13 @@ class Optimizer:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
         return f"{type(self).__name__}({settings})"
 
+    def _config(self) -> dict[str, Any]:
+        """Returns the keyword arguments with which the class is built anew, besides `groups`.
+
+        A class whose constructor takes other arguments than the settings overrides this method.
+        """
+        return dict(self._settings)
+
     # What compiled updates ask
 
     @property

@@ -82,6 +82,11 @@ class States:
         """The number of updates so far."""
         return int(self.total[0])
 
+    @property
+    def parameters(self) -> list[Parameter]:
+        """The parameters that have state, in the order of their first update."""
+        return list(self._places)
+
     def updates_of(self, parameters: Sequence[Parameter]) -> list[int]:
         """Returns how many updates parameters have had; refuses parameters that loaded state does not fit."""
         fresh = self._match_loaded(parameters)
