@@ -35,7 +35,8 @@ class Copyable:
 
     def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
         """Returns a clone of the node and those ancestors that the same deep copy has not met yet."""
-        order = topological_order([self], lambda node: id(node) in memo)
+        node: Any = self
+        order = topological_order([node], lambda each: id(each) in memo)
         copy = partial(deep_copies, order, memo)
         while_idle("copy.deepcopy", order, copy)
         new: Self = memo[id(self)]
@@ -82,7 +83,9 @@ class Part:
         self.numbers = {id(node): place for place, node in enumerate(nodes)}
         self.bases: dict[Part, int] = {}
         self.known: dict[Any, Hashable] = {node: (0, self.numbers[id(node)]) for node in nodes}
-        self.firsts: dict[Any, int] = {}  # the place of the first node of each Sharing, where no older part has one
+        self.firsts: dict[
+            Any, int
+        ] = {}  # the place of the first node of each Sharing, where no older part has one
         for node in nodes:
             for x in node.backward:
                 if x not in self.known:
@@ -106,11 +109,11 @@ class Part:
         """Returns copies of all that is pickled of the nodes: for each a tuple of objects that pickle knows."""
         if any(x not in self.known for node in self.nodes for x in node.backward):
             raise RuntimeError("pickle: the inputs of a node must be those that it had before")
-        state = []
+        state: list[tuple[object, ...]] = []
         for row in rows(self.nodes, self.known):
             plan = row.plan.copied()
             checked_arguments(plan, row.inputs)
-            state.append((row.inputs, row.first, plan.dtype.name, *plan._replace(dtype=None)))
+            state.append((row.inputs, row.first, plan.dtype.name, *plan[:2], *plan[3:]))
         return state
 
 
@@ -151,9 +154,11 @@ def restored(version: int, state: list[tuple[Any, ...]], bases: tuple[list[Any],
     if version != VERSION:
         raise ValueError(f"pickle: expected nodes of version {VERSION}, got {describe(version)}")
     dtypes = {dtype.name: dtype for dtype in DTYPES}
-    known = {(number, place): x for number, part in enumerate(bases, 1) for place, x in enumerate(part)}
+    known: dict[Hashable, Any] = {
+        (number, place): x for number, part in enumerate(bases, 1) for place, x in enumerate(part)
+    }
     given = [
-        Row((0, place), Plan(*plan)._replace(dtype=dtypes[dtype]), inputs, first)
+        Row((0, place), Plan._make([*plan[:2], dtypes[dtype], *plan[2:]]), inputs, first)
         for place, (inputs, first, dtype, *plan) in enumerate(state)
     ]
     build(given, known)

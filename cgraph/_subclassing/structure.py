@@ -36,7 +36,7 @@ class Row(NamedTuple):
 
 
 def rows(order: Iterable[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
-    """Yields the rows of nodes, whose inputs come before their consumers or are known; the arrays are to be read at once.
+    """Yields the rows of nodes, whose inputs come before them or are known; the arrays are to be read at once.
 
     Parameters
     ----------

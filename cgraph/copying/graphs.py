@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from cgraph._subclassing.order import topological_order
 from cgraph._subclassing.sharing import may_share, share_parameters
 from cgraph._subclassing.structure import build, rows, while_idle
 from cgraph._validation import as_flag
 from cgraph.node import Node, as_nodes
-from cgraph._subclassing.order import topological_order
 
 
 def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]:

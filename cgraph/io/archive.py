@@ -95,7 +95,7 @@ class Archive:
         self._file.seek(0, os.SEEK_END)
 
     def require_stored(self) -> None:
-        """Refuses compressed members and overlapping ones: what is left takes no more memory than the file has bytes."""
+        """Refuses compressed and overlapping members; what is left takes no more memory than the file has bytes."""
         for name, info in zip(self.names, self._infos.values(), strict=True):
             if info.compress_type != zipfile.ZIP_STORED:
                 raise DamagedError(

@@ -30,7 +30,9 @@ def each_of(owner: str, key: str, values: list[Any], kind: type) -> list[Any]:
     """Returns a list if all its elements are of one kind, or refuses it."""
     for value in values:
         if type(value) is not kind:
-            raise MisfitError(f"{owner}: {key} must hold {_KINDS[kind]} each, got {describe(value)}")
+            raise MisfitError(
+                f"{owner}: {key} must hold {_KINDS[kind]} each, got {describe(value)}"
+            )
     return values
 
 

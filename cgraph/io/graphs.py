@@ -135,9 +135,9 @@ def load(
 
     Notes
     -----
-    Nothing in a file is executed: it names classes, and only constructors of cgraph and of `classes` are called. What it
-    states is checked, and compared with a digest, before anything is built, and the arrays take no more memory than the
-    file has bytes. The digest finds damage; whoever can write a file can write its digest, too.
+    Nothing in a file is executed: it names classes, and only constructors of cgraph and of `classes` are called. What
+    it states is checked, and compared with a digest, before anything is built, and the arrays take no more memory than
+    the file has bytes. The digest finds damage; whoever can write a file can write its digest, too.
 
     Examples
     --------
@@ -147,7 +147,9 @@ def load(
     most = as_size("load", "max_elements", max_elements)
     with opened_archive("load", file) as (archive, header):
         if header["format"] != GRAPH:
-            raise MisfitError("holds parameters without their graph: build it, and use load_parameters")
+            raise MisfitError(
+                "holds parameters without their graph: build it, and use load_parameters"
+            )
         archive.require_stored()
         text = archive.member(HEADER).text(archive.size)
         digest = archive.member(_DIGEST).text(archive.size)
@@ -155,7 +157,10 @@ def load(
         arrays = {name: archive.member(name).read() for name in names}
         if digest != _digest(text, arrays):
             raise MisfitError("must have the content that its digest tells, and is damaged")
-        return _model(header, {name: _native(x) for name, x in arrays.items()}, known, most)
+        try:
+            return _model(header, {name: _native(x) for name, x in arrays.items()}, known, most)
+        except RecursionError:
+            raise MisfitError("must have fewer levels of lists and objects") from None
 
 
 def _as_named(nodes: object) -> dict[str, Node]:
@@ -163,7 +168,9 @@ def _as_named(nodes: object) -> dict[str, Node]:
     if isinstance(nodes, Node):
         return {OUTPUT: nodes}
     if not isinstance(nodes, Mapping):
-        raise TypeError(f"save: nodes must be a Node or a dict of str to Node, got {describe(nodes)}")
+        raise TypeError(
+            f"save: nodes must be a Node or a dict of str to Node, got {describe(nodes)}"
+        )
     if not nodes:
         raise ValueError("save: nodes must hold at least 1 node, got none")
     for name, node in nodes.items():
@@ -176,7 +183,9 @@ def _as_named(nodes: object) -> dict[str, Node]:
 
 def _as_classes(classes: object) -> Classes:
     """Returns classes by name, or refuses the argument."""
-    expected = "load: classes must be a sequence, or a dict by name, of classes of nodes or optimisers"
+    expected = (
+        "load: classes must be a sequence, or a dict by name, of classes of nodes or optimisers"
+    )
     if isinstance(classes, type | str) or not is_iterable(classes):
         raise TypeError(f"{expected}, got {describe(classes)}")
     if isinstance(classes, Mapping):
@@ -213,7 +222,9 @@ def _model(header: dict[str, Any], arrays: Arrays, classes: Classes, most: int) 
     """Returns what header and arrays of a file describe."""
     nodes = built_nodes(taken(header, HEADER, "nodes", list), arrays, classes, most)
     names = taken(header, HEADER, "names", dict)
-    named = {name: nodes[place("names", name, number, len(nodes))] for name, number in names.items()}
+    named = {
+        name: nodes[place("names", name, number, len(nodes))] for name, number in names.items()
+    }
     optimizer = None
     if "optimizer" in header:
         record = taken(header, HEADER, "optimizer", dict)

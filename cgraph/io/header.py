@@ -1,4 +1,4 @@
-"""The header of a file: a JSON text with the format's name, its version, the caller's metadata, and what else it has."""
+"""The header of a file: a JSON text with the format's name, its version, the caller's metadata, and more entries."""
 
 from __future__ import annotations
 
@@ -60,9 +60,7 @@ def _check_json(function: str, header: dict[str, Any]) -> None:
             if not math.isfinite(value):
                 raise ValueError(f"{function}: metadata must hold finite numbers, got {value}")
         elif value is not None and not isinstance(value, (str, int)):
-            raise TypeError(
-                f"{function}: metadata must hold what JSON can, got {describe(value)}"
-            )
+            raise TypeError(f"{function}: metadata must hold what JSON can, got {describe(value)}")
 
 
 def parsed_header(name: str, text: str) -> dict[str, Any]:

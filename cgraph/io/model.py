@@ -40,11 +40,11 @@ class Model:
 
     def __repr__(self) -> str:
         order = topological_order(self.nodes.values())
-        count = sum([node._parameter_count() for node in order])
+        count = sum([parameter._peek().size for parameter in parameters_of(order)])
         head = f"Model of {len(order)} nodes, {count:,} parameters"
         if self.optimizer is not None:
             head += f", {type(self.optimizer).__name__} after {self.optimizer.updates:,} updates"
-        rows = [
+        rows: list[tuple[str, ...]] = [
             (name, type(node).__name__, str((node.height, node.width)), node.dtype.name)
             for name, node in self.nodes.items()
         ]
@@ -55,6 +55,7 @@ def table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     """Returns the lines of a table whose columns are as wide as they must be."""
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return [
-        "  " + "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
+        "  "
+        + "  ".join([cell.ljust(width) for cell, width in zip(row, widths, strict=True)]).rstrip()
         for row in (head, *rows)
     ]

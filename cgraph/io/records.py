@@ -72,7 +72,7 @@ def records_of(
     names: dict[Any, str] = {parameter: name for name, parameter in named(parameters_of(order))}
     samples = {node: name for name, node in counting(order)}
     arrays: Arrays = {}
-    records = []
+    records: list[dict[str, Any]] = []
     for row in rows(order, {node: number for number, node in enumerate(order)}):
         node, plan = order[len(records)], row.plan.copied()
         owner = f"{function}, {plan.cls.__name__}"
@@ -163,7 +163,9 @@ def parsed_records(records: list[Any]) -> Iterator[Record]:
             inputs=[place(owner, "inputs", each, number) for each in inputs],
             config=taken(record, owner, "config", dict, {}),
             first=None if first is None else place(owner, "shares with", first, number),
-            values=dict(zip(values, each_of(owner, "values", [*values.values()], str), strict=True)),
+            values=dict(
+                zip(values, each_of(owner, "values", [*values.values()], str), strict=True)
+            ),
             frozen=frozenset(each_of(owner, "frozen", frozen, str)),
             samples=taken(record, owner, "samples", str, ""),
             data=taken(record, owner, "data", str, ""),

@@ -28,7 +28,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class MisfitError(ValueError):
-    """Arrays do not fit the parameters of a graph, or do not make one; the message does not say where they come from."""
+    """Arrays do not fit the parameters of a graph, or make none; the message does not say where they come from."""
 
 
 class LoadReport(NamedTuple):

@@ -57,7 +57,9 @@ class Planned:
 def planned(name: str, arguments: Mapping[str, Any]) -> Schedule:
     """Returns the schedule that a function of this module makes of arguments; other functions are refused."""
     if name not in __all__:
-        raise ValueError(f"schedules: name must be one of {', '.join(__all__)}, got {describe(name)}")
+        raise ValueError(
+            f"schedules: name must be one of {', '.join(__all__)}, got {describe(name)}"
+        )
     schedule: Schedule = globals()[name](**arguments)
     return schedule
 
@@ -82,9 +84,7 @@ def linear(start: float, end: float, updates: int) -> Schedule:
 def exponential(lr: float, factor: float) -> Schedule:
     """Returns the schedule  lr · factorᵏ  for k updates so far."""
     rate, base = _as_rate("exponential", "lr", lr), _as_rate("exponential", "factor", factor)
-    return Planned(
-        "exponential", {"lr": rate, "factor": base}, lambda update: rate * base**update
-    )
+    return Planned("exponential", {"lr": rate, "factor": base}, lambda update: rate * base**update)
 
 
 def step(lr: float, factor: float, updates: int) -> Schedule:

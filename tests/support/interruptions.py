@@ -91,6 +91,7 @@ def gradients(make, call, prepare, sets=False):
 
     return lambda: getattr(net.graph, call)(net.feed, **named), right
 
+
 def jacobian(make):
     """Parameters and gradient sums stay as they are, and the next Jacobian is right."""
     net, twin = make().filled(), make()
