@@ -35,7 +35,9 @@ def built_in(base: type[Any]) -> dict[str, type[Any]]:
 
 
 def is_built_in(cls: type[Any]) -> bool:
-    return cls.__module__.partition(".")[0] == __name__.partition(".")[0]
+    """Returns whether a class is one of this package; one that is made by `type` may have no module."""
+    module = str(getattr(cls, "__module__", ""))
+    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def class_record(function: str, cls: type[Any], own: dict[str, type[Any]]) -> dict[str, str]:
