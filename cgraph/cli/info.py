@@ -51,9 +51,11 @@ def lines(name: str, told: FileInfo) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    """Returns a value of JSON in one line, shortened."""
-    text = value if isinstance(value, str) else json.dumps(value)
-    text = printable(text)
+    """Returns a value of JSON in one line, shortened; the writer of JSON may need more stack than its reader."""
+    try:
+        text = printable(value if isinstance(value, str) else json.dumps(value))
+    except RecursionError:
+        return "many levels"
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
 
 
