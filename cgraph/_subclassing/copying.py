@@ -123,6 +123,13 @@ class Live(threading.local):
     def __init__(self) -> None:
         self.parts: WeakValueDictionary[int, Part] = WeakValueDictionary()
 
+    def note(self, older: dict[int, Part], node: Any) -> bool:
+        """Returns whether a part has a node, and notes that part, so that it lives as long as a new one needs it."""
+        known = self.parts.get(id(node))
+        if known is not None:
+            older[id(node)] = known
+        return known is not None
+
 
 _LIVE = Live()
 
@@ -134,15 +141,7 @@ def part_of(node: Any) -> Part:
     if found is not None:
         return found
     older: dict[int, Part] = {}
-
-    def is_known(x: Any) -> bool:
-        """Notes the part that has a node, so that it lives as long as the new one needs it."""
-        known = live.get(id(x))
-        if known is not None:
-            older[id(x)] = known
-        return known is not None
-
-    part = Part(topological_order([node], is_known), older, live)
+    part = Part(topological_order([node], partial(_LIVE.note, older)), older, live)
     # While the part lives, so do the nodes and their Sharings, so that no other object gets their ids.
     for key in (*part.numbers, *map(id, part.firsts)):
         live[key] = part
