@@ -15,6 +15,8 @@ from cgraph.fitting.call import fit
 from cgraph.fitting.callbacks import Callback
 from cgraph.fitting.history import History
 from cgraph.graph import Graph
+from cgraph.io.graphs import load, save
+from cgraph.io.model import Model
 from cgraph.io.parameters import (
     ModelFileError,
     load_parameters,
@@ -93,6 +95,7 @@ __all__ = [
     "Maximum",
     "Mean",
     "Minimum",
+    "Model",
     "ModelFileError",
     "Mto1",
     "MtoM",
@@ -125,12 +128,14 @@ __all__ = [
     "gradcheck",
     "init",
     "layers",
+    "load",
     "load_parameters",
     "models",
     "one_hot",
     "parameters",
     "polyak_update",
     "read_metadata",
+    "save",
     "save_parameters",
     "schedules",
     "show_config",

@@ -86,8 +86,7 @@ class CompiledNodes:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError(
-            "Graph: a graph cannot be copied or pickled; build it anew, and use save_parameters and "
-            "load_parameters for what it has learnt"
+            "Graph: a graph cannot be copied or pickled; copy or pickle its nodes, and build a Graph of them"
         )
 
     def _predicted_node(self, node: Node | None) -> Node:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar, NoReturn, Self, final
+from typing import ClassVar, Self, final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from cgraph._operators import Operators
 from cgraph._propagation import half_passes, passes
 from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
+from cgraph._subclassing.copying import Copyable
 from cgraph._subclassing.rebuilding import Rebuildable
 from cgraph._subclassing.sharing import pass_on, twin
 from cgraph._validation import (
@@ -37,7 +38,7 @@ from cgraph._validation import (
 )
 
 
-class Node(Operators["Node"], Unfinished, Rebuildable):
+class Node(Operators["Node"], Unfinished, Rebuildable, Copyable):
     """A node of a computation graph for one sample (specification, section "Class: Node").
 
     A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
@@ -238,12 +239,6 @@ class Node(Operators["Node"], Unfinished, Rebuildable):
         """Returns the array of a parameter, up to date, to be read at once and neither kept nor written into."""
         array: Array = getattr(self, name)
         return array
-
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(
-            f"{type(self).__name__}: a node cannot be copied or pickled, since it is part of a graph; "
-            "build it anew, and use save_parameters and load_parameters for what it has learnt"
-        )
 
     # Neighbours
 

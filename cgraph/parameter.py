@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from typing import Any, NoReturn, SupportsIndex
 
 import numpy as np
 import numpy.typing as npt
@@ -107,10 +107,11 @@ class Parameter:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.node, self.name, self.value, self.grad))
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError(
-            "Parameter: a parameter cannot be copied or pickled, since it is part of a graph; copy its value"
-        )
+    def __copy__(self) -> NoReturn:
+        raise TypeError("Parameter: a parameter cannot be copied without its node; copy its value")
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        return parameter_of, (self.node, self._value_name)
 
     def __repr__(self) -> str:
         frozen = "" if self.trainable else ", trainable=False"
@@ -150,3 +151,9 @@ def own_parameters(node: Node) -> list[Parameter]:
         return []
     known = vars(node).setdefault("_parameter_objects", {})
     return [only_one(known, pair, Parameter(node, *pair)) for pair in node._parameters]
+
+
+def parameter_of(node: Node, value_name: str) -> Parameter:
+    """Returns the parameter of a node whose array `_parameters` calls so."""
+    (found,) = [each for each in own_parameters(node) if each._value_name == value_name]
+    return found

@@ -1,8 +1,7 @@
 """Traversals of a graph: the ancestors of a node in topological order, and the evaluation of a node without a pass."""
 
-from collections.abc import Iterable
-
 from cgraph._propagation import passes
+from cgraph._subclassing.order import topological_order
 from cgraph._validation import Array
 from cgraph.node import Node, as_node
 
@@ -16,23 +15,6 @@ def ancestors(node: Node) -> list[Node]:
         The argument is not a Node.
     """
     return topological_order([as_node("ancestors", "node", node)])
-
-
-def topological_order(nodes: Iterable[Node]) -> list[Node]:
-    """Returns nodes and their ancestors in topological order: each once, inputs before their consumers."""
-    order: list[Node] = []
-    entered: set[Node] = set()
-    pending: list[Node | None] = list(nodes)
-    pending.reverse()
-    while pending:
-        current = pending.pop()
-        if current is None:  # all ancestors of the next node on the stack are in order
-            order.append(pending.pop())  # type: ignore[arg-type]
-        elif current not in entered:
-            entered.add(current)
-            pending += (current, None)
-            pending += reversed(current.backward)
-    return order
 
 
 def evaluate(node: Node) -> Array:

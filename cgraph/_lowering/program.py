@@ -8,8 +8,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from cgraph import _kernels
+from cgraph._subclassing.order import topological_order
 from cgraph.node import Node
-from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
     from cgraph._lowering.ops import Op

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from inspect import Parameter, signature
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cgraph._kernels.runtime.uninterrupted import complete
 from cgraph._subclassing import Unfinished, declared_array
-from cgraph._validation import Array, describe
+from cgraph._validation import Array, DType, describe
 
 NAMED = (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
 
@@ -48,12 +49,72 @@ class Rebuildable:
         return {**sizes, "dtype": node.dtype.name}
 
 
-def anew(node: Any, inputs: Sequence[Any], values: dict[str, Array] | None = None) -> Any:
-    """Returns a new node of the class of another one, with other inputs, and with copies of its parameters.
+class Plan(NamedTuple):
+    """What a node is built of, besides its inputs; the arrays are those of the node itself, to be read at once.
 
-    `values` are those of the parameters by name, if they have been read before. Which parameters learn, and the number
-    of samples that a node with masks has counted, are copied, too. Gradient sums begin at 0. After an error the inputs
-    have no new consumer.
+    Attributes
+    ----------
+    cls : type
+        The class of the node.
+    config : dict of str to object
+        What `_config` returns.
+    dtype : numpy.dtype
+    shape : (int, int)
+        The shape of the data.
+    input_shapes : list of (int, int)
+        The shapes of the inputs for which the data have this shape.
+    values : dict of str to ndarray
+        The parameters by their names in `_parameters`.
+    frozen : frozenset of str
+        The names of those that do not learn.
+    samples : ndarray, optional
+        The number of samples that a node with masks has counted.
+    data : ndarray, optional
+        The data of a leaf that was ever given any.
+    """
+
+    cls: Any
+    config: dict[str, Any]
+    dtype: DType
+    shape: tuple[int, int]
+    input_shapes: list[tuple[int, int]]
+    values: dict[str, Array]
+    frozen: frozenset[str]
+    samples: NDArray[Any] | None
+    data: Array | None
+
+    def copied(self) -> Plan:
+        """Returns the plan with copies of all arrays."""
+        values = {name: np.array(value) for name, value in self.values.items()}
+        samples, data = (None if x is None else x.copy() for x in (self.samples, self.data))
+        return self._replace(values=values, samples=samples, data=data)
+
+
+def plan_of(node: Any) -> Plan:
+    """Returns what a node can be built anew of."""
+    counter = node._sample_counter
+    return Plan(
+        cls=type(node),
+        config=config_of(node),
+        dtype=node._dtype,
+        shape=(node._height, node._width),
+        input_shapes=shapes(node.backward),
+        values=parameter_values(node),
+        frozen=node._frozen,
+        samples=counter.array if counter else None,
+        data=node._data if not node.backward and node._is_given else None,
+    )
+
+
+def anew(node: Any, inputs: Sequence[Any]) -> Any:
+    """Returns a new node like another one, with other inputs, and with copies of its parameters: see `built`."""
+    return built(plan_of(node), inputs)
+
+
+def built(plan: Plan, inputs: Sequence[Any]) -> Any:
+    """Returns a new node, built as a plan says.
+
+    Gradient sums begin at 0. After an error the inputs have no new consumer.
 
     Raises
     ------
@@ -65,15 +126,17 @@ def anew(node: Any, inputs: Sequence[Any], values: dict[str, Array] | None = Non
     """
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
-        values = parameter_values(node) if values is None else values
-        new = constructed(node, inputs, values)
-        require_alike(node, new, inputs, values)
-        for name, value in values.items():
+        new = constructed(plan, inputs)
+        require_alike(plan, new, inputs)
+        for name, value in plan.values.items():
             declared_array(new, name)[...] = value
-        if new._frozen != node._frozen:
-            new._frozen = node._frozen
-        if new._sample_counter:
-            new._sample_counter.array[...] = node._sample_counter.array
+        if new._frozen != plan.frozen:
+            new._frozen = plan.frozen
+        if plan.samples is not None:
+            new._sample_counter.array[...] = plan.samples
+        if plan.data is not None:
+            new._data[...] = plan.data
+            new._is_given = True
     except BaseException:
         complete(undo)
         raise
@@ -88,33 +151,54 @@ def parameter_values(node: Any) -> dict[str, Array]:
     return values | {name: declared_array(node, name) for name in declared if name not in values}
 
 
-def constructed(node: Any, inputs: Sequence[Any], values: dict[str, Array]) -> Any:
-    """Calls the constructor of a node's class with inputs, values of parameters, and what `_config` returns."""
-    cls = type(node)
-    named = config_of(node)
+def constructed(plan: Plan, inputs: Sequence[Any]) -> Any:
+    """Calls the constructor of a class with inputs, values of parameters, and what `_config` returned."""
+    positional, named = checked_arguments(plan, inputs)
+    try:
+        return plan.cls(*positional, **named)
+    except Exception as error:
+        raise refusal(plan, error) from error
+
+
+def checked_arguments(plan: Plan, inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments of the constructor by position and by name; refuses them where `_config` lacks one.
+
+    The inputs may be stand-ins, since only their number counts.
+    """
+    cls = plan.cls
+    left_out: list[str] = []
+    try:
+        positional, named = arguments(plan, inputs)
+        if depth(cls, "_config") > depth(cls, "__init__"):
+            left_out = arguments_left_out(cls, positional, named)
+    except Exception as error:
+        raise refusal(plan, error) from error
+    if left_out:
+        raise TypeError(
+            f"{cls.__name__}: cannot be built anew, since _config does not return the argument {left_out[0]!r}"
+        )
+    return positional, named
+
+
+def refusal(plan: Plan, error: Exception) -> TypeError:
+    """Returns the error for a constructor that has refused the arguments."""
+    return TypeError(
+        f"{plan.cls.__name__}: cannot be built anew, since the constructor refuses its inputs and what _config "
+        f"returns: {error}"
+    )
+
+
+def arguments(plan: Plan, inputs: Sequence[Any]) -> tuple[list[Any], dict[str, Any]]:
+    """Returns the arguments of the constructor of a class, by position and by name."""
+    cls = plan.cls
+    named = dict(plan.config)
     for name, argument in stated(cls, "_arguments").items():
-        value = values[name]
+        value = plan.values[name]
         named[argument] = float(value[0]) if name in cls._numbers else value
     argument = stated(cls, "_input_argument")
     if argument is None:
-        positional = [*inputs]
-    else:
-        positional = []
-        named[argument] = [*inputs]
-    left_out: list[str] = []
-    try:
-        if depth(cls, "_config") > depth(cls, "__init__"):
-            left_out = arguments_left_out(cls, positional, named)
-        if not left_out:
-            return cls(*positional, **named)
-    except Exception as error:
-        raise TypeError(
-            f"{cls.__name__}: cannot be built anew, since the constructor refuses its inputs and what _config returns: "
-            f"{error}"
-        ) from error
-    raise TypeError(
-        f"{cls.__name__}: cannot be built anew, since _config does not return the argument {left_out[0]!r}"
-    )
+        return [*inputs], named
+    return [], {**named, argument: [*inputs]}
 
 
 def config_of(node: Any) -> dict[str, Any]:
@@ -156,33 +240,33 @@ def arguments_left_out(cls: type, positional: list[Any], named: dict[str, Any]) 
     return [name for name, p in form.parameters.items() if p.kind in NAMED and name not in given]
 
 
-def require_alike(node: Any, new: Any, inputs: Sequence[Any], values: dict[str, Array]) -> None:
-    """Refuses a new node whose inputs are not those given, or that is not like the original."""
+def require_alike(plan: Plan, new: Any, inputs: Sequence[Any]) -> None:
+    """Refuses a new node whose inputs are not those given, or that is not as the plan says."""
     if [*map(id, new.backward)] != [*map(id, inputs)]:
-        refuse(node, f"the given {len(inputs)} inputs", f"{len(new.backward)}, or others")
-    if new._dtype is not node._dtype:
-        refuse(node, f"dtype {node._dtype}", str(new._dtype))
-    if shapes(inputs) == shapes(node.backward) and shapes([new]) != shapes([node]):
-        refuse(node, f"shape ({node.height}, {node.width})", f"({new.height}, {new.width})")
-    for name, value in values.items():
+        refuse(plan, f"the given {len(inputs)} inputs", f"{len(new.backward)}, or others")
+    if new._dtype is not plan.dtype:
+        refuse(plan, f"dtype {plan.dtype}", str(new._dtype))
+    if shapes(inputs) == plan.input_shapes and shapes([new]) != [plan.shape]:
+        refuse(plan, "shape ({}, {})".format(*plan.shape), f"({new.height}, {new.width})")
+    for name, value in plan.values.items():
         array = getattr(new, name, ())
         shape = np.shape(array)
         if shape != value.shape:
-            refuse(node, f"{name} of shape {value.shape}", str(shape))
+            refuse(plan, f"{name} of shape {value.shape}", str(shape))
         if isinstance(array, np.ndarray):  # others are refused when the values are copied
             if array.dtype != value.dtype:
-                refuse(node, f"{name} of dtype {value.dtype}", str(array.dtype))
+                refuse(plan, f"{name} of dtype {value.dtype}", str(array.dtype))
             if not array.flags.writeable:
-                refuse(node, f"a writable {name}", "a read-only array")
+                refuse(plan, f"a writable {name}", "a read-only array")
 
 
 def shapes(nodes: Sequence[Any]) -> list[tuple[int, int]]:
     return [(node._height, node._width) for node in nodes]
 
 
-def refuse(node: Any, expected: str, came: str) -> NoReturn:
+def refuse(plan: Plan, expected: str, came: str) -> NoReturn:
     raise ValueError(
-        f"{type(node).__name__}: built anew, it must have {expected}, got {came}; _config must return all arguments of "
+        f"{plan.cls.__name__}: built anew, it must have {expected}, got {came}; _config must return all arguments of "
         "the constructor but inputs and values of parameters"
     )
 

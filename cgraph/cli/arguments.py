@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from cgraph import __version__
 from cgraph._streams import note
 from cgraph.cli.commands import predict, train
+from cgraph.cli.info import info
 from cgraph.data.idx import DataError
 from cgraph.io.parameters import ModelFileError
 from cgraph.training.engines import ENGINES
@@ -77,10 +78,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"cgraph {__version__}")
     commands = parser.add_subparsers(
-        title="commands", dest="command", required=True, metavar="{train,predict}"
+        title="commands", dest="command", required=True, metavar="{train,predict,info}"
     )
     _add_train(commands)
     _add_predict(commands)
+    _add_info(commands)
     return parser
 
 
@@ -154,6 +156,18 @@ def _add_predict(commands: Any) -> None:
     )
 
 
+def _add_info(commands: Any) -> None:
+    parser = commands.add_parser(
+        "info",
+        help="tell what a saved file holds",
+        description="Print the format, the metadata, the nodes, the parameters and the optimiser of a file that "
+        "cgraph.save or cgraph.save_parameters wrote. Nothing is built, and nothing in the file is run.",
+        epilog="example: cgraph info model.npz",
+    )
+    parser.set_defaults(run=_info)
+    parser.add_argument("model", type=Path, metavar="model.npz", help="a saved file")
+
+
 def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--data", type=Path, default=argparse.SUPPRESS, metavar="FOLDER", help=text)
 
@@ -174,6 +188,11 @@ def _train(args: argparse.Namespace) -> int:
 
 def _predict(args: argparse.Namespace) -> int:
     predict(args.model, show=args.show, folder=args.data)
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    info(args.model)
     return 0
 
 

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
-from cgraph._kernels.runtime.memory import exclusively
-from cgraph._kernels.runtime.sharing import Sharing
-from cgraph._propagation import passes
-from cgraph._subclassing.rebuilding import anew, parameter_values
-from cgraph._subclassing.sharing import at_once, may_share, share_parameters
+from cgraph._subclassing.order import topological_order
+from cgraph._subclassing.sharing import may_share, share_parameters
+from cgraph._subclassing.structure import build, rows, while_idle
 from cgraph._validation import as_flag
 from cgraph.node import Node, as_nodes
-from cgraph.traversal import topological_order
 
 
 def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]:
@@ -62,46 +59,27 @@ def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]
     given = (nodes,) if isinstance(nodes, Node) else as_nodes("clone", "nodes", nodes)
     share = as_flag("clone", "share", share)
     order = topological_order(given)
-    build: Callable[[], dict[Node, Node]] = partial(copies, order, share)
-    if share:
-        for node in order:
-            if node._parameters and not may_share(node):
-                raise RuntimeError(
-                    "clone: nodes must not belong to a Graph that is running, unless others share their parameters"
-                )
-        return build()
-    # While the values are read, no call of a Graph changes them.
-    memories = [residency.memory for residency in passes.residencies(order)]
-    for memory in memories:
-        if memory.busy:
-            raise RuntimeError("clone: nodes must not belong to a Graph that is running")
-    for memory in memories:
-        build = partial(exclusively, memory, "clone", nothing, build, (), {})
-    return build()
+    build_all: Callable[[], dict[Node, Node]] = partial(copies, order, share)
+    if not share:
+        # While the values are read, no call of a Graph changes them.
+        result: dict[Node, Node] = while_idle("clone", order, build_all)
+        return result
+    for node in order:
+        if node._parameters and not may_share(node):
+            raise RuntimeError(
+                "clone: nodes must not belong to a Graph that is running, unless others share their parameters"
+            )
+    return build_all()
 
 
 def copies(order: Sequence[Node], share: bool) -> dict[Node, Node]:
     """Returns a new node for each of a graph, whose inputs come before their consumers."""
-    new: dict[Node, Node] = {}
-    values = {node: parameter_values(node) for node in order}
-    names = [(node, name) for node in order for name in values[node]]
-    arrays = at_once([(node, values[node][name]) for node, name in names])
-    for (node, name), array in zip(names, arrays, strict=True):
-        values[node][name] = array
-    first: dict[Sharing, Node] = {}  # the new node for the first of those with the same parameters
+    given = rows(order, {node: node for node in order})
+    if not share:
+        return build(given, {})
+    # Parameters that old nodes share among themselves come from the old ones, too.
+    new = build((row._replace(first=None) for row in given), {})
     for node in order:
-        new[node] = anew(node, [new[x] for x in node.backward], values[node])
-        if share and node._parameters:
+        if node._parameters:
             share_parameters(node, new[node])
-        elif node._sharing in first:
-            share_parameters(first[node._sharing], new[node])
-        elif node._sharing is not None:
-            first[node._sharing] = new[node]
-        if not node.backward and node._is_given:
-            new[node]._data[...] = node._data
-            new[node]._is_given = True
     return new
-
-
-def nothing() -> None:
-    """Completes a call that has changed nothing."""

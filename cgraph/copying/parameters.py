@@ -22,12 +22,12 @@ from cgraph._kernels.runtime.sharing import Learners, learning
 from cgraph._kernels.runtime.uninterrupted import assign
 from cgraph._propagation import passes
 from cgraph._subclassing import declared_array
+from cgraph._subclassing.order import topological_order
 from cgraph._subclassing.sharing import assign_at_once, at_once
 from cgraph._validation import Array, as_dtype, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters_of
-from cgraph.traversal import topological_order
 
 
 def copy_parameters(source: Node | Graph, target: Node | Graph) -> None:

@@ -19,7 +19,7 @@ from cgraph.fitting.callbacks import state_of
 from cgraph.fitting.run import Run
 from cgraph.graph import Graph
 from cgraph.io.header import HEADER, ModelFileError
-from cgraph.io.parameters import write_archive
+from cgraph.io.opening import write_archive
 from cgraph.io.streams import opened, write_file
 from cgraph.optimizers.optimizer import Optimizer
 

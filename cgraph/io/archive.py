@@ -94,6 +94,17 @@ class Archive:
         self._zip.close()
         self._file.seek(0, os.SEEK_END)
 
+    def require_stored(self) -> None:
+        """Refuses compressed and overlapping members; what is left takes no more memory than the file has bytes."""
+        for name, info in zip(self.names, self._infos.values(), strict=True):
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise DamagedError(
+                    f"{name} must be stored, got compression method {info.compress_type}"
+                )
+        total = sum([info.file_size for info in self._infos.values()])
+        if total > self.size:
+            raise DamagedError(f"members must have at most {self.size:,} bytes, got {total:,}")
+
     def member(self, name: str) -> Member:
         """Reads the header of an array, and returns the array's Member."""
         if f"{name}.npy" not in self._infos:

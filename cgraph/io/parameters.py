@@ -10,21 +10,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cgraph.io.header import HEADER, STRANGE, ModelFileError, header_text, parsed_metadata
+from cgraph.io.header import HEADER, PARAMETERS, ModelFileError, header_text
+from cgraph.io.opening import is_parameter, opened_archive, write_archive
 from cgraph.io.state import (
     Arrays,
     HasParameters,
     LoadReport,
-    MisfitError,
     arrays_to_read,
     arrays_to_write,
     replace,
 )
-from cgraph.io.streams import File, as_destination, as_source, opened, write_file
+from cgraph.io.streams import File, as_destination, as_source, write_file
 from cgraph.node import Node
 
 if TYPE_CHECKING:
@@ -40,8 +40,6 @@ __all__ = [
     "read_metadata",
     "save_parameters",
 ]
-
-_SHORT_HEADER = 1 << 20  # bytes that the header may have even where the whole file is shorter
 
 
 class Metadata(dict[str, Any]):
@@ -112,7 +110,7 @@ def save_parameters(
     {'epoch': 3}
     """
     as_destination("save_parameters", file)
-    text = header_text(metadata)
+    text = header_text("save_parameters", PARAMETERS, metadata)
     named = arrays_to_read("save_parameters", node)
     arrays = {HEADER: np.array(text), **named}
     write_file(file, lambda stream: write_archive(stream, arrays))
@@ -178,7 +176,7 @@ def load_parameters(
     """
     as_source("load_parameters", file)
     targets = arrays_to_write("load_parameters", node)
-    with _opened("load_parameters", file) as saved:
+    with _saved("load_parameters", file) as saved:
         return saved._copy_into(targets, cast, strict)
 
 
@@ -204,7 +202,7 @@ def read_metadata(file: File) -> dict[str, Any]:
     TypeError, ValueError
         The file is neither of the above, or not open for reading.
     """
-    with _opened("read_metadata", file) as saved:
+    with _saved("read_metadata", file) as saved:
         return saved.metadata
 
 
@@ -244,8 +242,18 @@ def open_parameters(file: File) -> Iterator[ParameterFile]:
     >>> float(y.weight.sum())
     12.0
     """
-    with _opened("open_parameters", file) as saved:
+    with _saved("open_parameters", file) as saved:
         yield saved
+
+
+@contextmanager
+def _saved(function: str, file: File) -> Iterator[ParameterFile]:
+    with opened_archive(function, file) as (archive, header):
+        saved = ParameterFile(archive, header["metadata"])
+        try:
+            yield saved
+        finally:
+            saved._archive = None
 
 
 class ParameterFile:
@@ -278,45 +286,6 @@ class ParameterFile:
     def _copy_into(self, targets: Arrays, cast: bool, strict: bool) -> Metadata:
         if self._archive is None:
             raise ValueError("ParameterFile.load: the file must be open, and is closed")
-        names = [name for name in self._archive.names if name != HEADER]
+        names = [name for name in self._archive.names if is_parameter(name)]
         report = replace(targets, names, self._archive.member, cast, strict)
         return Metadata(self.metadata, report)
-
-
-@contextmanager
-def _opened(function: str, file: File) -> Iterator[ParameterFile]:
-    """Opens a file for a function; damage, also while it is read, raises a ModelFileError with the file's name."""
-    # Imported here, since `import cgraph` would take a tenth longer with the imports of zipfile.
-    from cgraph.io.archive import Archive, DamagedError
-
-    name = as_source(function, file)
-    with opened(file) as stream:
-        try:
-            archive = Archive(stream)
-            # The header is at most as long as the file, unless it is compressed.
-            text = archive.member(HEADER).text(max(archive.size, _SHORT_HEADER))
-        except DamagedError as error:
-            raise ModelFileError(f"{name}: {STRANGE}, or damaged ({error})") from error
-        with archive:
-            metadata = parsed_metadata(name, text)
-            saved = ParameterFile(archive, metadata)
-            try:
-                yield saved
-            except (DamagedError, MisfitError) as error:
-                raise ModelFileError(f"{name}: {error}") from error
-            finally:
-                saved._archive = None
-
-
-def write_archive(file: IO[bytes], arrays: Arrays) -> None:
-    """Writes the arrays as `.npz`; an exception that interrupts it is raised as it came."""
-    # NumPy's annotations do not accept a dict of arrays beside the keywords that NumPy reserves.
-    write: Any = np.savez
-    try:
-        write(file, **arrays)
-    except ValueError as error:
-        # zipfile cannot close an interrupted archive, and raises a ValueError in place of the interruption.
-        cause: BaseException | None = error
-        while isinstance(cause, Exception):
-            cause = cause.__context__
-        raise cause or error from None

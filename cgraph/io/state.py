@@ -28,7 +28,7 @@ Arrays = dict[str, NDArray[Any]]
 
 
 class MisfitError(ValueError):
-    """Arrays do not fit the parameters of a graph; the message does not say where they come from."""
+    """Arrays do not fit the parameters of a graph, or make none; the message does not say where they come from."""
 
 
 class LoadReport(NamedTuple):
@@ -80,15 +80,15 @@ def parameters_of(owner: str, node: object) -> list[Parameter]:
 
 def arrays_to_read(owner: str, node: object) -> Arrays:
     """Returns the arrays of a Node and its ancestors, or of a Graph, by name, to be read at once."""
-    named = _named(parameters_of(owner, node))
-    arrays = at_once([(item.node, _array(owner, item, item._peek())) for _, item in named])
-    return dict(zip([name for name, _ in named], arrays, strict=True)) | counts(node)
+    items = named(parameters_of(owner, node))
+    arrays = at_once([(item.node, _array(owner, item, item._peek())) for _, item in items])
+    return dict(zip([name for name, _ in items], arrays, strict=True)) | counts(node)
 
 
 def arrays_to_write(owner: str, node: object) -> Arrays:
     """Returns the arrays by name, to be written to at once; refuses read-only ones."""
     items = parameters_of(owner, node)
-    arrays = {name: _array(owner, item, item.value) for name, item in _named(items)} | counts(node)
+    arrays = {name: _array(owner, item, item.value) for name, item in named(items)} | counts(node)
     for name, array in arrays.items():
         if not array.flags.writeable:
             raise ValueError(f"{owner}: {name} must be writable, got a read-only array")
@@ -98,14 +98,20 @@ def arrays_to_write(owner: str, node: object) -> Arrays:
 def counts(node: object) -> Arrays:
     """Returns the numbers of samples of a Node and its ancestors, or of a Graph, by name."""
     nodes = ancestors(node) if isinstance(node, Node) else getattr(node, "nodes", ())
-    counting = [(each, each._sample_counter) for each in nodes if each._sample_counter]
-    return {
-        f"{SAMPLES}{index:05d}.{type(each).__name__}": counter.array
-        for index, (each, counter) in enumerate(counting)
-    }
+    found = [(name, each._sample_counter) for name, each in counting(nodes)]
+    return {name: counter.array for name, counter in found if counter}
 
 
-def _named(items: Iterable[Parameter]) -> list[tuple[str, Parameter]]:
+def counting(nodes: Iterable[Node]) -> list[tuple[str, Node]]:
+    """Returns the nodes that count samples with the names of their numbers, in their order."""
+    found = [each for each in nodes if each._sample_counter]
+    return [
+        (f"{SAMPLES}{index:05d}.{type(each).__name__}", each) for index, each in enumerate(found)
+    ]
+
+
+def named(items: Iterable[Parameter]) -> list[tuple[str, Parameter]]:
+    """Returns parameters with their names, in their order."""
     return [
         (f"{index:05d}.{type(item.node).__name__}.{item.name}", item)
         for index, item in enumerate(items)

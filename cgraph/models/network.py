@@ -7,10 +7,10 @@ from math import prod
 from typing import Any
 
 from cgraph._streams import say
+from cgraph._subclassing.order import topological_order
 from cgraph._validation import describe, is_iterable
 from cgraph.node import Node, as_nodes
 from cgraph.parameter import Parameter, parameters_of
-from cgraph.traversal import topological_order
 
 HEADER = ("layer", "nodes", "shape", "parameters")
 

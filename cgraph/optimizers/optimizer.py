@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex
 
 from numpy.typing import NDArray
 
@@ -119,11 +119,15 @@ class Optimizer:
         groups: Groups | None = None,
     ) -> None:
         self._settings: dict[str, Any] = {}
-        # Another object after each change of a setting that is not the learning rate.
-        self._version = object()
+        self._begin()
         self.lr, self.weight_decay, self.max_grad_norm = lr, weight_decay, max_grad_norm
         self.nonfinite, self.decay_bias = nonfinite, decay_bias
         self._groups = self._as_groups({} if groups is None else groups)
+
+    def _begin(self) -> None:
+        """Sets what an optimiser has beside settings and groups, before its first update."""
+        # Another object after each change of a setting that is not the learning rate.
+        self._version = object()
         self._states = States(type(self).__name__, self._state_names)
         self._node_update: Any = None  # the last FlatUpdate of nodes
         self._running: Any = None  # the FlatUpdate whose `apply` is running
@@ -161,6 +165,19 @@ class Optimizer:
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
         return f"{type(self).__name__}({settings})"
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[object, ...]:
+        begun = ("_version", "_states", "_node_update", "_running")
+        attributes = {name: value for name, value in vars(self).items() if name not in begun}
+        state = self.state_dict(), self._states.parameters
+        return _restored, (type(self), *state), attributes
+
+    def _config(self) -> dict[str, Any]:
+        """Returns the keyword arguments with which the class is built anew, besides `groups`.
+
+        A class whose constructor takes other arguments than the settings overrides this method.
+        """
+        return dict(self._settings)
 
     # What compiled updates ask
 
@@ -271,3 +288,13 @@ class Optimizer:
             `state` is no state of as many parameters of these shapes; nothing has changed.
         """
         self._states.load(state, parameters)
+
+
+def _restored(
+    cls: type[Optimizer], state: Mapping[str, NDArray[Any]], parameters: list[Parameter]
+) -> Optimizer:
+    """Returns an optimiser with the state of one that was copied or pickled, whose attributes are set afterwards."""
+    optimizer = cls.__new__(cls)
+    optimizer._begin()
+    optimizer.load_state_dict(state, parameters or None)
+    return optimizer

@@ -17,6 +17,7 @@ from cgraph._kernels.runtime.structs import Structs, structs
 from cgraph._kernels.runtime.uninterrupted import assign_parts, call_or_undo
 from cgraph._propagation import half_passes
 from cgraph._subclassing import declared_array
+from cgraph._subclassing.order import topological_order
 from cgraph._validation import DTYPES, Array, DType
 from cgraph.node import Node
 from cgraph.nodes.learning import LearningNode
@@ -24,7 +25,6 @@ from cgraph.optimizers.rule import Rule
 from cgraph.optimizers.settings import rate_at
 from cgraph.optimizers.state import Home, Index
 from cgraph.parameter import Parameter, parameters_of
-from cgraph.traversal import topological_order
 
 if TYPE_CHECKING:
     from cgraph.optimizers.optimizer import Optimizer

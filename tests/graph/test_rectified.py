@@ -10,7 +10,7 @@ from cgraph._lowering.cost import block_cost, multiply_adds, total_cost
 from cgraph._lowering.fusion import foldable_relus, fuse
 from cgraph._lowering.layout import choose_layout
 from cgraph._lowering.views import find_views
-from cgraph.traversal import topological_order
+from cgraph._subclassing.order import topological_order
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 COUNT = 19  # a whole block of lanes and a part of one

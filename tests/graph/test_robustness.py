@@ -150,12 +150,10 @@ def test_detaching_and_cutting_the_nodes_does_not_concern_the_graph():
 
 
 @pytest.mark.parametrize("work", [copy.copy, copy.deepcopy, pickle.dumps])
-def test_a_graph_and_its_nodes_cannot_be_copied_or_pickled(work):
-    graph, x, *_ = affine_graph()
+def test_a_graph_cannot_be_copied_or_pickled(work):
+    graph, *_ = affine_graph()
     with pytest.raises(TypeError, match="Graph: a graph cannot be copied or pickled"):
         work(graph)
-    with pytest.raises(TypeError, match="Leaf1: a node cannot be copied or pickled"):
-        work(x)
 
 
 def train_for_ever(graph, feed, batch, eta=0.1):

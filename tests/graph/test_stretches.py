@@ -17,7 +17,7 @@ from cgraph._lowering.stretches import (
     shared_buffers,
     stretches,
 )
-from cgraph.traversal import topological_order
+from cgraph._subclassing.order import topological_order
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
 UNARY = [

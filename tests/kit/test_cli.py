@@ -257,7 +257,7 @@ def test_predict_takes_other_data(cgraph, trained, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ([], "the following arguments are required: {train,predict} (see cgraph --help)"),
+        ([], "the following arguments are required: {train,predict,info} (see cgraph --help)"),
         (["fly"], "invalid choice: 'fly'"),
         (["train"], "the following arguments are required: task (see cgraph train --help)"),
         (["train", "cats"], "invalid choice: 'cats'"),
