@@ -57,6 +57,7 @@ PAGES = {
     "docs/learn/tutorial.md": 0.06,
     "docs/learn/own_node.md": 0.0,
     "docs/learn/cookbook.md": 0.0,
+    "docs/learn/programs.md": 0.0,
     "docs/learn/networks.md": 0.0,
     "docs/learn/layers.md": 0.0,
     "docs/learn/training.md": 0.0,
