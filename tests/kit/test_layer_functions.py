@@ -39,6 +39,16 @@ def test_the_gradients_of_a_layer_are_slopes(name):
     CG.gradcheck(loss)
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_the_clone_of_a_layer_computes_the_same(name):
+    x, nodes, _ = built(name)
+    for leaf, image in zip(x, images(1), strict=True):
+        leaf.getInput(image[0])
+    twins = CG.clone(nodes)
+    for node in nodes:
+        np.testing.assert_array_equal(CG.evaluate(twins[node]), CG.evaluate(node))
+
+
 def over_nodes(name, dtype, samples):
     """Returns losses, outputs and gradient sums of a layer, one sample after another, node by node."""
     x, nodes, loss = built(name, dtype)
