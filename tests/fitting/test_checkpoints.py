@@ -151,10 +151,22 @@ def test_settings_that_callbacks_have_changed_go_on(tmp_path):
 
 def test_patience_that_has_ended_a_run_does_not_begin_again(tmp_path):
     path = tmp_path / "run.npz"
-    settings = {"patience": 1, "optimizer": CG.SGD(lr=1e3)}
-    ended = run_once(path, 10, **settings)
-    settings = {"patience": 1, "optimizer": CG.SGD(lr=1e3)}
-    assert run_once(path, 20, **settings) == ended
+    settings = {"patience": 1, "checkpoint_every": 100}
+    ended = run_once(path, 10, optimizer=CG.SGD(lr=1e3), **settings)
+    assert len(ended[1]["loss"]) < 10 * 8
+    assert run_once(path, 20, optimizer=CG.SGD(lr=1e3), **settings) == ended
+
+
+def test_a_run_that_is_stopped_is_kept_at_its_end(tmp_path):
+    calls, path = [], tmp_path / "run.npz"
+
+    def stop(run):
+        calls.append(run.epoch)
+        return run.epoch == 2
+
+    ended = run_once(path, callbacks=stop, checkpoint_every=100)
+    assert run_once(path, callbacks=stop, checkpoint_every=100) == ended
+    assert calls == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,13 @@ def test_an_autoencoder_compares_its_output_with_its_input():
     assert history["mae"] == [1]
 
 
+@pytest.mark.parametrize("metrics", [["r2", "r2"], [max, max]])
+def test_two_metrics_of_one_name_are_refused(metrics):
+    network = Network()
+    with pytest.raises(ValueError, match="fit: metrics must have names of their own"):
+        CG.fit(network.graph, network.feed(), CG.SGD(0), epochs=1, batch=8, metrics=metrics)
+
+
 def test_a_metric_that_is_no_number_is_refused():
     network = Network()
     with pytest.raises(TypeError, match="fit: metric <lambda> must be a real number, got None"):
