@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from numbers import Real
 
+import numpy as np
 import numpy.typing as npt
 
 from cgraph._execution.one_sample import empty_row, repeated_call
@@ -111,6 +113,10 @@ class Learner:
         if t in ancestors(output):
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
         if not isinstance(optimizer, Optimizer):
+            if not isinstance(optimizer, Real | np.ndarray):
+                raise TypeError(
+                    f"Learner: optimizer must be an Optimizer or a number, got {describe(optimizer)}"
+                )
             optimizer = as_rule("Learner", optimizer, None, executable.dtype)
         functions = as_metrics("Learner", metrics)
         factor = as_number("Learner", "fading", fading)

@@ -60,6 +60,7 @@ PAGES = {
     "docs/learn/networks.md": 0.0,
     "docs/learn/training.md": 0.0,
     "docs/learn/second_order.md": 0.0,
+    "docs/learn/streams.md": 0.0,
 }
 HAS_SCIPY = importlib.util.find_spec("scipy") is not None
 

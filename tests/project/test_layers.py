@@ -38,6 +38,7 @@ RANKS = {
     "checks": 9,
     "copying": 9,
     "training": 9,
+    "streaming": 9,
     "cgraph": 10,
     "cli": 11,
     "__main__": 12,
