@@ -4,8 +4,8 @@ python -m benchmarks.latency [--quick]
 
 Contenders take turns of a thousand calls, and each call is timed: by the clock on the wall, so that what else runs on
 the core counts, too, but in the row "CPU time" by that of the thread, whose own cost of about 0.3 µs is in each time.
-Peers make a twentieth of the calls. Python's garbage collector is on, but where a row says otherwise; "nothing" is a
-call that does nothing, whose worst times are those of the machine.
+Graph.step and the peers make a fiftieth of the calls. Python's garbage collector is on, but where a row says
+otherwise; "nothing" is a call that does nothing, whose worst times are those of the machine.
 """
 
 from benchmarks.measure import one_core  # noqa: F401  isort: skip
@@ -23,8 +23,8 @@ from benchmarks.measure.timing import QUICK, Effort, asked_effort, load, machine
 
 TURN = 1000  # calls
 CALLS, CALLS_LENET = 1_000_000, 100_000
-SHARE = 20  # the calls of cgraph for one of a peer
-PEERS = ("PyTorch eager", "scikit-learn")
+NOTHING = "nothing"
+SHARE = 50  # the calls of a Learner for one of another contender
 
 
 def turn(name: str, stream: Stream, times: array) -> None:
@@ -32,7 +32,6 @@ def turn(name: str, stream: Stream, times: array) -> None:
     call, samples = stream
     clock = thread_time_ns if CPU_TIME in name else perf_counter_ns
     if NO_GC in name:
-        gc.collect()
         gc.disable()
     for _ in range(TURN):
         sample = next(samples)
@@ -49,13 +48,13 @@ def nothing(*_: object) -> None:
 def measured(case: Case, calls: int) -> dict[str, np.ndarray]:
     """Returns the microseconds of all calls of each contender."""
     streams = built(case.makers)
-    streams["nothing"] = nothing, streams[LEARNER][1]
+    streams[NOTHING] = nothing, streams[LEARNER][1]
     times = {name: array("q") for name in streams}
     for name, stream in streams.items():
         turn(name, stream, array("q"))  # warms up
     for number in range(calls // TURN):
         for name, stream in streams.items():
-            if name not in PEERS or number % SHARE == 0:
+            if name.startswith((LEARNER, NOTHING)) or number % SHARE == 0:
                 turn(name, stream, times[name])
     return {name: np.array(found) / 1000 for name, found in times.items()}
 

@@ -42,9 +42,12 @@ class Case(NamedTuple):
             f"{LEARNER}, {NO_GC}": partial(learner, self),
             f"{LEARNER}, {CPU_TIME}": partial(learner, self),
             "Graph.step": partial(graph, self),
-            "PyTorch eager": partial(torch_steps, self),
         }
-        return makers | ({"scikit-learn": partial(sklearn, self)} if self.layers else {})
+        if self.dtype == "float32":
+            makers["PyTorch eager"] = partial(torch_steps, self)
+            if self.layers:
+                makers["scikit-learn"] = partial(sklearn, self)
+        return makers
 
     def rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Returns the inputs, and the targets as cgraph takes them."""

@@ -93,8 +93,7 @@ class Executable:
         # The gradient sums, with what belongs to them, that a call restores at its end.
         self.set_aside: Snapshot | None = None
         self._counters = [n._sample_counter for n in program.order if n._sample_counter]
-        # Whether calls need no care for methods of nodes, nor for the numbers of samples.
-        self.is_simple = not (self.python_nodes or self._counters)
+        self.is_simple = not (self.python_nodes or self._counters)  # has no nodes that need care
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
         self._fed: list[Samples] = []  # of the last call with a feed
@@ -273,8 +272,7 @@ class Executable:
         if isinstance(rule, float):
             steps, fuse = self.update_steps, not self.program.shared
         else:
-            steps = self.optimizing.steps(rule, -(-request.size // request.batch))
-            fuse = False
+            steps, fuse = self.optimizing.steps(rule, -(-request.size // request.batch)), False
         self._run(request, schedule, steps, fuse, batches)
         self.allow_backward("parameters_only" if request.parameters_only else "full")
 

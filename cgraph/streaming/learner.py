@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from numbers import Real
 
+import numpy as np
 import numpy.typing as npt
 
 from cgraph._execution.one_sample import empty_row, repeated_call
 from cgraph._execution.optimizing import as_rule
 from cgraph._kernels.runtime.memory import exclusively
-from cgraph._validation import Array, as_number, describe
+from cgraph._validation import Array, DType, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node, as_node
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.streaming.metrics import Metric, RunningMetrics, as_metrics
 from cgraph.traversal import ancestors
+
+
+def as_learning_rule(optimizer: object, dtype: DType) -> float | Optimizer:
+    """Returns an optimiser or a learning rate, or refuses what is neither."""
+    if not isinstance(optimizer, Optimizer | Real | np.ndarray):
+        raise TypeError(
+            f"Learner: optimizer must be an Optimizer or a number, got {describe(optimizer)}"
+        )
+    return as_rule("Learner", optimizer, None, dtype)
 
 
 class Learner:
@@ -110,8 +121,7 @@ class Learner:
             raise ValueError(f"Learner: output must be a node of this graph, got {output!r}")
         if t in ancestors(output):
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
-        if not isinstance(optimizer, Optimizer):
-            optimizer = as_rule("Learner", optimizer, None, executable.dtype)
+        rule = as_learning_rule(optimizer, executable.dtype)
         functions = as_metrics("Learner", metrics)
         factor = as_number("Learner", "fading", fading)
         if not 0 < factor <= 1:
@@ -124,14 +134,14 @@ class Learner:
             ("Learner",),
             {},
         )
-        self._graph, self._rule = graph, optimizer
+        self._graph, self._rule = graph, rule
         self._metrics = RunningMetrics("Learner", functions, factor)
         loss = executable.program.outputs[0]
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
         result = output, self._prediction
         self._predicting = repeated_call(executable, leaves[:1], result)
-        self._learning = repeated_call(executable, leaves, result, self._loss.array[0], optimizer)
+        self._learning = repeated_call(executable, leaves, result, self._loss.array[0], rule)
         shown = self._loss.array[0], self._prediction.array[0], target_row.array[0]
         for view in shown:
             view.flags.writeable = False  # for functions of the user's

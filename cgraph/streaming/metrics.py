@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -35,14 +36,13 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def as_metrics(owner: str, metrics: object) -> dict[str, Metric]:
+def as_metrics(owner: str, metrics: Any) -> dict[str, Metric]:
     """Returns metrics, given by name or as functions, by their names, or refuses them."""
-    given = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     if not isinstance(given, Iterable):
-        raise TypeError(
-            f"{owner}: metrics must be names or functions of (output, target), got {describe(metrics)}"
-        )
+        given = [given]  # which is refused
     found: dict[str, Metric] = {}
+    metric: Any
     for metric in given:
         if isinstance(metric, str):
             if metric not in METRICS:

@@ -63,6 +63,7 @@ PAGES = {
     "docs/learn/training.md": 0.0,
     "docs/learn/fitting.md": 0.002,
     "docs/learn/second_order.md": 0.0,
+    "docs/learn/streams.md": 0.0,
 }
 HAS_SCIPY = importlib.util.find_spec("scipy") is not None
 

@@ -110,6 +110,7 @@ SOURCES = [
     "nodes/*.py",
     "optimizers/*.py",
     "parameter.py",
+    "streaming/*.py",
     "targets.py",
     "traversal.py",
 ]

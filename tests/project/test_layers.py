@@ -41,6 +41,7 @@ RANKS = {
     "copying": 9,
     "fitting": 9,
     "training": 9,
+    "streaming": 9,
     "cgraph": 10,
     "cli": 11,
     "__main__": 12,

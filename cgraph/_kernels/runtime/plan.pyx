@@ -5,10 +5,10 @@ from libc.math cimport isfinite
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
-from cgraph._kernels.runtime.memory cimport Memory, leave, take
-from cgraph._kernels.runtime.request cimport Extras, Feeds, Request, Row, Rows
+from cgraph._kernels.runtime.memory cimport Memory
+from cgraph._kernels.runtime.request cimport Extras, Feeds, Request
 from cgraph._kernels.runtime.step cimport Context, Port, Step
-from cgraph._kernels.runtime.uninterrupted cimport Component, Snapshot, complete
+from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
 
 cdef class Steps:

@@ -1,4 +1,8 @@
 # What plan.pyx runs of calls with one sample that are made again and again.
+from cgraph._kernels.runtime.memory cimport leave, take
+from cgraph._kernels.runtime.request cimport Row, Rows
+from cgraph._kernels.runtime.uninterrupted cimport Component, complete
+
 
 cdef class QuickCall:
     """A call with one sample which, as long as nothing unusual is the case, runs in compiled code alone.

@@ -1,13 +1,9 @@
 """Requests: what a call with a feed asks for, and the samples that it is fed, which are read where they lie."""
 from cpython.buffer cimport (
-    PyBUF_CONTIG, PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release,
-    PyObject_GetBuffer
+    PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBUF_SIMPLE, PyBuffer_IsContiguous, PyBuffer_Release, PyObject_GetBuffer
 )
 from cpython.dict cimport PyDict_Keys, PyDict_Values
-from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
-from libc.float cimport FLT_MAX
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
 
 from cgraph._kernels.runtime.loans cimport Written
 

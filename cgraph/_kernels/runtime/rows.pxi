@@ -1,4 +1,9 @@
 # What request.pyx knows of single samples: arrays of one row, and the values that go in and out.
+from cpython.buffer cimport PyBUF_CONTIG
+from cpython.float cimport PyFloat_AS_DOUBLE, PyFloat_Check
+from libc.float cimport FLT_MAX
+from libc.string cimport memcpy
+
 
 cdef class Row:
     """An array with one sample of a node.
