@@ -48,22 +48,24 @@ class Rebuildable:
         return {**sizes, "dtype": node.dtype.name}
 
 
-def anew(node: Any, inputs: Sequence[Any]) -> Any:
+def anew(node: Any, inputs: Sequence[Any], values: dict[str, Array] | None = None) -> Any:
     """Returns a new node of the class of another one, with other inputs, and with copies of its parameters.
 
-    Which parameters learn, and the number of samples that a node with masks has counted, are copied, too. Gradient sums
-    begin at 0. After an error the inputs have no new consumer.
+    `values` are those of the parameters by name, if they have been read before. Which parameters learn, and the number
+    of samples that a node with masks has counted, are copied, too. Gradient sums begin at 0. After an error the inputs
+    have no new consumer.
 
     Raises
     ------
     TypeError
         `_config` returns no arguments by name, or the constructor refuses them.
     ValueError
-        The new node has other inputs, another shape or dtype, or parameters of other shapes.
+        The new node has other inputs, another shape or dtype, or parameters that are read-only or have other shapes
+        or dtypes.
     """
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
-        values = parameter_values(node)
+        values = parameter_values(node) if values is None else values
         new = constructed(node, inputs, values)
         require_alike(node, new, inputs, values)
         for name, value in values.items():
@@ -163,9 +165,15 @@ def require_alike(node: Any, new: Any, inputs: Sequence[Any], values: dict[str, 
     if shapes(inputs) == shapes(node.backward) and shapes([new]) != shapes([node]):
         refuse(node, f"shape ({node.height}, {node.width})", f"({new.height}, {new.width})")
     for name, value in values.items():
-        shape = np.shape(getattr(new, name, ()))
+        array = getattr(new, name, ())
+        shape = np.shape(array)
         if shape != value.shape:
             refuse(node, f"{name} of shape {value.shape}", str(shape))
+        if isinstance(array, np.ndarray):  # others are refused when the values are copied
+            if array.dtype != value.dtype:
+                refuse(node, f"{name} of dtype {value.dtype}", str(array.dtype))
+            if not array.flags.writeable:
+                refuse(node, f"a writable {name}", "a read-only array")
 
 
 def shapes(nodes: Sequence[Any]) -> list[tuple[int, int]]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.sharing import Sharing
 from cgraph._propagation import passes
-from cgraph._subclassing.rebuilding import anew
-from cgraph._subclassing.sharing import may_share, share_parameters
+from cgraph._subclassing.rebuilding import anew, parameter_values
+from cgraph._subclassing.sharing import at_once, may_share, share_parameters
 from cgraph._validation import as_flag
 from cgraph.node import Node, as_nodes
 from cgraph.traversal import topological_order
@@ -80,12 +80,17 @@ def clone(nodes: Node | Iterable[Node], share: bool = False) -> dict[Node, Node]
     return build()
 
 
-def copies(order: Iterable[Node], share: bool) -> dict[Node, Node]:
+def copies(order: Sequence[Node], share: bool) -> dict[Node, Node]:
     """Returns a new node for each of a graph, whose inputs come before their consumers."""
     new: dict[Node, Node] = {}
+    values = {node: parameter_values(node) for node in order}
+    names = [(node, name) for node in order for name in values[node]]
+    arrays = at_once([(node, values[node][name]) for node, name in names])
+    for (node, name), array in zip(names, arrays, strict=True):
+        values[node][name] = array
     first: dict[Sharing, Node] = {}  # the new node for the first of those with the same parameters
     for node in order:
-        new[node] = anew(node, [new[x] for x in node.backward])
+        new[node] = anew(node, [new[x] for x in node.backward], values[node])
         if share and node._parameters:
             share_parameters(node, new[node])
         elif node._sharing in first:
