@@ -51,7 +51,7 @@ def test_fit_is_the_loop_by_hand(dtype, layout, count, batch):
 @pytest.mark.parametrize("hears", [True, False])
 def test_chunks_callbacks_and_metrics_leave_no_trace_in_the_parameters(monkeypatch, threads, hears):
     """The last batch of an epoch has the samples that are left, wherever chunks end."""
-    monkeypatch.setattr(samples, "_CHUNK_SAMPLES", 24)
+    monkeypatch.setattr(samples, "_CHUNK_SAMPLES", 20)
     fitted, expected = (Network("float32", dropout=True, threads=threads) for _ in range(2))
     sizes = []
 

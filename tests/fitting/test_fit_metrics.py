@@ -95,6 +95,16 @@ def test_accuracy_knows_logits_from_probabilities(kind, inputs, targets, expecte
     assert history["accuracy"] == history["val_accuracy"] == [expected]
 
 
+def test_an_output_that_is_not_the_logits_of_the_loss_is_a_probability():
+    x, t = CG.Leaf1(1), CG.Leaf1(1)
+    probability = CG.Sigmoid(x)
+    graph = CG.Graph(CG.BCE(CG.Scale(probability, 4, -2), t))
+    feed = {x: [-0.1, 0.1], t: [0.0, 1.0]}
+    settings = {"epochs": 1, "batch": 2, "metrics": "accuracy", "progress": False}
+    history = CG.fit(graph, feed, CG.SGD(lr=0), output=probability, **settings)
+    assert history["accuracy"] == [1]
+
+
 def test_functions_see_all_samples_of_an_epoch(monkeypatch):
     monkeypatch.setattr(samples, "_CHUNK_SAMPLES", 8)
     network = Network()

@@ -27,7 +27,7 @@ class Noting:
         self._residency = SimpleNamespace(
             before_python_node=lambda: None, after_python_node=lambda: None
         )
-        self._frozen = ()
+        self._frozen, self._sharing = (), None
         self.own, self.raises = own, raises
         self.calls = []
 
