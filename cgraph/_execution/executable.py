@@ -157,21 +157,21 @@ class Executable:
 
     def complete(self) -> None:
         """Completes each call, also after an exception; runs again if a signal interrupts it."""
-        residency = self.residency
+        residency, memory = self.residency, self.memory
         # An update that has raised has used the sums up, too.
-        if self.memory.updating or (self._is_learning and self.memory.counted):
+        if memory.updating or (self._is_learning and memory.counted):
             self._forget_node_passes()
         self._is_learning = False
         if self._grads_before is not None:
             # Gradient sums that count as 0 need no restoring; an update that has begun has used the sums up.
-            if not (self.memory.grads_are_zero or self.memory.updating):
+            if not (memory.grads_are_zero or memory.updating):
                 residency.restore_sums(self._grads_before)
             self._grads_before = None
         if self.set_aside is not None:
             residency.restore_sums(self.set_aside)
             self.set_aside = None
         if self._running_samples:
-            end_samples(self._counters, self.memory.counted, self._running_samples)
+            end_samples(self._counters, memory.counted, self._running_samples)
             self._running_samples = 0
         if residency.gradients == "running":
             residency.gradients = "zero"
@@ -192,7 +192,10 @@ class Executable:
         """Computes all nodes from the data of the leaves."""
         residency, outputs = self.residency, self.program.outputs
         residency.start("zero", outputs)
-        self._begin_samples(1, active=True, is_fed=False)
+        self.memory.counted = 0
+        if self._counters:
+            begin_samples(self._counters, True)
+            self._running_samples = 1
         plan.forward(self._all_steps, self.memory)
         residency.gradients = "zero"
         residency.backward_may_follow = True
@@ -262,7 +265,8 @@ class Executable:
             return losses
         eta = rule if isinstance(rule, float) else 0.0
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
-        self.learn(request, self.schedule_of(request), rule, self.batches)
+        schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
+        self.learn(request, schedule, rule, self.batches)
         return losses
 
     def learn(
@@ -308,19 +312,23 @@ class Executable:
         leaves the parameters as they were after the last whole batch, and the gradient sums as they were when the next
         batch began.
         """
-        self.begin_run(request, active=request.backward)
+        self.begin_run(request, request.backward)
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
         batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
-        self.end_run(request, schedule.one_by_one)
+        if not schedule.one_by_one:
+            self.end_run(request, False)
 
     def begin_run(self, request: Request, active: bool) -> None:
         """Begins to run samples; `active` tells whether nodes such as Dropout count them, and draw masks for them."""
         self.last_feed = request.feeds.to_remember()
         self.residency.start("running", self.program.outputs)
-        self._begin_samples(request.size, active=active, is_fed=True)
+        self.memory.counted = 0
+        if self._counters:
+            self._fed = begin_samples(self._counters, active)
+            self._running_samples = request.size
 
     def end_run(self, request: Request, one_by_one: bool) -> None:
         """Ends it: the leaves hold the last sample, unless all nodes do, since the samples went `one_by_one`."""
@@ -336,14 +344,6 @@ class Executable:
         if self.residency.gradients == "running":
             self.residency.gradients = gradients
             self.residency.allow_node_backward(self.program.outputs, node)
-
-    def _begin_samples(self, count: int, active: bool, is_fed: bool) -> None:
-        """Tells the nodes whose computation depends on the numbers of samples that some follow."""
-        self.memory.counted = 0
-        if self._counters:
-            samples = begin_samples(self._counters, active)
-            self._fed = samples if is_fed else self._fed
-            self._running_samples = count
 
     def show(self, feeds: Feeds, number: int) -> None:
         """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays.

@@ -10,7 +10,7 @@ from cgraph._execution.executable import Executable
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.plan import QuickCall, Run, Schedule
-from cgraph._kernels.runtime.request import Extras, Feeds, FeedSpec, Request, Row, Rows
+from cgraph._kernels.runtime.request import Extras, Feeds, FeedSpec, Request, Row, put
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._validation import Array, as_real
 from cgraph.node import Node
@@ -47,7 +47,7 @@ def repeated_call(
     """
     arrays = [row.array for _, _, row in leaves]
     feeds = Feeds([leaf for leaf, _, _ in leaves], arrays, 1, list(arrays))
-    rows = Rows([row for _, _, row in leaves], np.ndarray)
+    rows = [row for _, _, row in leaves]
     node, row = output
     if losses is None:
         request, gradients = Request(node, feeds, row.array), "zero"
@@ -78,7 +78,7 @@ class CarefulCall:
         executable: Executable,
         request: Request,
         leaves: Sequence[tuple[Node, str]],
-        rows: Rows,
+        rows: list[Row],
         rule: float | Optimizer,
     ) -> None:
         self._executable, self._request, self._rule = executable, request, rule
@@ -112,8 +112,8 @@ class CarefulCall:
             executable.begin_training(owner)
         else:
             executable.begin(owner)
-        if not self._rows.put(values):
-            self._rows.put(tuple(self._converted(owner, values)))
+        if not put(self._rows, values, np.ndarray):
+            put(self._rows, tuple(self._converted(owner, values)), np.ndarray)
         if self._schedule is None:
             self._schedule = executable.schedule_of(self._request)
         if learns:

@@ -224,3 +224,16 @@ def test_calls_keep_no_memory():
         assert tracemalloc.get_traced_memory()[0] - before < 4000
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.thread_unsafe(reason="other threads start collections, too")
+@pytest.mark.parametrize("rule", [0.01, CG.Adam()])
+def test_calls_start_no_garbage_collection(rule):
+    learner = Net().learner(rule)
+    x, y = np.array(X), np.array(Y)
+    learner.learn_one(x, y)
+    gc.collect()
+    before = [generation["collections"] for generation in gc.get_stats()]
+    for _ in range(2000):
+        learner.learn_one(x, y)
+    assert [generation["collections"] for generation in gc.get_stats()] == before

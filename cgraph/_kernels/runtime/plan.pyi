@@ -6,7 +6,7 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
-from cgraph._kernels.runtime.request import Request, Row, Rows
+from cgraph._kernels.runtime.request import Request, Row
 from cgraph._kernels.runtime.step import Port, Step
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 
@@ -98,7 +98,7 @@ class QuickCall:
         self,
         careful: Any,
         executable: Any,
-        rows: Rows,
+        rows: list[Row],
         remembered: tuple[Any, ...],
         learns: bool,
         gradients: str,

@@ -1,6 +1,6 @@
 # What plan.pyx runs of calls with one sample that are made again and again.
 from cgraph._kernels.runtime.memory cimport leave, take
-from cgraph._kernels.runtime.request cimport Row, Rows
+from cgraph._kernels.runtime.request cimport Row, put
 from cgraph._kernels.runtime.uninterrupted cimport Component, complete
 
 
@@ -17,7 +17,7 @@ cdef class QuickCall:
         Makes the call in any case, and knows a run for later ones.
     executable : Executable
         It has one output.
-    rows : Rows
+    rows : list of Row
         The sample that is fed.
     remembered : RememberedFeed
         The feed, for `Graph.sample`.
@@ -34,18 +34,19 @@ cdef class QuickCall:
     cdef object careful, optimizer, executable, residency, remembered, gradients, begin_if_settled, end, output, freezes
     cdef bint learns, computes_output
     cdef Memory memory
-    cdef Rows rows
+    cdef list rows
+    cdef object array_class
     cdef Run run
     cdef Steps steps
 
     def __init__(
-        self, careful, executable, Rows rows not None, tuple remembered, bint learns, str gradients, node, optimizer
+        self, careful, executable, list rows not None, tuple remembered, bint learns, str gradients, node, optimizer
     ):
         self.careful, self.optimizer = careful, optimizer
         self.executable, self.rows, self.remembered, self.learns = executable, rows, remembered, learns
         self.memory, self.residency, self.gradients = executable.memory, executable.residency, gradients
         self.begin_if_settled, self.end = self.residency.sides.begin_if_settled, self.residency.sides.end
-        self.output = executable.program.outputs[0]
+        self.output, self.array_class = executable.program.outputs[0], executable.written.array_class
         self.computes_output = node is self.output
 
     def __call__(self, str owner, tuple values, Row result not None, count=None):
@@ -74,7 +75,7 @@ cdef class QuickCall:
             residency.freezes is freezes and self.executable._freezes is freezes
             and residency.learners is None and not residency.stale
             and not (<Component>self.output._component).root().forward
-            and self.rows.put(values)
+            and put(self.rows, values, self.array_class)
             and (self.optimizer is None or self.executable.optimizing.steps(self.optimizer, 1) is self.steps)
             and self.begin_if_settled()
         )

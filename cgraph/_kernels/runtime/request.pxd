@@ -44,7 +44,4 @@ cdef class Row:
     cpdef object value(self)
 
 
-cdef class Rows:
-    cdef list rows
-    cdef object array_class
-    cpdef bint put(self, tuple values) except -1
+cpdef bint put(list rows, tuple values, array_class) except -1

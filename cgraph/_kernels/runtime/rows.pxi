@@ -73,29 +73,16 @@ cdef class Row:
         return (<double *>self.own.buf)[0] if self.spec.code == c"d" else <double>(<float *>self.own.buf)[0]
 
 
-cdef class Rows:
-    """The rows of some nodes, into which values are copied together.
-
-    Parameters
-    ----------
-    rows : list of Row
-    array_class : type
-        The class of plain arrays, that of NumPy.
-    """
-
-    def __init__(self, list rows not None, array_class):
-        self.rows, self.array_class = rows, array_class
-
-    cpdef bint put(self, tuple values) except -1:
-        """Copies a value into each row if all are plain; returns whether they are. If not, nothing is copied."""
-        cdef Row row
-        cdef Py_ssize_t i
-        cdef bint plain = len(values) == len(self.rows)
-        for i in range(len(values) if plain else 0):
-            row = self.rows[i]
-            plain = plain and row.take(values[i], self.array_class)
-        for row in self.rows:
-            if plain:
-                row.copy()
-            row.release()
-        return plain
+cpdef bint put(list rows, tuple values, array_class) except -1:
+    """Copies a value into each row if all are plain; returns whether they are. If not, nothing is copied."""
+    cdef Row row
+    cdef Py_ssize_t i
+    cdef bint plain = True
+    for i in range(len(rows)):
+        row = rows[i]
+        plain = plain and row.take(values[i], array_class)
+    for row in rows:
+        if plain:
+            row.copy()
+        row.release()
+    return plain
