@@ -199,6 +199,36 @@ def test_an_interrupt_changes_nothing(work):
     CG.Graph(end).forward()
 
 
+class Carrying(CG.Exp):
+    """Has any object as an argument of its constructor."""
+
+    def __init__(self, node, thing):
+        super().__init__(node)
+        self.thing = thing
+
+    def _config(self):
+        return {"thing": self.thing}
+
+
+class Writing:
+    """Writes into a node while it is pickled itself."""
+
+    node = None
+
+    def __reduce__(self):
+        self.node.weight[...] = 9
+        return int, (5,)
+
+
+def test_the_values_are_those_of_one_moment():
+    thing = Writing()
+    end = thing.node = CG.Affine(Carrying(CG.Leaf1(1), thing), np.ones((2, 1)))
+    copied = pickle.loads(pickle.dumps(end))
+    assert copied.backward[0].thing == 5
+    assert copied.weight.tolist() == [[1], [1]]
+    assert end.weight.tolist() == [[9], [9]]
+
+
 class Local:
     """Makes a class that pickle cannot find."""
 
