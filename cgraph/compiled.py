@@ -76,7 +76,8 @@ class CompiledNodes:
         """Prints a table of the steps, and the size of the memory.
 
         A row shows the nodes of a step, their shape and parameters, the multiply-adds of a sample in a forward pass,
-        and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples").
+        and the layout of the samples of a batch: side by side ("lanes") or one after the other ("samples"). The last
+        lines have the sums, for which parameters that several nodes share count once.
         """
         say(summary(self._executable))
 

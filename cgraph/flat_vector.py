@@ -127,7 +127,8 @@ class FlatVector:
         """
         owner = "Graph.value_and_grad"
         executable, vectors = self._executable, self._vectors
-        executable.begin_training(owner, effect="data" if v is None else "parameters")
+        effect = executable.effect_of_backward if v is None else "parameters"
+        executable.begin_training(owner, effect=effect)
         feeds = as_feeds(owner, feed, self._feed_specs, executable.written)
         vectors.begin()
         return vectors.value_and_grad(feeds, None if v is None else vectors.as_vector(owner, v))
@@ -173,7 +174,7 @@ class FlatVector:
         """
         owner = "Graph.per_sample_gradients"
         executable = self._executable
-        executable.begin_training(owner, effect="data")
+        executable.begin_training(owner, effect=executable.effect_of_backward)
         feeds = as_feeds(owner, feed, self._feed_specs, executable.written)
         self._vectors.begin()
         return self._gradient_rows.compute(feeds)

@@ -386,7 +386,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
             No samples have been fed; the nodes belong to a newer Graph.
         """
         executable = self._executable
-        executable.begin("Graph.sample")
+        executable.begin("Graph.sample", executable.effect_of_backward)
         kept = executable.last_feed
         if kept is None:
             raise RuntimeError("Graph.sample: needs samples that were fed before")

@@ -1,7 +1,7 @@
 """Levenberg-Marquardt (Levenberg, 1944; Marquardt, 1963) fits a small network to noisy data in a few iterations.
 
-Least squares want the Jacobian of the residuals r_b = y_b − t_b: row b is ∂y_b/∂v, for the flat vector v of weights. So
-the Graph ends at the output y itself, an element for each sample, and `per_sample_gradients` is the Jacobian.
+Least squares want the Jacobian of the residuals r_b = y_b − t_b: row b is ∂y_b/∂v, for the flat vector v of weights.
+So the Graph ends at the output y itself, an element for each sample, and `per_sample_gradients` is the Jacobian.
 
 python examples/levenberg_marquardt.py --seed 1
 """
@@ -26,8 +26,8 @@ def network(rng, units):
 def fit(graph, feed, targets, iterations=100, tolerance=1e-3):
     """Minimises ½ Σ_b (y_b − t_b)², and returns the sum of squares at the beginning and after each iteration.
 
-    A step solves (JᵀJ + λI) s = Jᵀr. λ falls where the step has made the residuals smaller, and rises where it is
-    undone. It ends when a step gains less than the tolerance.
+    A step solves (JᵀJ + λI) s = Jᵀr. λ falls where the step makes the residuals smaller, and rises where it is undone.
+    It ends when a step gains less than the tolerance.
     """
     v, damping = graph.get_vector(), 1.0
     residuals = graph.predict(feed)[:, 0] - targets

@@ -39,6 +39,8 @@ class Batches:
     schedules : list of Schedule
         Those of the last requests; `add_schedule` makes one that is missing.
     calls_python : bool
+    patience : dict of bool to int
+        The number of samples between two checks for signals, with gradients and without.
     """
 
     def __init__(self, executors: Executors, threads: int, calls_python: bool) -> None:
@@ -49,7 +51,7 @@ class Batches:
         self.may_overwrite = not calls_python
         self.calls_python = calls_python
         self.schedules: list[Schedule] = []
-        self._samples_between_signal_checks = {
+        self.patience = {
             backward: int(SIGNAL_CHECK_NANOSECONDS / self._time(backward)) + 1
             for backward in (False, True)
         }
@@ -65,7 +67,7 @@ class Batches:
         self._require_data(request)
         count, extras = request.size, request.extras
         batch_size = min(request.batch or count, count)
-        patience = self._samples_between_signal_checks[request.backward]
+        patience = self.patience[request.backward]
         if batch_size == 1 or self._thread_count(request, batch_size) == 1:
             schedule = Schedule(
                 request,
@@ -142,7 +144,7 @@ class Batches:
         """
         count = request.size
         threads = self._thread_count(request, count)
-        patience = self._samples_between_signal_checks[request.backward]
+        patience = self.patience[request.backward]
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
             part = request.part(first, last)

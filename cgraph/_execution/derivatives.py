@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 
 from cgraph._execution.executable import Executable
 from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds
-from cgraph._execution.outputs import compute_jacobian
+from cgraph._execution.jacobians import Jacobians
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._validation import Array
 from cgraph.node import Node, as_node
@@ -17,6 +19,10 @@ class Derivatives:
 
     _executable: Executable
     _feed_specs: FeedSpecs
+
+    @cached_property
+    def _jacobians(self) -> Jacobians:
+        return Jacobians(self._executable)
 
     @exclusive
     def jacobian(self, feed: Feed, node: Node, leaf: Node) -> Array:
@@ -71,14 +77,14 @@ class Derivatives:
                 [12.,  6.]]])
         """
         executable = self._executable
-        executable.begin("Graph.jacobian")
+        executable.begin("Graph.jacobian", executable.effect_of_backward)
         as_node("Graph.jacobian", "node", node)
         if node not in executable.program.channel_of:
             raise ValueError(f"Graph.jacobian: node must be one of this graph, got {node!r}")
         require_leaf("Graph.jacobian", leaf, self._feed_specs)
         feeds = as_feeds("Graph.jacobian", feed, self._feed_specs, executable.written)
         out = np.empty((feeds.size, node.size, leaf.size), executable.dtype)
-        return compute_jacobian(executable, node, leaf, feeds, out)
+        return self._jacobians.compute(node, leaf, feeds, out)
 
     @exclusive
     def input_gradients(self, feed: Feed, leaf: Node) -> Array:
@@ -114,11 +120,11 @@ class Derivatives:
         array([[1., 2.]])
         """
         executable = self._executable
-        executable.begin_training("Graph.input_gradients")
+        executable.begin_training("Graph.input_gradients", effect=executable.effect_of_backward)
         require_leaf("Graph.input_gradients", leaf, self._feed_specs)
         feeds = as_feeds("Graph.input_gradients", feed, self._feed_specs, executable.written)
         out = np.empty((feeds.size, leaf.size), executable.dtype)
-        return compute_jacobian(executable, executable.program.outputs[0], leaf, feeds, out)
+        return self._jacobians.compute(executable.program.outputs[0], leaf, feeds, out)
 
 
 def require_leaf(owner: str, leaf: Node, specs: FeedSpecs) -> None:

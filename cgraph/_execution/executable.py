@@ -13,7 +13,6 @@ from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
 from cgraph._execution.executors import Executors, SampleExecutor
 from cgraph._execution.feeds import RememberedFeed
-from cgraph._execution.jacobians import Jacobians
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing
 from cgraph._execution.residency import Effect, Gradients, Residency, python_arrays
@@ -28,6 +27,7 @@ from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
 from cgraph._subclassing import declared_array
+from cgraph._subclassing.sharing import holders
 from cgraph._validation import Array
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
@@ -79,7 +79,6 @@ class Executable:
         self.executors = Executors(lowered, self._samples, builder)
         self.python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self.python_nodes))
-        self.jacobians = Jacobians(lowered, self.arena, builder.parameters_offset, threads)
         self.written = self.arena.written
         if self.python_nodes:
             self.written.others = partial(python_arrays, self.python_nodes)
@@ -176,6 +175,12 @@ class Executable:
         if residency.learners is not None:
             residency.publish_shared()
 
+    @property
+    def effect_of_backward(self) -> Effect:
+        """What a backward pass changes that restores gradient sums: for a while, those that Python nodes share."""
+        shares = [node for node in self.python_nodes if node._sharing is not None]
+        return "sums" if shares else "data"
+
     # Passes for the sample that the leaves hold
 
     def forward(self) -> None:
@@ -254,23 +259,21 @@ class Executable:
         request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
         schedule = self.schedule_of(request)
         if isinstance(rule, float):
-            self._run(request, schedule, self.update_steps, not self.program.shared, self.batches)
+            self._run(request, schedule, self.update_steps, not self.program.shared)
         else:
             steps = self.optimizing.steps(rule, -(-size // batch))
-            self._run(request, schedule, steps, False, self.batches)
+            self._run(request, schedule, steps, False)
         self.allow_backward("parameters_only" if parameters_only else "full")
         return losses
 
-    def predict(
-        self, node: Node, feeds: Feeds, out: Array, batches: Batches | None = None
-    ) -> Array:
-        """Computes a node, or what `batches` make of it, and returns `out`, which then holds the results."""
+    def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes a node, and returns `out`, which then holds the results."""
         if feeds.size == 0:
             self.last_feed = feeds.to_remember()
             return out
-        request, batches = Request(node, feeds, out), batches or self.batches
-        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
-        self._run(request, schedule, self.update_steps, True, batches)
+        request = Request(node, feeds, out)
+        schedule = self.schedule_of(request)
+        self._run(request, schedule, self.update_steps, True)
         self.allow_backward("zero", node)
         return out
 
@@ -279,12 +282,7 @@ class Executable:
         return plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
 
     def _run(
-        self,
-        request: Request,
-        schedule: Schedule,
-        update_steps: plan.Steps,
-        fuse: bool,
-        batches: Batches,
+        self, request: Request, schedule: Schedule, update_steps: plan.Steps, fuse: bool
     ) -> None:
         """Runs all samples of a request; updates are these steps, which descent at once may replace if `fuse`.
 
@@ -296,7 +294,7 @@ class Executable:
         self._is_learning = request.batch > 0
         if not self.memory.grads_are_zero and request.backward and not schedule.is_uninterrupted:
             self._snapshot_grads()
-        batches.run(request, schedule, update_steps, fuse, self._grads_before)
+        self.batches.run(request, schedule, update_steps, fuse, self._grads_before)
         self._grads_before = None
         self.end_run(request, schedule.one_by_one)
 
@@ -371,8 +369,11 @@ class Executable:
         self._grads_before = snapshot
 
     def add_python_grads(self, snapshot: Snapshot) -> None:
-        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array."""
-        for node in self.python_nodes:
+        """Adds the gradient sums of Python nodes to a snapshot; such a node may also exchange its array.
+
+        An array that is exchanged is passed on to nodes of other Graphs that share it.
+        """
+        for node in holders(self.python_nodes):
             for _, name in node._parameters:
                 declared_array(node, name)
                 if name in vars(node):

@@ -314,8 +314,8 @@ class Executors:
         self.lane_type: type[LaneExecutor] = LaneExecutor
         self.arena = samples.arena
         self.layouts = lowered.layouts
-        self._lowered = lowered
-        self._builder = builder
+        self.lowered = lowered
+        self.builder = builder
         # The executors over lanes, by their number of lanes, for each layout: for passes with gradients, and without.
         self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
         if self.layouts.backward.has_steps_of(self.layouts.forward):
@@ -392,7 +392,7 @@ class Executors:
         executor = self._lanes[backward].get(lanes)
         if executor is None:
             layout_plan = self._layout(backward)
-            lowered, samples, builder = self._lowered, self.samples, self._builder
+            lowered, samples, builder = self.lowered, self.samples, self.builder
             executor = self.lane_type(lowered, layout_plan, samples, builder, lanes)
             if self._learning is not None:
                 self._learning.tell(executor.steps)

@@ -146,6 +146,9 @@ def as_gradients(
 
 def as_rows(executable: Executable, array: npt.NDArray[np.generic]) -> Array:
     """Returns an array in the nodes' dtype, contiguous, to whose memory the call does not write."""
-    with np.errstate(over="ignore"):
-        rows: Array = np.require(array, executable.dtype, ("C", "A"))
+    if array.dtype.kind == "f" and array.dtype.itemsize > executable.dtype.itemsize:
+        # The cast then never warns. An errstate would stay if Ctrl-C came at its end.
+        beyond = np.abs(array) > np.finfo(executable.dtype).max
+        array = np.where(beyond, np.copysign(np.inf, array), array)
+    rows: Array = np.require(array, executable.dtype, ("C", "A"))
     return rows.copy() if executable.written.may_include(rows) else rows

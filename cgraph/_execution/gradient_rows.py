@@ -7,24 +7,25 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from cgraph._execution.batches import NO_STEPS
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executor, LaneExecutor
 from cgraph._execution.goals import LOSS
 from cgraph._execution.vectors import Part, Vectors, clear_sums, set_sums_aside
-from cgraph._kernels.lanes.per_sample import (
-    ROW_MATRIX,
-    ROW_PART,
-    LaneGradientRows,
-    SampleGradientRows,
-)
+from cgraph._kernels.lanes.per_sample import GradientRows as GradientRowsStep
 from cgraph._kernels.runtime import plan
+from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._kernels.runtime.step import LearningStep, Step
-from cgraph._kernels.runtime.structs import Structs, structs
+from cgraph._kernels.runtime.step import LearningStep
 from cgraph._lowering.program import FusedGroup, Program, Work
 from cgraph._validation import Array
 from cgraph.parameter import own_parameters
+
+Offsets = npt.NDArray[np.intp]
+# The fields of each matrix that learns, and its constant input.
+Tables = tuple[Offsets, npt.NDArray[np.float64]]
 
 
 class GradientRows:
@@ -38,9 +39,11 @@ class GradientRows:
     def __init__(self, executable: Executable, vectors: Vectors) -> None:
         self._executable, self._vectors = executable, vectors
         self._parts: list[Part] | None = None  # those of the vector for which the tables were made
-        self._row_parts: Structs
+        self._row_parts: Offsets
         self._matrices: list[tuple[FusedGroup, Part]] | None
-        self._tables: dict[Executor, Structs]
+        self._tables: dict[Executor, Tables]
+        # What ran the last call in one thread: its schedule, that of the rows, the executors and their steps.
+        self._last: tuple[Schedule, Schedule, Sequence[Executor], list[GradientRowsStep]] | None
 
     def compute(self, feeds: Feeds) -> Array:
         """Returns the gradients, a row for each sample. The gradient sums are as they were when the call ends."""
@@ -56,9 +59,12 @@ class GradientRows:
         executable.begin_run(request, active=False)
         if executable.python_nodes:
             one_by_one = self._run_python(request, rows)
+        elif schedule.bindings:
+            one_by_one = schedule.one_by_one or self._matrices is None
+            self._run_alone(request, schedule, rows)
         else:
-            threads = executable.batches.share(request, partial(self._bound, rows))
-            one_by_one = threads == 1 and (schedule.one_by_one or self._matrices is None)
+            one_by_one = False
+            executable.batches.share(request, partial(self._bound, rows))
         executable.end_run(request, one_by_one)
         executable.allow_backward("parameters_only")
         return rows
@@ -69,49 +75,73 @@ class GradientRows:
         if self._parts is not parts:
             self._row_parts = row_parts(parts)
             self._matrices = matrices(self._executable.program, parts)
-            self._tables, self._parts = {}, parts
+            self._tables, self._parts, self._last = {}, parts, None
+
+    def _run_alone(self, request: Request, schedule: Schedule, rows: Array) -> None:
+        """Runs all samples in this thread, as the last time for a request that has the same schedule."""
+        last = self._last
+        if last is None or last[0] is not schedule:
+            executors, choice = self._chosen(request)
+            made = [self._step(executor, request, 0) for executor in executors]
+            bindings = [binding.around(step) for binding, step in made]
+            own = Schedule(request, bindings, choice, self._executable.batches.patience[True])
+            last = self._last = schedule, own, executors, [step for _, step in made]
+        for executor, step in zip(*last[2:], strict=True):
+            self._stop_sums(executor)
+            step.write_to(rows)
+        plan.run(plan.prepare(request, last[1], NO_STEPS, True))
 
     def _bound(self, rows: Array, part: Request, thread: int) -> tuple[list[plan.Binding], bytes]:
         """Returns what runs some samples in a thread, and writes the gradient of each to its row."""
-        executors = self._executable.executors
-        chosen: list[Executor] = [executors.samples]
-        choice = bytes(1)
-        if self._matrices is not None:
-            chosen, choice = executors.chosen(part)
-        bindings, kernels = [], self._executable.arena.kernels.affine.MATRIX_KERNELS
-        for executor in chosen:
-            binding = executor.binding(LOSS, part.feeds.leaves, thread)
-            given = binding.steps, rows, rows.itemsize
-            step: Step
-            if isinstance(executor, LaneExecutor):
-                self._stop_sums(executor)
-                step = LaneGradientRows(*given, self._table(executor), kernels, executor.lanes)
-            else:
-                step = SampleGradientRows(*given, self._row_parts)
+        executors, choice = self._chosen(part)
+        bindings = []
+        for executor in executors:
+            self._stop_sums(executor)
+            binding, step = self._step(executor, part, thread)
+            step.write_to(rows)
             bindings.append(binding.around(step))
         return bindings, choice
 
-    def _table(self, executor: LaneExecutor) -> Structs:
-        """Returns the matrices that learn, as they lie in the memory of an executor."""
-        if executor in self._tables:
-            return self._tables[executor]
-        found, seen = [], set()
+    def _chosen(self, request: Request) -> tuple[Sequence[Executor], bytes]:
+        """Returns the executors for a request, and which takes how many samples."""
+        executors = self._executable.executors
+        if self._matrices is None:
+            return [executors.samples], bytes(1)
+        return executors.chosen(request)
+
+    def _step(
+        self, executor: Executor, request: Request, thread: int
+    ) -> tuple[plan.Binding, GradientRowsStep]:
+        """Returns the binding of an executor, and the step that runs its steps and writes rows."""
+        binding = executor.binding(LOSS, request.feeds.leaves, thread)
+        arena = self._executable.arena
+        given = binding.steps, arena.data.itemsize
+        if not isinstance(executor, LaneExecutor):
+            return binding, GradientRowsStep(*given, self._row_parts)
+        if executor not in self._tables:
+            self._tables[executor] = self._table(executor)
+        table, biases = self._tables[executor]
+        kernels = arena.kernels.affine.MATRIX_KERNELS
+        packed: Array = np.empty(table[:, 3].max(initial=1), arena.data.dtype)
+        return binding, GradientRowsStep(*given, table, executor.lanes, kernels, biases, packed)
+
+    def _table(self, executor: LaneExecutor) -> Tables:
+        """Returns the matrices that learn, as they lie in the memory of an executor, and their constant inputs."""
+        found, biases, seen = [], [], set()
         for group, (p, elements, _) in self._matrices or ():
             node: Any = group.nodes[0]
             places = executor.offset(group.inputs[0]), executor.offset(node)
-            found.append(
-                (*places, group.inputs[0].size, node.size, elements.start, p in seen, node._bias)
-            )
+            sizes = group.inputs[0].size, node.size
+            found.append((*places, *sizes, elements.start, p in seen))
+            biases.append(node._bias)
             seen.add(p)
-        names = "x", "g", "m", "n", "place", "accumulate", "bias"
-        columns = zip(*found, strict=True) if found else [()] * len(names)
-        table = structs(ROW_MATRIX, len(found), **dict(zip(names, columns, strict=True)))
-        self._tables[executor] = table
-        return table
+        return np.array(found, np.intp).reshape(-1, 6), np.array(biases, float)
 
-    def _stop_sums(self, executor: LaneExecutor) -> None:
-        """Lets no step of an executor compute gradient sums until the end of the call."""
+    def _stop_sums(self, executor: Executor) -> None:
+        """Lets no step over lanes compute gradient sums until the end of the call."""
         snapshot = self._executable.set_aside
+        if not isinstance(executor, LaneExecutor):
+            return
         for step in executor.steps.values():
             if isinstance(step, LearningStep) and snapshot is not None:
                 for name in ("weights_learn", "biases_learn"):
@@ -141,10 +171,9 @@ def matrices(program: Program, parts: Sequence[Part]) -> list[tuple[FusedGroup, 
     return found
 
 
-def row_parts(parts: Sequence[Part]) -> Structs:
-    """Returns where the elements of a vector lie side by side among the gradient sums of the arena."""
-    firsts, places, counts = np.array([*_runs(parts)], np.intp).reshape(-1, 3).T
-    return structs(ROW_PART, len(firsts), first=firsts, place=places, count=counts)
+def row_parts(parts: Sequence[Part]) -> Offsets:
+    """Returns where the elements of a vector lie side by side among the gradient sums of the arena: rows of `_runs`."""
+    return np.array([*_runs(parts)], np.intp).reshape(-1, 3)
 
 
 def _runs(parts: Sequence[Part]) -> Iterator[tuple[int, int, int]]:

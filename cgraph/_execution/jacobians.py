@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches
+from cgraph._execution.executable import Executable
 from cgraph._execution.executors import (
     Executor,
     Executors,
@@ -19,35 +17,19 @@ from cgraph._execution.executors import (
 from cgraph._execution.goals import Goal
 from cgraph._execution.learning import Learning
 from cgraph._kernels.runtime import plan
-from cgraph._kernels.runtime.request import Request
+from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import EXTENT, Port
 from cgraph._kernels.runtime.structs import structs
+from cgraph._kernels.runtime.uninterrupted import Snapshot
 from cgraph._lowering.jacobian import lower_jacobian
 from cgraph._lowering.layout import Layouts
 from cgraph._lowering.pipeline import Lowered
-from cgraph._lowering.program import FusedGroup, Kind
+from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
+from cgraph._validation import Array
 from cgraph.node import Node
 
 MAX_REMEMBERED = 8  # pairs of a node and a leaf
-
-
-@dataclass
-class JacobianBuilder(SampleBuilder):
-    """Makes steps for one sample whose parameters have their places already.
-
-    Parameters
-    ----------
-    known : dict of FusedGroup to int
-        The offset of the parameters of each group.
-    """
-
-    known: Mapping[FusedGroup, int] = field(default_factory=dict)
-
-    def allocate_parameters(self, group: FusedGroup, count: int) -> tuple[int, bool]:
-        """Returns the offset that the parameters of a fused group have, which are nothing new."""
-        offset = self.parameters_offset[group] = self.known[group]
-        return offset, False
 
 
 class JacobianExecutor(Executor):
@@ -154,34 +136,34 @@ class Jacobian(NamedTuple):
 
 
 class Jacobians:
-    """The Jacobians of a Graph that were asked for last.
+    """The Jacobians of a Graph, of which those that were asked for last are remembered.
 
-    Parameters
-    ----------
-    lowered : Lowered
-        The program of the Graph.
-    arena : Arena
-        Its memory, the parameters of which they share.
-    parameters_offset : dict of FusedGroup to int
-        The offset of the parameters of each group.
-    threads : int
-        The largest number of threads that may share a batch.
+    Its methods are parts of calls of the Graph that have begun.
     """
 
-    def __init__(
-        self,
-        lowered: Lowered,
-        arena: Arena,
-        parameters_offset: Mapping[FusedGroup, int],
-        threads: int,
-    ) -> None:
-        self._lowered = lowered
-        self._arena = arena
-        self._parameters_offset = parameters_offset
-        self._threads = threads
+    def __init__(self, executable: Executable) -> None:
+        self._executable = executable
         self._found: dict[tuple[Node, Node], Jacobian] = {}
 
-    def batches(self, node: Node, leaf: Node, count: int) -> Batches:
+    def compute(self, node: Node, leaf: Node, feeds: Feeds, out: Array) -> Array:
+        """Computes the Jacobians of a node by a leaf into `out`, a row for each sample, and returns it."""
+        executable = self._executable
+        if feeds.size == 0:
+            executable.last_feed = feeds.to_remember()
+            return out
+        batches, request = self._batches(node, leaf, feeds.size), Request(node, feeds, out)
+        schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
+        if batches.calls_python:
+            snapshot = Snapshot()
+            executable.add_python_grads(snapshot)
+            executable.set_aside = snapshot
+        executable.begin_run(request, active=False)
+        batches.run(request, schedule, executable.update_steps, False, None)
+        executable.end_run(request, schedule.one_by_one)
+        executable.allow_backward("zero", node)
+        return out
+
+    def _batches(self, node: Node, leaf: Node, count: int) -> Batches:
         """Returns what computes the Jacobians of a node by a leaf for so many samples."""
         found = self._found.get((node, leaf))
         if found is None:
@@ -193,19 +175,17 @@ class Jacobians:
         return by_seeds or found.by_samples
 
     def _make(self, node: Node, leaf: Node) -> Jacobian:
-        lowered, originals, seeds, most = lower_jacobian(self._lowered, node, leaf)
-        program, offsets = lowered.program, self._parameters_offset
+        executable, arena = self._executable, self._executable.arena
+        whole, threads = executable.executors.lowered, executable.batches.threads
+        lowered, originals, seeds, most = lower_jacobian(whole, node, leaf)
+        groups = [group for group in lowered.program.groups if group.kind is not Kind.LEAF]
+        offsets = executable.executors.builder.parameters_offset
         known = {own: offsets[other] for own, other in originals.items() if other in offsets}
-        builder = JacobianBuilder(self._arena.kernels, lowered.data.dtype, {}, known=known)
-        groups = [group for group in program.groups if group.kind is not Kind.LEAF]
+        builder = SampleBuilder(arena.kernels, executable.dtype, {}, parameters_offset=known)
         steps = {group: builder.step(group, lowered.uses[group]) for group in groups}
-        samples = JacobianSamples(lowered, self._arena, builder, steps)
-        nothing_learns = Learning(
-            dict.fromkeys(groups, (False, False)),
-            structs(EXTENT, 0, first=[], count=[]),
-            is_mixed=False,
-            adding=frozenset(),
-        )
+        samples = JacobianSamples(lowered, arena, builder, steps)
+        none, no_flags = structs(EXTENT, 0, first=[], count=[]), dict.fromkeys(groups, (False,) * 2)
+        nothing_learns = Learning(no_flags, none, False, frozenset())
 
         def executors(lowered: Lowered, lane_type: type[LaneExecutor]) -> Executors:
             result = Executors(lowered, samples, builder)
@@ -214,9 +194,9 @@ class Jacobians:
             return result
 
         calls_python = any(group.kind is Kind.PYTHON for group in groups)
-        by_samples = Batches(executors(lowered, JacobianLanes), self._threads, calls_python)
+        by_samples = Batches(executors(lowered, JacobianLanes), threads, calls_python)
         if seeds is None:
             return Jacobian(by_samples, None, 0)
         lowered = lowered._replace(layouts=Layouts(seeds, seeds))
-        by_seeds = SeedBatches(executors(lowered, JacobianSeeds), self._threads, False)
+        by_seeds = SeedBatches(executors(lowered, JacobianSeeds), threads, False)
         return Jacobian(by_samples, by_seeds, most)

@@ -34,10 +34,11 @@ def summary(executable: Executable) -> str:
         ).rstrip()
         for row in rows
     ]
+    once = {node._sharing or node: node._parameter_count() for node in program.order}
     nbytes = executable.arena.nbytes + executors.table_bytes[0]
     lines.append(
         f"{len(groups)} steps for {len(program.order)} nodes, "
-        f"{sum(parameters):,} parameters, {nbytes:,} bytes, "
+        f"{sum(once.values()):,} parameters, {nbytes:,} bytes, "
         f"{sum(map(multiply_adds, groups)):,} multiply-adds{_joined_steps(groups)}"
     )
     lines.append(_batches_line(executors, groups, executable.is_loss))

@@ -24,12 +24,12 @@ def find_shared(program: Program) -> tuple[dict[FusedGroup, FusedGroup], set[Sha
         if not sharings:
             continue
         packing = packing_of(group)
-        known = {first[each][0] for each in sharings if each in first}
+        known = {first[each] for each in sharings if each in first}
         fits = len(set(sharings)) == len(sharings)
         if known:
-            fits &= len(known) == 1 and first[sharings[0]][1] == packing
+            fits &= {packed for _, packed in known} == {packing}
         if fits and known:
-            (shared[group],) = known
+            ((shared[group], _),) = known
         elif not fits:
             apart |= {*sharings}
         for each in sharings:

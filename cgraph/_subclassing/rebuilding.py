@@ -90,8 +90,8 @@ class Plan(NamedTuple):
         return self._replace(values=values, samples=samples, data=data)
 
 
-def plan_of(node: Any) -> Plan:
-    """Returns what a node can be built anew of."""
+def plan_of(node: Any, values: dict[str, Array] | None = None) -> Plan:
+    """Returns what a node can be built anew of; the values of its parameters may have been read before."""
     counter = node._sample_counter
     return Plan(
         cls=type(node),
@@ -99,7 +99,7 @@ def plan_of(node: Any) -> Plan:
         dtype=node._dtype,
         shape=(node._height, node._width),
         input_shapes=shapes(node.backward),
-        values=parameter_values(node),
+        values=parameter_values(node) if values is None else values,
         frozen=node._frozen,
         samples=counter.array if counter else None,
         data=node._data if not node.backward and node._is_given else None,
@@ -121,7 +121,8 @@ def built(plan: Plan, inputs: Sequence[Any]) -> Any:
     TypeError
         `_config` returns no arguments by name, or the constructor refuses them.
     ValueError
-        The new node has other inputs, another shape or dtype, or parameters of other shapes.
+        The new node has other inputs, another shape or dtype, or parameters that are read-only or have other shapes
+        or dtypes.
     """
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
@@ -248,9 +249,15 @@ def require_alike(plan: Plan, new: Any, inputs: Sequence[Any]) -> None:
     if shapes(inputs) == plan.input_shapes and shapes([new]) != [plan.shape]:
         refuse(plan, "shape ({}, {})".format(*plan.shape), f"({new.height}, {new.width})")
     for name, value in plan.values.items():
-        shape = np.shape(getattr(new, name, ()))
+        array = getattr(new, name, ())
+        shape = np.shape(array)
         if shape != value.shape:
             refuse(plan, f"{name} of shape {value.shape}", str(shape))
+        if isinstance(array, np.ndarray):  # others are refused when the values are copied
+            if array.dtype != value.dtype:
+                refuse(plan, f"{name} of dtype {value.dtype}", str(array.dtype))
+            if not array.flags.writeable:
+                refuse(plan, f"a writable {name}", "a read-only array")
 
 
 def shapes(nodes: Sequence[Any]) -> list[tuple[int, int]]:

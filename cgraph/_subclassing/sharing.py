@@ -5,15 +5,18 @@ This module knows nodes by their attributes alone, so that Node may use it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
+from cgraph._kernels.runtime.loans import copy_at_once
 from cgraph._kernels.runtime.sharing import Sharing, tie
-from cgraph._kernels.runtime.uninterrupted import complete
+from cgraph._kernels.runtime.uninterrupted import assign, complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
-from cgraph._validation import describe, is_iterable
+from cgraph._validation import Array, describe, is_iterable, require_dtype
 
 
 def twin(node: Any, given: Sequence[object]) -> Any:
@@ -34,6 +37,9 @@ def twin(node: Any, given: Sequence[object]) -> Any:
         share_parameters(node, new)
     except BaseException as error:
         complete(undo)
+        if isinstance(error.__cause__, TypeError) and len(inputs) != len(node.backward):
+            expected = f"{owner}: share needs as many inputs as the node has, {len(node.backward)}"
+            raise TypeError(f"{expected}, got {len(inputs)}") from None
         if isinstance(error.__cause__, ValueError):
             # The constructor has refused these inputs, not what `_config` returns.
             raise error.__cause__ from None
@@ -53,6 +59,7 @@ def as_inputs(node: Any, given: Sequence[object]) -> list[Any]:
     for x in inputs:
         if not isinstance(x, Unfinished):
             raise TypeError(f"{owner}: share needs Nodes as inputs, got {describe(x)}")
+    require_dtype(f"{owner}: share", node._dtype, inputs)
     return inputs
 
 
@@ -94,6 +101,44 @@ def may_share(node: Any) -> bool:
     return node._sharing is not None and residency.is_public(node._sharing, accounts)
 
 
+def at_once(node_arrays: Iterable[tuple[Any, Array]]) -> list[Array]:
+    """Returns arrays of nodes, to be read at once; of those that nodes share, copies as they are at one moment.
+
+    So while a Graph in another thread learns, they are all of the same of its calls. The arrays of a user's own class
+    change as they learn.
+    """
+    found = [*node_arrays]
+    shared = [
+        number
+        for number, (node, array) in enumerate(found)
+        if node._sharing is not None and array.flags.c_contiguous and not array.dtype.hasobject
+    ]
+    arrays = [array for _, array in found]
+    copies = [np.empty_like(arrays[number]) for number in shared]
+    copy_at_once(copies, [arrays[number] for number in shared])
+    for number, copy in zip(shared, copies, strict=True):
+        arrays[number] = copy
+    return arrays
+
+
+def assign_at_once(destinations: list[Array], sources: list[Array]) -> None:
+    """Copies the content of each source into the destination at its place, of the same shape; no signal is heard.
+
+    Where all are contiguous, no call of a Graph in another thread reads some of them before, and others afterwards.
+    """
+    alike = [
+        x.dtype == y.dtype
+        and not x.dtype.hasobject
+        and x.flags.c_contiguous
+        and y.flags.c_contiguous
+        for x, y in zip(destinations, sources, strict=True)
+    ]
+    if all(alike):
+        copy_at_once(destinations, sources)
+    else:
+        assign(destinations, sources)
+
+
 def shared_attributes(node: Any) -> list[str]:
     """Returns the names of the attributes that nodes have in common: arrays, and what counts the loans of these."""
     names: list[str] = []
@@ -113,6 +158,17 @@ def shared_attributes(node: Any) -> list[str]:
                 )
             names.append(name)
     return names
+
+
+def holders(nodes: Iterable[Any]) -> list[Any]:
+    """Returns nodes and all others that have their parameters, each once."""
+    found: dict[Any, None] = {}
+    for node in nodes:
+        if node._sharing is None:
+            found[node] = None
+        elif node not in found:
+            found.update(dict.fromkeys(node._sharing.nodes))
+    return [*found]
 
 
 def pass_on(node: Any) -> None:

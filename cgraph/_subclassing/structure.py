@@ -6,13 +6,13 @@ This module knows nodes by their attributes alone, so that Node may use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from cgraph._kernels.runtime.memory import exclusively
-from cgraph._subclassing.rebuilding import Plan, built, plan_of
-from cgraph._subclassing.sharing import share_parameters
+from cgraph._subclassing.rebuilding import Plan, built, parameter_values, plan_of
+from cgraph._subclassing.sharing import at_once, share_parameters
 
 
 class Row(NamedTuple):
@@ -35,21 +35,26 @@ class Row(NamedTuple):
     first: Hashable | None
 
 
-def rows(order: Iterable[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
+def rows(order: Sequence[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
     """Yields the rows of nodes, whose inputs come before them or are known; the arrays are to be read at once.
 
     Parameters
     ----------
-    order : iterable of Node
+    order : sequence of Node
     known : dict of Node or Sharing to hashable
         The key of each node, and that of the first node with each Sharing that has been met; the latter are added.
     """
+    values = {node: parameter_values(node) for node in order}
+    names = [(node, name) for node in order for name in values[node]]
+    arrays = at_once([(node, values[node][name]) for node, name in names])
+    for (node, name), array in zip(names, arrays, strict=True):
+        values[node][name] = array
     for node in order:
         key, first = known[node], None
         if node._sharing is not None:
             first = known.setdefault(node._sharing, key)
         inputs = tuple(known[x] for x in node.backward)
-        yield Row(key, plan_of(node), inputs, None if first == key else first)
+        yield Row(key, plan_of(node, values[node]), inputs, None if first == key else first)
 
 
 def build(given: Iterable[Row], known: dict[Any, Any]) -> dict[Any, Any]:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving
 from cgraph._propagation import passes
+from cgraph._subclassing.sharing import holders
 from cgraph._validation import Array
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -151,7 +152,7 @@ def preserving_graph(evaluator: Evaluator, function: Callable[[], Result]) -> Re
         else:
             for residency in passes.residencies(order):
                 residency.preserve(snapshot)
-        for node in order:
+        for node in holders(order):
             snapshot.add_attributes(node)
         for root in {node._component.root() for node in order}:
             snapshot.add_field(root, "forward")

@@ -23,6 +23,7 @@ from cgraph._kernels.runtime.uninterrupted import assign
 from cgraph._propagation import passes
 from cgraph._subclassing import declared_array
 from cgraph._subclassing.order import topological_order
+from cgraph._subclassing.sharing import assign_at_once, at_once
 from cgraph._validation import Array, as_dtype, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -230,13 +231,14 @@ def move_arrays(owner: str, source: list[Parameter], target: list[Parameter], ta
         raise ValueError(
             f"{owner}: source and target must have equally many parameters, got {len(source)} and {len(target)}"
         )
-    pairs = [(array_of(p), array_of(q)) for p, q in zip(source, target, strict=True)]
+    values = at_once([(p.node, array_of(p)) for p in source])
+    pairs = [(value, array_of(q)) for value, q in zip(values, target, strict=True)]
     for number, (value, moved) in enumerate(pairs):
         require_fit(owner, number, value, moved)
     apart = [number for number, p in enumerate(source) if p is not target[number]]
     if tau > 0:
         results = [approached(owner, *pairs[number], tau) for number in apart]
-        assign([target[number].value for number in apart], results)
+        assign_at_once([target[number].value for number in apart], results)
 
 
 def array_of(parameter: Parameter) -> Array:

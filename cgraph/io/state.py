@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cgraph._kernels.runtime.uninterrupted import assign
+from cgraph._subclassing.sharing import assign_at_once, at_once
 from cgraph._validation import describe
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters
@@ -80,8 +80,9 @@ def parameters_of(owner: str, node: object) -> list[Parameter]:
 
 def arrays_to_read(owner: str, node: object) -> Arrays:
     """Returns the arrays of a Node and its ancestors, or of a Graph, by name, to be read at once."""
-    items = parameters_of(owner, node)
-    return {name: _array(owner, item, item._peek()) for name, item in named(items)} | counts(node)
+    items = named(parameters_of(owner, node))
+    arrays = at_once([(item.node, _array(owner, item, item._peek())) for _, item in items])
+    return dict(zip([name for name, _ in items], arrays, strict=True)) | counts(node)
 
 
 def arrays_to_write(owner: str, node: object) -> Arrays:
@@ -235,7 +236,7 @@ def replace(
     for name, each in sources.items():
         _require_fit(name, each, targets[name], cast)
     contents = [_converted(name, each.read(), targets[name]) for name, each in sources.items()]
-    assign([targets[name] for name in sources], contents)
+    assign_at_once([targets[name] for name in sources], contents)
     return report
 
 

@@ -120,6 +120,62 @@ def test_an_exception_of_an_own_node_changes_nothing(method):
     np.testing.assert_array_equal(found, np.broadcast_to(np.diag([1, 2, 3]), found.shape))
 
 
+# Shared parameters
+
+
+@every_setting
+def test_nodes_with_the_same_parameters_each_have_their_share(setting):
+    x = CG.Leaf1(3)
+    first = CG.Affine(x, np.linspace(-1, 1, 12).reshape(4, 3))
+    second = first.share(CG.Tanh(first))
+    graph = CG.Graph(CG.Norm2(second), **setting._asdict())
+    graph.accumulate({x: ROWS})
+    before = [p.grad.copy() for p in graph.parameters]
+    found = graph.jacobian({x: ROWS}, second, x)
+    w = first.weight[:-1]
+    slopes = 1 - np.tanh(graph.predict({x: ROWS}, first)) ** 2
+    np.testing.assert_allclose(found, w.T @ (slopes[:, :, None] * w.T), rtol=1e-12, atol=1e-14)
+    assert_all_equal([p.grad for p in graph.parameters], before)
+
+
+def test_what_another_graph_has_learnt_counts():
+    net = Net()
+    twins = CG.clone(net.loss, share=True)
+    other = CG.Graph(twins[net.loss])
+    x, y = twins[net.x], twins[net.y]
+    before = other.jacobian({x: ROWS}, y, x)
+    net.graph.step(net.feed, 0.01)
+    after = other.jacobian({x: ROWS}, y, x)
+    assert (after != before).any()
+    np.testing.assert_array_equal(after, net.graph.jacobian(net.feed, net.y, net.x))
+
+
+def test_they_learn_nothing_and_so_may_run_while_another_graph_learns():
+    """The call that learns is that of an own node's Graph, in whose method the other Graph is asked."""
+
+    class Asking(CG.Node):
+        def __init__(self, node):
+            super().__init__(node.size, node.height, node.width, [node])
+
+        def calcData(self):
+            self.data[...] = self.backward[0].data
+            found.append((other.jacobian({x: ROWS}, y, x), other.input_gradients({x: ROWS}, x)))
+
+        def calcPartialDerivative(self):
+            self.backward[0].grad[...] += self.grad
+
+    found = []
+    z, x = CG.Leaf1(3), CG.Leaf1(3)
+    first = CG.Affine(z, np.linspace(-1, 1, 12).reshape(4, 3))
+    y = first.share(x)
+    other = CG.Graph(CG.Norm2(y))
+    graph = CG.Graph(CG.Norm2(Asking(first)))
+    expected = other.jacobian({x: ROWS}, y, x), other.input_gradients({x: ROWS}, x)
+    graph.step({z: ROWS[:1]}, 0.01)
+    assert len(found) == 1
+    assert_all_equal(found[0], expected)
+
+
 # What they return
 
 

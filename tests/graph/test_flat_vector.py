@@ -72,6 +72,25 @@ def dense(net):
     return CG.MSE(net.affine(CG.Sigmoid(joined), 1), t), [x, t]
 
 
+def shared(net):
+    """Two matrices, each of which several nodes have: at one depth, and twice on a path."""
+    x, z, t = net.leaf(3), net.leaf(3), net.leaf(4)
+    first = net.affine(x, 4, 0.5)
+    inner = net.affine(CG.Concatenation([CG.Tanh(first), CG.Tanh(first.share(z))]), 8)
+    again = inner.share(CG.Sigmoid(inner))
+    return CG.MSE(net.affine(CG.Mul(inner, again), 4), t), [x, z, t]
+
+
+def shared_images(net):
+    """Convolutions of a fused group on two images, and a layer behind them with the parameters of another one."""
+    one, two, t = net.leaf(4, 5), net.leaf(4, 5), net.leaf(2)
+    maps = [CG.Convolution2d([one], net.draw((1, 2, 2)), 0.1) for _ in range(3)]
+    others = [maps[k].share([two]) for k in (0, 2)]
+    head = net.affine(CG.Concatenation([CG.Tanh(each) for each in maps[:2]]), 2)
+    both = CG.Add(head, head.share(CG.Concatenation([maps[2], CG.ReLU(others[1])])))
+    return CG.MSE(CG.Add(both, net.affine(others[0], 2)), t), [one, two, t]
+
+
 def images(net):
     """Convolutions of a fused group, one alone, and normalised layers behind them."""
     image, t = net.leaf(5, 5), net.leaf(3)
@@ -93,9 +112,27 @@ def own(net):
     return CG.MSE(Mine(CG.Tanh(hidden), net.draw((5, 2))), t), [x, t]
 
 
-NETWORKS = {"dense": dense, "images": images, "own": own}
+NETWORKS = {
+    "dense": dense,
+    "shared": shared,
+    "images": images,
+    "shared_images": shared_images,
+    "own": own,
+}
 # Numbers of parameters that do not learn.
-FROZEN = {"dense": [(), (0,), (1, 3)], "images": [(), (0, 3), (6, 8, 9), (10,)], "own": [(), (1,)]}
+FROZEN = {
+    "shared": [(), (0,), (1,)],
+    "shared_images": [(), (0, 5), (6,)],
+    "dense": [(), (0,), (1, 3)],
+    "images": [(), (0, 3), (6, 8, 9), (10,)],
+    "own": [(), (1,)],
+}
+# Each with one dtype, in turn, but both where all learn.
+ROWS = [
+    (name, frozen, dtype)
+    for number, (name, frozen) in enumerate((name, f) for name in FROZEN for f in FROZEN[name])
+    for dtype in (DTYPES if not frozen else DTYPES[number % 2 :][:1])
+]
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=list(NETWORKS))
 
 
@@ -115,10 +152,7 @@ def check(graph, feed, expected, losses, dtype):
     assert_close(gradient, expected.sum(0), dtype)
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(
-    ("name", "frozen"), [(name, frozen) for name in FROZEN for frozen in FROZEN[name]], ids=str
-)
+@pytest.mark.parametrize(("name", "frozen", "dtype"), ROWS, ids=str)
 def test_gradients_of_networks_are_those_of_passes_over_nodes(name, frozen, dtype):
     twin = Net(NETWORKS[name], dtype)
     for number in frozen:
@@ -134,10 +168,11 @@ def test_gradients_of_networks_are_those_of_passes_over_nodes(name, frozen, dtyp
             check(graph, net.feed(count), expected[:count], losses, dtype)
             for p in net.parameters:
                 p.trainable = True
-            assert graph.per_sample_gradients(net.feed(count)).shape == (
-                count,
-                graph.get_vector().size,
+            rows, gradient = (
+                graph.per_sample_gradients(net.feed(count)),
+                graph.value_and_grad(net.feed(count))[1],
             )
+            assert_close(rows.sum(0), gradient, dtype)
 
 
 LEARNING = [row for row in cases() if row[2].usual and row[2].params]
@@ -223,12 +258,26 @@ def test_a_vector_may_hold_anything_real():
     assert set(graph.get_vector()) == {0, 1}
 
 
+def test_a_vector_may_share_memory_with_arrays_of_own_nodes():
+    x, w = CG.Leaf1(2), np.arange(4.0)
+    first, second = Scale(x, [0, 0]), Scale(x, [0, 0])
+    first.weight, second.weight = w[:2], w[2:]
+    graph = CG.Graph(CG.Dots(first, second))
+    graph.set_vector(w[::-1])
+    assert_equal(w, np.array([3.0, 2, 1, 0]))
+
+
+def test_losses_are_summed_up_in_float64():
+    x = CG.Leaf1(1, dtype="float32")
+    graph = CG.Graph(CG.Sum(x))
+    assert graph.value_and_grad({x: [2.0**24, 1, 1]})[0] == 2**24 + 2
+
+
 @every_network
 @every_setting
-@pytest.mark.parametrize("looked_at", [False, True])
-def test_sums_and_samples_stay_as_they_are(make, setting, looked_at):
+def test_sums_and_samples_stay_as_they_are(make, setting):
     """An optimiser's update afterwards is that of an equal Graph that has not been asked for gradients."""
-    for before in (0, 3):
+    for before, looked_at in ((0, True), (3, False), (3, True)):
         net, twin = Net(make), Net(make)
         for each in (net, twin):
             each.compile(**setting._asdict())
@@ -330,6 +379,31 @@ def test_nodes_show_what_they_show_after_a_batch(setting):
                 _ = net.loss.grad
         graph.sample(7)
         np.testing.assert_allclose(net.loss.data, losses[7])
+
+
+def test_graphs_that_share_parameters_see_the_vector():
+    """What one Graph is given as a vector, the other one has; neither sees the sums of gradients that are returned."""
+    net = Net(shared)
+    graph = net.compile()
+    x = net.leaf(3)
+    other = CG.Graph(CG.Norm2(net.parameters[0].nodes[0].share(x)))
+    v = graph.get_vector()
+    size = other.get_vector().size
+    value, gradient = graph.value_and_grad(net.feed(20), 2 * v)
+    assert_equal(other.get_vector(), 2 * v[:size])
+    rows = {x: net.rows[net.leaves[0]][:9]}
+    before = other.predict(rows)
+    other.set_vector(v[:size])
+    assert not np.array_equal(other.predict(rows), before)
+    assert_equal(graph.get_vector(), np.concatenate([v[:size], 2 * v[size:]]))
+    other.accumulate(rows)
+    sums = net.parameters[0].grad.copy()
+    graph.per_sample_gradients(net.feed(20))
+    other.value_and_grad(rows, 3 * v[:size])
+    assert_equal(net.parameters[0].grad, sums)
+    found = graph.value_and_grad(net.feed(20), 2 * v)
+    assert found[0] == value
+    assert_equal(found[1], gradient)
 
 
 def test_what_is_refused_changes_nothing():
@@ -437,6 +511,8 @@ def test_an_array_of_an_own_node_may_be_exchanged():
     assert_equal(graph.get_vector(), np.array([3.0]))
     graph.set_vector([4])
     assert node.weight == 4
+    node.weight, node.gradWeight = np.array([5.0, 6.0]), np.zeros(2)
+    assert_equal(graph.get_vector(), np.array([5.0, 6.0]))
     node.weight = np.array([1, 2])
     with pytest.raises(TypeError, match=r"for a flat vector, got one of dtype int64"):
         graph.get_vector()
@@ -458,7 +534,7 @@ def test_an_exception_at_any_event_over_lanes(threads):
     net = begun()
     call()
     count = events(call)
-    for number in range(1, count + 1, 5):
+    for number in range(1, count + 1, 11):
         net = begun()
         sums = net.sums()
         stopped(call, number)

@@ -8,21 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from interrupts import events, stopped
+from shared_networks import difference
 from test_shared_graphs import NETWORKS, batch, fed, regression
 
 import cgraph as CG
 
 LONG = 60_000  # samples of a call that takes some 10 ms
-
-
-def difference():
-    """A network of two matrices that learn alike, so that its output is 0 unless one of them is older."""
-    x, t = CG.Leaf1(8), CG.Leaf1(1)
-    one = CG.Affine(x, np.ones((9, 24)))
-    other = CG.Affine(x, np.ones((9, 24)))
-    y = CG.Sum(CG.Sub(one, other))
-    loss = CG.MSE(CG.Add(CG.Sum(one), CG.Sum(other)), t)
-    return x, y, t, loss
 
 
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
@@ -280,3 +271,66 @@ def test_one_optimiser_keeps_its_state_for_all_graphs():
 
     for ours, theirs in zip(run(True), run(False), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+
+
+class Interjecting(CG.Node):
+    """The identity, which calls a function once when it is computed."""
+
+    function = None
+
+    def __init__(self, node):
+        super().__init__(node.size, node.height, node.width, [node])
+
+    def calcData(self):
+        self.data = self.backward[0].data
+        function, self.function = self.function, None
+        if function is not None:
+            function()
+
+    def calcPartialDerivative(self):
+        self.backward[0].grad += self.grad
+
+
+@pytest.mark.parametrize("ends", ["within the call", "after it"])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_is_learnt_within_a_prediction_outlives_its_graph(ends, held):
+    x, y, t, loss = regression()
+    feed = batch(x, t)
+    node = Interjecting(y)
+    graph = CG.Graph(node)
+    twins = [CG.clone(loss, share=True)]
+    own = fed([twins[0][x], twins[0][t]], feed)
+    others = [CG.Graph(twins[0][loss])]
+    views = [p.value for p in CG.parameters(y)] if held else []
+    learnt = []
+
+    def drop():
+        twins.pop()[loss].cut()
+        others.clear()
+        own.clear()
+        gc.collect()
+        assert len(CG.parameters(y)[0].nodes) == 1
+
+    def learn():
+        others[0].train(own, 0.1)
+        learnt.append(others[0].get_vector())
+        if ends == "within the call":
+            drop()
+
+    node.function = learn
+    graph.predict({x: feed[x][:1]})
+    if others:
+        drop()
+    found = np.concatenate([p.value.ravel() for p in CG.parameters(y)])
+    np.testing.assert_array_equal(found, learnt[0])
+    np.testing.assert_array_equal(graph.get_vector(), learnt[0])
+    for view, p in zip(views, CG.parameters(y), strict=held):
+        np.testing.assert_array_equal(view, p.value)
+
+
+def test_input_gradients_do_not_wait_for_learning():
+    x, _, t, loss = regression()
+    twin = CG.clone(loss, share=True)
+    graph, other = CG.Graph(loss, threads=1), CG.Graph(twin[loss], threads=1)
+    short = batch(twin[x], twin[t])
+    meanwhile(graph, batch(x, t, LONG), lambda: other.input_gradients(short, twin[x]))

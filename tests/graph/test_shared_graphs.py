@@ -176,3 +176,13 @@ def test_whatever_is_done_with_one_network_all_see_it(make, dtype, seed):
             nets[1] = first.twin(True)
         if drawn.random() < 0.05:
             first.graph = CG.Graph(first.loss)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_summary_counts_shared_parameters_once(own, capsys):
+    first, second = CG.Leaf1(2), CG.Leaf1(2)
+    y = OwnScale(first, [1.0, 2.0]) if own else CG.Affine(first, np.ones((3, 2)))
+    graph = CG.Graph(CG.Norm2(CG.Sub(y, y.share(second))))
+    graph.summary()
+    count = sum(p.value.size for p in graph.parameters)
+    assert f"steps for 6 nodes, {count} parameters" in capsys.readouterr().out

@@ -392,6 +392,21 @@ def configured(config):
     return make
 
 
+class Constant(CG.Node):
+    """Has a parameter in an array that is built anew with another dtype, or is read-only."""
+
+    _parameters = (("w", "gradW"),)
+
+    def __init__(self, node, w=None, writable=True):
+        super().__init__(1, 1, 1, [node])
+        self.w = np.ones(1, np.int64) if w is None else np.array(w)
+        self.w.flags.writeable = self.writable = writable
+        self.gradW = np.zeros(1)
+
+    def _config(self):
+        return {"w": None if self.writable else [1.5], "writable": self.writable}
+
+
 REFUSED = {
     "a missing argument": (
         lambda x: Recorder([x], []),
@@ -415,6 +430,18 @@ REFUSED = {
         ValueError,
         "Taps: built anew, it must have w of shape (2,), got (1,); _config must return all arguments of the "
         "constructor but inputs and values of parameters",
+    ),
+    "another dtype of a parameter": (
+        lambda x: Constant(x, [1.5]),
+        ValueError,
+        "Constant: built anew, it must have w of dtype float64, got int64; _config must return all arguments of the "
+        "constructor but inputs and values of parameters",
+    ),
+    "a read-only parameter": (
+        lambda x: Constant(x, [1.5], writable=False),
+        ValueError,
+        "Constant: built anew, it must have a writable w, got a read-only array; _config must return all arguments of "
+        "the constructor but inputs and values of parameters",
     ),
     "a constructor that raises": (
         lambda x: half()(x),

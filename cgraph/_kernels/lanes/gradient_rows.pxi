@@ -1,120 +1,88 @@
 # The gradients of each sample alone, as rows of an array.
-from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from cgraph._kernels.runtime.memory import address
 from cgraph._kernels.runtime.step cimport MatrixKernels
+
 
 # Parameters that lie side by side: the offset of the first among the gradient sums, its place in a row, their number.
 cdef struct RowPart:
     Py_ssize_t first, place, count
 
-cdef RowPart row_part
-cdef RowPart[::1] row_parts = <RowPart[:1]>&row_part
-ROW_PART = structs.dtype_of(row_parts)
 
 # A matrix of m + 1 rows and n columns over lanes: the offsets of its input's data and of its output's gradient, the
-# place of its gradient in a row, whether that adds to what an earlier one has written there, and its constant input.
+# place of its gradient in a row, and whether that adds to what an earlier one has written there.
 cdef struct RowMatrix:
     Py_ssize_t x, g, m, n, place, accumulate
-    double bias
-
-cdef RowMatrix row_matrix
-cdef RowMatrix[::1] row_matrices = <RowMatrix[:1]>&row_matrix
-ROW_MATRIX = structs.dtype_of(row_matrices)
 
 
 cdef class GradientRows(Step):
     """Runs all steps of a graph; a backward pass writes the gradients of the parameters to the row of each sample.
 
-    Rows count from the first sample of the call. The gradient sums of the context may hold anything afterwards.
+    Rows count from the first sample of the call. One sample at a time, they are copied out of the gradient sums. Over
+    lanes, nothing but matrices may learn: the gradient of a matrix for one sample is the product x gᵀ of vectors that
+    lie in the lane of the sample, and none of the steps need compute gradient sums. These may hold anything afterwards.
 
     steps: those of a forward and a backward pass, without fused SGD.
-    rows: a contiguous array with a row for each sample.
     item: the size of an element in bytes.
+    table: contiguous rows of intp with the fields of a RowPart or, over lanes, of a RowMatrix.
+    lanes: the number of samples side by side; 0 for one at a time.
+    kernels, biases, packed: over lanes, the kernels of the build, the constant input of each matrix (float64), and room
+        for the largest output of one of them.
     """
     cdef Steps steps
-    cdef Py_buffer rows
-    cdef Py_ssize_t item, width
+    cdef MatrixKernels kernels
+    cdef object kept        # the arrays whose addresses follow
+    cdef const char *table
+    cdef const double *biases
+    cdef char *packed
+    cdef char *rows
+    cdef Py_ssize_t item, count, lanes, row_bytes
 
-    def __cinit__(self, Steps steps not None, rows, Py_ssize_t item, *_):
-        self.steps, self.item, self.width = steps, item, rows.shape[1]
-        PyObject_GetBuffer(rows, &self.rows, PyBUF_WRITABLE)
+    def __init__(
+        self, Steps steps not None, Py_ssize_t item, table, Py_ssize_t lanes=0, MatrixKernels kernels=None, biases=None,
+        packed=None
+    ):
+        self.steps, self.item, self.lanes, self.kernels = steps, item, lanes, kernels
+        self.kept, self.count = (table, biases, packed), len(table)
+        self.table = <const char *><size_t>address(table)
+        if lanes:
+            self.biases, self.packed = <const double *><size_t>address(biases), <char *><size_t>address(packed)
 
-    def __dealloc__(self):
-        PyBuffer_Release(&self.rows)
+    def write_to(self, rows):
+        """Gives the rows for the next call, a contiguous array, which the caller keeps alive as long as that runs."""
+        self.rows, self.row_bytes = <char *><size_t>address(rows), rows.shape[1] * self.item
 
     cdef void forward(self, Context *context) noexcept nogil:
         self.steps.forward(context)
 
-    cdef char *row(self, Py_ssize_t sample) noexcept nogil:
-        return <char *>self.rows.buf + sample * self.width * self.item
+    cdef void backward(self, Context *context) noexcept nogil:
+        cdef Py_ssize_t lane
+        context.grads_are_zero = True
+        self.steps.backward(context)
+        if not self.lanes:
+            self.copy_sums(context.parameter_grads, self.rows + context.sample * self.row_bytes)
+            return
+        for lane in range(context.valid):
+            self.multiply(context, lane, self.rows + (context.sample + lane) * self.row_bytes)
+
+    cdef void copy_sums(self, const char *sums, char *row) noexcept nogil:
+        """Copies a row out of the gradient sums."""
+        cdef const RowPart *parts = <const RowPart *>self.table
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            memcpy(row + parts[i].place * self.item, sums + parts[i].first * self.item, parts[i].count * self.item)
+
+    cdef void multiply(self, const Context *context, Py_ssize_t lane, char *row) noexcept nogil:
+        """Computes the row of the sample of one lane."""
+        cdef const RowMatrix *p = <const RowMatrix *>self.table
+        cdef Py_ssize_t i
+        for i in range(self.count):
+            self.kernels.gradient(
+                context.data + (p[i].x + lane) * self.item, p[i].m, self.biases[i],
+                context.grad + (p[i].g + lane) * self.item, p[i].n, self.lanes, self.packed,
+                row + p[i].place * self.item, p[i].accumulate
+            )
 
     cdef object take_error(self):
         return self.steps.take_error()
-
-
-cdef class SampleGradientRows(GradientRows):
-    """Takes one sample at a time, and copies its row out of the gradient sums.
-
-    parts: an array of RowPart.
-    """
-    cdef const RowPart[::1] parts
-
-    def __init__(self, Steps steps, rows, Py_ssize_t item, parts):
-        self.parts = structs.checked(ROW_PART, parts)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        cdef char *row = self.row(context.sample)
-        cdef const char *sums = context.parameter_grads
-        cdef Py_ssize_t i
-        context.grads_are_zero = True
-        self.steps.backward(context)
-        for i in range(self.parts.shape[0]):
-            memcpy(
-                row + self.parts[i].place * self.item, sums + self.parts[i].first * self.item,
-                self.parts[i].count * self.item
-            )
-
-
-cdef class LaneGradientRows(GradientRows):
-    """Takes samples side by side, in a graph in which nothing learns but matrices.
-
-    The gradient of a matrix for one sample is the product x gᵀ of vectors that lie in the lane of the sample.
-
-    matrices: an array of RowMatrix, of those that learn; none of the steps need compute their gradient sums.
-    kernels: those of the build.
-    lanes: the number of samples side by side.
-    """
-    cdef const RowMatrix[::1] matrices
-    cdef MatrixKernels kernels
-    cdef Py_ssize_t lanes
-    cdef char *packed       # the output's gradient of one sample
-
-    def __init__(
-        self, Steps steps, rows, Py_ssize_t item, matrices, MatrixKernels kernels not None, Py_ssize_t lanes
-    ):
-        cdef Py_ssize_t i, most = 1
-        self.matrices, self.kernels, self.lanes = structs.checked(ROW_MATRIX, matrices), kernels, lanes
-        for i in range(self.matrices.shape[0]):
-            most = max(most, self.matrices[i].n)
-        self.packed = <char *>malloc(most * item)
-        if self.packed == NULL:
-            raise MemoryError()
-
-    def __dealloc__(self):
-        free(self.packed)
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        cdef const RowMatrix *p
-        cdef Py_ssize_t lane, i
-        cdef char *row
-        self.steps.backward(context)
-        for lane in range(context.valid):
-            row = self.row(context.sample + lane)
-            for i in range(self.matrices.shape[0]):
-                p = &self.matrices[i]
-                self.kernels.gradient(
-                    context.data + (p.x + lane) * self.item, p.m, p.bias, context.grad + (p.g + lane) * self.item, p.n,
-                    self.lanes, self.packed, row + p.place * self.item, p.accumulate
-                )

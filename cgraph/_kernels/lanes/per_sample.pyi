@@ -12,8 +12,6 @@ from cgraph._kernels.runtime.structs import Structs
 _Array = npt.NDArray[np.floating[Any]]
 
 LAYOUT_COPY: np.dtype[np.void]
-ROW_PART: np.dtype[np.void]
-ROW_MATRIX: np.dtype[np.void]
 
 @disjoint_base
 class PerSampleStep(Step):
@@ -30,20 +28,15 @@ class PerSampleStep(Step):
 class PerSampleTail(PerSampleStep): ...
 
 @disjoint_base
-class GradientRows(Step): ...
-
-@disjoint_base
-class SampleGradientRows(GradientRows):
-    def __init__(self, steps: Steps, rows: _Array, item: int, parts: Structs) -> None: ...
-
-@disjoint_base
-class LaneGradientRows(GradientRows):
+class GradientRows(Step):
     def __init__(
         self,
         steps: Steps,
-        rows: _Array,
         item: int,
-        matrices: Structs,
-        kernels: MatrixKernels,
-        lanes: int,
+        table: npt.NDArray[np.intp],
+        lanes: int = 0,
+        kernels: MatrixKernels | None = None,
+        biases: npt.NDArray[np.float64] | None = None,
+        packed: _Array | None = None,
     ) -> None: ...
+    def write_to(self, rows: _Array) -> None: ...

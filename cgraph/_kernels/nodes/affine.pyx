@@ -195,12 +195,8 @@ cdef void sample_gradient(
         scale(gs.start[0], xs, m, <real *>dw, accumulate)
         scale(<real>b, gs, n, <real *>dw + m, accumulate)
     else:
-        copy(gs, overwritten_at(packed), n)
+        copy(gs, Output(<real *>packed, 1, False), n)
         weight_gradient(xs, m, <real>b, Input(<const real *>packed, 1), n, <real *>dw, accumulate)
-
-
-cdef inline Output overwritten_at(char *d) noexcept nogil:
-    return Output(<real *>d, 1, False)
 
 
 cdef MatrixKernels kernels = MatrixKernels.__new__(MatrixKernels)

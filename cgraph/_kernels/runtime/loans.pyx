@@ -68,6 +68,7 @@ cdef class Account:
         for reference in self.mirrors:
             mirror = reference()
             if mirror is not None and mirror is not writer:
+                mirror.is_older |= writer is not None
                 s_add(&mirror.side._looks, 1)
         return 0
 

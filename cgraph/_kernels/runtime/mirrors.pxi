@@ -1,10 +1,11 @@
 # What loans.pyx knows of mirrors: which elements of an arena an array has, and when either is copied to the other.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcmp, memcpy, memmove, memset
 
 cimport cython
 
 from cgraph._kernels.runtime.sharing cimport Sharing
+from cgraph._kernels.runtime.memory import address
 from cgraph._kernels.runtime.uninterrupted import store
 
 cdef object publication = object()  # the lock of copies between arenas and arrays that several Graphs have mirrors of
@@ -43,6 +44,9 @@ cdef class Mirror:
     cdef bint is_run                        # whether the elements lie there one behind the other
     cdef Py_ssize_t count, item
     cdef s_state seen                       # the looks that a call has reckoned with
+    # Whether another Graph has published into the array since it was last read. Then the arena is older than the array,
+    # also once the other Graph is no more.
+    cdef bint is_older
     cdef long period                        # that in which the array is up to date
 
     def __init__(self, Side side, Account account, array, arena=None, const Py_ssize_t[::1] offsets=None):
@@ -87,7 +91,7 @@ cdef class Mirror:
     cpdef void refresh(self) noexcept:
         """Brings the array up to date, unless it is so already, or users may have written into it since then."""
         if not self.frozen and self.period != self.side.period:
-            if not self.has_others():
+            if not (self.has_others() or self.is_older):
                 self.write()
             self.period = self.side.period
 
@@ -155,7 +159,7 @@ def read_arrays(list mirrors):
     cdef Mirror mirror
     cdef s_state seen
     for mirror in mirrors:
-        seen = mirror.reckoned()
+        seen, mirror.is_older = mirror.reckoned(), False
         mirror.copy(True)
         mirror.seen = seen
 
@@ -173,7 +177,7 @@ def write_arrays(list mirrors):
     cdef Mirror mirror
     cdef s_state seen
     for mirror in mirrors:
-        if mirror.frozen or mirror.has_others():
+        if mirror.frozen or mirror.has_others() or mirror.is_older:
             continue
         seen = mirror.reckoned()
         mirror.write()
@@ -193,6 +197,15 @@ def publish(list mirrors):
                 mirror.account.refresh()
                 mirror.account.count_look(mirror)
                 mirror.seen = mirror.reckoned()
+
+
+def copy_at_once(list copies, list arrays):
+    """Copies contiguous arrays into others like them, as they are at one moment: no Graph publishes in between."""
+    cdef size_t copy, array, nbytes
+    cdef list places = [(address(x), address(y), y.nbytes) for x, y in zip(copies, arrays)]
+    with cython.critical_section(publication):
+        for copy, array, nbytes in places:
+            memmove(<char *>copy, <const char *>array, nbytes)
 
 
 def move_out(list mirrors, list arenas, list offsets, list memories, list changes):

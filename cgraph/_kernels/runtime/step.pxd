@@ -79,8 +79,8 @@ cdef inline bint adds_to_sums(LearningStep step, const Context *context) noexcep
     return step.accumulate or not context.grads_are_zero
 
 
-# What is compiled for each build: the gradient of a matrix with m + 1 rows and n columns, for one sample, whose
-# elements of x and of g lie `stride` apart; b: its constant input; packed: room for n elements.
+# What is compiled for each build: the gradient of a matrix with m + 1 rows and n columns, for one sample. x, g: input
+# and output's gradient, with elements `stride` apart; b: the constant input; packed: room for n elements.
 cdef class MatrixKernels:
     cdef void (*gradient)(
         const char *x, Py_ssize_t m, double b, const char *g, Py_ssize_t n, Py_ssize_t stride, char *packed, char *dw,
