@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._subclassing.rebuilding import Plan, built, parameter_values, plan_of
 from cgraph._subclassing.sharing import at_once, share_parameters
+from cgraph._validation import Array
 
 
 class Row(NamedTuple):
@@ -44,8 +45,12 @@ def rows(order: Sequence[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
     known : dict of Node or Sharing to hashable
         The key of each node, and that of the first node with each Sharing that has been met; the latter are added.
     """
-    values = {node: parameter_values(node) for node in order}
-    names = [(node, name) for node in order for name in values[node]]
+    owners: dict[Any, Any] = {}  # by Sharing, or node: the node whose values are read
+    values: dict[Any, dict[str, Array]] = {}
+    for node in order:
+        owner = owners.setdefault(node._sharing or node, node)
+        values[node] = parameter_values(node) if owner is node else values[owner]
+    names = [(node, name) for node in owners.values() for name in values[node]]
     arrays = at_once([(node, values[node][name]) for node, name in names])
     for (node, name), array in zip(names, arrays, strict=True):
         values[node][name] = array
@@ -55,6 +60,19 @@ def rows(order: Sequence[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
             first = known.setdefault(node._sharing, key)
         inputs = tuple(known[x] for x in node.backward)
         yield Row(key, plan_of(node, values[node]), inputs, None if first == key else first)
+
+
+def copied(given: Iterable[Row]) -> Iterator[Row]:
+    """Yields rows with copies of their arrays: of parameters that nodes share, the first one's alone."""
+    kept: dict[Hashable, dict[str, Array]] = {}
+    for row in given:
+        plan = row.plan
+        if row.first is not None and row.first in kept:
+            plan = plan._replace(values={}).copied()._replace(values=kept[row.first])
+        else:
+            plan = plan.copied()
+            kept[row.key if row.first is None else row.first] = plan.values
+        yield row._replace(plan=plan)
 
 
 def build(given: Iterable[Row], known: dict[Any, Any]) -> dict[Any, Any]:

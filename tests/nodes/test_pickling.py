@@ -199,6 +199,18 @@ def test_an_interrupt_changes_nothing(work):
     CG.Graph(end).forward()
 
 
+def test_shared_parameters_are_pickled_once():
+    x = CG.Leaf1(100)
+    first = CG.Affine(x, np.ones((101, 100)))
+    end = first
+    for _ in range(9):
+        end = first.share(end)
+    size = len(pickle.dumps(first))
+    assert len(pickle.dumps(end)) < 1.2 * size
+    assert len(pickle.dumps([end, first])) < 1.2 * size
+    assert len(CG.parameters(pickle.loads(pickle.dumps(end)))[0].nodes) == 10
+
+
 class Carrying(CG.Exp):
     """Has any object as an argument of its constructor."""
 
