@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 
 from cgraph._subclassing.order import topological_order
 from cgraph._subclassing.rebuilding import Plan, checked_arguments
-from cgraph._subclassing.structure import Row, build, rows, while_idle
+from cgraph._subclassing.structure import Row, build, copied, rows, while_idle
 from cgraph._validation import DTYPES, describe
 
 VERSION = 1
@@ -110,8 +110,8 @@ class Part:
         if any(x not in self.known for node in self.nodes for x in node.backward):
             raise RuntimeError("pickle: the inputs of a node must be those that it had before")
         state: list[tuple[object, ...]] = []
-        for row in rows(self.nodes, self.known):
-            plan = row.plan.copied()
+        for row in copied(rows(self.nodes, self.known)):
+            plan = row.plan
             checked_arguments(plan, row.inputs)
             state.append((row.inputs, row.first, plan.dtype.name, *plan[:2], *plan[3:]))
         return state

@@ -90,8 +90,8 @@ class Plan(NamedTuple):
         return self._replace(values=values, samples=samples, data=data)
 
 
-def plan_of(node: Any) -> Plan:
-    """Returns what a node can be built anew of."""
+def plan_of(node: Any, values: dict[str, Array] | None = None) -> Plan:
+    """Returns what a node can be built anew of; the values of its parameters may have been read before."""
     counter = node._sample_counter
     return Plan(
         cls=type(node),
@@ -99,7 +99,7 @@ def plan_of(node: Any) -> Plan:
         dtype=node._dtype,
         shape=(node._height, node._width),
         input_shapes=shapes(node.backward),
-        values=parameter_values(node),
+        values=parameter_values(node) if values is None else values,
         frozen=node._frozen,
         samples=counter.array if counter else None,
         data=node._data if not node.backward and node._is_given else None,

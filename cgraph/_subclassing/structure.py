@@ -6,13 +6,14 @@ This module knows nodes by their attributes alone, so that Node may use it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from cgraph._kernels.runtime.memory import exclusively
-from cgraph._subclassing.rebuilding import Plan, built, plan_of
+from cgraph._subclassing.rebuilding import Plan, built, parameter_values, plan_of
 from cgraph._subclassing.sharing import at_once, share_parameters
+from cgraph._validation import Array
 
 
 class Row(NamedTuple):
@@ -35,29 +36,43 @@ class Row(NamedTuple):
     first: Hashable | None
 
 
-def rows(order: Iterable[Any], known: dict[Any, Hashable]) -> list[Row]:
-    """Returns the rows of nodes, whose inputs come before them or are known; the arrays are to be read at once.
+def rows(order: Sequence[Any], known: dict[Any, Hashable]) -> Iterator[Row]:
+    """Yields the rows of nodes, whose inputs come before them or are known; the arrays are to be read at once.
 
     Parameters
     ----------
-    order : iterable of Node
+    order : sequence of Node
     known : dict of Node or Sharing to hashable
         The key of each node, and that of the first node with each Sharing that has been met; the latter are added.
     """
-    found, arrays = [], []
+    owners: dict[Any, Any] = {}  # by Sharing, or node: the node whose values are read
+    values: dict[Any, dict[str, Array]] = {}
+    for node in order:
+        owner = owners.setdefault(node._sharing or node, node)
+        values[node] = parameter_values(node) if owner is node else values[owner]
+    names = [(node, name) for node in owners.values() for name in values[node]]
+    arrays = at_once([(node, values[node][name]) for node, name in names])
+    for (node, name), array in zip(names, arrays, strict=True):
+        values[node][name] = array
     for node in order:
         key, first = known[node], None
         if node._sharing is not None:
             first = known.setdefault(node._sharing, key)
         inputs = tuple(known[x] for x in node.backward)
-        row = Row(key, plan_of(node), inputs, None if first == key else first)
-        found.append(row)
-        arrays += [(node, value) for value in row.plan.values.values()]
-    # While a Graph in another thread learns, all are of the same of its calls.
-    values = iter(at_once(arrays))
-    for row in found:
-        row.plan.values.update(zip(row.plan.values, values, strict=False))
-    return found
+        yield Row(key, plan_of(node, values[node]), inputs, None if first == key else first)
+
+
+def copied(given: Iterable[Row]) -> Iterator[Row]:
+    """Yields rows with copies of their arrays: of parameters that nodes share, the first one's alone."""
+    kept: dict[Hashable, dict[str, Array]] = {}
+    for row in given:
+        plan = row.plan
+        if row.first is not None and row.first in kept:
+            plan = plan._replace(values={}).copied()._replace(values=kept[row.first])
+        else:
+            plan = plan.copied()
+            kept[row.key if row.first is None else row.first] = plan.values
+        yield row._replace(plan=plan)
 
 
 def build(given: Iterable[Row], known: dict[Any, Any]) -> dict[Any, Any]:

@@ -91,7 +91,7 @@ def built_optimizer(
     return optimizer
 
 
-def _setting(owner: str, name: str, value: object) -> Any:
+def _setting(owner: str, name: str, value: Any) -> Any:
     """Returns a setting as JSON: a schedule of `CG.schedules` with its arguments, any other value as it is."""
     if isinstance(value, Planned):
         arguments = value.arguments.items()

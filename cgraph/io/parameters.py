@@ -129,8 +129,8 @@ def load_parameters(
     Parameters
     ----------
     file : str, path or binary file object
-        What `save_parameters` wrote. A file object, open for reading, is read from its position to its end,
-        and stays open; it may be a pipe.
+        What `save_parameters` or `CG.save` wrote. A file object, open for reading, is read from its position to its
+        end, and stays open; it may be a pipe.
     node : Node or Graph
         The last node of a graph with the same parameters, of the same order, shapes and dtype; or a Graph
         of such nodes.
@@ -181,7 +181,7 @@ def load_parameters(
 
 
 def read_metadata(file: File) -> dict[str, Any]:
-    """Returns the metadata that were given to `save_parameters`; the parameters are not read.
+    """Returns the metadata that were given to `save_parameters` or `CG.save`; the parameters are not read.
 
     Parameters
     ----------

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cgraph._subclassing.rebuilding import Plan, built, checked_arguments, shapes
 from cgraph._subclassing.sharing import share_parameters
-from cgraph._subclassing.structure import rows
+from cgraph._subclassing.structure import copied, rows
 from cgraph._validation import DTYPES, describe
 from cgraph.io.fields import decoded, each_of, encoded, place, taken
 from cgraph.io.opening import OF_GRAPH
@@ -75,8 +75,8 @@ def records_of(
     samples = {node: name for name, node in counting(order)}
     arrays: Arrays = {}
     records: list[dict[str, Any]] = []
-    for row in rows(order, {node: number for number, node in enumerate(order)}):
-        node, plan = order[len(records)], row.plan.copied()
+    for row in copied(rows(order, {node: number for number, node in enumerate(order)})):
+        node, plan = order[len(records)], row.plan
         owner = f"{function}, {plan.cls.__name__}"
         checked_arguments(plan, row.inputs)
         record: dict[str, Any] = class_record(function, plan.cls, own)

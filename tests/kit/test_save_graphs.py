@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from graph_networks import NETWORKS, nodes_of
+from interrupts import events, stopped
 from op_row import build
 from op_table import cases
 from random_graphs import Recipe
@@ -408,6 +409,36 @@ def test_what_is_refused(call, kind, message):
         call()
     assert refused.type is kind
     assert str(refused.value).startswith(message)
+
+
+@pytest.mark.thread_unsafe(reason="traces calls")
+def test_an_interrupted_save_leaves_the_old_file_or_the_new_one(tmp_path):
+    path, nodes = tmp_path / "model.npz", network()
+    adam = CG.Adam()
+    CG.Graph(nodes["loss"]).train(feed(nodes), adam, batch=4)
+    CG.save(path, nodes, optimizer=adam, metadata={"number": 0})
+
+    def save(number):
+        CG.save(path, nodes, optimizer=adam, metadata={"number": number})
+
+    count = events(lambda: save(0))
+    for event in range(1, count, count // 40):
+        stopped(lambda number=event: save(number), event)
+        model = CG.load(path)
+        assert model.metadata["number"] in (0, event)
+        assert everything(model["loss"]) == everything(nodes["loss"])
+        save(0)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_interrupted_load_leaves_nothing_behind():
+    file = saved(network())
+    count = events(lambda: CG.load(file))
+    for event in range(1, count, count // 40):
+        file.seek(0)
+        assert not stopped(lambda: CG.load(file), event)
+    file.seek(0)
+    assert len(CG.load(file).nodes) == 4
 
 
 @pytest.mark.thread_unsafe(reason="starts a process")

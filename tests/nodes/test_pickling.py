@@ -199,6 +199,48 @@ def test_an_interrupt_changes_nothing(work):
     CG.Graph(end).forward()
 
 
+def test_shared_parameters_are_pickled_once():
+    x = CG.Leaf1(100)
+    first = CG.Affine(x, np.ones((101, 100)))
+    end = first
+    for _ in range(9):
+        end = first.share(end)
+    size = len(pickle.dumps(first))
+    assert len(pickle.dumps(end)) < 1.2 * size
+    assert len(pickle.dumps([end, first])) < 1.2 * size
+    assert len(CG.parameters(pickle.loads(pickle.dumps(end)))[0].nodes) == 10
+
+
+class Carrying(CG.Exp):
+    """Has any object as an argument of its constructor."""
+
+    def __init__(self, node, thing):
+        super().__init__(node)
+        self.thing = thing
+
+    def _config(self):
+        return {"thing": self.thing}
+
+
+class Writing:
+    """Writes into a node while it is pickled itself."""
+
+    node = None
+
+    def __reduce__(self):
+        self.node.weight[...] = 9
+        return int, (5,)
+
+
+def test_the_values_are_those_of_one_moment():
+    thing = Writing()
+    end = thing.node = CG.Affine(Carrying(CG.Leaf1(1), thing), np.ones((2, 1)))
+    copied = pickle.loads(pickle.dumps(end))
+    assert copied.backward[0].thing == 5
+    assert copied.weight.tolist() == [[1], [1]]
+    assert end.weight.tolist() == [[9], [9]]
+
+
 class Local:
     """Makes a class that pickle cannot find."""
 
