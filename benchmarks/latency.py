@@ -3,7 +3,7 @@
 python -m benchmarks.latency [--quick]
 
 Contenders take turns of a thousand calls, and each call is timed: by the clock on the wall, so that what else runs on
-the core counts, too, but in the row "CPU time" by that of the thread, whose own cost of about 0.3 µs is in each time.
+the core counts, too, but in the row "CPU time" by that of the thread, whose own cost of about 0.8 µs is in each time.
 Graph.step and the peers make a fiftieth of the calls. Python's garbage collector is on, but where a row says
 otherwise; "nothing" is a call that does nothing, whose worst times are those of the machine.
 """
