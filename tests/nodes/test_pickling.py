@@ -131,7 +131,7 @@ def test_a_list_of_all_nodes_of_a_deep_graph_comes_back(way):
     nodes = [CG.Leaf1(1)]
     for _ in range(sys.getrecursionlimit()):
         nodes.append(CG.Tanh(nodes[-1]))
-    for given in (nodes, nodes[::-1], [nodes[-1]]):
+    for given in (nodes, nodes[::-1]):
         copied = way(given)
         assert len(CG.ancestors(copied[0] if given is not nodes else copied[-1])) == len(nodes)
         chain = set(CG.ancestors(copied[-1])) | set(CG.ancestors(copied[0]))
