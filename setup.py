@@ -76,6 +76,8 @@ LEVELS = {
     "unix": ["-O1", "-g"] if DEBUG else ["-O3", "-g0"],
     "msvc": ["/Od", "/Z7"] if DEBUG else ["/O2"],
 }
+# The modules without loops over numbers that run for each sample, or in each call; the others are compiled to be small.
+WITHIN_CALLS = {"plan", "request", "per_sample", "thread_pool", "propagation"}
 # Calls of Python's functions without a table of jumps are shorter: 600 bytes of each module in the wheel.
 COMPILE_FLAGS = {"unix": ["-fvisibility=hidden", "-fno-plt"], "msvc": []}
 # Flags of single families. A compiler limits how much a module grows where functions are inlined. In the module of all
@@ -239,7 +241,8 @@ class BuildKernels(build_ext):
         flags = flags + FAMILY_FLAGS.get(family, {}).get(compiler, [])
         level = levels(compiler)
         if not family:  # no loop over numbers, of which -O3 would make long code
-            level = ["-O2" if flag == "-O3" else flag for flag in level]
+            shorter = "-O2" if name in WITHIN_CALLS else "-Os"
+            level = [shorter if flag == "-O3" else flag for flag in level]
         ext.extra_compile_args = level + COMPILE_FLAGS[compiler] + flags
         if "-g0" in ext.extra_compile_args:
             ext.extra_compile_args += WITHOUT_DEBUG

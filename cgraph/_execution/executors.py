@@ -293,7 +293,7 @@ class LaneExecutor(Executor):
         return self._lane_port(self._builder.offsets[self.seeds[node]], node)
 
     def _lane_port(self, offset: int, node: Node) -> Port:
-        return self._builder.lane_kernels.lanes_ports.LanePort(offset, node.size, self.lanes)
+        return self._builder.lane_kernels.elementwise.LanePort(offset, node.size, self.lanes)
 
 
 class Executors:

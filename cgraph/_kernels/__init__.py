@@ -41,11 +41,9 @@ class Build(NamedTuple):
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     functions: protocols.Functions
-    pooling: protocols.Pooling
     reduction: protocols.Reduction
     channels_convolution_group: protocols.ChannelsConvolutionGroup
     lanes_layer: protocols.LanesLayer
-    lanes_ports: protocols.LanesPorts
 
     @property
     def padded_bytes(self) -> int:

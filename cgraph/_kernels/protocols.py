@@ -101,6 +101,38 @@ class Elementwise(Protocol):
     def slice_forward(self, x: Array, start: int, d: Array) -> None: ...
     def slice_backward(self, start: int, g: Array, dx: Array) -> None: ...
     def SliceStep(self, m: int, start: int, n: int, x: Operand, d: Operand) -> Step: ...
+    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
+    def max_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, pad_value: float, d: Array, counts: Counts
+    ) -> None: ...
+    def max_pooling_backward(
+        self, x: Array, d: Array, counts: Counts, geometry: FilterGeometry, g: Array, dx: Array
+    ) -> None: ...
+    def average_pooling_forward(
+        self, x: Array, geometry: FilterGeometry, count_padding: bool, d: Array
+    ) -> None: ...
+    def average_pooling_backward(
+        self, g: Array, geometry: FilterGeometry, count_padding: bool, dx: Array
+    ) -> None: ...
+    def MaxPoolingStep(
+        self,
+        geometry: FilterGeometry,
+        pad_value: float,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
+        rectified: bool = False,
+    ) -> Step: ...
+    def AveragePoolingStep(
+        self,
+        geometry: FilterGeometry,
+        count_padding: bool,
+        channels: int,
+        x: Operand,
+        d: Operand,
+        images: int = 1,
+    ) -> Step: ...
 
 
 class Operation(Protocol):
@@ -165,44 +197,6 @@ class LanesLayer(Protocol):
         bias: float,
         connected: Connected | None,
     ) -> LearningStep: ...
-
-
-class LanesPorts(Protocol):
-    def LanePort(self, offset: int, size: int, lanes: int) -> Port: ...
-
-
-class Pooling(Protocol):
-    def max_pooling_forward(
-        self, x: Array, geometry: FilterGeometry, pad_value: float, d: Array, counts: Counts
-    ) -> None: ...
-    def max_pooling_backward(
-        self, x: Array, d: Array, counts: Counts, geometry: FilterGeometry, g: Array, dx: Array
-    ) -> None: ...
-    def average_pooling_forward(
-        self, x: Array, geometry: FilterGeometry, count_padding: bool, d: Array
-    ) -> None: ...
-    def average_pooling_backward(
-        self, g: Array, geometry: FilterGeometry, count_padding: bool, dx: Array
-    ) -> None: ...
-    def MaxPoolingStep(
-        self,
-        geometry: FilterGeometry,
-        pad_value: float,
-        channels: int,
-        x: Operand,
-        d: Operand,
-        images: int = 1,
-        rectified: bool = False,
-    ) -> Step: ...
-    def AveragePoolingStep(
-        self,
-        geometry: FilterGeometry,
-        count_padding: bool,
-        channels: int,
-        x: Operand,
-        d: Operand,
-        images: int = 1,
-    ) -> Step: ...
 
 
 class Reduction(Protocol):

@@ -115,7 +115,7 @@ def max_pooling(
     rectified: bool = False,
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.lane_kernels.pooling.MaxPoolingStep, len(group.nodes)
+    make, images = builder.lane_kernels.elementwise.MaxPoolingStep, len(group.nodes)
     padding = node._pad_value
     return make(node._geometry, padding, builder.lanes, inputs[0], output, images, rectified)
 
@@ -131,7 +131,7 @@ def average_pooling(
     builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make, images = builder.lane_kernels.pooling.AveragePoolingStep, len(group.nodes)
+    make, images = builder.lane_kernels.elementwise.AveragePoolingStep, len(group.nodes)
     counts = node._count_padding
     return make(node._geometry, counts, builder.lanes, inputs[0], output, images)
 

@@ -133,7 +133,7 @@ def max_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels_for(group.buffer.pitch).pooling.MaxPoolingStep
+    make = builder.kernels_for(group.buffer.pitch).elementwise.MaxPoolingStep
     return make(node._geometry, node._pad_value, group.buffer.pitch, inputs[0], output)
 
 
@@ -141,7 +141,7 @@ def average_pooling(
     builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand
 ) -> Step:
     node: Any = group.nodes[0]
-    make = builder.kernels_for(group.buffer.pitch).pooling.AveragePoolingStep
+    make = builder.kernels_for(group.buffer.pitch).elementwise.AveragePoolingStep
     return make(node._geometry, node._count_padding, group.buffer.pitch, inputs[0], output)
 
 

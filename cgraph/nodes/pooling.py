@@ -141,7 +141,7 @@ class MaxPooling2d(Filter2d):
 
     def _pool(self, output: Array) -> None:
         x = self.backward[0]
-        self._kernels.pooling.max_pooling_forward(
+        self._kernels.elementwise.max_pooling_forward(
             x._data, self._geometry, self._pad_value, output, self._maxCount
         )
 
@@ -150,7 +150,7 @@ class MaxPooling2d(Filter2d):
 
     def calcPartialDerivative(self) -> None:
         x = self.backward[0]
-        self._kernels.pooling.max_pooling_backward(
+        self._kernels.elementwise.max_pooling_backward(
             x._data, self._data, self.maxCount, self._geometry, self._grad, x._grad
         )
 
@@ -241,11 +241,11 @@ class AveragePooling2d(Filter2d):
         return {**sizes, "count_padding": self._count_padding}
 
     def calcData(self) -> None:
-        self._kernels.pooling.average_pooling_forward(
+        self._kernels.elementwise.average_pooling_forward(
             self.backward[0]._data, self._geometry, self._count_padding, self._data
         )
 
     def calcPartialDerivative(self) -> None:
-        self._kernels.pooling.average_pooling_backward(
+        self._kernels.elementwise.average_pooling_backward(
             self._grad, self._geometry, self._count_padding, self.backward[0]._grad
         )

@@ -322,7 +322,7 @@ def test_a_schedule_chooses_among_its_bindings(count, choice):
 
 def test_the_choice_says_which_binding_takes_the_next_samples():
     """Each binding has memory of its own here, which tells the results apart."""
-    bindings, memories, port = [], [], kernels("float64").lanes_ports.LanePort(0, 1, 8)
+    bindings, memories, port = [], [], kernels("float64").elementwise.LanePort(0, 1, 8)
     for lanes, value in ((8, 80), (4, 40), (1, 10)):
         memories.append(np.full(8, value, np.float64))
         memory = Memory(memories[-1].ctypes.data, 0, 0, 0, 0)

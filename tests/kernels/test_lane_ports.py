@@ -61,7 +61,7 @@ def counts(lanes):
 def test_samples_go_into_lanes_and_come_back(dtype, halves):
     lanes = lanes_of(dtype) * halves // 2
     for size in SIZES:
-        port = kernels(dtype, lanes).lanes_ports.LanePort(AT, size, lanes)
+        port = kernels(dtype, lanes).elementwise.LanePort(AT, size, lanes)
         assert port.nbytes == size * np.dtype(dtype).itemsize
         for count in counts(lanes):
             rows, _ = rows_of(count, size, dtype)
@@ -91,7 +91,7 @@ def test_nothing_beside_the_rows_is_read_or_written(dtype, edge):
     fed, fetched = (guarded(most * (2 * vector + 1), dtype, edge) for _ in "12")
     fed[:] = np.arange(1, fed.size + 1)
     for lanes, size in itertools.product(blocks_of(dtype), range(1, 2 * vector + 2)):
-        port = kernels(dtype, lanes).lanes_ports.LanePort(AT, size, lanes)
+        port = kernels(dtype, lanes).elementwise.LanePort(AT, size, lanes)
         for count in range(1, lanes + 1):
             rows, back = (at_edge(x, count * size, edge).reshape(-1, size) for x in (fed, fetched))
             fetched[:] = OUTSIDE
@@ -113,7 +113,7 @@ def test_any_part_of_a_square_is_transposed(dtype):
     for whole, size in itertools.product(range(1, vector + 1), repeat=2):
         by_elements = -(-(vector - size) // size)
         count = whole + by_elements
-        port = kernels(dtype, lanes).lanes_ports.LanePort(AT, size, lanes)
+        port = kernels(dtype, lanes).elementwise.LanePort(AT, size, lanes)
         rows, _ = rows_of(count, size, dtype)
         back, around = rows_of(count, size, dtype)
         back[:] = 0
@@ -133,7 +133,7 @@ def test_one_sample_may_stand_in_all_lanes(dtype):
     origin = Arena(np.arange(100, dtype=dtype), np.zeros(1, dtype))
     for lanes in blocks_of(dtype):
         for size in SIZES:
-            port = kernels(dtype, lanes).lanes_ports.LanePort(AT, size, lanes)
+            port = kernels(dtype, lanes).elementwise.LanePort(AT, size, lanes)
             inside, (back, _) = arena(size, lanes, dtype), rows_of(1, size, dtype)
             kept = [(port, 3 * np.dtype(dtype).itemsize)]
             run(inside, lanes, [], port, [], back, 1, kept, origin)

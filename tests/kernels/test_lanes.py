@@ -150,7 +150,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
     m, n = window.m_h * window.m_w, window.n_h * window.n_w
 
     def make(channels, x, d, images=1):
-        pooling = kernels(dtype, channels if channels > 1 else None).pooling
+        pooling = kernels(dtype, channels if channels > 1 else None).elementwise
         if average:
             return pooling.AveragePoolingStep(window, True, channels, x, d, images)
         return pooling.MaxPoolingStep(window, -1.0, channels, x, d, images)
@@ -184,7 +184,7 @@ def test_each_lane_of_each_image_of_a_pooling_equals_one_channel(name, average, 
 def test_a_rectified_pooling_is_that_of_a_relu(name, pad_value, dtype):
     window, images, rng = WINDOWS[name], 2, np.random.default_rng(2)
     m, n, lanes = window.m_h * window.m_w, window.n_h * window.n_w, lanes_of(dtype)
-    make = kernels(dtype).pooling.MaxPoolingStep
+    make = kernels(dtype).elementwise.MaxPoolingStep
     x = rng.integers(-2, 2, (images * m, lanes)).astype(dtype)
     x[::3, ::2] = -x[::3, ::2]  # zeros of both signs
     x[m, 1], x[m // 2, 2], x[-1, 3] = np.nan, np.inf, -np.inf
@@ -212,7 +212,7 @@ def test_ties_share_the_gradient_in_each_lane_alone(dtype):
     lanes, window = lanes_of(dtype) // 2, FilterGeometry(2, 2, 2, 2, 1, 1, 2, 0, 0)
     x = np.zeros((4, lanes), dtype)
     x[0, 0], x[1:3, 1], x[:3, 2] = 1, 1, 1
-    step = kernels(dtype, lanes).pooling.MaxPoolingStep(
+    step = kernels(dtype, lanes).elementwise.MaxPoolingStep(
         window, 0.0, lanes, operand(0, lanes), operand(4 * lanes, lanes)
     )
     data = np.append(x.ravel(), np.zeros(lanes, dtype))

@@ -130,3 +130,5 @@ cdef class SeedStep(Step):
 
 include "nodes/optimizers.pxi"
 include "nodes/concatenation.pxi"
+include "nodes/pooling.pxi"
+include "lanes/ports.pxi"

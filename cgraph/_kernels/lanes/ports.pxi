@@ -1,10 +1,9 @@
-"""The ports of samples that lie side by side: feeds are transposed from rows of samples into lanes, fetches back.
-
-Design: a transposition reads and writes squares of one vector by one vector, so that both sides move whole vectors. The
-lanes have room for whole vectors. The rows are the user's own array, beyond which nothing is touched: the last square
-of wide rows overlaps the one before; a vector of a narrow row goes on into the next rows, and the last rows are copied
-by elements.
-"""
+# The ports of samples that lie side by side: feeds are transposed from rows of samples into lanes, fetches back.
+#
+# Design: a transposition reads and writes squares of one vector by one vector, so that both sides move whole vectors.
+# The lanes have room for whole vectors. The rows are the user's own array, beyond which nothing is touched: the last
+# square of wide rows overlaps the one before; a vector of a narrow row goes on into the next rows, and the last rows
+# are copied by elements.
 from libc.string cimport memcpy
 
 from cgraph._kernels.common.simd cimport V_LANES, real, v_set1, v_store, v_transpose_part

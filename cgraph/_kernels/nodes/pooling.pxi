@@ -1,14 +1,13 @@
-"""Kernels of MaxPooling2d and AveragePooling2d, over one channel or over several channels side by side.
-
-x: the input, m_h × m_w; d: the output, n_h × n_w; count: the number of elements within the domain that equal the
-maximum of a window; g: the gradient with respect to d; dx: the input's gradient, which backward ADDS into on the Node
-path.
-
-vectors: each element of x and d is a row of channels, whole vectors of them, and a kernel works on vectors of channels;
-else an element is a number of one channel. Lanes, which hold samples side by side, count as channels.
-two_by_two: all windows are 2 × 2 and lie within the domain.
-rectified: x is the input of a ReLU, and the maximum is over the ReLU's output, which is stored nowhere.
-"""
+# Kernels of MaxPooling2d and AveragePooling2d, over one channel or over several channels side by side.
+#
+# x: the input, m_h × m_w; d: the output, n_h × n_w; count: the number of elements within the domain that equal the
+# maximum of a window; g: the gradient with respect to d; dx: the input's gradient, which backward ADDS into on the Node
+# path.
+#
+# vectors: each element of x and d is a row of channels, whole vectors of them, and a kernel works on vectors of
+# channels; else an element is a number of one channel. Lanes, which hold samples side by side, count as channels.
+# two_by_two: all windows are 2 × 2 and lie within the domain.
+# rectified: x is the input of a ReLU, and the maximum is over the ReLU's output, which is stored nowhere.
 from libc.math cimport INFINITY
 
 from cgraph._kernels.common.arrays cimport take_counts, take_input, take_output
