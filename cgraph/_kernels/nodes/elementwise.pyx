@@ -1,4 +1,5 @@
-"""Loops over arrays of elements that compute no function of them: updates, sums of threads, parts of vectors.
+"""Loops over arrays of elements that compute no function of each: updates, sums of threads, parts of vectors; beside
+them windows of poolings, and the ports of lanes.
 
 The functions by name are for tests. x: input; d: output; w: parameters; dw: their gradient sums.
 """
