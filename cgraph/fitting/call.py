@@ -20,6 +20,7 @@ from cgraph.fitting.samples import Feeds, FeedsOfEpoch
 from cgraph.fitting.seen import as_seen
 from cgraph.graph import Graph
 from cgraph.node import Node
+from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
 
 Metrics = str | Function | Iterable[str | Function]
@@ -155,7 +156,7 @@ def fit(
     if named or output is not None:
         fed = graph.leaves if data.leaves is None else data.leaves
         seen = as_seen(loss, output, graph.nodes, fed)
-    makers = makers_of(named, seen.threshold(loss) if seen else None)
+    makers = makers_of(named, class_threshold(loss, seen.output) if seen else None)
     generator = as_generator("fit", rng)
     saved = Saved(name) if name is not None and os.path.exists(name) else None
     split = saved.split if saved else data.draw_split(generator)

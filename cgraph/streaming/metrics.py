@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ Metric = Callable[[Array, Array], float]
 
 
 def accuracy(output: Array, target: Array) -> float:
-    """Returns 1 if the largest elements are at the same place; of one element, if both are on one side of 0.5."""
-    if output.size == 1:
-        return float((output[0] > 0.5) == (target[0] > 0.5))
+    """Returns 1 if the largest elements are at the same place, else 0."""
     return float(output.argmax() == target.argmax())
+
+
+def accuracy_of_each(output: Array, target: Array, threshold: float) -> float:
+    """Returns the part of the elements that are above the threshold where the target is above 0.5, and nowhere else."""
+    if output.size == 1:  # which is a third of the time of means
+        return float((output[0] > threshold) == (target[0] > 0.5))
+    return float(((output > threshold) == (target > 0.5)).mean(dtype=float))
 
 
 def mean_absolute_error(output: Array, target: Array) -> float:
@@ -36,8 +42,11 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def as_metrics(owner: str, metrics: Any) -> dict[str, Metric]:
-    """Returns metrics, given by name or as functions, by their names, or refuses them."""
+def as_metrics(owner: str, metrics: Any, threshold: float | None) -> dict[str, Metric]:
+    """Returns metrics, given by name or as functions, by their names, or refuses them.
+
+    `threshold` is that of `accuracy_of_each`; None where the largest of several elements counts.
+    """
     given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     if not isinstance(given, Iterable):
         given = [given]  # which is refused
@@ -49,6 +58,8 @@ def as_metrics(owner: str, metrics: Any) -> dict[str, Metric]:
                 known = ", ".join(METRICS)
                 raise ValueError(f"{owner}: metrics must be of {known}, got {metric!r}")
             name, function = metric, METRICS[metric]
+            if metric == "accuracy" and threshold is not None:
+                function = partial(accuracy_of_each, threshold=threshold)
         elif callable(metric):
             name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:

@@ -51,6 +51,24 @@ def test_accuracy_of_one_element_is_that_of_its_side_of_a_half():
         assert learner.metrics["accuracy"] == right
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("loss", [CG.BCE, CG.MSE, CG.SoftmaxCEE])
+def test_accuracy_is_that_of_fit(loss, size, dtype):
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(0.3, 1, (40, 2)), (rng.random((40, size)) > 0.5).astype(dtype)
+    x, t = CG.Leaf1(2, dtype=dtype), CG.Leaf1(size, dtype=dtype)
+    y = CG.layers.dense(x, size, initializer="lecun_normal", rng=0)
+    graph = CG.Graph(loss(y, t))
+    learner = CG.Learner(graph, x, t, y, 0.0, metrics="accuracy")
+    for sample, target in zip(inputs, targets, strict=True):
+        learner.learn_one(sample, target)
+    history = CG.fit(
+        graph, {x: inputs, t: targets}, CG.SGD(0.0), epochs=1, batch=8, metrics="accuracy"
+    )
+    assert learner.metrics["accuracy"] == pytest.approx(history["accuracy"][0], abs=1e-12)
+
+
 def test_metrics_are_a_mapping_that_can_be_reset():
     learner = Net().learner(0.05, metrics=["mae"])
     metrics = learner.metrics
