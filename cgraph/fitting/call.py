@@ -71,8 +71,9 @@ def fit(
         The node that metrics see, or this node and the leaf with its targets. By default the inputs of the loss, if one
         of them is a leaf that is fed; for a node alone the only leaf that is fed and that the node does not depend on.
     metrics : str, function, or sequence of them, optional
-        "accuracy", "mae" or "mean_absolute_error", "r2"; or functions of (output, target), two arrays of shape
-        (samples, size), which return a number. Those of training see the outputs with which the samples were learnt.
+        "accuracy", "mae" or "mean_absolute_error", "mse" or "mean_squared_error", "r2"; or functions of (output,
+        target), two arrays of shape (samples, size), which return a number. Those of training see the outputs with
+        which the samples were learnt.
     callbacks : Callback, function, or sequence of them, optional
         What is called while the training runs; a function is called with the `Run` at the end of each epoch. One that
         returns True ends the training.

@@ -38,7 +38,9 @@ def mean_squared_error(output: Array, target: Array) -> float:
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "mae": mean_absolute_error,
+    "mean_absolute_error": mean_absolute_error,
     "mse": mean_squared_error,
+    "mean_squared_error": mean_squared_error,
 }
 
 
@@ -55,21 +57,24 @@ def as_metrics(owner: str, metrics: Any, threshold: float | None) -> dict[str, M
     for metric in given:
         if isinstance(metric, str):
             if metric not in METRICS:
-                known = ", ".join(METRICS)
-                raise ValueError(f"{owner}: metrics must be of {known}, got {metric!r}")
+                raise _refusal(ValueError, owner, metric)
             name, function = metric, METRICS[metric]
             if metric == "accuracy" and threshold is not None:
                 function = partial(accuracy_of_each, threshold=threshold)
         elif callable(metric):
             name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:
-            raise TypeError(
-                f"{owner}: metrics must be names or functions of (output, target), got {describe(metric)}"
-            )
+            raise _refusal(TypeError, owner, metric)
         if name in found or name == "loss":
             raise ValueError(f"{owner}: metrics must have names of their own, got {name!r} twice")
         found[name] = function
     return found
+
+
+def _refusal(kind: type[Exception], owner: str, metric: object) -> Exception:
+    return kind(
+        f"{owner}: metrics must be of {', '.join(METRICS)}, or functions of (output, target), got {describe(metric)}"
+    )
 
 
 class RunningMetrics(Mapping[str, float]):
