@@ -52,8 +52,8 @@ class Learner:
         and target are at the same place; of one element, whether both are above 0.5 or neither; where the loss is `BCE`
         of `output`, the part of the elements for which the prediction, a logit, is above 0 and the target above 0.5, or
         neither), ``"mae"`` or ``"mean_absolute_error"``, ``"mse"`` or ``"mean_squared_error"`` (means over the
-        elements), or functions of prediction and target, arrays of shape (size,), that return a number and are called by
-        their ``__name__``.
+        elements), or functions of prediction and target, arrays of shape (size,), that return a number and are called
+        by their ``__name__``.
     fading : float, optional
         The factor, greater than 0 and at most 1, by which the weight of each sample in the metrics falls with each
         later one. By default all samples count alike; 0.99 is a memory of about 100 samples.
