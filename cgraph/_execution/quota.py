@@ -10,7 +10,10 @@ import math
 import os
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def openmp_threads() -> float:
@@ -26,20 +29,26 @@ def openmp_threads() -> float:
 
 
 @cache
-def cpu_quota(root: Path = Path("/")) -> float:
+def cpu_quota(root: Path | None = None) -> float:
     """Returns the processors that the control groups of this process allow, rounded up; inf without a quota.
 
     Parameters
     ----------
-    root : pathlib.Path
-        The folder that contains `proc` and `sys`.
+    root : pathlib.Path, optional
+        The folder that contains `proc` and `sys`, by default "/".
     """
+    # Imported here, since `import cgraph` would take a tenth longer with the imports of pathlib.
+    from pathlib import Path
+
+    root = root or Path("/")
     quotas = [quota for folder in _folders(root) for quota in _quotas(folder)]
     return max(1, math.ceil(min(quotas))) if quotas else math.inf
 
 
 def _folders(root: Path) -> Iterator[Path]:
     """Yields the folders of the control groups of this process: its own group and those above it, where mounted."""
+    from pathlib import PurePosixPath
+
     mounts = list(_mounts(root))
     for line in _lines(root / "proc/self/cgroup"):
         number, controllers, path = [*line.split(":", 2), "", ""][:3]

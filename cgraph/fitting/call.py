@@ -20,6 +20,7 @@ from cgraph.fitting.samples import Feeds, FeedsOfEpoch
 from cgraph.fitting.seen import as_seen
 from cgraph.graph import Graph
 from cgraph.node import Node
+from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
 
 Metrics = str | Function | Iterable[str | Function]
@@ -70,8 +71,9 @@ def fit(
         The node that metrics see, or this node and the leaf with its targets. By default the inputs of the loss, if one
         of them is a leaf that is fed; for a node alone the only leaf that is fed and that the node does not depend on.
     metrics : str, function, or sequence of them, optional
-        "accuracy", "mae" or "mean_absolute_error", "r2"; or functions of (output, target), two arrays of shape
-        (samples, size), which return a number. Those of training see the outputs with which the samples were learnt.
+        "accuracy", "mae" or "mean_absolute_error", "mse" or "mean_squared_error", "r2"; or functions of (output,
+        target), two arrays of shape (samples, size), which return a number. Those of training see the outputs with
+        which the samples were learnt.
     callbacks : Callback, function, or sequence of them, optional
         What is called while the training runs; a function is called with the `Run` at the end of each epoch. One that
         returns True ends the training.
@@ -155,7 +157,7 @@ def fit(
     if named or output is not None:
         fed = graph.leaves if data.leaves is None else data.leaves
         seen = as_seen(loss, output, graph.nodes, fed)
-    makers = makers_of(named, seen.threshold(loss) if seen else None)
+    makers = makers_of(named, class_threshold(loss, seen.output) if seen else None)
     generator = as_generator("fit", rng)
     saved = Saved(name) if name is not None and os.path.exists(name) else None
     split = saved.split if saved else data.draw_split(generator)

@@ -18,12 +18,11 @@ from cgraph._validation import describe
 from cgraph.fitting.callbacks import state_of
 from cgraph.fitting.run import Run
 from cgraph.graph import Graph
-from cgraph.io.header import HEADER, ModelFileError
+from cgraph.io.header import CHECKPOINT, HEADER, ModelFileError
 from cgraph.io.opening import write_archive
 from cgraph.io.streams import opened, write_file
 from cgraph.optimizers.optimizer import Optimizer
 
-_FORMAT = "cgraph checkpoint"
 _VERSION = 1
 _LONGEST = 1 << 26  # bytes of the header
 _NAMES = ("settings", "split", "rng", "best_epoch", "stopped", "trainable", "updated", "current")
@@ -59,7 +58,7 @@ class Checkpoint:
         graph_parameters = run.graph.parameters
         updated = optimizer._states.parameters
         header = {
-            "format": _FORMAT,
+            "format": CHECKPOINT,
             "version": _VERSION,
             "settings": self._settings,
             "split": self._split,
@@ -163,7 +162,9 @@ class Saved:
 
 def _parsed(text: str) -> dict[str, Any]:
     header: dict[str, Any] = json.loads(text)
-    if header["format"] != _FORMAT or header["version"] != _VERSION:
+    if header["format"] != CHECKPOINT:
+        raise ValueError(f"expected a {CHECKPOINT}, got {describe(header['format'])}")
+    if header["version"] != _VERSION:
         raise ValueError(f"expected version {_VERSION}, got {header['version']!r}")
     missing = [name for name in _NAMES if name not in header]
     if missing:

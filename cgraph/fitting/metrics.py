@@ -53,14 +53,15 @@ class Accuracy:
         return self._right / self._all
 
 
-class MeanAbsoluteError:
-    """The mean of abs(output − target) over samples and elements."""
+class MeanError:
+    """The mean of a function of output − target, `numpy.abs` or `numpy.square`, over samples and elements."""
 
-    def __init__(self) -> None:
+    def __init__(self, function: np.ufunc) -> None:
+        self._function = function
         self._sum, self._all = 0.0, 0
 
     def add(self, output: NDArray[Any], target: NDArray[Any]) -> None:
-        self._sum += float(np.abs(output - target).sum(dtype=np.float64))
+        self._sum += float(self._function(output - target).sum(dtype=np.float64))
         self._all += output.size
 
     def result(self) -> float:
@@ -113,7 +114,7 @@ class OfAll:
 
 
 _TAKEN = ("loss", "lr", "seconds")
-NAMES = ("accuracy", "mae", "mean_absolute_error", "r2")
+NAMES = ("accuracy", "mae", "mean_absolute_error", "mse", "mean_squared_error", "r2")
 Named = dict[str, Function | None]  # None stands for a metric that the name says
 
 
@@ -123,7 +124,7 @@ def as_metrics(metrics: Any) -> Named:
     named: Named = {}
     for each in given if is_iterable(given) else [given]:
         if not (callable(each) or (isinstance(each, str) and each in NAMES)):
-            raise ValueError(
+            raise (ValueError if isinstance(each, str) else TypeError)(
                 f"fit: metrics must be of {', '.join(NAMES)}, or functions of (output, target), got {describe(each)}"
             )
         name = getattr(each, "__name__", type(each).__name__) if callable(each) else each
@@ -141,8 +142,10 @@ def makers_of(named: Named, threshold: float | None) -> dict[str, Callable[[], M
     makers: dict[str, Callable[[], Metric]] = {
         "accuracy": partial(Accuracy, threshold),
         "r2": R2,
-        "mae": MeanAbsoluteError,
-        "mean_absolute_error": MeanAbsoluteError,
+        "mae": partial(MeanError, np.abs),
+        "mean_absolute_error": partial(MeanError, np.abs),
+        "mse": partial(MeanError, np.square),
+        "mean_squared_error": partial(MeanError, np.square),
     }
     return {
         name: makers[name] if function is None else partial(OfAll, name, function)

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from cgraph._validation import describe
 from cgraph.node import Node
-from cgraph.nodes.losses import BCE
 from cgraph.traversal import ancestors
 
 
@@ -16,12 +15,6 @@ class Seen(NamedTuple):
 
     output: Node
     target: Node
-
-    def threshold(self, loss: Node) -> float | None:
-        """Returns the output from which on a class is present; None where the largest of several elements counts."""
-        if isinstance(loss, BCE) and loss.backward[0] is self.output:
-            return 0.0
-        return 0.5 if self.output.size == 1 else None
 
 
 def as_seen(loss: Node, output: object, nodes: Collection[Node], fed: Collection[Node]) -> Seen:

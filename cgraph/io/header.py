@@ -11,8 +11,9 @@ from cgraph._validation import describe
 
 HEADER = "cgraph"  # the name of the array that holds the text
 STRANGE = "not a cgraph parameter file"
-PARAMETERS, GRAPH = "cgraph parameters", "cgraph graph"  # the names of the formats
-_VERSION = 1  # of both
+# The names of the formats; files of the last one have a header of their own.
+PARAMETERS, GRAPH, CHECKPOINT = "cgraph parameters", "cgraph graph", "cgraph checkpoint"
+_VERSION = 1  # of the first two
 
 
 class ModelFileError(ValueError):
@@ -67,7 +68,11 @@ def parsed_header(name: str, text: str) -> dict[str, Any]:
     """Returns the header in the text of the file called `name`; another format or version raises ModelFileError."""
     try:
         header = json.loads(text)
+        if header["format"] == CHECKPOINT:
+            raise ModelFileError(f"{name}: {STRANGE}, but a checkpoint, which CG.fit reads")
         form, version, metadata = header["format"], header["version"], header["metadata"]
+    except ModelFileError:
+        raise
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"{HEADER} is no such text, {type(error).__name__}"
         raise ModelFileError(f"{name}: {STRANGE}, or damaged ({reason})") from error

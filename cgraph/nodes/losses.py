@@ -178,3 +178,14 @@ class GaussianNLL(Node):
         self._kernels.reduction.gaussian_nll_backward(
             x._data, y._data, z._data, self._grad, x._grad, y._grad, z._grad
         )
+
+
+def class_threshold(loss: Node, output: Node) -> float | None:
+    """Returns the output from which on a class is present, for accuracy; None where the largest element is the class.
+
+    Elements are classes of their own where the loss is the BCE of these logits, whose threshold is 0; a single element
+    of another output is one, with the threshold 0.5.
+    """
+    if isinstance(loss, BCE) and loss.backward[0] is output:
+        return 0.0
+    return 0.5 if output.size == 1 else None

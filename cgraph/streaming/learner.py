@@ -15,6 +15,7 @@ from cgraph._kernels.runtime.memory import exclusively
 from cgraph._validation import Array, DType, as_number, describe
 from cgraph.graph import Graph
 from cgraph.node import Node, as_node
+from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.streaming.metrics import Metric, RunningMetrics, as_metrics
 from cgraph.traversal import ancestors
@@ -47,10 +48,12 @@ class Learner:
         The optimiser, or the learning rate of plain descent: with one sample there is no difference between the sum of
         the losses and their mean.
     metrics : iterable of str or callable, optional
-        What `metrics` has beside the mean loss: ``"accuracy"`` (of one element, whether prediction and target are on
-        one side of 0.5, else whether their largest elements are at the same place), ``"mae"``, ``"mse"`` (means over
-        the elements), or functions of prediction and target, arrays of shape (size,), that return a number and are
-        called by their ``__name__``.
+        What `metrics` has beside the mean loss: ``"accuracy"`` (as in `fit`: whether the largest elements of prediction
+        and target are at the same place; of one element, whether both are above 0.5 or neither; where the loss is `BCE`
+        of `output`, the part of the elements for which the prediction, a logit, is above 0 and the target above 0.5, or
+        neither), ``"mae"`` or ``"mean_absolute_error"``, ``"mse"`` or ``"mean_squared_error"`` (means over the
+        elements), or functions of prediction and target, arrays of shape (size,), that return a number and are called
+        by their ``__name__``.
     fading : float, optional
         The factor, greater than 0 and at most 1, by which the weight of each sample in the metrics falls with each
         later one. By default all samples count alike; 0.99 is a memory of about 100 samples.
@@ -122,7 +125,8 @@ class Learner:
         if t in ancestors(output):
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
         rule = as_learning_rule(optimizer, executable.dtype)
-        functions = as_metrics("Learner", metrics)
+        loss = executable.program.outputs[0]
+        functions = as_metrics("Learner", metrics, class_threshold(loss, output))
         factor = as_number("Learner", "fading", fading)
         if not 0 < factor <= 1:
             raise ValueError(f"Learner: fading must be greater than 0 and at most 1, got {factor}")
@@ -136,7 +140,6 @@ class Learner:
         )
         self._graph, self._rule = graph, rule
         self._metrics = RunningMetrics("Learner", functions, factor)
-        loss = executable.program.outputs[0]
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
         result = output, self._prediction

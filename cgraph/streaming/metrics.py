@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,15 @@ Metric = Callable[[Array, Array], float]
 
 
 def accuracy(output: Array, target: Array) -> float:
-    """Returns 1 if the largest elements are at the same place; of one element, if both are on one side of 0.5."""
-    if output.size == 1:
-        return float((output[0] > 0.5) == (target[0] > 0.5))
+    """Returns 1 if the largest elements are at the same place, else 0."""
     return float(output.argmax() == target.argmax())
+
+
+def accuracy_of_each(output: Array, target: Array, threshold: float) -> float:
+    """Returns the part of the elements that are above the threshold where the target is above 0.5, and nowhere else."""
+    if output.size == 1:  # which is a third of the time of means
+        return float((output[0] > threshold) == (target[0] > 0.5))
+    return float(((output > threshold) == (target > 0.5)).mean(dtype=float))
 
 
 def mean_absolute_error(output: Array, target: Array) -> float:
@@ -32,12 +38,17 @@ def mean_squared_error(output: Array, target: Array) -> float:
 METRICS: dict[str, Metric] = {
     "accuracy": accuracy,
     "mae": mean_absolute_error,
+    "mean_absolute_error": mean_absolute_error,
     "mse": mean_squared_error,
+    "mean_squared_error": mean_squared_error,
 }
 
 
-def as_metrics(owner: str, metrics: Any) -> dict[str, Metric]:
-    """Returns metrics, given by name or as functions, by their names, or refuses them."""
+def as_metrics(owner: str, metrics: Any, threshold: float | None) -> dict[str, Metric]:
+    """Returns metrics, given by name or as functions, by their names, or refuses them.
+
+    `threshold` is that of `accuracy_of_each`; None where the largest of several elements counts.
+    """
     given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
     if not isinstance(given, Iterable):
         given = [given]  # which is refused
@@ -46,19 +57,24 @@ def as_metrics(owner: str, metrics: Any) -> dict[str, Metric]:
     for metric in given:
         if isinstance(metric, str):
             if metric not in METRICS:
-                known = ", ".join(METRICS)
-                raise ValueError(f"{owner}: metrics must be of {known}, got {metric!r}")
+                raise _refusal(ValueError, owner, metric)
             name, function = metric, METRICS[metric]
+            if metric == "accuracy" and threshold is not None:
+                function = partial(accuracy_of_each, threshold=threshold)
         elif callable(metric):
             name, function = getattr(metric, "__name__", type(metric).__name__), metric
         else:
-            raise TypeError(
-                f"{owner}: metrics must be names or functions of (output, target), got {describe(metric)}"
-            )
+            raise _refusal(TypeError, owner, metric)
         if name in found or name == "loss":
             raise ValueError(f"{owner}: metrics must have names of their own, got {name!r} twice")
         found[name] = function
     return found
+
+
+def _refusal(kind: type[Exception], owner: str, metric: object) -> Exception:
+    return kind(
+        f"{owner}: metrics must be of {', '.join(METRICS)}, or functions of (output, target), got {describe(metric)}"
+    )
 
 
 class RunningMetrics(Mapping[str, float]):

@@ -217,10 +217,18 @@ def test_other_files_are_refused_and_kept(tmp_path, content):
 def test_files_of_parameters_and_damaged_files_are_refused(tmp_path):
     path, network = tmp_path / "run.npz", Network()
     CG.save_parameters(path, network.graph)
-    with pytest.raises(CG.ModelFileError, match="not a checkpoint of fit"):
+    expected = (
+        "not a checkpoint of fit, or damaged .expected a cgraph checkpoint, got 'cgraph parameters'"
+    )
+    with pytest.raises(CG.ModelFileError, match=expected):
         run_once(path, network=network)
     path.unlink()
     run_once(path)
+    for reads in (CG.load, CG.read_metadata):
+        with pytest.raises(
+            CG.ModelFileError, match=r"run\.npz: not a .*, but a checkpoint, which CG"
+        ):
+            reads(path)
     whole = path.read_bytes()
     for position in np.linspace(60, len(whole) - 60, 40).astype(int):
         damaged = bytearray(whole)

@@ -6,7 +6,7 @@ from fitting_networks import Network
 
 import cgraph as CG
 from cgraph.fitting import samples
-from cgraph.fitting.metrics import R2, Accuracy, MeanAbsoluteError
+from cgraph.fitting.metrics import R2, Accuracy, MeanError
 
 
 def measured(metric, *pairs):
@@ -31,7 +31,9 @@ def test_sums_over_chunks_are_those_of_all(dtype, size, offset):
     ratio = ((wide - exact) ** 2).sum(0) / ((wide - wide.mean(0)) ** 2).sum(0)
     np.testing.assert_allclose(in_chunks(R2(), output, target, size), (1 - ratio).mean(), 1e-6)
     mean = np.abs(output - target).mean(dtype=np.float64)
-    np.testing.assert_allclose(in_chunks(MeanAbsoluteError(), output, target, size), mean, 1e-12)
+    np.testing.assert_allclose(in_chunks(MeanError(np.abs), output, target, size), mean, 1e-12)
+    squares = np.square(output - target).mean(dtype=np.float64)
+    np.testing.assert_allclose(in_chunks(MeanError(np.square), output, target, size), squares, 1e-6)
     right = (output.argmax(1) == target.argmax(1)).mean()
     assert in_chunks(Accuracy(None), output, target, size) == right
 
@@ -44,7 +46,7 @@ def test_metrics_are_those_of_scikit_learn():
     output = target + rng.normal(size=(100, 3))
     np.testing.assert_allclose(in_chunks(R2(), output, target, 9), metrics.r2_score(target, output))
     np.testing.assert_allclose(
-        in_chunks(MeanAbsoluteError(), output, target, 9),
+        in_chunks(MeanError(np.abs), output, target, 9),
         metrics.mean_absolute_error(target, output),
     )
 

@@ -5,6 +5,7 @@ import pytest
 from streams import Net, samples
 
 import cgraph as CG
+from cgraph.streaming.metrics import METRICS
 
 
 def largest(output, target):
@@ -49,6 +50,24 @@ def test_accuracy_of_one_element_is_that_of_its_side_of_a_half():
         learner.metrics.reset()
         learner.learn_one(value, target)
         assert learner.metrics["accuracy"] == right
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("size", [1, 3])
+@pytest.mark.parametrize("loss", [CG.BCE, CG.MSE, CG.SoftmaxCEE])
+def test_metrics_are_those_of_fit(loss, size, dtype):
+    rng = np.random.default_rng(0)
+    inputs, targets = rng.normal(0.3, 1, (40, 2)), (rng.random((40, size)) > 0.5).astype(dtype)
+    x, t = CG.Leaf1(2, dtype=dtype), CG.Leaf1(size, dtype=dtype)
+    y = CG.layers.dense(x, size, initializer="lecun_normal", rng=0)
+    graph = CG.Graph(loss(y, t))
+    learner = CG.Learner(graph, x, t, y, 0.0, metrics=METRICS)
+    for sample, target in zip(inputs, targets, strict=True):
+        learner.learn_one(sample, target)
+    feed = {x: inputs, t: targets}
+    history = CG.fit(graph, feed, CG.SGD(0.0), epochs=1, batch=8, metrics=METRICS)
+    for name in ("loss", *METRICS):
+        assert learner.metrics[name] == pytest.approx(history[name][0], rel=1e-6)
 
 
 def test_metrics_are_a_mapping_that_can_be_reset():

@@ -47,9 +47,19 @@ def in_python(value):
     return pickle._Unpickler(io.BytesIO(file.getvalue())).load()
 
 
+def in_joblib(value):
+    """Returns what joblib, which writes arrays in its own way, makes of a value."""
+    joblib = pytest.importorskip("joblib")
+    file = io.BytesIO()
+    joblib.dump(value, file)
+    file.seek(0)
+    return joblib.load(file)
+
+
 WAYS = {
     "deepcopy": copy.deepcopy,
     "in Python": in_python,
+    "joblib": in_joblib,
     **{
         f"protocol {protocol}": lambda value, protocol=protocol: pickle.loads(
             pickle.dumps(value, protocol)
