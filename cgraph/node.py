@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import ClassVar, Self, final
+from typing import ClassVar, final
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from cgraph._propagation.residency import Residency
 from cgraph._subclassing import Unfinished, check_class, check_identity, declared_array
 from cgraph._subclassing.copying import Copyable
 from cgraph._subclassing.rebuilding import Rebuildable
-from cgraph._subclassing.sharing import pass_on, twin
+from cgraph._subclassing.sharing import Shareable, pass_on
 from cgraph._validation import (
     MAX_SIZE,
     Array,
@@ -38,7 +38,7 @@ from cgraph._validation import (
 )
 
 
-class Node(Operators["Node"], Unfinished, Rebuildable, Copyable):
+class Node(Operators["Node"], Unfinished, Rebuildable, Copyable, Shareable):
     """A node of a computation graph for one sample (specification, section "Class: Node").
 
     A node holds a matrix of ``height`` × ``width`` numbers, its ``data``, and the derivative of the loss with respect
@@ -106,7 +106,6 @@ class Node(Operators["Node"], Unfinished, Rebuildable, Copyable):
     _left_forward: Sequence[Node] = ()
     _left_backward: Sequence[Node] = ()
     _component: Component  # the record of waiting nodes that connected nodes share
-
     _sample_counter: SampleCounter | None = None  # where the number of a sample matters
     # The names of the parameters, each with that of its gradient sum.
     _parameters: ClassVar[tuple[tuple[str, str], ...]] = ()
@@ -271,44 +270,6 @@ class Node(Operators["Node"], Unfinished, Rebuildable, Copyable):
         """
         complete(partial(passes.unlink, passes.component(self)))
 
-    def share(self, *inputs: Node | Sequence[Node]) -> Self:
-        """Returns a new node of the same class on other inputs that has the same parameters.
-
-        The gradients of all nodes with one parameter are summed. It learns once in an update, at the first of its nodes
-        that the update reaches; files hold it once.
-
-        Parameters
-        ----------
-        *inputs : Node, or sequence of Node
-            The inputs as the class takes them: ``affine.share(x)``, ``convolution.share(nodes)``.
-
-        Returns
-        -------
-        Node
-            The new node; `Parameter.nodes` lists it.
-
-        Raises
-        ------
-        TypeError, ValueError
-            The class has no parameters, or refuses the inputs; a class of a user's own cannot be built anew from what
-            its ``_config`` returns.
-        RuntimeError
-            The node belongs to a Graph that is running, and whose nodes alone have had these parameters.
-
-        Examples
-        --------
-        >>> import cgraph as CG
-        >>> x1, x2 = CG.Leaf1(1), CG.Leaf1(1)
-        >>> y1 = CG.Affine(x1, [[2.0], [1.0]])
-        >>> y2 = y1.share(x2)
-        >>> y1.weight = [[3.0], [1.0]]
-        >>> x2.getInput([10])
-        >>> CG.evaluate(y2)
-        array([31.])
-        """
-        node: Self = twin(self, inputs)
-        return node
-
     # The computation of one node
 
     def calcData(self) -> None:
@@ -337,9 +298,8 @@ class Node(Operators["Node"], Unfinished, Rebuildable, Copyable):
             grad_sum[...] = 0
 
     def _call(self, method: str, *args: float) -> None:
-        """Calls a method, after which parameters that do not learn are as before, like their gradient sums.
-
-        Nodes that share the parameters have the same arrays afterwards, too.
+        """Calls a method, after which parameters that do not learn are as before, like their gradient sums, and nodes
+        that share the parameters have the same arrays.
         """
         frozen = [pair for pair in self._parameters if pair[0] in self._frozen]
         kept = [(name, declared_array(self, name).copy()) for pair in frozen for name in pair]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -17,6 +17,48 @@ from cgraph._kernels.runtime.uninterrupted import assign, complete
 from cgraph._subclassing import Unfinished, declared_array
 from cgraph._subclassing.rebuilding import anew, stated, take_off
 from cgraph._validation import Array, describe, is_iterable, require_dtype
+
+
+class Shareable:
+    """A node whose parameters other nodes may have, too."""
+
+    def share(self, *inputs: Any) -> Self:
+        """Returns a new node of the same class on other inputs that has the same parameters.
+
+        The gradients of all nodes with one parameter are summed. It learns once in an update, at the first of its nodes
+        that the update reaches; files hold it once.
+
+        Parameters
+        ----------
+        *inputs : Node, or sequence of Node
+            The inputs as the class takes them: ``affine.share(x)``, ``convolution.share(nodes)``.
+
+        Returns
+        -------
+        Node
+            The new node; `Parameter.nodes` lists it.
+
+        Raises
+        ------
+        TypeError, ValueError
+            The class has no parameters, or refuses the inputs; a class of a user's own cannot be built anew from what
+            its ``_config`` returns.
+        RuntimeError
+            The node belongs to a Graph that is running, and whose nodes alone have had these parameters.
+
+        Examples
+        --------
+        >>> import cgraph as CG
+        >>> x1, x2 = CG.Leaf1(1), CG.Leaf1(1)
+        >>> y1 = CG.Affine(x1, [[2.0], [1.0]])
+        >>> y2 = y1.share(x2)
+        >>> y1.weight = [[3.0], [1.0]]
+        >>> x2.getInput([10])
+        >>> CG.evaluate(y2)
+        array([31.])
+        """
+        node: Self = twin(self, inputs)
+        return node
 
 
 def twin(node: Any, given: Sequence[object]) -> Any:
