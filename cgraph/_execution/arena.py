@@ -41,9 +41,8 @@ class Arena:
         self.nbytes = sum(array.nbytes for array in self.arrays)
         self._parameters_allocator = builder.parameters
         self._thread_grads = [self.parameter_grads]  # the gradient sums of each thread
-        self._memories = [
-            (self.memory, 0)
-        ]  # all memories with these parameters, each with its thread
+        # All memories with these parameters, each with the number of its thread.
+        self._memories = [(self.memory, 0)]
         self.written = Written(list(self.arrays[:4]), np.may_share_memory)
 
     @property
