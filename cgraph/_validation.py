@@ -4,6 +4,7 @@ Every message names the owner (a class or method), the argument, the expected va
 """
 
 import operator
+from array import array as c_array
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TypeGuard
@@ -128,8 +129,17 @@ def as_number(owner: str, argument: str, value: object) -> float:
 
 def as_number_of(owner: str, argument: str, value: object, dtype: DType) -> float:
     """Returns one real number, rounded to a dtype, in which it may become infinite or 0, or refuses the value."""
-    with np.errstate(over="ignore", under="ignore"):
-        return float(dtype.type(as_number(owner, argument, value)))
+    # NumPy's cast would warn. An errstate would stay if Ctrl-C came at its end.
+    rounded: float = c_array(dtype.char, [as_number(owner, argument, value)])[0]
+    return rounded
+
+
+def overflows(numbers: npt.NDArray[Any], dtype: DType) -> npt.NDArray[np.bool_]:
+    """Which numbers become infinite in a narrower dtype: those half a unit or more beyond its largest number."""
+    limits = np.finfo(dtype)
+    half_unit = np.ldexp(numbers.dtype.type(1), limits.maxexp - limits.nmant - 2)
+    beyond: npt.NDArray[np.bool_] = np.abs(numbers) - limits.max >= half_unit
+    return beyond
 
 
 def as_finite(owner: str, argument: str, value: object, dtype: DType) -> float:

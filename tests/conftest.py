@@ -5,6 +5,7 @@ import os
 import signal
 import zlib
 
+import numpy as np
 import pytest
 from amounts import Tables
 from guard_pages import EDGES, HERE, Guard
@@ -63,6 +64,17 @@ def guard_pages(request):
     with pytest.MonkeyPatch.context() as patch:
         Guard(os.environ.get("CGRAPH_GUARD_PAGES") or drawn).install(patch)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Fails the test that leaves NumPy's error settings changed, instead of those that come after it."""
+    before = np.geterr()
+    try:
+        return (yield)
+    finally:
+        changed = np.seterr(**before)
+        assert changed == before, f"{item.name} left other settings of NumPy's errors"
 
 
 def pytest_configure(config):

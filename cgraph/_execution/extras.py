@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cgraph._execution.executable import Executable
 from cgraph._kernels.runtime.request import Extras, Feeds
 from cgraph._lowering.program import Program
-from cgraph._validation import Array, as_real, describe
+from cgraph._validation import Array, as_real, describe, overflows
 from cgraph.node import Node, as_node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
@@ -148,7 +148,6 @@ def as_rows(executable: Executable, array: npt.NDArray[np.generic]) -> Array:
     """Returns an array in the nodes' dtype, contiguous, to whose memory the call does not write."""
     if array.dtype.kind == "f" and array.dtype.itemsize > executable.dtype.itemsize:
         # The cast then never warns. An errstate would stay if Ctrl-C came at its end.
-        beyond = np.abs(array) > np.finfo(executable.dtype).max
-        array = np.where(beyond, np.copysign(np.inf, array), array)
+        array = np.where(overflows(array, executable.dtype), np.copysign(np.inf, array), array)
     rows: Array = np.require(array, executable.dtype, ("C", "A"))
     return rows.copy() if executable.written.may_include(rows) else rows

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._subclassing.sharing import assign_at_once, at_once
-from cgraph._validation import describe
+from cgraph._validation import describe, overflows
 from cgraph.node import Node
 from cgraph.parameter import Parameter, parameters
 from cgraph.traversal import ancestors
@@ -268,7 +268,7 @@ def _converted(name: str, content: NDArray[Any], target: NDArray[Any]) -> NDArra
     """Returns the content in the dtype and byte order of the target; refuses numbers that are too large for it."""
     if target.dtype.itemsize < content.dtype.itemsize:
         # Compared before the conversion, which then never warns. An errstate would stay if Ctrl-C came at its end.
-        lost = np.isfinite(content) & (np.abs(content) > np.finfo(target.dtype).max)
+        lost = np.isfinite(content) & overflows(content, target.dtype)
         if lost.any():
             raise MisfitError(
                 f"{name} must hold numbers that are finite in {target.dtype}, got {content[lost][0]}"

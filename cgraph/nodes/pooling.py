@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._kernels.common.geometry import FilterGeometry
-from cgraph._validation import Array, as_flag, as_number
+from cgraph._validation import Array, as_flag, as_number, as_number_of
 from cgraph.node import Node, as_node
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry, placement, window
 
@@ -112,14 +112,12 @@ class MaxPooling2d(Filter2d):
     ) -> None:
         owner = type(self).__name__
         crop = as_flag(owner, "crop", crop)
-        value = as_number(owner, "pad_value", pad_value)
-        if math.isnan(value):
+        if math.isnan(as_number(owner, "pad_value", pad_value)):
             raise ValueError(f"{owner}: pad_value must be a number, got nan")
         given = chosen_form(owner, FORMS, args, kwargs)
         x = as_node(owner, "node1", given.pop("node1"))
         geometry = fitted_geometry(owner, (x,), given, crop)
-        with np.errstate(over="ignore"):
-            self._pad_value = float(x.dtype.type(value))
+        self._pad_value = as_number_of(owner, "pad_value", pad_value, x.dtype)
         if self._pad_value == -math.inf and misses_input(geometry):
             raise ValueError(
                 f"{owner}: with pad_value -inf every window must reach the input, "
