@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,21 +10,24 @@ import numpy.typing as npt
 from cgraph._execution.derivatives import Derivatives
 from cgraph._execution.executable import Executable
 from cgraph._execution.extras import Gradients, Learnt, learn
-from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
+from cgraph._execution.feeds import Feed, as_feeds, by_streams, feed_specs, require_room
 from cgraph._execution.optimizing import as_rule
 from cgraph._execution.outputs import predict_into
+from cgraph._execution.showing import Showing
+from cgraph._execution.state import CarriedState
 from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
+from cgraph._lowering.carry import as_carry
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
-from cgraph._validation import Array, as_index, as_size, describe
+from cgraph._validation import Array, as_size, describe
 from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
 from cgraph.node import Node, as_nodes
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(Derivatives, FlatVector, CompiledNodes):
+class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -85,6 +88,8 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         leaf_grads: bool | Iterable[Node] | None = None,
         threads: int | None = None,
         layout: LayoutName = "auto",
+        carry: Mapping[Node, Node] | None = None,
+        streams: int | None = None,
     ) -> None:
         given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
         ends = list(dict.fromkeys(given))
@@ -93,10 +98,11 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
             raise ValueError(
                 f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
             )
-        lowered = lower(ends, leaf_grads, layout)
+        rows = 0 if streams is None else as_size("Graph", "streams", streams)
+        lowered = lower(ends, leaf_grads, layout, as_carry(carry))
         self._program = lowered.program
-        self._feed_specs = feed_specs(self._program.leaves)
-        self._executable = Executable(lowered, count)
+        self._feed_specs = feed_specs(self._program.leaves, self._program.carried, rows)
+        self._executable = Executable(lowered, count, rows)
 
     # Passes for the sample that the leaves hold
 
@@ -321,6 +327,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         count = as_size("Graph.train", "batch", batch)
         executable.begin_training("Graph.train", grads is None)
         feeds = as_feeds("Graph.train", feed, self._feed_specs, executable.written)
+        count *= feeds.streams or 1
         if weights is None and grads is None and outputs is None and not check_loss:
             return executable.train(feeds, True, count, rule)
         options = weights, grads, outputs, check_loss
@@ -358,37 +365,8 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         predicted = self._predicted_node(node)
         feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.written)
         if out is None:
-            out = np.empty((feeds.size, predicted.size), executable.dtype)
+            shape = by_streams(feeds.size, feeds.streams, predicted.size)
+            out = np.empty(shape, executable.dtype)
         elif not require_room("Graph.predict", out, feeds, predicted, executable.written):
             return predict_into(executable, predicted, feeds, out)
         return executable.predict(predicted, feeds, out)
-
-    @exclusive
-    def sample(self, i: int) -> None:
-        """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
-
-        Parameters and gradient sums keep their values; the leaves hold this sample afterwards. The Graph keeps the feed
-        itself until the next call, not a copy, and converts this sample alone (but all samples of an object that is
-        neither an array nor a list). So changes to the fed arrays since then count, and so do changes of parameters.
-
-        Parameters
-        ----------
-        i : int
-            The index of the sample in the arrays with which `accumulate`, `step`, `train` or `predict` was called last.
-
-        Raises
-        ------
-        TypeError
-            `i` is not an integer.
-        IndexError, ValueError
-            The sample does not exist, or no longer exists in an array that has become smaller.
-        RuntimeError
-            No samples have been fed; the nodes belong to a newer Graph.
-        """
-        executable = self._executable
-        executable.begin("Graph.sample", executable.effect_of_backward)
-        kept = executable.last_feed
-        if kept is None:
-            raise RuntimeError("Graph.sample: needs samples that were fed before")
-        number = as_index("Graph.sample", i, kept[2])
-        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs), number)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cgraph._execution.choice import Executors
 from cgraph._execution.executable import Executable
-from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
 from cgraph._lowering.layout import LayoutPlan, is_repeatable
 from cgraph._lowering.program import FusedGroup, Kind
