@@ -44,6 +44,7 @@ class Carrying:
         self.carry = Carry(streams, now, [x.copy() for x in now])
         self._where = dict(zip(self.leaves, now or self._shown, strict=True))
         self._set_aside: Snapshot | None = None
+        self._runs = False  # whether a call runs that may change the state
 
     def reset(self) -> None:
         """Gives the leaves what they held when the Graph was built."""
@@ -65,6 +66,11 @@ class Carrying:
         if self.carry.streams:
             assign(self._shown, [states[-1] for states in self._where.values()])
 
+    def begin(self, states: States) -> None:
+        """Begins to run samples, with these states of some leaves."""
+        self._runs = True
+        self.set(states)
+
     def set_aside(self) -> None:
         """Keeps the states while a call uses the arrays of the leaves for other data, until its end."""
         snapshot = Snapshot()
@@ -76,7 +82,9 @@ class Carrying:
         if self._set_aside is not None:
             self._set_aside.restore()
             self._set_aside = None
-        self.show()
+        if self._runs:
+            self.show()
+            self._runs = False
 
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds the states to a snapshot."""

@@ -344,8 +344,8 @@ class Executable:
     def skip(self, feeds: Feeds) -> None:
         """Takes note of feeds, of which no sample has run: of the states of carried leaves, and for `sample`."""
         self.last_feed = feeds.to_remember()
-        if self.carrying is not None and feeds.states:
-            self.carrying.set(feeds.states)
+        if self.carrying is not None:
+            self.carrying.begin(feeds.states or ())
 
     def end_run(self, request: Request, one_by_one: bool) -> None:
         """Ends it: the leaves hold the last sample, unless all nodes do, since the samples went `one_by_one`."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from cgraph._lowering.buffers import Allocator
 from cgraph._lowering.program import NO_CARRY, Buffer, Program
 from cgraph._validation import describe
-from cgraph.node import Node, as_node
+from cgraph.node import Node
 
 
 def as_carry(carry: object) -> Mapping[Node, Node]:
@@ -17,8 +17,9 @@ def as_carry(carry: object) -> Mapping[Node, Node]:
     if not isinstance(carry, Mapping):
         raise TypeError(f"Graph: carry must map leaves to nodes, got {describe(carry)}")
     for leaf, node in carry.items():
-        as_node("Graph", "carry", leaf)
-        as_node("Graph", "carry", node)
+        for each in (leaf, node):
+            if not isinstance(each, Node):
+                raise TypeError(f"Graph: carry must hold Nodes alone, got {describe(each)}")
         if leaf.backward:
             raise ValueError(f"Graph: carry must map leaves to nodes, got {leaf!r}")
         shapes = [(each.height, each.width) for each in (leaf, node)]

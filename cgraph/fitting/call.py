@@ -56,7 +56,9 @@ def fit(
         The samples of each leaf, as for `Graph.train`. Arrays may be memory maps: chunks of some MB are gathered, and
         nothing is copied whole. An iterable (a list, not an iterator) has feeds, which come in its order in each epoch;
         so ``[{x: X, t: T}]`` is not shuffled. A function is called for each epoch with the Generator, and returns an
-        iterable of feeds. A batch does not reach across two feeds.
+        iterable of feeds. A batch does not reach across two feeds. A Graph with `carry` takes no mapping, since its
+        samples keep their order: each epoch begins with `Graph.reset`, the state goes on from feed to feed, and
+        validation goes on from there.
     optimizer : Optimizer
         The optimiser. A number is refused: as everywhere, it would descend on the sum of the losses of a batch, and in
         other libraries on the mean; ``CG.SGD(lr)`` is the mean.
