@@ -114,6 +114,7 @@ cdef inline vec gaussian_term(vec x, vec y, vec z, vec part) noexcept nogil:
 
 
 cdef inline void gaussian_nll_loop(const Sources *v, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef Input x = v.x, y = v.y, z = v.z
     cdef vec sum, term, part = v_div(v_set1(0.5), v_set1(<real>m))
     cdef Total total = no_total()
     cdef Py_ssize_t block, i
@@ -122,7 +123,7 @@ cdef inline void gaussian_nll_loop(const Sources *v, Output d, Py_ssize_t m, bin
         i = block * BLOCK
         while i < min((block + 1) * BLOCK, m):
             term = gaussian_term(
-                get_at(v.x, i, m, over_lanes), get_at(v.y, i, m, over_lanes), get_at(v.z, i, m, over_lanes), part
+                get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), get_at(z, i, m, over_lanes), part
             )
             sum = v_add(sum, term)
             i += pace(over_lanes)
@@ -140,11 +141,12 @@ cdef void gaussian_nll_output(const Sources *v, Output d, Py_ssize_t m, bint ove
 cdef inline void gaussian_mean_gradient_loop(
     const Sources *v, Output dx, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
+    cdef Input x = v.x, y = v.y, z = v.z
     cdef vec zero = v_set1(0), factor = mean_factor(v.g, m, over_lanes), share
     cdef Residual r
     cdef Py_ssize_t i = 0
     while i < m:
-        r = residual(get_at(v.x, i, m, over_lanes), get_at(v.y, i, m, over_lanes), get_at(v.z, i, m, over_lanes))
+        r = residual(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), get_at(z, i, m, over_lanes))
         share = v_mul(v_mul(v_mul(v_mul(r.scaled, factor), r.root), r.root), r.unit)
         # 0 also where r is infinite.
         put_at(dx, i, m, v_select(v_equal(factor, zero), zero, share), over_lanes)
@@ -162,12 +164,12 @@ cdef void gaussian_mean_gradient(const Sources *v, Output dx, Py_ssize_t m, bint
 cdef inline void gaussian_variance_gradient_loop(
     const Sources *v, Output dy, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
-    """Finds the logarithms of variances in x, and the means in y."""
+    cdef Input x = v.y, y = v.x, z = v.z
     cdef vec zero = v_set1(0), factor = v_mul(v_set1(0.5), mean_factor(v.g, m, over_lanes)), share
     cdef Residual r
     cdef Py_ssize_t i = 0
     while i < m:
-        r = residual(get_at(v.y, i, m, over_lanes), get_at(v.x, i, m, over_lanes), get_at(v.z, i, m, over_lanes))
+        r = residual(get_at(x, i, m, over_lanes), get_at(y, i, m, over_lanes), get_at(z, i, m, over_lanes))
         share = v_sub(factor, square(r, factor))
         put_at(dy, i, m, v_select(v_equal(factor, zero), zero, share), over_lanes)
         i += pace(over_lanes)

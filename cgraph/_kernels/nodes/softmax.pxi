@@ -87,13 +87,14 @@ cdef void softmax_cee_output(const Sources *v, Output d, Py_ssize_t m, bint over
 
 
 cdef inline void logits_gradient_loop(const Sources *v, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef vec maximum = maximum_of(v.x, m, m, over_lanes), power
-    cdef vec targets = sum_of(sum_term, v.y, v.y, maximum, m, over_lanes), factor = get_scalar(v.g, over_lanes)
-    cdef vec scale = v_div(targets, sum_of_powers(v.x, maximum, m, over_lanes))
+    cdef Input x = v.x, y = v.y
+    cdef vec maximum = maximum_of(x, m, m, over_lanes), power
+    cdef vec targets = sum_of(sum_term, y, y, maximum, m, over_lanes), factor = get_scalar(v.g, over_lanes)
+    cdef vec scale = v_div(targets, sum_of_powers(x, maximum, m, over_lanes))
     cdef Py_ssize_t i = 0
     while i < m:
-        power = v_exp_nonpositive(v_sub(get_at(v.x, i, m, over_lanes), maximum))
-        power = v_sub(v_mul(power, scale), get_at(v.y, i, m, over_lanes))
+        power = v_exp_nonpositive(v_sub(get_at(x, i, m, over_lanes), maximum))
+        power = v_sub(v_mul(power, scale), get_at(y, i, m, over_lanes))
         put_at(dx, i, m, v_mul(power, factor), over_lanes)
         i += pace(over_lanes)
 
@@ -106,12 +107,12 @@ cdef void logits_gradient(const Sources *v, Output dx, Py_ssize_t m, bint over_l
 
 
 cdef inline void labels_gradient_loop(const Sources *v, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    """Finds the labels in x, and the logits in y."""
-    cdef vec maximum = maximum_of(v.y, m, m, over_lanes), minus_log, factor = get_scalar(v.g, over_lanes)
-    cdef vec log_total = v_log(sum_of_powers(v.y, maximum, m, over_lanes))
+    cdef Input x = v.y
+    cdef vec maximum = maximum_of(x, m, m, over_lanes), minus_log, factor = get_scalar(v.g, over_lanes)
+    cdef vec log_total = v_log(sum_of_powers(x, maximum, m, over_lanes))
     cdef Py_ssize_t i = 0
     while i < m:
-        minus_log = v_add(v_sub(maximum, get_at(v.y, i, m, over_lanes)), log_total)
+        minus_log = v_add(v_sub(maximum, get_at(x, i, m, over_lanes)), log_total)
         put_at(dy, i, m, v_mul(minus_log, factor), over_lanes)
         i += pace(over_lanes)
 
