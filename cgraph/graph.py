@@ -47,14 +47,22 @@ class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
         The layout of the samples of a batch: many side by side, in the lanes of the CPU's vectors; one after the other,
         which is better for convolutions with many channels; or the one whose estimated time is shorter ("auto"). Nodes
         that are computed in Python take one sample after the other, and the whole graph one thread.
+    carry : mapping of Node to Node, optional
+        Leaves with a state, each with the node of its shape whose data it takes after each sample, all at once. The
+        nodes, and their ancestors, become part of the graph; no gradient goes through the carry. See the notes.
+    streams : int, optional
+        S streams of samples, each with a state of its own: feeds have shape (T, S, size) instead of (B, size), results
+        (T, S, …) instead of (B, …), for T time steps, and the streams are computed side by side, in lanes and threads.
 
     Raises
     ------
     TypeError
-        `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype; `threads` is not an integer.
+        `outputs`, `leaf_grads` or `carry` are not nodes, or the nodes differ in dtype; `threads` or `streams` is not an
+        integer.
     ValueError
-        No outputs; `threads` or CGRAPH_NUM_THREADS is less than 1, or `layout` not one of the three; a node in
-        `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
+        No outputs; `threads`, `streams` or CGRAPH_NUM_THREADS is less than 1, or `layout` not one of the three; a node
+        in `leaf_grads` or `carry` that is not a leaf of the graph, or is given a node of another shape; arrays of nodes
+        that do not fit together.
 
     Notes
     -----
@@ -68,6 +76,13 @@ class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
 
     After an exception (Ctrl-C is one) parameters are those of the last update of a whole batch, and gradient sums those
     with which the next batch began. Where an own node's ``updateParameters`` raises, nodes before it have learnt.
+
+    With `carry`, samples go in order, without streams in one thread, and all calls with a feed go on from the state
+    that the last one left. Carried leaves may be fed, shape (size,) or (S, size): that is the state before the first
+    sample. Between calls the leaves' ``data`` is the state, which may be assigned; with streams it shows that of the
+    last one, `get_state` and `set_state` have all, and `batch` counts time steps. An exception leaves the state after
+    the last whole sample, with streams after a time step that all of them have completed, at most some milliseconds
+    before the last. `forward`, which takes the sample that the leaves hold, carries nothing, since `backward` follows.
 
     Examples
     --------
@@ -195,7 +210,7 @@ class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
         ----------
         feed : mapping of Node to array_like
             The samples of each leaf, shape (B, size) or (B, height, width); of a leaf of one element also (B,). Other
-            leaves keep their data.
+            leaves keep their data. With `streams`, here and in results (T, S) stands in the place of (B).
         weights : array_like, shape (B,), optional
             A finite factor on the gradient of each sample; losses are returned without it. An optimiser still divides
             by the number of samples.
@@ -304,7 +319,7 @@ class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
         eta, optimizer
             As for `update`.
         batch : int, optional
-            The number of samples between two updates; 1 is online gradient descent.
+            The number of samples between two updates; 1 is online gradient descent. With streams, of time steps.
         weights, grads, outputs, check_loss
             As for `accumulate`.
 
@@ -335,7 +350,7 @@ class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
-        """Computes one node and its ancestors, and no other node, for B samples.
+        """Computes one node and its ancestors, and no other node but those that are carried, for B samples.
 
         Parameters
         ----------

@@ -248,6 +248,25 @@ def test_copies_and_clones_of_nodes_know_no_carry_and_share_no_state():
     assert set(graph.state_dict()) == set(second.state_dict())
 
 
+def test_the_summary_tells_what_is_carried(capsys):
+    Elman().graph().summary()
+    Elman().graph(streams=3).summary()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("carried")]
+    assert [line.partition("; ")[2] for line in lines] == [
+        "the samples of a call go in order, one at a time",
+        "the samples of a call go 3 streams side by side",
+    ]
+
+
+def test_a_gradient_check_leaves_the_state_as_it_was():
+    net = Elman()
+    graph, state = net.graph(), net.h.data.copy()
+    net.x.getInput([0.3, -0.4])
+    net.t.getInput([0.5])
+    CG.gradcheck(graph)
+    assert_array_equal(net.h.data, state)
+
+
 def test_dropout_draws_the_masks_of_the_node_path():
     net, twin = Elman(dropout=True), Elman(dropout=True)
     graph, nodes, feed = net.graph(), ByHand(twin), net.series(20)
