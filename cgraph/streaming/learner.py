@@ -236,4 +236,4 @@ class Learner:
         return found
 
     def __repr__(self) -> str:
-        return f"<Learner of {self._prediction!r}, {self._metrics!r}>"
+        return f"<Learner of {self._graph!r}, {self._metrics!r}>"
