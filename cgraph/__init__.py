@@ -26,6 +26,7 @@ from cgraph.io.parameters import (
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
+from cgraph.nodes.cells import GRUCell, LSTMCell
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.dropout import Dropout
@@ -75,12 +76,14 @@ __all__ = [
     "Exp",
     "Expand",
     "Filter2d",
+    "GRUCell",
     "GaussianNLL",
     "GradientError",
     "GradientReport",
     "Graph",
     "History",
     "Huber",
+    "LSTMCell",
     "LayerNorm",
     "Leaf1",
     "Leaf2",
