@@ -90,6 +90,18 @@ def three_on_a_path(make, join):
     return CG.Norm2(join(first, CG.ReLU(second)))
 
 
+def recurrent(make, join):
+    """A GRU and an LSTM behind it, each over four time steps."""
+    h, state, first, second = make.vector(5), make.vector(6), None, None
+    for _ in range(4):
+        x = make.vector(3)
+        h = join(first, x, h) if first else make.cell(CG.GRUCell, x, h)
+        first = first or h
+        state = join(second, h, state) if second else make.cell(CG.LSTMCell, h, state)
+        second = second or state
+    return CG.Norm2(CG.Concatenation([h, state]))
+
+
 def normalised(make, join):
     first = CG.LayerNorm(make.affine(make.vector(4), 6))
     second = join(first, CG.Tanh(first))
@@ -169,6 +181,7 @@ MAKERS = {
     "unrolled 50 times": unrolled(50),
     "autoencoder": autoencoder,
     "three on a path": three_on_a_path,
+    "recurrent cells": recurrent,
     "layer norm": normalised,
     "convolutions": convolved,
     "convolutions of one channel": lambda make, join: convolved(make, join, channels=1),
