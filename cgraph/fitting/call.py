@@ -10,13 +10,14 @@ import numpy as np
 from cgraph._execution.feeds import Feed
 from cgraph._validation import as_flag, as_generator, as_size, describe
 from cgraph.fitting.callbacks import Callback, as_callbacks
-from cgraph.fitting.checkpoints import Checkpoint, Saved, as_path
+from cgraph.fitting.checkpoints import Checkpoint, as_path
 from cgraph.fitting.data import as_data
 from cgraph.fitting.history import History
 from cgraph.fitting.metrics import Function, as_metrics, makers_of
 from cgraph.fitting.progress import Progress
 from cgraph.fitting.run import Run
 from cgraph.fitting.samples import Feeds, FeedsOfEpoch
+from cgraph.fitting.saved import Saved
 from cgraph.fitting.seen import as_seen
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -122,6 +123,9 @@ def fit(
     batch, optimiser and its settings, shapes of parameters, metrics, callbacks, validation, or samples (their number,
     and the first and last ones) are not those that it was written with; of schedules, functions and feeds of an
     iterable it knows nothing.
+
+    A checkpoint is loaded whole or not at all: what is damaged or forged in it is refused with the name of the entry,
+    and where a callback refuses its state, all have again what they had before. Nothing in it is executed.
 
     A process that is killed may leave a file `.cgraph-*.tmp` behind.
 
