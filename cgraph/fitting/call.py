@@ -13,7 +13,7 @@ from cgraph.fitting.callbacks import Callback, as_callbacks
 from cgraph.fitting.checkpoints import Checkpoint, as_path
 from cgraph.fitting.data import as_data
 from cgraph.fitting.history import History
-from cgraph.fitting.metrics import Function, as_metrics, makers_of
+from cgraph.fitting.metrics import Function, as_named, makers_of
 from cgraph.fitting.progress import Progress
 from cgraph.fitting.run import Run
 from cgraph.fitting.samples import Feeds, FeedsOfEpoch
@@ -155,7 +155,7 @@ def fit(
     every = as_size("fit", "checkpoint_every", checkpoint_every)
     shown = as_flag("fit", "progress", progress)
     name = None if checkpoint is None else as_path(checkpoint, optimizer, graph)
-    called, named = as_callbacks(callbacks), as_metrics(metrics)
+    called, named = as_callbacks(callbacks), as_named(metrics)
     data = as_data(feed, validation, graph._feed_specs, last)
     seen = None
     if named or output is not None:

@@ -17,7 +17,7 @@ from cgraph.graph import Graph
 from cgraph.node import Node, as_node
 from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
-from cgraph.streaming.metrics import Metric, RunningMetrics, as_metrics
+from cgraph.streaming.metrics import Metric, RunningMetrics, functions_of
 from cgraph.traversal import ancestors
 
 
@@ -126,7 +126,7 @@ class Learner:
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
         rule = as_learning_rule(optimizer, executable.dtype)
         loss = executable.program.outputs[0]
-        functions = as_metrics("Learner", metrics, class_threshold(loss, output))
+        functions = functions_of("Learner", metrics, class_threshold(loss, output))
         factor = as_number("Learner", "fading", fading)
         if not 0 < factor <= 1:
             raise ValueError(f"Learner: fading must be greater than 0 and at most 1, got {factor}")
