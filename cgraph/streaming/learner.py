@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from numbers import Real
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,11 @@ from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.streaming.metrics import Metric, RunningMetrics, functions_of
 from cgraph.traversal import ancestors
+
+_PREPARED = (
+    *("_graph", "_rule", "_metrics", "_nodes", "_loss", "_prediction", "_predicting", "_learning"),
+    "_count",
+)
 
 
 def as_learning_rule(optimizer: object, dtype: DType) -> float | Optimizer:
@@ -130,6 +136,19 @@ class Learner:
         factor = as_number("Learner", "fading", fading)
         if not 0 < factor <= 1:
             raise ValueError(f"Learner: fading must be greater than 0 and at most 1, got {factor}")
+        self._set_up(graph, x, t, output, rule, RunningMetrics("Learner", functions, factor))
+
+    def _set_up(
+        self,
+        graph: Graph,
+        x: Node,
+        t: Node,
+        output: Node,
+        rule: float | Optimizer,
+        metrics: RunningMetrics,
+    ) -> None:
+        """Prepares the calls; the arguments have been checked."""
+        executable, loss = graph._executable, graph._program.outputs[0]
         exclusively(
             executable.memory,
             "Learner",
@@ -138,8 +157,8 @@ class Learner:
             ("Learner",),
             {},
         )
-        self._graph, self._rule = graph, rule
-        self._metrics = RunningMetrics("Learner", functions, factor)
+        self._nodes = x, t, output
+        self._graph, self._rule, self._metrics = graph, rule, metrics
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
         result = output, self._prediction
@@ -149,6 +168,17 @@ class Learner:
         for view in shown:
             view.flags.writeable = False  # for functions of the user's
         self._count = partial(self._metrics.add, *shown)
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            "Learner: a learner cannot be copied without its graph, which both would train; use copy.deepcopy"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        """Returns what deep copies and pickles are made of: the Graph, which they compile anew, and what it uses."""
+        parts = self._graph, *self._nodes, self._rule, self._metrics
+        own = {name: value for name, value in vars(self).items() if name not in _PREPARED}
+        return _restored, (type(self), *parts), own or None
 
     @property
     def graph(self) -> Graph:
@@ -237,3 +267,10 @@ class Learner:
 
     def __repr__(self) -> str:
         return f"<Learner of {self._prediction!r}, {self._metrics!r}>"
+
+
+def _restored(cls: Any, *parts: Any) -> Any:
+    """Returns a Learner that was copied or pickled, for which the constructor of an own class is not asked."""
+    learner = cls.__new__(cls)
+    learner._set_up(*parts)
+    return learner
