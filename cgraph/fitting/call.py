@@ -55,9 +55,10 @@ def fit(
         The Graph of a loss.
     feed : mapping of Node to array_like, iterable of such mappings, or function
         The samples of each leaf, as for `Graph.train`. Arrays may be memory maps: chunks of some MB are gathered, and
-        nothing is copied whole. An iterable (a list, not an iterator) has feeds, which come in its order in each epoch;
-        so ``[{x: X, t: T}]`` is not shuffled. A function is called for each epoch with the Generator, and returns an
-        iterable of feeds. A batch does not reach across two feeds.
+        nothing is copied whole. An iterable, such as a list or a loader of data, has feeds, which come in its order in
+        each epoch; so ``[{x: X, t: T}]`` is not shuffled. Its ``__iter__`` is called for each epoch; an iterator, such
+        as a generator, serves one epoch. A function is called for each epoch, with the Generator if it takes an
+        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds.
     optimizer : Optimizer
         The optimiser. A number is refused: as everywhere, it would descend on the sum of the losses of a batch, and in
         other libraries on the mean; ``CG.SGD(lr)`` is the mean.
