@@ -24,6 +24,7 @@ from cgraph.traversal import ancestors
 _PREPARED = (
     *("_graph", "_rule", "_metrics", "_nodes", "_loss", "_prediction", "_predicting", "_learning"),
     "_count",
+    "_is_target",
 )
 
 
@@ -47,9 +48,10 @@ class Learner:
     graph : Graph
         The compiled loss. It may be used beside the Learner.
     x, t : Node
-        The leaves for the input and for the target. Other leaves keep their data.
+        The leaves for the input and for the target; where they are one leaf, as of an autoencoder, the input is the
+        target, and calls take it alone. Other leaves keep their data.
     output : Node
-        The node whose data are the prediction. It does not depend on `t`.
+        The node whose data are the prediction. It does not depend on `t`, unless that is `x`.
     optimizer : Optimizer or float
         The optimiser, or the learning rate of plain descent: with one sample there is no difference between the sum of
         the losses and their mean.
@@ -74,8 +76,7 @@ class Learner:
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; `x` and `t` are one leaf; the graph has more than one output, or one of more than
-        one element.
+        An argument is not as above; the graph has more than one output, or one of more than one element.
 
     Notes
     -----
@@ -123,12 +124,10 @@ class Learner:
             as_node("Learner", name, leaf)
             if leaf not in executable.program.leaves:
                 raise ValueError(f"Learner: {name} must be a leaf of this graph, got {leaf!r}")
-        if x is t:
-            raise ValueError(f"Learner: x and t must be two leaves, got {x!r} twice")
         as_node("Learner", "output", output)
         if output not in executable.program.channel_of:
             raise ValueError(f"Learner: output must be a node of this graph, got {output!r}")
-        if t in ancestors(output):
+        if x is not t and t in ancestors(output):
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
         rule = as_learning_rule(optimizer, executable.dtype)
         loss = executable.program.outputs[0]
@@ -161,6 +160,10 @@ class Learner:
         self._graph, self._rule, self._metrics = graph, rule, metrics
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
+        self._is_target = x is t
+        if x is t:
+            target_row = input_row
+            del leaves[1]
         result = output, self._prediction
         self._predicting = repeated_call(executable, leaves[:1], result)
         self._learning = repeated_call(executable, leaves, result, self._loss.array[0], rule)
@@ -218,13 +221,14 @@ class Learner:
         found: Array | float = self._predicting("Learner.predict_one", (x,), self._prediction)
         return found
 
-    def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> float:
         """Learns one sample, and returns its loss before that.
 
         Parameters
         ----------
         x, y : array_like, shape (size,) or (height, width)
-            The input and the target; of a leaf of one element also a number.
+            The input and the target; of a leaf of one element also a number. Where they have one leaf, `y` is left out,
+            or is the same object as `x`.
 
         Returns
         -------
@@ -240,10 +244,11 @@ class Learner:
         RuntimeError
             The nodes belong to a newer Graph; the Graph is running in another thread.
         """
-        loss: float = self._learning("Learner.learn_one", (x, y), self._loss, self._count)
+        given = self._only("learn_one", x, y) if self._is_target else (x, y)
+        loss: float = self._learning("Learner.learn_one", given, self._loss, self._count)
         return loss
 
-    def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array | float:
+    def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Array | float:
         """Learns one sample, and returns what was predicted for it before that, in one pass.
 
         Parameters
@@ -262,8 +267,17 @@ class Learner:
             As for `learn_one`.
         """
         prediction = self._prediction
-        found: Array | float = self._learning("Learner.step_one", (x, y), prediction, self._count)
+        given = self._only("step_one", x, y) if self._is_target else (x, y)
+        found: Array | float = self._learning("Learner.step_one", given, prediction, self._count)
         return found
+
+    def _only(self, method: str, x: npt.ArrayLike, y: object) -> tuple[npt.ArrayLike]:
+        """Returns the sample for the leaf that has input and target; refuses another target."""
+        if not (y is None or y is x):
+            raise ValueError(
+                f"Learner.{method}: y must be left out, since the input is the target, got {describe(y)}"
+            )
+        return (x,)
 
     def __repr__(self) -> str:
         return f"<Learner of {self._prediction!r}, {self._metrics!r}>"
