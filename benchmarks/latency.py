@@ -2,7 +2,7 @@
 
 python -m benchmarks.latency [--quick] [--write]
 
-prints the tables of docs/understand/latency.md, and with --write puts them there, in less than five minutes of an idle
+prints the tables of docs/understand/latency.md, and with --write puts them there; meant for five minutes of an idle
 machine. Contenders take turns of a thousand calls, and each call is timed: by the clock on the wall, so that what else
 runs on the core counts, too, but in the row "CPU time" by that of the thread, whose own cost of about 0.8 µs is in each
 time. A Learner makes a million calls, and the slower rows a part of them, as each row says. Python's garbage collector
