@@ -7,16 +7,18 @@ import math
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from cgraph import __version__
 from cgraph._streams import note
-from cgraph.cli.commands import predict, train
+from cgraph.cli import images
 from cgraph.cli.info import info
+from cgraph.cli.training import RATES, Settings
 from cgraph.data.idx import DataError
-from cgraph.io.parameters import ModelFileError
-from cgraph.training.engines import ENGINES
+from cgraph.io.graphs import load
+from cgraph.io.header import ModelFileError
 
 _FAILED = 1
 _USER_ERROR = 2
@@ -91,39 +93,42 @@ def _add_train(commands: Any) -> None:
         "train",
         help="train on handwritten digits and save the parameters",
         description="Train a small convolutional network, built of cgraph's nodes, on 1,797 "
-        "handwritten digits of 8 x 8 pixels that come with the package. Writes the parameters "
+        "handwritten digits of 8 x 8 pixels that come with the package. Writes the model "
         "(model.npz) and the curves of loss and accuracy (loss.png).",
         epilog="example: cgraph train digits --epochs 10 --output trained. "
         "Ctrl-C stops early and keeps what has been trained so far. A training whose loss is no longer "
         "finite ends with exit status 1 and writes nothing.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    # `data` is not set as the default of the option, since the help would show it.
-    parser.set_defaults(run=_train, data=None)
+    # None is not set as the default of an option, since the help would show it.
+    parser.set_defaults(run=_train, data=None, lr=None, checkpoint=None)
     option = parser.add_argument
     option("task", choices=["digits"], help="what to train on")
     option("--epochs", type=_positive, default=20, metavar="N", help="passes over the images")
     option("--batch", type=_positive, default=16, metavar="N", help="images for one step")
+    option("--optimizer", choices=[*RATES], default="adam", help="how parameters are updated")
     option(
-        "--eta",
+        "--lr",
         "--learning-rate",
         type=_rate,
-        default=0.1,
+        default=argparse.SUPPRESS,
         metavar="RATE",
-        help="learning rate at the start; it falls linearly over the epochs",
+        help="learning rate at the start; it falls to 0 in a line over the epochs "
+        f"(default: {', '.join(f'{rate} for {name}' for name, rate in RATES.items())})",
     )
     option(
         "--seed",
         type=_natural,
         default=0,
         metavar="N",
-        help="fixes the split, the initial parameters and the order of the images",
+        help="fixes the split, the initial parameters and the order of the samples",
     )
     option(
-        "--engine",
-        choices=list(ENGINES),
-        default="graph",
-        help="the whole graph compiled into one call, or node by node: the same up to rounding",
+        "--checkpoint",
+        type=Path,
+        default=argparse.SUPPRESS,
+        metavar="FILE",
+        help="a file from which the same command, started again after it was interrupted or killed, goes on",
     )
     option("--dtype", choices=["float32", "float64"], default="float32", help="precision")
     option("--output", type=Path, default=Path(), metavar="FOLDER", help="where to write")
@@ -173,21 +178,16 @@ def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
 
 
 def _train(args: argparse.Namespace) -> int:
-    finished = train(
-        epochs=args.epochs,
-        batch=args.batch,
-        eta=args.eta,
-        seed=args.seed,
-        dtype=args.dtype,
-        engine=args.engine,
-        output=args.output,
-        folder=args.data,
-    )
-    return 0 if finished else _INTERRUPTED
+    settings = Settings(**{field.name: getattr(args, field.name) for field in fields(Settings)})
+    return 0 if images.train(settings, args.data) else _INTERRUPTED
 
 
 def _predict(args: argparse.Namespace) -> int:
-    predict(args.model, show=args.show, folder=args.data)
+    # Opened once, so that the parameters are those of the model that the metadata describe.
+    model = load(args.model)
+    if model.metadata.get("task") != images.TASK:
+        raise ModelFileError(f"{args.model}: holds a graph, but not a model of cgraph train")
+    images.predict(args.model, model, show=args.show, folder=args.data)
     return 0
 
 

@@ -34,7 +34,6 @@ EXPENSIVE = {
     "tqdm",
     "pytest",
     "cgraph.cli",
-    "cgraph.training",
 }
 
 
