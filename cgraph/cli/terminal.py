@@ -86,7 +86,7 @@ def measured(name: str, value: float) -> str:
     """Returns a measurement as a text of about the same width for all of its values."""
     if name == "val_accuracy":
         return f"{percent(value):>7}"
-    return f"{value:.4f}" if 1e-3 <= value < 1e4 or not value else f"{value:.3e}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or not value else f"{value:.3e}"
 
 
 def percent(share: float) -> str:

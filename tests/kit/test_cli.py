@@ -236,8 +236,8 @@ def test_predict_takes_other_data(cgraph, trained, tmp_path):
     [
         ([], "the following arguments are required: {train,predict,info} (see cgraph --help)"),
         (["fly"], "invalid choice: 'fly'"),
-        (["train"], "the following arguments are required: task (see cgraph train --help)"),
-        (["train", "cats"], "invalid choice: 'cats'"),
+        (["train"], "the following arguments are required: digits | table.csv (see cgraph train"),
+        (["train", "cats"], "cats: a table needs --target COLUMN; the images are called digits"),
         (["train", "digits", "--epochs", "0"], "expected a whole number of at least 1, got '0'"),
         (["train", "digits", "--batch", "1.5"], "expected a whole number of at least 1"),
         (["train", "digits", "--lr", "0"], "argument --lr/--learning-rate: expected a number"),
@@ -334,9 +334,9 @@ def test_help_says_what_there_is(cgraph, command):
             "0.005 for adam",
             "(default: float32)",
             "(default: adam)",
-            "example: ",
+            "examples: ",
         ],
-        ("predict",): ["--show", "(default: 4)", "example: cgraph predict model.npz"],
+        ("predict",): ["--show", "(default: 4)", "examples: cgraph predict model.npz"],
     }
     text = " ".join(out.split())
     for word in words[command]:

@@ -23,6 +23,7 @@ RANKS = {
     "_operators": 0,
     "init": 1,
     "_subclassing": 1,
+    "tables": 1,
     "targets": 1,
     "node": 2,
     "nodes": 3,
