@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cgraph._streams import say
 from cgraph.cli.terminal import image_rows, percent
-from cgraph.cli.training import Settings, computed, write
+from cgraph.cli.training import Settings, predictor, write
 from cgraph.cli.training import train as train_graph
 from cgraph.data.datasets import Dataset, digits_dataset, idx_dataset
 from cgraph.data.idx import DataError
@@ -121,7 +121,7 @@ def predict(path: Path, model: Model, *, show: int, folder: Path | None) -> None
     # Images of other grey values than those of the training are scaled to them.
     factor = np.float32(model.metadata["levels"] / dataset.levels)
     feed = {image: dataset.test_images * factor}
-    predicted: Integers = computed(path, logits, feed).argmax(axis=1)
+    predicted: Integers = predictor(path, logits)(feed).argmax(axis=1)
     wrong = np.flatnonzero(predicted != dataset.test_labels)
     if show:
         say("\nsome held-out images and their predictions:\n")

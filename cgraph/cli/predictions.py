@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._streams import note, say
-from cgraph.cli.tables import quality
-from cgraph.cli.training import computed
+from cgraph.cli.tables import chosen, quality
+from cgraph.cli.training import predictor
 from cgraph.data.idx import DataError
 from cgraph.io.header import ModelFileError
 from cgraph.io.model import Model
@@ -57,20 +57,15 @@ def predict(
         raise DataError(f"{source}: {error}") from error
     reader = _Reader(table, preparation, places, goal)
     found, truth = [], []
+    predicted = predictor(path, prediction)
 
     def blocks() -> Iterator[list[list[str]]]:
         names = [f"probability of {value}" for value in getattr(goal, "values", ())]
         yield [[f"predicted {goal.name}", *names]]
         for codes, labels, gaps in reader.chunks():
-            values = (
-                computed(path, prediction, {x: preparation.inputs(codes)}) if len(codes) else codes
-            )
-            known = (
-                ~np.isnan(labels) & (labels >= 0)
-                if isinstance(goal, Category)
-                else ~np.isnan(labels)
-            )
-            found.append(values[known])
+            values = predicted({x: preparation.inputs(codes)}) if len(codes) else codes
+            known = labels >= 0 if isinstance(goal, Category) else ~np.isnan(labels)
+            found.append(chosen(goal, values)[known])
             truth.append(labels[known])
             rows = iter(_texts(goal, values))
             yield [[""] * (1 + len(names)) if gap else next(rows) for gap in gaps]

@@ -36,8 +36,6 @@ _FEW_NUMBERS = 20  # whole numbers that may be meant as classes
 _LABELS = {"loss": "loss", "val_loss": "validation loss"}
 _METRICS = {"accuracy": "validation accuracy", "r2": "validation R²"}
 
-Floats = NDArray[np.float32]
-
 
 def train(
     settings: Settings,
@@ -91,7 +89,7 @@ def train(
     }
     write(settings, nodes, metadata, history, shown, table.path.name)
     found = Graph(nodes["prediction"]).predict({nodes["x"]: inputs[parts[2]]})
-    say(f"held out: {quality(goal, found, labels[parts[2]], labels[parts[0]])}")
+    say(f"held out: {quality(goal, chosen(goal, found), labels[parts[2]], labels[parts[0]])}")
     return finished
 
 
@@ -198,8 +196,16 @@ def _targets(goal: Column, labels: NDArray[np.float64], dtype: str) -> NDArray[A
     return ((labels - goal.mean) / goal.scale).astype(dtype)[:, None]
 
 
+def chosen(goal: Column, predicted: NDArray[Any]) -> NDArray[Any]:
+    """Returns the index of the most probable class of each sample, or the number."""
+    if isinstance(goal, Category):
+        classes: NDArray[np.intp] = predicted.argmax(axis=1)
+        return classes
+    return predicted[:, 0]
+
+
 def quality(
-    goal: Column, found: Floats, truth: NDArray[np.float64], known: NDArray[np.float64]
+    goal: Column, found: NDArray[Any], truth: NDArray[np.float64], known: NDArray[np.float64]
 ) -> str:
     """Returns how good predictions are, and for comparison those that do without the inputs."""
     if isinstance(goal, Category):
@@ -207,8 +213,8 @@ def quality(
         always = (
             f"always {quoted(goal.values[int(common)])}: {percent(float((truth == common).mean()))}"
         )
-        return f"accuracy {percent(float((found.argmax(axis=1) == truth).mean()))} ({always})"
-    errors, mean = found.ravel() - truth, known.mean()
+        return f"accuracy {percent(float((found == truth).mean()))} ({always})"
+    errors, mean = found - truth, known.mean()
     about_mean = float(((truth - truth.mean()) ** 2).sum())
     r2 = f", R² {1 - float((errors**2).sum()) / about_mean:.3f}" if about_mean else ""
     always = f"always {mean:.4g}: {abs(truth - mean).mean():.4g}"

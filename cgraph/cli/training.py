@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -197,11 +197,18 @@ def write(
         say(f"loss curve: {curve_path.resolve()}")
 
 
-def computed(path: Path, node: Node, feed: Feed) -> NDArray[Any]:
-    """Returns the data of a node of a model for all samples, or says that its nodes are those of another one."""
-    try:
-        return Graph(node).predict(feed)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ModelFileError(
-            f"{path}: expected nodes of a model of cgraph train ({error})"
-        ) from error
+def predictor(path: Path, node: Node) -> Callable[[Feed], NDArray[Any]]:
+    """Returns a function from samples to the data of a node; it says so if a file holds nodes of another model."""
+    graphs: list[Graph] = []
+
+    def predict(feed: Feed) -> NDArray[Any]:
+        try:
+            if not graphs:
+                graphs.append(Graph(node))
+            return graphs[0].predict(feed)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise ModelFileError(
+                f"{path}: expected nodes of a model of cgraph train ({error})"
+            ) from error
+
+    return predict

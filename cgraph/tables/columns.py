@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cgraph.data.idx import DataError
 from cgraph.tables.reading import Table, quoted
@@ -34,16 +35,22 @@ class Cells:
 
     def is_missing(self, text: str) -> bool:
         """Returns whether a cell is missing."""
-        return text.lower() in self.missing
+        return text.lower() in self._words
+
+    @cached_property
+    def _words(self) -> frozenset[str]:
+        return frozenset(self.missing)
 
     def number(self, text: str) -> float | None:
         """Returns the number in a cell, which may be infinite, or None where there is another text."""
         if self.decimal != ".":
             text = text.replace(".", "_").replace(self.decimal, ".")
         try:
-            return None if "_" in text else float(text)
+            number = float(text)
         except ValueError:
             return None
+        # Python takes 1_000 for a number.
+        return None if "_" in text else number
 
 
 @dataclass
@@ -56,10 +63,8 @@ class Survey:
     numbers: int = 0
     low: float = math.inf
     high: float = -math.inf
-    texts: dict[str, int] = field(
-        default_factory=dict
-    )  # how often each stands there, up to a limit
-    has_more: bool = False  # texts than that
+    texts: set[str] = field(default_factory=set)  # different ones, until they are too many
+    has_more: bool = False  # texts than may be categories
     first_text: tuple[int, str] | None = None  # that is no number, and its line
     first_huge: tuple[int, str] | None = None
 
@@ -69,12 +74,9 @@ class Survey:
             self.missing += 1
             return
         self.count += 1
-        if text in self.texts:
-            self.texts[text] += 1
-        elif len(self.texts) < MOST_CATEGORIES:
-            self.texts[text] = 1
-        else:
-            self.has_more = True
+        if not self.has_more and text not in self.texts:
+            self.has_more = len(self.texts) == MOST_CATEGORIES
+            self.texts.add(text)
         number = cells.number(text)
         if number is None:
             self.first_text = self.first_text or (line, text)
@@ -82,7 +84,10 @@ class Survey:
             self.numbers += 1
             if not abs(number) <= _LARGEST:
                 self.first_huge = self.first_huge or (line, text)
-            self.low, self.high = min(self.low, number), max(self.high, number)
+            if number < self.low:
+                self.low = number
+            if number > self.high:
+                self.high = number
 
 
 def surveyed(table: Table, target: str, cells: Cells) -> tuple[list[Survey], int]:

@@ -49,7 +49,7 @@ def goal_of(table: Table, survey: Survey, count: int, cells: Cells, asked: Asked
         number = number and (asked.task == "regression" or not zero_or_one)
     if survey.low == survey.high if number else len(survey.texts) == 1:
         raise DataError(
-            f"{place}: expected different values, got {quoted(next(iter(survey.texts)))} alone"
+            f"{place}: expected different values, got {quoted(min(survey.texts))} alone"
         )
     if number:
         return Number(survey.name)
