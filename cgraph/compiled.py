@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from cgraph._execution.executable import Executable
 from cgraph._execution.summary import summary
 from cgraph._lowering.program import Program
 from cgraph._streams import say
 from cgraph._validation import Array
-from cgraph.io.state import LoadReport, load_state_dict, state_dict
 from cgraph.node import Node, as_node
 from cgraph.parameter import Parameter, parameters_of
+
+if TYPE_CHECKING:
+    from cgraph.io.state import LoadReport
 
 
 class CompiledNodes:
@@ -44,6 +46,9 @@ class CompiledNodes:
         TypeError
             A parameter of an own class is no array of numbers.
         """
+        # Imported here, since files of parameters come along, which few programs read when they begin.
+        from cgraph.io.state import state_dict
+
         return state_dict("Graph.state_dict", self)
 
     def load_state_dict(
@@ -70,6 +75,8 @@ class CompiledNodes:
         TypeError, ValueError
             `state` is not as above, or does not fit the parameters.
         """
+        from cgraph.io.state import load_state_dict
+
         return load_state_dict("Graph.load_state_dict", self, state, cast=cast, strict=strict)
 
     def summary(self) -> None:
