@@ -11,6 +11,7 @@ from cgraph._kernels import show_config
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
+from cgraph.nodes.cells import GRUCell, LSTMCell
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.dropout import Dropout
@@ -121,12 +122,14 @@ __all__ = [
     "Exp",
     "Expand",
     "Filter2d",
+    "GRUCell",
     "GaussianNLL",
     "GradientError",
     "GradientReport",
     "Graph",
     "History",
     "Huber",
+    "LSTMCell",
     "LayerNorm",
     "Leaf1",
     "Leaf2",
