@@ -11,6 +11,7 @@ from cgraph._kernels import show_config
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
+from cgraph.nodes.cells import GRUCell, LSTMCell
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.dropout import Dropout
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from cgraph import data as data
     from cgraph import init, layers, models
     from cgraph import io as io
-    from cgraph import training as training
     from cgraph.checks.anomaly import AnomalyError, detect_anomaly
     from cgraph.checks.gradcheck import gradcheck
     from cgraph.checks.report import GradientError, GradientReport
@@ -66,7 +66,6 @@ _MODULES = {
     "layers": "cgraph.layers",
     "models": "cgraph.models",
     "schedules": "cgraph.optimizers.schedules",
-    "training": "cgraph.training",
 }
 # The modules of the classes and functions that are imported at their first use.
 _MODULE_OF = {
@@ -123,12 +122,14 @@ __all__ = [
     "Exp",
     "Expand",
     "Filter2d",
+    "GRUCell",
     "GaussianNLL",
     "GradientError",
     "GradientReport",
     "Graph",
     "History",
     "Huber",
+    "LSTMCell",
     "LayerNorm",
     "Leaf1",
     "Leaf2",

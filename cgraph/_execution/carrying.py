@@ -86,6 +86,15 @@ class Carrying:
             self.show()
             self._runs = False
 
+    def states(self) -> tuple[list[Array], list[Array]]:
+        """Returns copies of all states: those that `reset` restores, and the present ones."""
+        return [x.copy() for x in self._initial], [x.copy() for x in self._where.values()]
+
+    def restore(self, states: tuple[list[Array], list[Array]]) -> None:
+        """Sets all states to those of another Graph."""
+        assign(self._initial + list(self._where.values()), states[0] + states[1])
+        self.show()
+
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds the states to a snapshot."""
         for array in self._where.values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from cgraph._kernels.lanes.per_sample import GradientRows as GradientRowsStep
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Feeds, Request
-from cgraph._kernels.runtime.step import LearningStep
 from cgraph._lowering.program import FusedGroup, Program, Work
 from cgraph._validation import Array
 from cgraph.parameter import own_parameters
@@ -146,8 +146,8 @@ class GradientRows:
         snapshot = self._executable.set_aside
         if not isinstance(executor, LaneExecutor):
             return
-        for step in executor.steps.values():
-            if isinstance(step, LearningStep) and snapshot is not None:
+        for step in chain.from_iterable(each.learners for each in executor.steps.values()):
+            if snapshot is not None:
                 for name in ("weights_learn", "biases_learn"):
                     if getattr(step, name):
                         snapshot.add_field(step, name)

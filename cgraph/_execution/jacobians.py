@@ -187,7 +187,10 @@ class Jacobians:
         builder = SampleBuilder(arena.kernels, executable.dtype, {}, parameters_offset=known)
         steps = {group: builder.step(group, lowered.uses[group]) for group in groups}
         samples = JacobianSamples(lowered, arena, builder, steps)
-        none, no_flags = structs(EXTENT, 0, first=[], count=[]), dict.fromkeys(groups, (False,) * 2)
+        none, no_flags = (
+            structs(EXTENT, 0, first=[], count=[]),
+            dict.fromkeys(groups, [(False, False)] * 2),
+        )
         nothing_learns = Learning(no_flags, none, False, frozenset())
 
         def executors(lowered: Lowered, lane_type: type[LaneExecutor]) -> Executors:

@@ -49,7 +49,7 @@ class Allocator:
 
 
 def place_buffers(program: Program, dtype: DType) -> Allocator:
-    """Gives every buffer of a program its offset, and returns the region of data."""
+    """Gives every buffer of a program, and what steps keep beside it, an offset, and returns the region of data."""
     allocator = Allocator(dtype)
     for group in program.groups:
         buffer = group.buffer
@@ -60,6 +60,8 @@ def place_buffers(program: Program, dtype: DType) -> Allocator:
             program.kernels.padded_bytes if len(buffer.nodes) == 1 else program.kernels.line_bytes
         )
         buffer.offset = allocator.allocate(-(-count // vector) * vector, alignment)
+        if group.inner:
+            group.inner_offset = allocator.allocate(-(-group.inner // vector) * vector)
     return allocator
 
 

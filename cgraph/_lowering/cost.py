@@ -38,14 +38,18 @@ STEP, LANE_STEP = 8.5, 17.0  # the start of a step: for one sample; over lanes
 PYTHON_CALL = 2000.0  # a method of a Python node that makes two or three calls of NumPy
 COPIED_ELEMENT = 1.2  # copying an element of one sample from its lane or back, in either dtype
 
+MATRICES = frozenset(
+    {Work.MATRIX, Work.CELL}
+)  # of which each weight serves one multiply-add of a sample
+
 
 def multiply_adds(group: FusedGroup) -> int:
     """Returns the number of multiply-adds of a fused group's forward pass, for one sample."""
     nodes: Any = group.nodes
     if group.op.work is Work.KERNELS:
         return sum(node.size * node._kernel.size for node in nodes)
-    if group.op.work is Work.MATRIX:
-        return int(nodes[0]._weight.size)
+    if group.op.work in MATRICES:
+        return int(nodes[0]._parameter_vector.size)
     return 0
 
 
@@ -56,11 +60,12 @@ def sample_cost(group: FusedGroup, macs: int, training: bool = False) -> float:
     share = gradient_share(group) if training else 1.0
     if group.kind is Kind.LEAF:
         return 0.0
-    if group.op.work is Work.MATRIX:
+    if group.op.work in MATRICES:
         weight = TRAINED_WEIGHT if training else WEIGHT
         if macs * itemsize > CACHE_BYTES:
             weight = UNCACHED_WEIGHT
-        return STEP + share * macs * scale * weight + group.inputs[0].size * ROW
+        product = share * macs * scale * weight + sum(x.size for x in group.inputs) * ROW
+        return STEP + product + functions(group) / vector_size(group)
     moved = group.elements * scale * (NORMALISED if group.op.work is Work.MOMENTS else ELEMENT)
     if group.op.work is Work.KERNELS:
         vectors = macs * slowdown(group) / vector_size(group)
@@ -135,7 +140,7 @@ def block_cost(
     if group.kind is Kind.LEAF:
         fed = LANE_PORT + lanes * group.elements * scale * LANE_INPUT
         return BlockCost(fed / 3 if training else fed, width=width)
-    is_matrix = group.op.work is Work.MATRIX
+    is_matrix = group.op.work in MATRICES
     element = LANE_NORMALISED if group.op.work is Work.MOMENTS else LANE_ELEMENT
     moved = group.elements * scale * (UNCACHED_LANE_ELEMENT if uncached else element)
     once = LANE_STEP + vectors * functions(group) + lanes * moved
@@ -164,6 +169,8 @@ def copy_cost(program: Program, groups: Collection[FusedGroup]) -> float:
 
 def functions(group: FusedGroup) -> float:
     """Estimates the nanoseconds of a fused group's values of exp, log, sigmoid and tanh, each a vector of its own."""
+    if group.op.work is Work.CELL:
+        return FUNCTION * group.inner / 2
     if group.op.work is not Work.FUNCTIONS:
         return 0.0
     return FUNCTION * len(group.nodes) * group.inputs[0].size

@@ -10,11 +10,17 @@ import numpy as np
 
 from cgraph._kernels import Build, narrow_build
 from cgraph._kernels.common.geometry import FilterGeometry
+from cgraph._kernels.lanes.per_sample import CellStep
 from cgraph._kernels.protocols import Operation
-from cgraph._kernels.runtime.step import Operand, Step
+from cgraph._kernels.runtime.step import LearningStep, Operand, Step
 from cgraph._lowering.buffers import Allocator, Use, operand_at
 from cgraph._lowering.program import Buffer, FusedGroup
-from cgraph._lowering.sample_steps import connected, reduction_step
+from cgraph._lowering.sample_steps import (
+    connected,
+    inner_operand,
+    reduction_step,
+    state_operands,
+)
 from cgraph._validation import DType
 
 # Buffers that begin multiples of this apart share the same few sets of the nearest cache. Where a step that reads many
@@ -158,6 +164,41 @@ def affine(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], outpu
     m, n = node._weight.shape[0] - 1, node._weight.shape[1]
     channels = equally_spaced(inputs[0], m, builder.lanes)
     return layer(builder, group, ONE_ELEMENT, channels, output, n, (m * n, n, n), node._bias)
+
+
+def cell(builder: LaneBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    """Makes a step of two products, as those of an Affine, and the gates of all lanes."""
+    node: Any = group.nodes[0]
+    lanes, m, n, gates = builder.lanes, node.backward[0].size, node._units, node._gate_elements
+    a, b = (builder.data.allocate(gates * lanes) for _ in range(2))
+    h, s = state_operands(group, inputs[1])
+    first = builder.parameters_offset[group]
+    ih, hh = (
+        product(builder, equally_spaced(x, rows, lanes), offset, gates, begin)
+        for x, rows, offset, begin in ((inputs[0], m, a, first), (h, n, b, first + (m + 1) * gates))
+    )
+    kernels, itemsize = builder.kernels_for(n).affine.MATRIX_KERNELS, builder.dtype.itemsize
+    operands = s.contiguous(), output.contiguous()
+    return CellStep(kernels, node._is_lstm, n * lanes, (ih, hh), *operands, a, b, itemsize)
+
+
+def product(
+    builder: LaneBuilder, inputs: list[Operand], offset: int, n: int, parameters_offset: int
+) -> LearningStep:
+    """Makes the step of a matrix with n columns whose output lies at an offset of its own."""
+    kernels, m = builder.lane_kernels.lanes_layer, len(inputs)
+    return kernels.LaneLayerStep(
+        ONE_ELEMENT,
+        builder.lanes,
+        inputs,
+        inner_operand(offset, builder.lanes),
+        n,
+        parameters_offset,
+        builder.scratch.allocate(kernels.lane_layer_scratch(ONE_ELEMENT, builder.lanes, n, None)),
+        *(m * n, n, n),
+        1.0,
+        None,
+    )
 
 
 def dropout(

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from cgraph._lowering.cost import (
     CACHE_BYTES,
+    MATRICES,
     BlockCost,
     block_cost,
     copy_cost,
@@ -18,7 +19,7 @@ from cgraph._lowering.cost import (
     update_cost,
 )
 from cgraph._lowering.fusion import foldable_relus
-from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program, Work
+from cgraph._lowering.program import AroundPython, FusedGroup, Kind, Program
 from cgraph._lowering.views import find_views
 
 LayoutName = Literal["auto", "lanes", "samples"]
@@ -211,7 +212,7 @@ def matrix_elements(macs: Mapping[FusedGroup, int], groups: Iterable[FusedGroup]
 
     A matrix has as many as its product with one sample has multiply-adds.
     """
-    return sum(macs[group] for group in groups if group.op.work is Work.MATRIX)
+    return sum(macs[group] for group in groups if group.op.work in MATRICES)
 
 
 def block_of_seeds(

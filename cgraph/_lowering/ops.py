@@ -15,6 +15,7 @@ from cgraph._lowering.program import FusedGroup, Kind, Part, Work
 from cgraph.node import Node
 from cgraph.nodes.activations import ELU, GELU, LeakyReLU, SiLU, Softplus
 from cgraph.nodes.affine import Affine
+from cgraph.nodes.cells import GRUCell, LSTMCell
 from cgraph.nodes.concatenation import Concatenation, Slice
 from cgraph.nodes.convolution import Convolution2d
 from cgraph.nodes.dropout import Dropout
@@ -32,6 +33,11 @@ from cgraph.nodes.softmax import LogSoftmax, Softmax, SoftmaxCEE
 def no_step(*_: object) -> NoReturn:
     """Stands for a maker that is never called: leaves have no step, and Python nodes have none over lanes."""
     raise NotImplementedError
+
+
+def nothing(node: Node) -> int:
+    """Returns 0, for a step that keeps nothing in the data but its output."""
+    return 0
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -58,6 +64,8 @@ class Op:
         computes both operations, and this is its maker.
     is_function : bool
         Whether it is a function of elements of equal index, which may be part of a stretch.
+    inner : function of a node
+        The number of elements, each with a gradient, that the step keeps for its backward pass beside the output.
     """
 
     node_class: type[Node]
@@ -69,6 +77,7 @@ class Op:
     parts: Callable[[FusedGroup], list[Part]] | None = None
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
     is_function: bool = False
+    inner: Callable[[Any], int] = nothing
 
 
 def parts_of_concatenation(group: FusedGroup) -> list[Part]:
@@ -96,6 +105,16 @@ def reduction(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -
     return Op(
         node_class, Kind.ALONE, inputs, sample_steps.reduction, lane_steps.reduction, work=work
     )
+
+
+def cell(node_class: type[Node]) -> Op:
+    """Returns the row of a recurrent cell, whose step keeps the gates and their products with the state."""
+    makers = sample_steps.cell, lane_steps.cell
+
+    def inner(node: Any) -> int:
+        return 2 * node._gate_elements
+
+    return Op(node_class, Kind.ALONE, None, *makers, work=Work.CELL, inner=inner)
 
 
 ROWS = (
@@ -155,6 +174,8 @@ ROWS = (
         work=Work.MOMENTS,
     ),
     Op(Affine, Kind.ALONE, 1, sample_steps.affine, lane_steps.affine, work=Work.MATRIX),
+    cell(GRUCell),
+    cell(LSTMCell),
     Op(
         Convolution2d,
         Kind.CONVOLUTION,

@@ -34,6 +34,7 @@ class Work(Enum):
     MOMENTS = "moments"  # the mean and the variance of the input elements besides
     FUNCTIONS = "functions"  # an exp, log or tanh of each input element besides
     MATRIX = "matrix"  # a product with a matrix
+    CELL = "cell"  # products with the matrices of a recurrent cell, and a function of each element of its gates
     KERNELS = "kernels"  # products with the kernels of a convolution
 
 
@@ -69,11 +70,15 @@ class FusedGroup:
     input_buffers: Sequence[Buffer] = ()
     buffer: Buffer = field(init=False)  # for the data of `nodes`
     elements: int = field(init=False)  # the number of elements that the step writes
+    # The elements that the step keeps for its backward pass, with their gradients, and their offset in the data.
+    inner: int = field(init=False)
+    inner_offset: int = field(init=False, default=0)
     # For sibling convolutions, the inputs of each; kept here, since a node may later be cut off from its inputs.
     inputs_by_node: Sequence[Sequence[Node]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.elements = len(self.nodes) * self.nodes[0].size
+        self.inner = self.op.inner(self.nodes[0])
+        self.elements = len(self.nodes) * self.nodes[0].size + self.inner
         siblings = self.kind is Kind.CONVOLUTION and len(self.nodes) > 1
         self.inputs_by_node = [tuple(node.backward) for node in self.nodes] if siblings else ()
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from cgraph._kernels import NARROW_BYTES, Build, narrow_build
+from cgraph._kernels.lanes.per_sample import CellStep
 from cgraph._kernels.protocols import Connected, Offsets, Operation, Reduction
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
@@ -166,6 +167,63 @@ def affine(
     offset = builder.allocate_in_order(group, node._weight.size)
     make = builder.kernels_for(n).affine.AffineStep
     return make(inputs[0], output, m, n, offset, node._bias)
+
+
+def cell(builder: SampleBuilder, group: FusedGroup, inputs: list[Operand], output: Operand) -> Step:
+    """Makes a step of two products and the gates.
+
+    The parameters are packed as two matrices, transposed, with their biases as the last row.
+    """
+    node: Any = group.nodes[0]
+    m, n, gates = node.backward[0].size, node._units, node._gate_elements
+    count = node._parameter_vector.size
+    offset, is_new = builder.allocate_parameters(group, count)
+    if is_new:
+        ih, hh = (
+            np.arange((rows + 1) * gates).reshape(rows + 1, gates) + begin
+            for rows, begin in ((m, offset), (n, offset + (m + 1) * gates))
+        )
+        elements = np.concatenate([ih[:-1].T.ravel(), hh[:-1].T.ravel(), ih[-1], hh[-1]])
+        builder.slots.append(ParameterSlot(node, offset, count, elements))
+    a, b = group.inner_offset, group.inner_offset + gates
+    kernels, (h, s) = builder.kernels_for(gates).affine, state_operands(group, inputs[1])
+    ih = kernels.AffineStep(inputs[0], inner_operand(a, 1), m, gates, offset, 1.0)
+    hh = kernels.AffineStep(h, inner_operand(b, 1), n, gates, offset + (m + 1) * gates, 1.0)
+    gate_kernels, itemsize = builder.kernels_for(n).affine.MATRIX_KERNELS, builder.dtype.itemsize
+    return CellStep(gate_kernels, node._is_lstm, n, (ih, hh), s, output, a, b, itemsize)
+
+
+def state_operands(group: FusedGroup, state: Operand) -> tuple[Operand, Operand]:
+    """Returns the operand that a cell multiplies, h, and the one that it reads directly, which is h or c.
+
+    Where both are h, the product is the second to write its gradient, and adds.
+    """
+    node: Any = group.nodes[0]
+    if node._is_lstm:
+        return state, state.shifted(node._units * state.stride)
+    return adding(state), state
+
+
+def adding(x: Operand) -> Operand:
+    """Returns the operand of an input for a step that adds to its gradient."""
+    return Operand(
+        offset=x.offset,
+        stride=x.stride,
+        accumulate=True,
+        requires_grad=x.requires_grad,
+        requires_grad_parameters_only=x.requires_grad_parameters_only,
+    )
+
+
+def inner_operand(offset: int, stride: int) -> Operand:
+    """Returns the operand of what a step keeps beside its output, with its gradient."""
+    return Operand(
+        offset=offset,
+        stride=stride,
+        accumulate=False,
+        requires_grad=True,
+        requires_grad_parameters_only=True,
+    )
 
 
 def dropout(

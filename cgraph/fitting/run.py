@@ -14,7 +14,7 @@ from cgraph._validation import Array
 from cgraph.fitting.callbacks import Callback, is_true
 from cgraph.fitting.history import History
 from cgraph.fitting.metrics import Metric
-from cgraph.fitting.progress import Progress
+from cgraph.fitting.progress import Bar
 from cgraph.fitting.samples import Arrays, Rows, Samples
 from cgraph.fitting.seen import Seen
 from cgraph.graph import Graph
@@ -101,12 +101,12 @@ class Run:
         """The measurements of all epochs so far, as `fit` returns them."""
         return self.record.history(self.patience is not None)
 
-    def train(self, progress: Progress, save: Callable[[], object], every: int) -> None:
+    def train(self, progress: Bar, save: Callable[[], object], every: int) -> None:
         """Trains until the last epoch, or until something ends the training before.
 
         Parameters
         ----------
-        progress : Progress
+        progress : Bar
             Shows what happens.
         save : callable
             Keeps this run; it is called after each `every` epochs, and after the last.
@@ -121,7 +121,7 @@ class Run:
         if self.patience is not None and record.best:
             self.graph.load_state_dict(record.best)
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Bar) -> bool:
         """Trains for one epoch, and returns whether the training ends."""
         self.epoch = self.record.epochs + 1
         self.logs = {}
@@ -141,7 +141,7 @@ class Run:
         waited = self.epoch - self.record.best_epoch
         return ends or (self.patience is not None and waited >= self.patience)
 
-    def _learn(self, progress: Progress) -> tuple[dict[str, float], bool]:
+    def _learn(self, progress: Bar) -> tuple[dict[str, float], bool]:
         """Trains on the samples of an epoch; returns its measurements, and whether a callback ends the training."""
         sums, metrics, ends = _Sums(), self._new_metrics(), False
         if self._carries:

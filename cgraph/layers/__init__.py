@@ -10,6 +10,8 @@ layers of a network: layers with one seed and one shape would begin with the sam
 from cgraph.layers.activations import ACTIVATIONS
 from cgraph.layers.connected import dense, dropout, flatten, layer_norm
 from cgraph.layers.filters import average_pool2d, conv2d, max_pool2d
+from cgraph.layers.recurrent import gru_cell, lstm_cell, simple_rnn_cell
+from cgraph.layers.unrolling import rnn
 
 __all__ = [
     "ACTIVATIONS",
@@ -18,6 +20,10 @@ __all__ = [
     "dense",
     "dropout",
     "flatten",
+    "gru_cell",
     "layer_norm",
+    "lstm_cell",
     "max_pool2d",
+    "rnn",
+    "simple_rnn_cell",
 ]

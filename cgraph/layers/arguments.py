@@ -84,7 +84,7 @@ def as_table(owner: str, table: object, filters: int, channels: int) -> list[lis
     return rows
 
 
-def as_initializer(owner: str, value: Any) -> Initializer:
+def as_initializer(owner: str, value: Any, argument: str = "initializer") -> Initializer:
     """Returns the initialiser of a name, or a function as it is, or refuses the value."""
     function: Initializer
     if isinstance(value, str) and value in init.__all__:
@@ -93,7 +93,7 @@ def as_initializer(owner: str, value: Any) -> Initializer:
     if not callable(value):
         names = ", ".join(f'"{name}"' for name in init.__all__)
         raise (ValueError if isinstance(value, str) else TypeError)(
-            f"{owner}: initializer must be {names} or a function of (shape, rng, fans), got {describe(value)}"
+            f"{owner}: {argument} must be {names} or a function of (shape, rng, fans), got {describe(value)}"
         )
     function = value
     return function
@@ -105,11 +105,12 @@ def initial(
     shape: tuple[int, ...],
     rng: np.random.Generator,
     fans: tuple[float, float],
+    argument: str = "initializer",
 ) -> npt.NDArray[np.generic]:
     """Returns the initial values of an initialiser, or refuses those of another shape or kind."""
-    values = as_real(owner, "what initializer returns", initializer(shape, rng, fans))
+    values = as_real(owner, f"what {argument} returns", initializer(shape, rng, fans))
     if values.shape != shape:
         raise ValueError(
-            f"{owner}: what initializer returns must have shape {shape}, got {values.shape}"
+            f"{owner}: what {argument} returns must have shape {shape}, got {values.shape}"
         )
     return values

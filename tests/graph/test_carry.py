@@ -248,6 +248,18 @@ def test_copies_and_clones_of_nodes_know_no_carry_and_share_no_state():
     assert set(graph.state_dict()) == set(second.state_dict())
 
 
+@pytest.mark.parametrize("streams", [None, 3])
+def test_a_copy_of_a_graph_goes_on_from_its_state_and_is_reset_like_it(streams):
+    net = Elman()
+    graph, feed = net.graph(streams=streams), net.series(4, streams)
+    start = graph.get_state()
+    graph.predict(feed)
+    twin, nodes = copy.deepcopy((graph, net))
+    assert_array_equal(twin.get_state()[nodes.h], graph.get_state()[net.h])
+    twin.reset()
+    assert_array_equal(twin.get_state()[nodes.h], start[net.h])
+
+
 def test_the_summary_tells_what_is_carried(capsys):
     Elman().graph().summary()
     Elman().graph(streams=3).summary()

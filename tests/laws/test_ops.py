@@ -86,7 +86,7 @@ def leave_nan_in_scratch(dtype):
     node.calcPartialDerivative()
 
 
-@every_kind
+@half_of_float32
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
     """NaN in the data or in scratch, and an earlier sample, are overwritten entirely."""
     unused, used = build(row, case, dtype), build(row, case, dtype, seed=9)
@@ -114,7 +114,7 @@ def spread(array):
     return view
 
 
-@every_kind
+@half_of_float32
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
     """Nodes are built with contiguous arrays, but kernels accept strided views, too."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)
@@ -199,9 +199,10 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case):
 
 @every_case
 def test_domsize_counts_the_inputs_elements(row, case):
-    """`domsize` counts one channel of a filter, one vector of a node of two, and all inputs of Concatenation."""
+    """`domsize` counts one channel of a filter, one vector of a node of two, all inputs of Concatenation and cells."""
     sizes = [h * w for h, w in case.shapes]
-    expected = sum(sizes) if row.op is CG.Concatenation else sizes[0]
+    counts_all = row.op in (CG.Concatenation, CG.GRUCell, CG.LSTMCell)
+    expected = sum(sizes) if counts_all else sizes[0]
     for dtype in DTYPES:
         assert build(row, case, dtype).node.domsize == expected
 

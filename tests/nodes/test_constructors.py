@@ -230,6 +230,12 @@ NAMED |= {
     "Huber": lambda x: CG.Huber(x=x, y=x, delta=2),
     "GaussianNLL": lambda x: CG.GaussianNLL(mean=x, log_variance=x, target=x),
     "LayerNorm": lambda x: CG.LayerNorm(node=x, gain=ones(20), bias=ones(20), eps=1),
+    "GRUCell": lambda x: CG.GRUCell(
+        x=x, h=x, W_ih=ones(60, 20), W_hh=ones(60, 20), b_ih=ones(60), b_hh=ones(60)
+    ),
+    "LSTMCell": lambda x: CG.LSTMCell(
+        x=x, state=x, W_ih=ones(40, 20), W_hh=ones(40, 10), b_ih=ones(40), b_hh=ones(40)
+    ),
     "Slice": lambda x: CG.Slice(node=x, start=2, stop=5),
 }
 NAMED |= {op.__name__: lambda x, op=op: op(node1=x) for op in UNARY}

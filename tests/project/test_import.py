@@ -46,7 +46,7 @@ AT_ONCE = {"_kernels", "_propagation", "_subclassing", "nodes"}
 def printed(code, lines=False):
     """Runs code in a process of its own, and returns the words, or the lines, of its output."""
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     return run.stdout.splitlines() if lines else run.stdout.split()
 

@@ -44,6 +44,11 @@ class Maker:
         weight = self.rng.uniform(-1, 1, (node.size + 1, n)) / node.size**0.5
         return self.add(CG.Affine(node, weight))
 
+    def cell(self, op, x, state):
+        gates, units = (3, state.size) if op is CG.GRUCell else (4, state.size // 2)
+        shapes = (gates * units, x.size), (gates * units, units), (gates * units,), (gates * units,)
+        return self.add(op(x, state, *(self.rng.uniform(-0.7, 0.7, shape) for shape in shapes)))
+
     def classified(self, nodes, classes=3):
         """Concatenation, Affine, Softmax and CEE with a target."""
         scores = self.affine(self.add(CG.Concatenation(nodes)), classes)

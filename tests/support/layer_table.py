@@ -22,6 +22,19 @@ def one_vector(x, rng):
     return L.dense(h, 5, "log_softmax", initializer="orthogonal", rng=rng)
 
 
+def cells(x, rng):
+    """All recurrent cells, one behind the other; the state of an LSTM is twice as long."""
+    h = L.simple_rnn_cell(L.flatten(x), L.dense(x[0], 6, rng=rng), rng=rng)
+    return L.gru_cell(L.lstm_cell(x[1], h, rng=rng), h, rng=rng)
+
+
+def unrolled(x, rng):
+    """A GRU over two images, whose state is kept at the second one in part."""
+    state, mask = L.dense(x[0], 4, "tanh", rng=rng), L.dense(x[1], 1, "sigmoid", rng=rng)
+    one = L.dense(x[0], 1, rng=rng)
+    return L.rnn(lambda x, h: L.gru_cell(x, h, rng=rng), x, state, masks=[one, mask])[-1]
+
+
 # name: (function of channels and a generator, number of channels, height, width)
 LAYERS = {
     "dense": (lambda x, rng: L.dense(x[0], 5, "tanh", rng=rng), 1, 5, 1),
@@ -44,6 +57,8 @@ LAYERS = {
     "flatten": (lambda x, rng: L.flatten(x), 1, 2 * HEIGHT * WIDTH, 1),
     "layer_norm": (lambda x, rng: L.layer_norm(x[0], epsilon=1e-3), 1, HEIGHT, WIDTH),
     "dropout": (lambda x, rng: L.dropout(x[0], 0.4, rng), 1, HEIGHT, WIDTH),
+    "recurrent cells": (cells, 1, 6, 1),
+    "rnn": (unrolled, 1, 4, 1),
     "several, channels": (channels_first, 3, 2, 3),
     "several, a vector": (one_vector, 1, 5, 1),
 }

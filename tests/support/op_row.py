@@ -59,6 +59,7 @@ class Row:
     cases: dict[str, Case]
     draws: tuple[Callable, ...] = (normal,)
     tolerance: dict[str, float] = field(default_factory=tolerances)
+    is_linear: bool = True  # in its parameters, so that their gradients do not depend on them
     computes: bool = True  # False: leaves and abstract classes, whose calcData does nothing
 
     def draw(self, case, rng):

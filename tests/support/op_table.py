@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import reference as ref
 from op_row import Case, Row, apart, binary, positive, target, unary
+from op_table_cells import CELL_ROWS
 from op_table_filters import FILTER_ROWS
 from op_table_functions import FUNCTION_ROWS
 from op_table_losses import LOSS_ROWS
@@ -114,6 +115,7 @@ ROWS = [
     Row(CG.Norm2, unary(CG.Norm2, ref.Norm2())),
     Row(CG.Affine, affines()),
     *LOSS_ROWS,
+    *CELL_ROWS,
     *FILTER_ROWS,
 ]
 

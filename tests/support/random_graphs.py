@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import reference as ref
+import reference_cells as cells
 import reference_functions as functions
 import reference_losses as losses
 from op_row import leaf_of
@@ -73,7 +74,7 @@ class Recipe:
         self.leaves = list(range(len(self.steps)))
         moves = [self.add_unary, self.add_unary, self.add_binary, self.add_binary, self.add_bank]
         moves += [self.add_pooling, self.add_reduction, self.add_concatenation, self.add_affine]
-        moves += [self.add_part, self.add_layer_norm]
+        moves += [self.add_part, self.add_layer_norm, self.add_cell]
         while len(self.steps) < most - 13:
             self.pick(moves)()
         self.ends = self.close()
@@ -213,6 +214,23 @@ class Recipe:
 
         step = Step(make, losses.LayerNorm(1.0), [k], shape, math.sqrt(size) + 1, [gain, bias])
         return self.append(step)
+
+    def add_cell(self):
+        """A recurrent cell, which may read one node twice."""
+        k, state = self.source(), self.source()
+        op, reference, gates = CG.GRUCell, cells.GRUCell(), 3
+        m, n = (math.prod(self.steps[i].shape) for i in (k, state))
+        if n % 2 == 0 and self.rng.random() < 0.5:
+            op, reference, gates, n = CG.LSTMCell, cells.LSTMCell(), 4, n // 2
+        shapes = (gates * n, m), (gates * n, n), (gates * n,), (gates * n,)
+        params = [self.rng.uniform(-1, 1, shape) / math.sqrt(m + n) for shape in shapes]
+
+        def make(nodes, params):
+            return op(*nodes, *params)
+
+        height = math.prod(self.steps[state].shape)
+        bound = max(1.0, self.steps[state].bound) + (gates == 4)
+        return self.append(Step(make, reference, [k, state], (height, 1), bound, params))
 
     def add_affine(self, k=None):
         k = self.source() if k is None else k

@@ -8,7 +8,7 @@ from own_nodes import Scale
 from random_graphs import Recipe, nodes_above
 
 import cgraph as CG
-from cgraph._subclassing.rebuilding import anew
+from cgraph._subclassing.rebuilding import built, plan_of
 from cgraph._subclassing.sharing import share_parameters
 
 
@@ -50,7 +50,7 @@ def again(node, *inputs):
 def apart(node, *inputs):
     """Returns a node with parameters of its own, which begin alike."""
     inputs = inputs[0] if isinstance(inputs[0], (list, tuple)) else inputs
-    return anew(node, list(inputs))
+    return built(plan_of(node), list(inputs))
 
 
 def siamese(make, join):
@@ -88,6 +88,18 @@ def three_on_a_path(make, join):
     first = make.affine(make.vector(4), 4)
     second = join(first, CG.ReLU(first))
     return CG.Norm2(join(first, CG.ReLU(second)))
+
+
+def recurrent(make, join):
+    """A GRU and an LSTM behind it, each over four time steps."""
+    h, state, first, second = make.vector(5), make.vector(6), None, None
+    for _ in range(4):
+        x = make.vector(3)
+        h = join(first, x, h) if first else make.cell(CG.GRUCell, x, h)
+        first = first or h
+        state = join(second, h, state) if second else make.cell(CG.LSTMCell, h, state)
+        second = second or state
+    return CG.Norm2(CG.Concatenation([h, state]))
 
 
 def normalised(make, join):
@@ -169,6 +181,7 @@ MAKERS = {
     "unrolled 50 times": unrolled(50),
     "autoencoder": autoencoder,
     "three on a path": three_on_a_path,
+    "recurrent cells": recurrent,
     "layer norm": normalised,
     "convolutions": convolved,
     "convolutions of one channel": lambda make, join: convolved(make, join, channels=1),

@@ -6,7 +6,7 @@ from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
 from cgraph._kernels.runtime.plan import Steps
-from cgraph._kernels.runtime.step import MatrixKernels, Step
+from cgraph._kernels.runtime.step import LearningStep, MatrixKernels, Operand, Step
 from cgraph._kernels.runtime.structs import Structs
 
 _Array = npt.NDArray[np.floating[Any]]
@@ -40,3 +40,27 @@ class GradientRows(Step):
         packed: _Array | None = None,
     ) -> None: ...
     def write_to(self, rows: _Array) -> None: ...
+
+@disjoint_base
+class CellStep(Step):
+    def __init__(
+        self,
+        kernels: MatrixKernels,
+        is_lstm: bool,
+        n: int,
+        products: tuple[LearningStep, LearningStep],
+        s: Operand,
+        d: Operand,
+        a: int,
+        b: int,
+        item: int,
+    ) -> None: ...
+
+def run_cell(
+    kernels: MatrixKernels,
+    is_lstm: bool,
+    backward: bool,
+    n: int,
+    item: int,
+    room: npt.NDArray[np.floating[Any]],
+) -> None: ...

@@ -2,7 +2,8 @@
 
 Design: steps of one sample know nothing of lanes, and nodes that are computed in Python know their own arrays alone. So
 each sample is copied from its lane into the memory of one sample, run through these steps, and copied back. The steps
-are compiled once for all dtypes, since they copy elements as bits.
+are compiled once for all dtypes, since they copy elements as bits. So is, beside them, the step of a recurrent cell,
+which calls other steps and the kernels of a build.
 """
 from libc.stdint cimport int32_t, int64_t
 
@@ -163,3 +164,4 @@ cdef bint has_failed(Context *own, Context *context) noexcept nogil:
 
 
 include "lanes/gradient_rows.pxi"
+include "nodes/cell_step.pxi"

@@ -1,4 +1,4 @@
-"""Kernels of Affine: d = Wᵀ (x; b), with W of shape (m + 1, n), row-major.
+"""Kernels of Affine: d = Wᵀ (x; b), with W of shape (m + 1, n), row-major; those of recurrent cells are in cells.pxi.
 
 x: the input, m elements; d: the output, n elements; g: the gradient with respect to d; dx, dw: the gradients of
 x and W, which backward ADDS into on the Node path. x, d, g and dx may be strided. All loops take W row by row, so that
@@ -268,7 +268,11 @@ cdef inline void fused_sgd(
 # The step of a Graph
 
 cdef class AffineStep(LearningStep):
-    """The step of one Affine, for one sample. The row of biases is a row of weights, for `weights_learn` as well."""
+    """The step of one Affine, for one sample, or of a product of a cell.
+
+    The row of biases is computed with the others if either learns: without fused SGD, gradient sums of what does not
+    learn are never read.
+    """
     cdef OperandFields x, d
     cdef Py_ssize_t m, n, parameters_offset
     cdef real bias
@@ -298,5 +302,8 @@ cdef class AffineStep(LearningStep):
             return
         if dx.start != NULL:
             input_gradient(w, self.m, self.n, g, dx)
-        if self.weights_learn:
+        if self.weights_learn or self.biases_learn:
             weight_gradient(x, self.m, self.bias, g, self.n, dw, adds_to_sums(self, context))
+
+
+include "nodes/cells.pxi"

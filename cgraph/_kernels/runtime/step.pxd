@@ -79,12 +79,32 @@ cdef inline bint adds_to_sums(LearningStep step, const Context *context) noexcep
     return step.accumulate or not context.grads_are_zero
 
 
-# What is compiled for each build: the gradient of a matrix with m + 1 rows and n columns, for one sample. x, g: input
-# and output's gradient, with elements `stride` apart; b: the constant input; packed: room for n elements.
+# The addresses of what the gates of a cell read and write, with the letters of nodes/cells.pxi.
+# a, b, da, db: blocks one behind the other; s, g, d: elements with strides, g and d with the same one.
+cdef struct CellBlocks:
+    char *a
+    char *b
+    char *da
+    char *db
+    const char *s
+    const char *g
+    char *d
+    Py_ssize_t s_stride, d_stride
+
+
+# What is compiled for each build.
+# gradient: that of a matrix with m + 1 rows and n columns, for one sample. x, g: input and output's gradient, with
+# elements `stride` apart; b: the constant input; packed: room for n elements.
+# run_gates: the gates of a cell, or their gradients, with blocks of n elements; put_direct_share: writes the direct
+# share of the gradient of s, or adds it.
 cdef class MatrixKernels:
     cdef void (*gradient)(
         const char *x, Py_ssize_t m, double b, const char *g, Py_ssize_t n, Py_ssize_t stride, char *packed, char *dw,
         bint accumulate
+    ) noexcept nogil
+    cdef void (*run_gates)(bint is_lstm, bint backward, const CellBlocks *p, Py_ssize_t n) noexcept nogil
+    cdef void (*put_direct_share)(
+        const char *share, char *ds, Py_ssize_t stride, bint accumulate, Py_ssize_t n
     ) noexcept nogil
 
 

@@ -54,6 +54,8 @@ class SampleCounter:
 @disjoint_base
 class Step:
     table_bytes: int
+    @property
+    def learners(self) -> tuple[LearningStep, ...]: ...
 
 @disjoint_base
 class LearningStep(Step):

@@ -135,6 +135,11 @@ cdef class SampleCounter:
 cdef class Step:
     """The computation of a node or fused group on the memory of a context."""
 
+    @property
+    def learners(self):
+        """The steps with parameters of which this one consists: none, itself, or several."""
+        return ()
+
     cdef void forward(self, Context *context) noexcept nogil:
         """Overwrites the data of the outputs."""
 
@@ -153,9 +158,8 @@ cdef class LearningStep(Step):
 
     weights_learn, biases_learn: whether a backward pass computes the gradient sums of the weights and those of the
     biases; both at first. Sums that are not computed are neither read nor written, and fused SGD leaves their
-    parameters alone. The biases of an Affine are the last row of its weights: AffineStep reads `weights_learn` alone,
-    and both flags of the LaneLayerStep of an Affine must be set alike. The flags of a fused group are those of all its
-    channels.
+    parameters alone. The biases of an Affine are the last row of its weights: both flags of its steps are set alike,
+    and so are those of an AffineStep that uses fused SGD. The flags of a fused group are those of all its channels.
 
     accumulate: whether the step adds to gradient sums even where those of the arena count as 0, because an earlier
     step of the same backward pass has written them, one that shares the parameters; at first False. Fused SGD must not
@@ -165,9 +169,13 @@ cdef class LearningStep(Step):
     def __cinit__(self):
         self.weights_learn = self.biases_learn = True
 
+    @property
+    def learners(self):
+        return (self,)
+
 
 cdef class MatrixKernels:
-    """The gradient of a matrix for one sample, as it is compiled for one build."""
+    """The gradient of a matrix for one sample, and the gates of cells, as they are compiled for one build."""
 
 
 cdef class Port:
