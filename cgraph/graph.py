@@ -16,7 +16,7 @@ from cgraph._execution.showing import Showing
 from cgraph._execution.state import CarriedState
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
-from cgraph._validation import Array
+from cgraph._validation import Array, as_size
 from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
 from cgraph.node import Node
