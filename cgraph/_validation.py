@@ -5,7 +5,7 @@ Every message names the owner (a class or method), the argument, the expected va
 
 import operator
 from array import array as c_array
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Any, TypeGuard
 
@@ -170,6 +170,39 @@ def copy_into(owner: str, argument: str, value: object, destination: npt.NDArray
         )
     # The cast comes first: it may raise on overflow, and the destination must not be half-written then.
     destination[...] = array.astype(destination.dtype, copy=False)
+
+
+def as_metrics(
+    owner: str, metrics: Any, known: Collection[str], is_taken: Callable[[str], bool]
+) -> dict[str, Callable[[Array, Array], Any] | None]:
+    """Returns metrics by their names, or refuses the argument.
+
+    Parameters
+    ----------
+    metrics : str, function, or iterable of them
+    known : collection of str
+        The names that may be given.
+    is_taken : callable
+        Whether a name is that of something else.
+
+    Returns
+    -------
+    dict of str to callable or None
+        The functions that were given, by their ``__name__``; None for a metric that is given by its name.
+    """
+    given = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
+    named: dict[str, Callable[[Array, Array], Any] | None] = {}
+    for each in given if is_iterable(given) else [given]:
+        if not (callable(each) or (isinstance(each, str) and each in known)):
+            raise (ValueError if isinstance(each, str) else TypeError)(
+                f"{owner}: metrics must be of {', '.join(known)}, or functions of (output, target), "
+                f"got {describe(each)}"
+            )
+        name = getattr(each, "__name__", type(each).__name__) if callable(each) else each
+        if name in named or is_taken(name):
+            raise ValueError(f"{owner}: metrics must have names of their own, got {name}")
+        named[name] = each if callable(each) else None
+    return named
 
 
 def as_generator(owner: str, value: object) -> "np.random.Generator":

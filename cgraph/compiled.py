@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NoReturn
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from cgraph._execution.executable import Executable
+from cgraph._execution.executable import STALE, Executable
+from cgraph._execution.feeds import FeedSpecs, feed_specs
 from cgraph._execution.summary import summary
+from cgraph._execution.threads import default_threads
+from cgraph._lowering.layout import LayoutName
+from cgraph._lowering.pipeline import lower
 from cgraph._lowering.program import Program
 from cgraph._streams import say
-from cgraph._validation import Array
-from cgraph.io.state import LoadReport, load_state_dict, state_dict
-from cgraph.node import Node, as_node
+from cgraph._validation import Array, as_size, describe
+from cgraph.node import Node, as_node, as_nodes
 from cgraph.parameter import Parameter, parameters_of
+
+if TYPE_CHECKING:
+    from cgraph.io.state import LoadReport
+
+_COMPILED = ("_program", "_executable", "_feed_specs", "_arguments")
 
 
 class CompiledNodes:
@@ -20,6 +28,31 @@ class CompiledNodes:
 
     _program: Program
     _executable: Executable
+    _feed_specs: FeedSpecs
+    _arguments: dict[str, Any]  # those of the constructor, besides the outputs
+
+    def _compile(
+        self,
+        outputs: Node | Iterable[Node],
+        leaf_grads: bool | Iterable[Node] | None,
+        threads: int | None,
+        layout: LayoutName,
+    ) -> None:
+        """Compiles nodes; the arguments are those of the constructor."""
+        given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
+        ends = list(dict.fromkeys(given))
+        count = default_threads() if threads is None else as_size("Graph", "threads", threads)
+        if not isinstance(layout, str) or layout not in ("auto", "lanes", "samples"):
+            raise ValueError(
+                f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
+            )
+        if not (leaf_grads is None or isinstance(leaf_grads, bool)):
+            leaf_grads = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
+        lowered = lower(ends, leaf_grads, layout)
+        self._arguments = {"leaf_grads": leaf_grads, "threads": threads, "layout": layout}
+        self._program = lowered.program
+        self._feed_specs = feed_specs(self._program.leaves)
+        self._executable = Executable(lowered, count)
 
     @property
     def nodes(self) -> list[Node]:
@@ -44,6 +77,9 @@ class CompiledNodes:
         TypeError
             A parameter of an own class is no array of numbers.
         """
+        # Imported here, since files of parameters come along, which few programs read when they begin.
+        from cgraph.io.state import state_dict
+
         return state_dict("Graph.state_dict", self)
 
     def load_state_dict(
@@ -70,6 +106,8 @@ class CompiledNodes:
         TypeError, ValueError
             `state` is not as above, or does not fit the parameters.
         """
+        from cgraph.io.state import load_state_dict
+
         return load_state_dict("Graph.load_state_dict", self, state, cast=cast, strict=strict)
 
     def summary(self) -> None:
@@ -84,10 +122,21 @@ class CompiledNodes:
     def __repr__(self) -> str:
         return f"Graph({len(self._executable.executors.samples.steps)} steps for {len(self._program.order)} nodes)"
 
-    def __reduce_ex__(self, protocol: object) -> NoReturn:
+    def __copy__(self) -> NoReturn:
         raise TypeError(
-            "Graph: a graph cannot be copied or pickled; copy or pickle its nodes, and build a Graph of them"
+            "Graph: a graph cannot be copied without its nodes, which belong to one Graph; use copy.deepcopy"
         )
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        """Returns what deep copies and pickles compile: the outputs, the arguments, and attributes of own classes.
+
+        Nodes are copied by their own rules, and threads that were not asked for are those of the process in which the
+        copy is compiled.
+        """
+        if self._executable.residency.stale:
+            raise RuntimeError(f"Graph, copy or pickle: {STALE}")
+        own = {name: value for name, value in vars(self).items() if name not in _COMPILED}
+        return _compiled, (type(self), self._program.outputs, self._arguments), own or None
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -101,3 +150,10 @@ class CompiledNodes:
         if node not in self._program.channel_of:
             raise ValueError(f"Graph.predict: node must be one of this graph, got {node!r}")
         return node
+
+
+def _compiled(cls: Any, outputs: list[Node], arguments: dict[str, Any]) -> Any:
+    """Returns a Graph of nodes that were copied or pickled, for which the constructor of an own class is not asked."""
+    graph = cls.__new__(cls)
+    graph._compile(outputs, **arguments)
+    return graph

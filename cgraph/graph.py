@@ -8,19 +8,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cgraph._execution.derivatives import Derivatives
-from cgraph._execution.executable import Executable
 from cgraph._execution.extras import Gradients, Learnt, learn
-from cgraph._execution.feeds import Feed, as_feeds, feed_specs, one_sample, require_room
+from cgraph._execution.feeds import Feed, as_feeds, one_sample, require_room
 from cgraph._execution.optimizing import as_rule
 from cgraph._execution.outputs import predict_into
-from cgraph._execution.threads import default_threads
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
-from cgraph._lowering.pipeline import lower
-from cgraph._validation import Array, as_index, as_size, describe
+from cgraph._validation import Array, as_index, as_size
 from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
-from cgraph.node import Node, as_nodes
+from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 
 
@@ -86,17 +83,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         threads: int | None = None,
         layout: LayoutName = "auto",
     ) -> None:
-        given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
-        ends = list(dict.fromkeys(given))
-        count = default_threads() if threads is None else as_size("Graph", "threads", threads)
-        if not isinstance(layout, str) or layout not in ("auto", "lanes", "samples"):
-            raise ValueError(
-                f'Graph: layout must be "auto", "lanes" or "samples", got {describe(layout)}'
-            )
-        lowered = lower(ends, leaf_grads, layout)
-        self._program = lowered.program
-        self._feed_specs = feed_specs(self._program.leaves)
-        self._executable = Executable(lowered, count)
+        self._compile(outputs, leaf_grads, threads, layout)
 
     # Passes for the sample that the leaves hold
 

@@ -1,6 +1,21 @@
 """Double deep Q-learning (van Hasselt et al., 2016) on a cart-pole: replay, a target network, Huber's loss, Adam.
 
 python examples/dqn.py --seed 1 --steps 80000
+
+It takes 12 s of processor time on one core of an AMD EPYC (Zen 3, AVX2), with one thread, and prints:
+
+    step   4,000: mean return  62.2   0.8 s
+    step   8,000: mean return 227.8   1.7 s
+    step  12,000: mean return 154.9   2.5 s
+    step  16,000: mean return 164.3   3.2 s
+    step  20,000: mean return 147.2   4.4 s
+    step  24,000: mean return 231.8   5.7 s
+    step  28,000: mean return 389.6   6.8 s
+    step  32,000: mean return 417.9   8.0 s
+    step  36,000: mean return 235.0   9.0 s
+    step  40,000: mean return 317.3   9.8 s
+    step  44,000: mean return 500.0   10.8 s
+    20 other episodes of the action of the larger value: mean return 500.0
 """
 
 import argparse
@@ -90,7 +105,7 @@ def main(
     states, next_states = np.zeros((2, steps, 4), np.float32)
     actions, goes_on = np.zeros((steps, 2), np.float32), np.zeros(steps, np.float32)
 
-    env, began = CartPole(rng), time.perf_counter()
+    env, began = CartPole(rng), time.process_time()
     state = env.reset()
     for step in range(steps):
         if rng.random() < max(0.04, 1 - step / (0.16 * steps)):
@@ -117,7 +132,7 @@ def main(
             graph.step({observation: states[rows], action: actions[rows], target: wanted}, adam)
         # It is done when 20 episodes without exploration have a mean return of 475.
         if (step + 1) % (steps // 20) == 0:
-            mean, seconds = evaluate(graph, observation, q, rng), time.perf_counter() - began
+            mean, seconds = evaluate(graph, observation, q, rng), time.process_time() - began
             print(f"step {step + 1:7,d}: mean return {mean:5.1f}   {seconds:.1f} s")
             if mean >= 475:
                 break

@@ -4,6 +4,22 @@ Least squares want the Jacobian of the residuals r_b = y_b − t_b: row b is ∂
 So the Graph ends at the output y itself, an element for each sample, and `per_sample_gradients` is the Jacobian.
 
 python examples/levenberg_marquardt.py --seed 1
+
+It takes 0.8 s of processor time on one core of an AMD EPYC (Zen 3, AVX2), with one thread, and prints:
+
+    iteration  0: root mean square 1.0200
+    iteration  1: root mean square 0.2896
+    iteration  2: root mean square 0.1652
+    iteration  3: root mean square 0.1281
+    iteration  4: root mean square 0.1281
+    iteration  5: root mean square 0.1015
+    iteration  6: root mean square 0.1015
+    iteration  7: root mean square 0.1015
+    iteration  8: root mean square 0.1011
+    iteration  9: root mean square 0.1011
+    iteration 10: root mean square 0.1011
+    noise 0.1, residuals 0.1011, distance to the curve without noise 0.0253
+    10 iterations in 108 ms
 """
 
 import argparse
@@ -61,9 +77,9 @@ def main(seed, units=20, samples=400, noise=0.1):
     graph = CG.Graph(y)
     feed = {x: inputs[:, None]}
 
-    began = time.perf_counter()
+    began = time.process_time()
     squares = fit(graph, feed, targets)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     for iteration, each in enumerate(squares):
         print(f"iteration {iteration:2d}: root mean square {np.sqrt(each / samples):.4f}")
     found = float(np.sqrt(squares[-1] / samples))

@@ -1,6 +1,20 @@
 """Proximal policy optimisation (Schulman et al., 2017) on eight cart-poles: the objective out of nodes, GAE, Adam.
 
 python examples/ppo.py --seed 1 --steps 50000
+
+It takes 3 s of processor time on one core of an AMD EPYC (Zen 3, AVX2), with one thread, and prints:
+
+    step   4,608: mean return  96.8   0.2 s
+    step   9,216: mean return 232.8   0.4 s
+    step  13,824: mean return 346.3   0.5 s
+    step  18,432: mean return 442.1   0.7 s
+    step  23,040: mean return 479.8   0.8 s
+    step  27,648: mean return 495.0   1.0 s
+    step  32,256: mean return 500.0   1.1 s
+    step  36,864: mean return 500.0   1.3 s
+    step  41,472: mean return 500.0   1.5 s
+    step  46,080: mean return 500.0   1.8 s
+    20 episodes of the likelier action: mean return 500.0
 """
 
 import argparse
@@ -114,7 +128,7 @@ def main(
     fell, ended = np.zeros((2, horizon, environments), np.float32)
 
     envs = [CartPole(rng) for _ in range(environments)]
-    now, returns, began = np.array([env.reset() for env in envs]), [], time.perf_counter()
+    now, returns, began = np.array([env.reset() for env in envs]), [], time.process_time()
     for number in range(rounds):
         # Experience with the present policy.
         actions[...] = 0
@@ -148,7 +162,7 @@ def main(
             rows = rng.permutation(rollout)
             graph.train({leaf: array[rows] for leaf, array in samples.items()}, adam, batch)
         if (number + 1) % max(1, rounds // 10) == 0:
-            mean, seconds = np.mean(returns[-20:] or [0]), time.perf_counter() - began
+            mean, seconds = np.mean(returns[-20:] or [0]), time.process_time() - began
             print(f"step {(number + 1) * rollout:7,d}: mean return {mean:5.1f}   {seconds:.1f} s")
 
     result = evaluate(graph, observation, logits, rng)

@@ -4,6 +4,20 @@ No replay, no batches, no target network: eligibility traces, an optimiser of on
 LayerNorm, sparse initial weights, observations and rewards in units of their running deviations.
 
 python examples/stream_ac.py --seed 1 --steps 40000
+
+It takes 22 s of processor time on one core of an AMD EPYC (Zen 3, AVX2), with one thread, and prints:
+
+    step   4,000: mean return 191.7   1.8 s
+    step   8,000: mean return 373.1   4.1 s
+    step  12,000: mean return 496.9   6.4 s
+    step  16,000: mean return 473.0   8.5 s
+    step  20,000: mean return 451.9   10.5 s
+    step  24,000: mean return 475.8   12.6 s
+    step  28,000: mean return 475.8   15.0 s
+    step  32,000: mean return 500.0   17.0 s
+    step  36,000: mean return 500.0   18.7 s
+    step  40,000: mean return 500.0   20.9 s
+    the last 20 episodes, learning: mean return 500.0
 """
 
 import argparse
@@ -115,7 +129,7 @@ def main(seed=1, steps=40_000, units=64, gamma=0.99, trace_decay=0.8, entropy_bo
     actor_rule, critic_rule = ObGD(1.0, decay, kappa=3), ObGD(1.0, decay, kappa=2)
     observations, rewards, reward_trace = RunningDeviation(5), RunningDeviation(1), 0.0
 
-    env, returns, began = CartPole(rng), [], time.perf_counter()
+    env, returns, began = CartPole(rng), [], time.process_time()
 
     def observe(state):
         """The observation with the time in the episode, in units of deviations."""
@@ -152,7 +166,7 @@ def main(seed=1, steps=40_000, units=64, gamma=0.99, trace_decay=0.8, entropy_bo
             reward_trace = 0.0
             state = observe(env.reset())
         if (step + 1) % (steps // 10) == 0:
-            mean, seconds = np.mean(returns[-20:] or [0]), time.perf_counter() - began
+            mean, seconds = np.mean(returns[-20:] or [0]), time.process_time() - began
             print(f"step {step + 1:7,d}: mean return {mean:5.1f}   {seconds:.1f} s")
 
     result = float(np.mean(returns[-20:] or [0]))

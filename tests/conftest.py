@@ -3,7 +3,9 @@
 import gc
 import os
 import signal
+import sys
 import zlib
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -11,8 +13,14 @@ from amounts import Tables
 from guard_pages import EDGES, HERE, Guard
 from hypothesis import settings
 
+import cgraph
 from cgraph import _kernels
 from cgraph._execution import batches
+
+# Names that are imported at their first use are imported here: a test that interrupts a call at each of its events
+# would count those of an import.
+for name in dir(cgraph):
+    getattr(cgraph, name)
 
 # The same examples in every run; `--hypothesis-profile=thorough` draws new ones, and many more.
 settings.register_profile("usual", max_examples=40, derandomize=True, deadline=None, database=None)
@@ -77,9 +85,31 @@ def pytest_runtest_call(item):
         assert changed == before, f"{item.name} left other settings of NumPy's errors"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config):
+    """Runs the whole suite in one process for each processor, as with `-n auto --dist worksteal`, by pytest-xdist.
+
+    Where that is not installed, tests or a number of processes are named, or one process is asked for in another way,
+    the command line decides. (Options in pyproject.toml would be errors without the plugin.)
+    """
+    option = config.option
+    is_worker = hasattr(config, "workerinput")  # of pytest-xdist
+    is_whole = config.args_source is config.ArgsSource.TESTPATHS and not is_worker
+    in_one = option.usepdb or option.capture == "no" or option.collectonly
+    in_threads = getattr(option, "parallel_threads", None)  # of pytest-run-parallel
+    if is_whole and not in_one and not in_threads and getattr(option, "numprocesses", 0) is None:
+        option.numprocesses, option.dist = "auto", "worksteal"
+
+
 def pytest_configure(config):
     """Makes all rows of the tables of operations where `pytest -m full` asks for them."""
     Tables.whole = "full" in config.getoption("markexpr")
+    if sys.dont_write_bytecode:
+        # Hundreds of processes that tests start would compile the package anew, each of them.
+        folder = TemporaryDirectory(ignore_cleanup_errors=True)
+        config.add_cleanup(folder.cleanup)
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        os.environ["PYTHONPYCACHEPREFIX"] = folder.name
 
 
 def pytest_collection_finish():

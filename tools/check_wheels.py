@@ -32,6 +32,14 @@ MAX_MEGABYTES = 3.0
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 BUILD_REQUIRES = PYPROJECT["build-system"]["requires"]
 TESTED_WITH = PYPROJECT["tool"]["cibuildwheel"]["test-sources"]
+# The tests of what an installed wheel may have otherwise than a checkout: its modules, data files, commands and plugin.
+OF_A_WHEEL = (
+    "tests/checks",
+    "tests/kernels",
+    "tests/kit",
+    "tests/laws/test_ops.py",
+    "tests/project",
+)
 # The names of the builds that the processor can run, the best one last.
 AVAILABLE = "from cgraph import _kernels; print(*_kernels.available())"
 
@@ -120,11 +128,18 @@ def contents(wheel: Path) -> dict[str, bytes]:
 
 
 def run_suite(
-    python: Path, wheel: Path, numpy: str, tree: Path, *, every_build: bool = False
+    python: Path,
+    wheel: Path,
+    numpy: str,
+    tree: Path,
+    *,
+    every_build: bool = False,
+    parts: tuple[str, ...] = (),
 ) -> None:
     """Runs the suite on an installed wheel, in a folder without the sources.
 
     every_build: whether it runs for each build of the kernels that the processor runs; else for the best one alone.
+    parts: the folders and files of tests that run, instead of all.
     """
     with tempfile.TemporaryDirectory(dir=tree.parent) as name:
         folder = Path(name)
@@ -140,7 +155,7 @@ def run_suite(
         printed = run(new, "-c", version, cwd=folder).strip()
         builds = run(new, "-c", AVAILABLE, cwd=folder).split()[::-1]
         for build in builds if every_build else builds[:1]:
-            pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider")
+            pytest = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *parts)
             result = run(new, *pytest, cwd=folder, CGRAPH_SIMD=build).strip().splitlines()[-1]
             say(f"Python {printed}, {build}: {result}")
 
@@ -155,7 +170,7 @@ def check_fast(scratch: Path) -> None:
     tree = copy_tracked(scratch / "tree")
     sdist = build_sdist(python, tree, scratch)
     wheel = build_wheel(python, sdist, scratch / "wheel")
-    run_suite(Path(sys.executable), wheel, "numpy", tree)
+    run_suite(Path(sys.executable), wheel, "numpy", tree, parts=OF_A_WHEEL)
 
 
 def audit(python: Path, sdist: Path, wheel: Path, scratch: Path) -> tuple[Path, Path]:

@@ -75,4 +75,4 @@ fi
 grep -m 1 "ERROR: AddressSanitizer" overflow.log || { cat overflow.log; exit 1; }
 
 echo "== the suite"
-run -m pytest -p no:cacheprovider -k "not memory_is_flat" "$@"
+run -m pytest -p no:xdist -p no:cacheprovider -k "not memory_is_flat" "$@"

@@ -39,6 +39,7 @@ def adopt(residency: Residency, program: Program, slots: Iterable[ParameterSlot]
     members = Counter([node._sharing for node in program.order if node._sharing])
     if members:
         changes.append((("learners",), [(residency, Learners(list(members)))]))
+        changes.append((("compiled",), [(sharing, True) for sharing in members]))
     retired = {m for each in older for m in (*each.value_mirrors, *each.sum_mirrors)}
     for slot in slots:
         changes += adopt_parameters(residency, slot, members[slot.node._sharing], retired)

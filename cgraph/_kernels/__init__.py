@@ -41,7 +41,7 @@ class Build(NamedTuple):
     convolution: protocols.Convolution
     elementwise: protocols.Elementwise
     functions: protocols.Functions
-    reduction: protocols.Reduction
+    reduction: protocols.Reductions
     channels_convolution_group: protocols.ChannelsConvolutionGroup
     lanes_layer: protocols.LanesLayer
 

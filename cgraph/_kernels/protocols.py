@@ -72,12 +72,6 @@ class Convolution(Protocol):
     ) -> LearningStep: ...
 
 
-class Function(Protocol):
-    """A kernel of an operation: the arrays and numbers that it reads, then the arrays that it writes or adds to."""
-
-    def __call__(self, *operands: Array | float) -> None: ...
-
-
 class Elementwise(Protocol):
     # The widths of the build, in bytes: of a vector; to which rows of channels are padded; of a line of samples.
     VECTOR_BYTES: int
@@ -200,6 +194,15 @@ class LanesLayer(Protocol):
 
 
 class Reduction(Protocol):
+    """A reduction: what the Node path calls, and what makes the steps of a Graph."""
+
+    def of(self, constant: float = 0) -> Self: ...
+    def forward(self, inputs: list[Array], d: Array) -> None: ...
+    def backward(self, inputs: list[Array], d: Array, g: Array, grads: list[Array]) -> None: ...
+    def step(self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand) -> Step: ...
+
+
+class Reductions(Protocol):
     def layer_norm_forward(self, x: Array, w: Array, eps: float, d: Array) -> None: ...
     def layer_norm_backward_input(
         self, x: Array, w: Array, eps: float, g: Array, dx: Array
@@ -216,13 +219,5 @@ class Reduction(Protocol):
         eps: float,
     ) -> LearningStep: ...
 
-    # The kernels of an operation are alike, so that a new one needs no line here: <op>_forward, <op>_backward.
-    def __getattr__(self, name: str) -> Function: ...
-
-
-class ReductionStep(Protocol):
-    """The constructor of the steps of reductions, <Op>Step; `constants` are numbers of the node."""
-
-    def __call__(
-        self, m: int, lanes: int, inputs: Sequence[Operand], d: Operand, *constants: float
-    ) -> Step: ...
+    # An operation is an attribute, so that a new one needs no line here.
+    def __getattr__(self, name: str) -> Reduction: ...

@@ -40,11 +40,6 @@ def nothing(node: Node) -> int:
     return 0
 
 
-def no_constants(node: Node) -> tuple[float, ...]:
-    """Returns no numbers, for a step that its operands make complete."""
-    return ()
-
-
 @dataclass(frozen=True, eq=False, slots=True)
 class Op:
     """The row of an operation.
@@ -60,10 +55,6 @@ class Op:
         `domsize` elements together.
     sample, lanes : function
         The makers of the step for one sample, and of the step over lanes.
-    step : str
-        The name of the step's class, for the makers that serve many operations.
-    constants : function of a node
-        The numbers of a node which its step is made with, behind the operands.
     work : Work
         The work of the forward pass, for the cost model.
     parts : function of a fused group, or None
@@ -82,9 +73,7 @@ class Op:
     inputs: int | Callable[[Any], int] | None = None
     sample: sample_steps.Maker = no_step
     lanes: lane_steps.Maker = no_step
-    step: str = ""
     work: Work = Work.ELEMENTS
-    constants: Callable[[Any], tuple[float, ...]] = no_constants
     parts: Callable[[FusedGroup], list[Part]] | None = None
     absorbs: Mapping[type[Node], lane_steps.Maker] = field(default_factory=dict)
     is_function: bool = False
@@ -111,16 +100,11 @@ def function(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) ->
     return Op(node_class, Kind.CHANNEL, inputs, *makers, work=work, is_function=True)
 
 
-def reduction(
-    node_class: type[Node],
-    inputs: int,
-    step: str,
-    work: Work = Work.ELEMENTS,
-    constants: Callable[[Any], tuple[float, ...]] = no_constants,
-) -> Op:
+def reduction(node_class: type[Node], inputs: int, work: Work = Work.ELEMENTS) -> Op:
     """Returns the row of an operation that sums over the elements of its inputs, or of its output's gradient."""
-    makers = sample_steps.reduction, lane_steps.reduction
-    return Op(node_class, Kind.ALONE, inputs, *makers, step, work, constants)
+    return Op(
+        node_class, Kind.ALONE, inputs, sample_steps.reduction, lane_steps.reduction, work=work
+    )
 
 
 def cell(node_class: type[Node]) -> Op:
@@ -167,19 +151,19 @@ ROWS = (
     function(Softplus, 1, Work.FUNCTIONS),
     function(SiLU, 1, Work.FUNCTIONS),
     function(GELU, 1, Work.FUNCTIONS),
-    reduction(Dots, 2, "DotsStep"),
-    reduction(MSE, 2, "MSEStep"),
-    reduction(CEE, 2, "CEEStep", Work.FUNCTIONS),
-    reduction(Norm2, 1, "Norm2Step"),
-    reduction(Sum, 1, "SumStep"),
-    reduction(Mean, 1, "MeanStep"),
-    reduction(Expand, 1, "ExpandStep"),
-    reduction(Softmax, 1, "SoftmaxStep", Work.FUNCTIONS),
-    reduction(LogSoftmax, 1, "LogSoftmaxStep", Work.FUNCTIONS),
-    reduction(SoftmaxCEE, 2, "SoftmaxCEEStep", Work.FUNCTIONS),
-    reduction(BCE, 2, "BCEStep", Work.FUNCTIONS),
-    reduction(Huber, 2, "HuberStep", Work.ELEMENTS, lambda node: (node._delta,)),
-    reduction(GaussianNLL, 3, "GaussianNLLStep", Work.FUNCTIONS),
+    reduction(Dots, 2),
+    reduction(MSE, 2),
+    reduction(CEE, 2, Work.FUNCTIONS),
+    reduction(Norm2, 1),
+    reduction(Sum, 1),
+    reduction(Mean, 1),
+    reduction(Expand, 1),
+    reduction(Softmax, 1, Work.FUNCTIONS),
+    reduction(LogSoftmax, 1, Work.FUNCTIONS),
+    reduction(SoftmaxCEE, 2, Work.FUNCTIONS),
+    reduction(BCE, 2, Work.FUNCTIONS),
+    reduction(Huber, 2),
+    reduction(GaussianNLL, 3, Work.FUNCTIONS),
     Op(Dropout, Kind.ALONE, 1, sample_steps.dropout, lane_steps.dropout, work=Work.FUNCTIONS),
     Op(
         LayerNorm,

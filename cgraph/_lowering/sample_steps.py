@@ -11,7 +11,7 @@ import numpy as np
 
 from cgraph._kernels import NARROW_BYTES, Build, narrow_build
 from cgraph._kernels.lanes.per_sample import CellStep
-from cgraph._kernels.protocols import Connected, Offsets, Operation, ReductionStep
+from cgraph._kernels.protocols import Connected, Offsets, Operation, Reduction
 from cgraph._kernels.runtime.step import Operand, PythonStep, Step
 from cgraph._lowering.buffers import Allocator, Use, operand, output_operand
 from cgraph._lowering.program import FusedGroup
@@ -124,10 +124,10 @@ def reduction_step(
     kernels: Build, group: FusedGroup, lanes: int, inputs: list[Operand], output: Operand
 ) -> Step:
     """Makes a step that takes the elements of the input or, of an operation on one number, those of the output."""
-    (node,), op = group.nodes, group.op
-    make: ReductionStep = getattr(kernels.reduction, op.step)
+    node: Any = group.nodes[0]
+    operation: Reduction = getattr(kernels.reduction, node._operation)
     m = max(group.inputs[0].size, node.size)
-    return make(m, lanes, inputs, output, *op.constants(node))
+    return operation.of(*node._constants).step(m, lanes, inputs, output)
 
 
 def max_pooling(

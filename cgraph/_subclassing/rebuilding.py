@@ -106,13 +106,8 @@ def plan_of(node: Any, values: dict[str, Array] | None = None) -> Plan:
     )
 
 
-def anew(node: Any, inputs: Sequence[Any]) -> Any:
-    """Returns a new node like another one, with other inputs, and with copies of its parameters: see `built`."""
-    return built(plan_of(node), inputs)
-
-
-def built(plan: Plan, inputs: Sequence[Any]) -> Any:
-    """Returns a new node, built as a plan says.
+def built(plan: Plan, inputs: Sequence[Any], has_values: bool = True) -> Any:
+    """Returns a new node, built as a plan says; without values, it is to get the parameters of another node.
 
     Gradient sums begin at 0. After an error the inputs have no new consumer.
 
@@ -125,10 +120,12 @@ def built(plan: Plan, inputs: Sequence[Any]) -> Any:
         or dtypes.
     """
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
+    if not has_values:
+        plan = without_values(plan)
     try:
         new = constructed(plan, inputs)
         require_alike(plan, new, inputs)
-        for name, value in plan.values.items():
+        for name, value in own_values(plan).items():
             declared_array(new, name)[...] = value
         if new._frozen != plan.frozen:
             new._frozen = plan.frozen
@@ -141,6 +138,42 @@ def built(plan: Plan, inputs: Sequence[Any]) -> Any:
         complete(undo)
         raise
     return new
+
+
+def without_values(plan: Plan) -> Plan:
+    """Returns a plan with stand-ins for the parameters, which cost neither time nor memory.
+
+    A class of the user's own, whose constructor may do more than to copy values, gets the values.
+    """
+    if not is_built_in(plan.cls):
+        return plan
+    values = {name: stand_in(value.shape, value.dtype) for name, value in plan.values.items()}
+    return plan._replace(values=values)
+
+
+def is_built_in(cls: type[Any]) -> bool:
+    """Returns whether a class is one of this package; one that is made by `type` may have no module."""
+    module = str(getattr(cls, "__module__", ""))
+    return module.partition(".")[0] == __name__.partition(".")[0]
+
+
+_ZERO = np.zeros(1)
+_ZERO.flags.writeable = False
+
+
+def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Returns a read-only array of zeros that all lie at one place, for a parameter that another array replaces."""
+    return np.ndarray(shape, dtype.newbyteorder("="), _ZERO, strides=(0,) * len(shape))
+
+
+def own_values(plan: Plan) -> dict[str, Array]:
+    """Returns the values of a plan that are no stand-ins."""
+    return {name: value for name, value in plan.values.items() if not is_stand_in(value)}
+
+
+def is_stand_in(array: Array) -> bool:
+    """Returns whether `stand_in` has made an array."""
+    return array.base is _ZERO
 
 
 def parameter_values(node: Any) -> dict[str, Array]:
@@ -248,7 +281,7 @@ def require_alike(plan: Plan, new: Any, inputs: Sequence[Any]) -> None:
         refuse(plan, f"dtype {plan.dtype}", str(new._dtype))
     if shapes(inputs) == plan.input_shapes and shapes([new]) != [plan.shape]:
         refuse(plan, "shape ({}, {})".format(*plan.shape), f"({new.height}, {new.width})")
-    for name, value in plan.values.items():
+    for name, value in own_values(plan).items():
         array = getattr(new, name, ())
         shape = np.shape(array)
         if shape != value.shape:

@@ -15,7 +15,7 @@ from cgraph._kernels.runtime.loans import copy_at_once
 from cgraph._kernels.runtime.sharing import Sharing, tie
 from cgraph._kernels.runtime.uninterrupted import assign, complete
 from cgraph._subclassing import Unfinished, declared_array
-from cgraph._subclassing.rebuilding import anew, stated, take_off
+from cgraph._subclassing.rebuilding import built, plan_of, stated, take_off
 from cgraph._validation import Array, describe, is_iterable, require_dtype
 
 
@@ -75,7 +75,7 @@ def twin(node: Any, given: Sequence[object]) -> Any:
     inputs = as_inputs(node, given)
     undo = partial(take_off, [(x, len(x.forward)) for x in dict.fromkeys(inputs)])
     try:
-        new = anew(node, inputs)
+        new = built(plan_of(node), inputs, has_values=False)
         share_parameters(node, new)
     except BaseException as error:
         complete(undo)
@@ -125,7 +125,10 @@ def share_parameters(node: Any, new: Any) -> None:
     accounts = [*getattr(node, "_loans", {}).values()]
     if node._sharing is None:
         sharing.add(node)
-    residencies = {id(x._residency): x._residency for x in sharing.nodes if x._residency}
+        sharing.compiled = node._residency is not None
+    # The nodes are asked only where a Graph may have one: of a graph with many such nodes, each is added in equal time.
+    compiled = sharing.nodes if sharing.compiled else ()
+    residencies = {id(x._residency): x._residency for x in compiled if x._residency}
     for residency in residencies.values():
         if not residency.stale and not residency.is_public(sharing, accounts):
             # No other Graph has nodes with these parameters.

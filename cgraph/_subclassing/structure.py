@@ -78,7 +78,7 @@ def copied(given: Iterable[Row]) -> Iterator[Row]:
 def build(given: Iterable[Row], known: dict[Any, Any]) -> dict[Any, Any]:
     """Builds the nodes of rows, adds them to those that are known by their keys, and returns these."""
     for row in given:
-        node = built(row.plan, [known[key] for key in row.inputs])
+        node = built(row.plan, [known[key] for key in row.inputs], row.first is None)
         if row.first is not None:
             share_parameters(known[row.first], node)
         known[row.key] = node

@@ -10,13 +10,14 @@ import numpy as np
 from cgraph._execution.feeds import Feed
 from cgraph._validation import as_flag, as_generator, as_size, describe
 from cgraph.fitting.callbacks import Callback, as_callbacks
-from cgraph.fitting.checkpoints import Checkpoint, Saved, as_path
+from cgraph.fitting.checkpoints import Checkpoint, as_path
 from cgraph.fitting.data import as_data
 from cgraph.fitting.history import History
-from cgraph.fitting.metrics import Function, as_metrics, makers_of
+from cgraph.fitting.metrics import Function, as_named, makers_of
 from cgraph.fitting.progress import Progress
 from cgraph.fitting.run import Run
 from cgraph.fitting.samples import Feeds, FeedsOfEpoch
+from cgraph.fitting.saved import Saved
 from cgraph.fitting.seen import as_seen
 from cgraph.graph import Graph
 from cgraph.node import Node
@@ -54,9 +55,10 @@ def fit(
         The Graph of a loss.
     feed : mapping of Node to array_like, iterable of such mappings, or function
         The samples of each leaf, as for `Graph.train`. Arrays may be memory maps: chunks of some MB are gathered, and
-        nothing is copied whole. An iterable (a list, not an iterator) has feeds, which come in its order in each epoch;
-        so ``[{x: X, t: T}]`` is not shuffled. A function is called for each epoch with the Generator, and returns an
-        iterable of feeds. A batch does not reach across two feeds.
+        nothing is copied whole. An iterable, such as a list or a loader of data, has feeds, which come in its order in
+        each epoch; so ``[{x: X, t: T}]`` is not shuffled. Its ``__iter__`` is called for each epoch; an iterator, such
+        as a generator, serves one epoch. A function is called for each epoch, with the Generator if it takes an
+        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds.
     optimizer : Optimizer
         The optimiser. A number is refused: as everywhere, it would descend on the sum of the losses of a batch, and in
         other libraries on the mean; ``CG.SGD(lr)`` is the mean.
@@ -123,6 +125,9 @@ def fit(
     and the first and last ones) are not those that it was written with; of schedules, functions and feeds of an
     iterable it knows nothing.
 
+    A checkpoint is loaded whole or not at all: what is damaged or forged in it is refused with the name of the entry,
+    and where a callback refuses its state, all have again what they had before. Nothing in it is executed.
+
     A process that is killed may leave a file `.cgraph-*.tmp` behind.
 
     Examples
@@ -151,7 +156,7 @@ def fit(
     every = as_size("fit", "checkpoint_every", checkpoint_every)
     shown = as_flag("fit", "progress", progress)
     name = None if checkpoint is None else as_path(checkpoint, optimizer, graph)
-    called, named = as_callbacks(callbacks), as_metrics(metrics)
+    called, named = as_callbacks(callbacks), as_named(metrics)
     data = as_data(feed, validation, graph._feed_specs, last)
     seen = None
     if named or output is not None:

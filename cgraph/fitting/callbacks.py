@@ -26,7 +26,9 @@ class Callback:
     as it is. An exception leaves `fit`; parameters are then those of the last update.
 
     A callback with a state of its own defines ``state_dict()``, which returns a dict of arrays or numbers, and
-    ``load_state_dict(state)``, which takes a dict of arrays. Checkpoints keep it.
+    ``load_state_dict(state)``, which takes a dict of arrays. Checkpoints keep it. What ``load_state_dict`` raises
+    leaves `fit`, with a note that names the file; graph, optimiser, generator and callbacks then have the state that
+    they had before.
 
     Examples
     --------

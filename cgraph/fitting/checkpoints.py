@@ -9,27 +9,29 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cgraph._validation import describe
 from cgraph.fitting.callbacks import state_of
 from cgraph.fitting.run import Run
+from cgraph.fitting.saved import (
+    FUNCTION,
+    OF_OPTIMIZER,
+    VERSION,
+    Arrays,
+    Progress,
+    Saved,
+    progress_of,
+)
 from cgraph.graph import Graph
 from cgraph.io.header import CHECKPOINT, HEADER, ModelFileError
 from cgraph.io.opening import write_archive
-from cgraph.io.streams import opened, write_file
+from cgraph.io.state import MisfitError
+from cgraph.io.streams import write_file
 from cgraph.optimizers.optimizer import Optimizer
-
-_VERSION = 1
-_LONGEST = 1 << 26  # bytes of the header
-_NAMES = ("settings", "split", "rng", "best_epoch", "stopped", "trainable", "updated", "current")
-_OPTIMIZER = "settings of the optimizer"
-_FUNCTION = "a function"
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class Checkpoint:
@@ -59,7 +61,7 @@ class Checkpoint:
         updated = optimizer._states.parameters
         header = {
             "format": CHECKPOINT,
-            "version": _VERSION,
+            "version": VERSION,
             "settings": self._settings,
             "split": self._split,
             "rng": run.rng.bit_generator.state,
@@ -67,7 +69,7 @@ class Checkpoint:
             "stopped": run.record.stopped,
             "trainable": [p.trainable for p in graph_parameters],
             "updated": None if updated is None else [graph_parameters.index(p) for p in updated],
-            "current": {_OPTIMIZER: _compared(optimizer._settings)},
+            "current": {OF_OPTIMIZER: _compared(optimizer._settings)},
         }
         arrays = {HEADER: np.array(json.dumps(_plain(header)))}
         arrays |= _grouped("parameters", run.graph.state_dict())
@@ -79,8 +81,25 @@ class Checkpoint:
         write_file(self._name, lambda stream: write_archive(stream, arrays))
 
     def restore(self, saved: Saved) -> None:
-        """Gives the run the state that was saved; refuses that of another run before anything changes."""
-        run, header = self._run, saved.header
+        """Gives the run the state that was saved, all of it; after an error the run is as it was before."""
+        self._require_same_run(saved)
+        run = self._run
+        try:
+            progress = progress_of(saved, run)
+        except MisfitError as error:
+            raise ModelFileError(f"{self._name}: {error}") from error
+        before = Before(run)
+        try:
+            self._load_callbacks(saved)
+            self._load(saved, progress)
+        except BaseException:
+            before.put_back()
+            raise
+        run.graph.zero_grad()
+
+    def _require_same_run(self, saved: Saved) -> None:
+        """Refuses the checkpoint of a run with other settings."""
+        header = saved.header
         for name, value in self._settings.items():
             old = header["settings"].get(name)
             # An optimiser may also have the settings that callbacks have given it since.
@@ -89,27 +108,74 @@ class Checkpoint:
                     f"{self._name}: checkpoint of another run, with {name} {describe(old)}, got {describe(value)}; "
                     "give another path, or delete it to begin anew"
                 )
-        known = run.graph.parameters
-        order = header["updated"]
-        run.graph.load_state_dict(saved.group("parameters"))
-        updated = None if order is None else [known[index] for index in order]
-        run.optimizer.load_state_dict(saved.group("optimizer"), updated)
-        for name, value in header["current"][_OPTIMIZER].items():
-            if value not in (_FUNCTION, _plain(run.optimizer._settings[name])):
-                setattr(run.optimizer, name, value)
-        for parameter, trainable in zip(known, header["trainable"], strict=True):
-            if parameter.trainable != trainable:
-                parameter.trainable = trainable
-        run.graph.zero_grad()
-        run.rng.bit_generator.state = _with_arrays(header["rng"])
-        record = run.record
-        record.columns = {name: saved.group("history")[name].tolist() for name in record.columns}
-        record.best, record.best_epoch = saved.group("best"), header["best_epoch"]
-        record.stopped = header["stopped"]
-        for number, callback in enumerate(run.callbacks):
+
+    def _load_callbacks(self, saved: Saved) -> None:
+        """Gives callbacks their state; what they raise is raised as it comes."""
+        for number, callback in enumerate(self._run.callbacks):
             load = getattr(callback, "load_state_dict", None)
             if load is not None:
-                load(saved.group(f"callbacks.{number}"))
+                try:
+                    load(saved.group(f"callbacks.{number}"))
+                except Exception as error:
+                    error.add_note(
+                        f"{self._name}: callbacks.{number} of the checkpoint was being loaded"
+                    )
+                    raise
+
+    def _load(self, saved: Saved, progress: Progress) -> None:
+        """Gives the graph, the optimiser, the generator and the record their state."""
+        run, known = self._run, self._run.graph.parameters
+        order = progress.updated
+        updated = None if order is None else [known[index] for index in order]
+        try:
+            run.graph.load_state_dict(saved.group("parameters"))
+            run.optimizer.load_state_dict(saved.group("optimizer"), updated)
+            for name, value in progress.settings.items():
+                if value != _plain(run.optimizer._settings[name]):
+                    setattr(run.optimizer, name, value)
+            for parameter, trainable in zip(known, progress.trainable, strict=True):
+                if parameter.trainable != trainable:
+                    parameter.trainable = trainable
+            # Refuses state that waits for other parameters.
+            run.optimizer._states.updates_of([p for p in known if p.trainable])
+            run.rng.bit_generator.state = progress.rng
+        except (ValueError, TypeError, OverflowError) as error:
+            raise ModelFileError(f"{self._name}: {error}") from error
+        record = run.record
+        record.columns = progress.columns
+        record.best, record.best_epoch = progress.best, progress.best_epoch
+        record.stopped = progress.stopped
+
+
+class Before:
+    """The state of a run that has not begun, to be put back if a checkpoint cannot be loaded."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self._optimizer = run, run.optimizer
+        self._parameters = run.graph.state_dict()
+        self._state = run.optimizer.state_dict(), run.optimizer._states.parameters
+        self._settings = run.optimizer._settings
+        self._trainable = [parameter.trainable for parameter in run.graph.parameters]
+        self._rng = run.rng.bit_generator.state
+        self._callbacks = [state_of(callback) for callback in run.callbacks]
+
+    def put_back(self) -> None:
+        """Gives all of them the state that they had."""
+        run, optimizer = self._run, self._optimizer
+        run.graph.load_state_dict(self._parameters)
+        optimizer.load_state_dict(*self._state)
+        if optimizer._settings is not self._settings:
+            optimizer._settings, optimizer._version = self._settings, object()
+        for parameter, trainable in zip(run.graph.parameters, self._trainable, strict=True):
+            if parameter.trainable != trainable:
+                parameter.trainable = trainable
+        run.rng.bit_generator.state = self._rng
+        for callback, state in zip(run.callbacks, self._callbacks, strict=True):
+            load = getattr(callback, "load_state_dict", None)
+            if load is not None:
+                # One that has refused the state of the file may refuse its own, too; the error of the first counts.
+                with suppress(Exception):
+                    load(state)
 
 
 def as_path(path: object, optimizer: Optimizer, graph: Graph) -> str:
@@ -121,55 +187,6 @@ def as_path(path: object, optimizer: Optimizer, graph: Graph) -> str:
             "fit: checkpoint needs an optimizer of this graph's parameters alone, got one that has updated others"
         )
     return os.fspath(path)
-
-
-class Saved:
-    """The content of a checkpoint.
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such file.
-    ModelFileError
-        The file is no checkpoint, or is damaged.
-    """
-
-    def __init__(self, name: str) -> None:
-        # Imported here, since `import cgraph` would take a tenth longer with the imports of zipfile.
-        from cgraph.io.archive import Archive, DamagedError
-
-        with opened(name) as stream:
-            try:
-                with Archive(stream) as archive:
-                    self.header = _parsed(archive.member(HEADER).text(_LONGEST))
-                    names = [each for each in archive.names if each != HEADER]
-                    self._arrays = {each: archive.member(each).read() for each in names}
-            except (DamagedError, ValueError, KeyError, TypeError) as error:
-                raise ModelFileError(
-                    f"{name}: not a checkpoint of fit, or damaged ({error})"
-                ) from error
-
-    @property
-    def split(self) -> int:
-        """The seed by which validation samples were drawn."""
-        return int(self.header["split"])
-
-    def group(self, name: str) -> Arrays:
-        """Returns the arrays whose names begin with that of a group, by the rest of their names."""
-        start = f"{name}."
-        return {k.removeprefix(start): v for k, v in self._arrays.items() if k.startswith(start)}
-
-
-def _parsed(text: str) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(text)
-    if header["format"] != CHECKPOINT:
-        raise ValueError(f"expected a {CHECKPOINT}, got {describe(header['format'])}")
-    if header["version"] != _VERSION:
-        raise ValueError(f"expected version {_VERSION}, got {header['version']!r}")
-    missing = [name for name in _NAMES if name not in header]
-    if missing:
-        raise ValueError(f"expected {missing[0]}, got none")
-    return header
 
 
 def _grouped(group: str, arrays: Mapping[str, Any]) -> Arrays:
@@ -187,14 +204,14 @@ def _settings(run: Run) -> dict[str, Any]:
         "callbacks": [type(each).__name__ for each in run.callbacks],
         "rng": type(run.rng.bit_generator).__name__,
         "optimizer": type(optimizer).__name__,
-        _OPTIMIZER: _compared(optimizer._settings),
+        OF_OPTIMIZER: _compared(optimizer._settings),
         "groups of the optimizer": [_compared(optimizer._group_of(p)) for p in parameters],
     }
 
 
 def _compared(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns settings; of a function, such as a schedule, only that it is one."""
-    return {name: _FUNCTION if callable(value) else value for name, value in settings.items()}
+    return {name: FUNCTION if callable(value) else value for name, value in settings.items()}
 
 
 def _plain(value: Any) -> Any:
@@ -208,12 +225,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else repr(value)
-
-
-def _with_arrays(value: Any) -> Any:
-    """Returns the state of a generator from JSON."""
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"dtype", "elements"}:
-        return np.array(value["elements"], value["dtype"])
-    return {name: _with_arrays(item) for name, item in value.items()}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from cgraph._execution.feeds import FeedSpecs
-from cgraph._validation import as_number, describe, is_iterable
+from cgraph._validation import as_number, describe
 from cgraph.fitting.samples import (
     Arrays,
     Feeds,
@@ -111,15 +111,18 @@ def _as_training(feed: Any, specs: FeedSpecs, epochs: int) -> Arrays | Feeds | F
     if callable(feed):
         function: FeedsOfEpoch = feed
         return function
-    if not is_iterable(feed) or isinstance(feed, (str, bytes, np.ndarray)):
+    # Without a call of `iter`, for which a loader of data may start its workers.
+    steps = hasattr(type(feed), "__iter__") or hasattr(type(feed), "__getitem__")
+    if not steps or isinstance(feed, (str, bytes, np.ndarray)):
         raise TypeError(
             f"fit: feed must map leaves to arrays, or be an iterable of such feeds, got {describe(feed)}"
         )
-    if iter(feed) is feed and epochs > 1:
+    if isinstance(feed, Iterator) and epochs > 1:
         raise TypeError(
             f"fit: feed must be a list or a function for {epochs} epochs, got an iterator, which ends after one"
         )
-    return feed
+    feeds: Feeds = feed
+    return feeds
 
 
 def _require_samples(argument: str, arrays: Arrays) -> None:

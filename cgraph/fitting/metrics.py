@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cgraph._validation import as_number, describe, is_iterable
+from cgraph._validation import as_metrics, as_number
 
 Function = Callable[[NDArray[Any], NDArray[Any]], object]
 
@@ -118,20 +118,9 @@ NAMES = ("accuracy", "mae", "mean_absolute_error", "mse", "mean_squared_error", 
 Named = dict[str, Function | None]  # None stands for a metric that the name says
 
 
-def as_metrics(metrics: Any) -> Named:
+def as_named(metrics: Any) -> Named:
     """Returns metrics by name, or refuses the argument."""
-    given = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
-    named: Named = {}
-    for each in given if is_iterable(given) else [given]:
-        if not (callable(each) or (isinstance(each, str) and each in NAMES)):
-            raise (ValueError if isinstance(each, str) else TypeError)(
-                f"fit: metrics must be of {', '.join(NAMES)}, or functions of (output, target), got {describe(each)}"
-            )
-        name = getattr(each, "__name__", type(each).__name__) if callable(each) else each
-        if name in named or name in _TAKEN or name.startswith("val_"):
-            raise ValueError(f"fit: metrics must have names of their own, got {name}")
-        named[name] = each if callable(each) else None
-    return named
+    return as_metrics("fit", metrics, NAMES, lambda name: name in _TAKEN or name.startswith("val_"))
 
 
 def makers_of(named: Named, threshold: float | None) -> dict[str, Callable[[], Metric]]:

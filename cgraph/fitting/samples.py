@@ -6,18 +6,19 @@ Nothing is copied whole: a chunk is as many batches as fit into some MB.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from inspect import signature
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._execution.feeds import Feed, FeedSpecs, as_rows
-from cgraph._validation import describe, is_iterable
+from cgraph._validation import describe
 from cgraph.node import Node
 
 Rows = dict[Node, NDArray[Any]]
 Feeds = Iterable[Feed]
-FeedsOfEpoch = Callable[["np.random.Generator"], Feeds]
+FeedsOfEpoch = Callable[["np.random.Generator"], Feeds] | Callable[[], Feeds]
 
 _CHUNK_BYTES = 1 << 22
 _CHUNK_SAMPLES = 1 << 14
@@ -84,7 +85,7 @@ class Stream:
 
     Parameters
     ----------
-    feeds : iterable of Feed, or function of a Generator that returns one
+    feeds : iterable of Feed, or function, of a Generator or of nothing, that returns one
         The feeds of an epoch.
     specs : dict of Node to FeedSpec
         What the leaves may be fed.
@@ -102,16 +103,37 @@ class Stream:
 
     def chunks(self, rng: np.random.Generator, batch: int, many: bool) -> Iterator[Rows]:
         """Yields the feeds of an epoch, cut into chunks of whole batches where they are long."""
-        feeds = self._feeds(rng) if callable(self._feeds) else self._feeds
-        if not is_iterable(feeds):
-            raise TypeError(f"fit: feed must return an iterable of feeds, got {describe(feeds)}")
-        for feed in feeds:
+        for feed in feeds_of_epoch(self._feeds, rng):
             rows = as_samples("feed", feed, self._specs)
             if self._leaves is not None:
                 require_leaves(rows, self._leaves)
             at_once = _chunk_size(rows, batch) if many else batch
             for first in range(0, Arrays(rows).size, at_once):
                 yield {leaf: array[first : first + at_once] for leaf, array in rows.items()}
+
+
+def feeds_of_epoch(feeds: Feeds | FeedsOfEpoch, rng: np.random.Generator) -> Iterator[Feed]:
+    """Returns an iterator over the feeds of an epoch; of an iterable, `iter` is called once."""
+    found: Any = feeds
+    if callable(feeds):
+        function: Any = feeds
+        found = function() if takes_nothing(feeds) else function(rng)
+    try:
+        return iter(found)
+    except TypeError:
+        if hasattr(type(found), "__iter__"):
+            raise
+        raise TypeError(
+            f"fit: feed must return an iterable of feeds, got {describe(found)}"
+        ) from None
+
+
+def takes_nothing(function: Callable[..., object]) -> bool:
+    """Returns whether a function has no arguments; one in C may not tell."""
+    try:
+        return not signature(function).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _chunk_size(rows: Rows, batch: int) -> int:

@@ -145,7 +145,8 @@ class Member:
             numbers = all(type(n) is int and 0 <= n <= info.file_size for n in self.shape)
             if not numbers or type(self.shape) is not tuple:
                 raise ValueError
-        if self.dtype.hasobject:
+        # Times have no buffer of bytes.
+        if self.dtype.hasobject or self.dtype.kind in "mM":
             raise DamagedError(f"{name} must be an array of numbers, got dtype {fields['descr']}")
         self.nbytes = self.dtype.itemsize
         for number in self.shape:

@@ -15,7 +15,13 @@ from cgraph._validation import describe
 from cgraph.io.state import MisfitError
 
 _FLOAT = "float"  # the key of a number for which JSON has no text
-_KINDS = {dict: "an object", list: "a list", str: "a text", int: "an integer"}
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    int: "an integer",
+    bool: "true or false",
+}
 
 
 def taken(record: Any, owner: str, key: str, kind: type, default: Any = None) -> Any:

@@ -116,7 +116,8 @@ def load(
         The classes of the user's own, of nodes and of optimisers, that the file may use; a dict gives them by the names
         that they had when the file was written.
     max_elements : int, optional
-        The largest number of elements that the data of all nodes may have together; a file with more is refused.
+        The largest number of elements that the data of all nodes may have together, and with them the parameters of
+        nodes of the user's own classes that share those of others; a file with more is refused.
 
     Returns
     -------
@@ -136,8 +137,9 @@ def load(
     Notes
     -----
     Nothing in a file is executed: it names classes, and only constructors of cgraph and of `classes` are called. What
-    it states is checked, and compared with a digest, before anything is built, and the arrays take no more memory than
-    the file has bytes. The digest finds damage; whoever can write a file can write its digest, too.
+    it states is checked, and compared with a digest, before anything is built, the arrays take no more memory than the
+    file has bytes, and the time is proportional to the sizes of the file and of the nodes' data. The digest finds
+    damage; whoever can write a file can write its digest, too.
 
     Examples
     --------

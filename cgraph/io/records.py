@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cgraph._subclassing.rebuilding import Plan, built, checked_arguments, shapes
+from cgraph._subclassing.rebuilding import (
+    Plan,
+    built,
+    checked_arguments,
+    is_built_in,
+    shapes,
+)
 from cgraph._subclassing.sharing import share_parameters
 from cgraph._subclassing.structure import copied, rows
 from cgraph._validation import DTYPES, describe
@@ -32,12 +38,6 @@ def built_in(base: type[Any]) -> dict[str, type[Any]]:
         if is_built_in(cls) and not cls.__name__.startswith("_"):
             found[cls.__name__] = cls
     return found
-
-
-def is_built_in(cls: type[Any]) -> bool:
-    """Returns whether a class is one of this package; one that is made by `type` may have no module."""
-    module = str(getattr(cls, "__module__", ""))
-    return module.partition(".")[0] == __name__.partition(".")[0]
 
 
 def class_record(function: str, cls: type[Any], own: dict[str, type[Any]]) -> dict[str, str]:
@@ -184,8 +184,7 @@ def built_nodes(records: list[Any], arrays: Arrays, classes: Classes, most: int)
     """
     parsed = [*parsed_records(records)]
     size = sum(record.shape[0] * record.shape[1] for record in parsed)
-    if size > most:
-        raise MisfitError(f"nodes must have at most max_elements={most:,} elements, got {size:,}")
+    require_at_most(most, size)
     nodes: list[Node] = []
     plans: list[Plan] = []
     known = built_in(Node)
@@ -194,8 +193,12 @@ def built_nodes(records: list[Any], arrays: Arrays, classes: Classes, most: int)
         inputs = [nodes[each] for each in record.inputs]
         plan = _plan(cls, record, inputs, arrays, plans)
         plans.append(plan)
+        if record.first is not None and not is_built_in(cls):
+            # Its constructor gets values, too, in whose place come those of the first node.
+            size += sum([value.size for value in plan.values.values()])
+            require_at_most(most, size)
         try:
-            node = built(plan, inputs)
+            node = built(plan, inputs, record.first is None)
             if record.first is not None:
                 share_parameters(nodes[record.first], node)
         # Any exception: constructors of the user's own classes get arguments that a file says.
@@ -203,6 +206,12 @@ def built_nodes(records: list[Any], arrays: Arrays, classes: Classes, most: int)
             raise MisfitError(f"{record.owner}: {error}") from error
         nodes.append(node)
     return nodes
+
+
+def require_at_most(most: int, size: int) -> None:
+    """Refuses more elements than the caller of `CG.load` wants to spend time and memory on."""
+    if size > most:
+        raise MisfitError(f"nodes must have at most max_elements={most:,} elements, got {size:,}")
 
 
 def _plan(

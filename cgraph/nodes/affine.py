@@ -6,13 +6,12 @@ docs/look_up/specification.md says which document *the specification* is.
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from cgraph import _kernels
 from cgraph._validation import Array, as_number, as_real, copy_into
 from cgraph.node import Node, as_node
-from cgraph.nodes.learning import LearningNode
+from cgraph.nodes.learning import LearningNode, joined
 
 
 class Affine(LearningNode):
@@ -68,7 +67,7 @@ class Affine(LearningNode):
             )
         self._bias = float(x.dtype.type(as_number(owner, "bias", bias)))
         self._shape = weight.shape
-        self._hold(np.array(weight, x.dtype, order="C").reshape(-1))
+        self._hold(joined(x.dtype, weight))
         self._set_up(x.size, weight.shape[1], 1, (x,))
 
     def _config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from cgraph._kernels.protocols import Offsets
 from cgraph._validation import Array, as_flag, as_number, as_real, copy_into
 from cgraph.node import Node, as_nodes
 from cgraph.nodes.filter2d import Filter2d, chosen_form, fitted_geometry, placement
-from cgraph.nodes.learning import LearningNode
+from cgraph.nodes.learning import LearningNode, joined
 
 FORMS = (
     ("nodes", "Kernel", "bias", "stride", "topPadding", "leftPadding", "height", "width"),
@@ -158,10 +158,8 @@ class Convolution2d(LearningNode, Filter2d):
             )
         sizes = {"kernelHeight": kernel.shape[1], "kernelWidth": kernel.shape[2]}
         geometry = fitted_geometry(owner, channels, given | sizes, crop)
-        vector = np.empty(kernel.size + 1, channels[0].dtype)
-        vector[:-1], vector[-1] = kernel.reshape(-1), bias
         self._shape = kernel.shape
-        self._hold(vector)
+        self._hold(joined(channels[0].dtype, kernel, np.full(1, bias)))
         self._taps = tap_offsets(geometry, len(channels))
         kernels = channels[0]._kernels.convolution
         self._scratch_size = kernels.convolution2d_scratch(geometry, len(channels))

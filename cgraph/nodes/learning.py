@@ -8,8 +8,22 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cgraph._kernels.runtime.loans import Account, Loan
-from cgraph._validation import Array, as_rate
+from cgraph._subclassing.rebuilding import is_stand_in, stand_in
+from cgraph._validation import Array, DType, as_rate
 from cgraph.node import Node
+
+
+def joined(dtype: DType, *values: Array) -> Array:
+    """Returns a vector with copies of the elements of arrays, one array behind the other; of stand-ins, a stand-in."""
+    size = sum([value.size for value in values])
+    if is_stand_in(values[0]):
+        return stand_in((size,), dtype)
+    vector = np.empty(size, dtype)
+    start = 0
+    for value in values:
+        vector[start : start + value.size] = value.reshape(-1)
+        start += value.size
+    return vector
 
 
 class LearningNode(Node):
@@ -42,7 +56,7 @@ class LearningNode(Node):
 
     def _hold(self, parameters: Array) -> None:
         """Makes a vector the parameters of this node, and gradient sums of 0 beside it."""
-        grads = np.zeros_like(parameters)
+        grads = parameters if is_stand_in(parameters) else np.zeros_like(parameters)
         self._loans = {name: Account() for pair in self._parts for name in pair}
         # One by one, since CPython finds attributes faster while nobody has asked for an object's __dict__.
         for views in (self._parameter_views(parameters), self._grad_views(grads)):

@@ -7,10 +7,10 @@ from typing import Any
 
 from cgraph._validation import as_number_of
 from cgraph.node import Node
-from cgraph.nodes.reduction import MMto1, require_alike
+from cgraph.nodes.reduction import MMto1, Reducing, require_alike
 
 
-class BCE(MMto1):
+class BCE(Reducing, MMto1):
     """d = (1/m) Σ ln(1 + exp(x_i)) − x_i y_i: the binary cross-entropy of logits x and targets y.
 
     This is −(1/m) Σ y_i ln σ(x_i) + (1 − y_i) ln(1 − σ(x_i)).
@@ -49,20 +49,14 @@ class BCE(MMto1):
     (array([5000.]), array([ 0. , -0.5]))
     """
 
+    _operation = "bce"
+
     def __init__(self, logits: Node, target: Node) -> None:
         x, y = require_alike(self, logits=logits, target=target)
         self._set_up(x.size, 1, 1, (x, y))
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.bce_forward(x._data, y._data, self._data)
 
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.bce_backward(x._data, y._data, self._grad, x._grad, y._grad)
-
-
-class Huber(MMto1):
+class Huber(Reducing, MMto1):
     """d = (1/m) Σ h(x_i − y_i), where h(r) = r² / 2 if −δ ≤ r ≤ δ, else δ (abs(r) − δ / 2).
 
     ∂L/∂x_i = c_i g / m and ∂L/∂y_i = −c_i g / m, where c_i is x_i − y_i, but at most δ and at least −δ.
@@ -99,35 +93,27 @@ class Huber(MMto1):
     (array([4.8125]), array([0.25, 0.5 ]))
     """
 
+    _operation = "huber"
+
     def __init__(self, x: Node, y: Node, delta: float = 1) -> None:
         owner = type(self).__name__
         first, second = require_alike(self, x=x, y=y)
         number = as_number_of(owner, "delta", delta, first.dtype)
         if not number > 0:
             raise ValueError(f"{owner}: delta must be positive in {first.dtype}, got {delta}")
-        self._delta = number
+        self._constants = (number,)
         self._set_up(first.size, 1, 1, (first, second))
 
     def _config(self) -> dict[str, Any]:
-        return {"delta": self._delta}
+        return {"delta": self._constants[0]}
 
     @property
     def delta(self) -> float:
         """The distance δ up to which the loss is quadratic."""
-        return self._delta
-
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.huber_forward(x._data, y._data, self._delta, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.huber_backward(
-            x._data, y._data, self._delta, self._grad, x._grad, y._grad
-        )
+        return self._constants[0]
 
 
-class GaussianNLL(Node):
+class GaussianNLL(Reducing):
     """d = (1/m) Σ (v_i + (μ_i − t_i)² exp(−v_i)) / 2: the negative logarithm of a normal density, without the constant.
 
     ∂L/∂μ_i = (μ_i − t_i) exp(−v_i) g / m, ∂L/∂t_i = −∂L/∂μ_i, ∂L/∂v_i = (1 − (μ_i − t_i)² exp(−v_i)) g / (2 m).
@@ -165,19 +151,11 @@ class GaussianNLL(Node):
     (array([2.]), array([2.]), array([-1.5]))
     """
 
+    _operation = "gaussian_nll"
+
     def __init__(self, mean: Node, log_variance: Node, target: Node) -> None:
         nodes = require_alike(self, mean=mean, log_variance=log_variance, target=target)
         self._set_up(nodes[0].size, 1, 1, nodes)
-
-    def calcData(self) -> None:
-        x, y, z = self.backward
-        self._kernels.reduction.gaussian_nll_forward(x._data, y._data, z._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y, z = self.backward
-        self._kernels.reduction.gaussian_nll_backward(
-            x._data, y._data, z._data, self._grad, x._grad, y._grad, z._grad
-        )
 
 
 def class_threshold(loss: Node, output: Node) -> float | None:

@@ -7,6 +7,7 @@ docs/look_up/specification.md says which document *the specification* is.
 from collections.abc import Sequence
 from typing import Any
 
+from cgraph._kernels.protocols import Reduction
 from cgraph._validation import as_size
 from cgraph.node import Node, as_node
 from cgraph.nodes.elementwise import require_equal_shapes
@@ -24,6 +25,30 @@ def require_alike(owner: Node, **arguments: object) -> Sequence[Node]:
             f"got {', '.join(shapes)} and {last_shape}"
         )
     return nodes
+
+
+class Reducing(Node):
+    """The base class of reductions. It computes nothing itself.
+
+    `_operation` names that of `_kernels/nodes/reduction.pyx`; `_constants` is empty, or holds the number that it takes.
+    """
+
+    _operation: str
+    _constants: tuple[float, ...] = ()
+    _compiled: Reduction
+
+    def _set_up(self, *args: Any, **options: Any) -> None:
+        super()._set_up(*args, **options)
+        reduction: Reduction = getattr(self._kernels.reduction, self._operation)
+        self._compiled = reduction.of(*self._constants)
+
+    def calcData(self) -> None:
+        self._compiled.forward([x._data for x in self.backward], self._data)
+
+    def calcPartialDerivative(self) -> None:
+        inputs = self.backward
+        grads = [x._grad for x in inputs]
+        self._compiled.backward([x._data for x in inputs], self._data, self._grad, grads)
 
 
 class MMto1(Node):
@@ -49,7 +74,7 @@ class MMto1(Node):
         self._set_up(node1.size, 1, 1, (node1, node2))
 
 
-class Dots(MMto1):
+class Dots(Reducing, MMto1):
     """d = Σ x_i y_i (specification, section "Class: Dots").
 
     ∂L/∂x_i = y_i g, ∂L/∂y_i = x_i g.
@@ -73,16 +98,10 @@ class Dots(MMto1):
     (array([50.]), array([10., 20.]))
     """
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.dots_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.dots_backward(x._data, y._data, self._grad, x._grad, y._grad)
+    _operation = "dots"
 
 
-class MSE(MMto1):
+class MSE(Reducing, MMto1):
     """d = (1/m) Σ (x_i − y_i)², the mean squared error (specification, section "Class: MSE").
 
     ∂L/∂x_i = 2 (x_i − y_i) g / m, ∂L/∂y_i = −2 (x_i − y_i) g / m.
@@ -106,16 +125,10 @@ class MSE(MMto1):
     (array([10.]), array([-2., -4.]))
     """
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.mse_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.mse_backward(x._data, y._data, self._grad, x._grad, y._grad)
+    _operation = "mse"
 
 
-class CEE(MMto1):
+class CEE(Reducing, MMto1):
     """d = −Σ y_i ln x_i, the cross-entropy error of prediction x and target y (specification, section "Class: CEE").
 
     ∂L/∂x_i = −(y_i / x_i) g, ∂L/∂y_i = −ln(x_i) g.
@@ -145,13 +158,7 @@ class CEE(MMto1):
     (array([0.69314718]), array([-2.,  0.]))
     """
 
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.cee_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.cee_backward(x._data, y._data, self._grad, x._grad, y._grad)
+    _operation = "cee"
 
 
 class Mto1(Node):
@@ -175,7 +182,7 @@ class Mto1(Node):
         self._set_up(x.size, 1, 1, (x,))
 
 
-class Norm2(Mto1):
+class Norm2(Reducing, Mto1):
     """d = √(Σ x_i²) (specification, section "Class: Norm2").
 
     ∂L/∂x_i = (x_i / d) g.
@@ -202,15 +209,10 @@ class Norm2(Mto1):
     (array([5.]), array([0.6, 0.8]))
     """
 
-    def calcData(self) -> None:
-        self._kernels.reduction.norm2_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.reduction.norm2_backward(x._data, self._data, self._grad, x._grad)
+    _operation = "norm2"
 
 
-class Sum(Mto1):
+class Sum(Reducing, Mto1):
     """d = Σ x_i.
 
     ∂L/∂x_i = g.
@@ -234,14 +236,10 @@ class Sum(Mto1):
     array([8.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.reduction.sum_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        self._kernels.reduction.sum_backward(self._grad, self.backward[0]._grad)
+    _operation = "sum"
 
 
-class Mean(Mto1):
+class Mean(Reducing, Mto1):
     """d = (1/m) Σ x_i.
 
     ∂L/∂x_i = g / m.
@@ -264,14 +262,10 @@ class Mean(Mto1):
     array([2.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.reduction.mean_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        self._kernels.reduction.mean_backward(self._grad, self.backward[0]._grad)
+    _operation = "mean"
 
 
-class Expand(Node):
+class Expand(Reducing):
     """d_ij = x for all i and j: the one element of a node, as often as a matrix has elements.
 
     ∂L/∂x = Σ g_ij.
@@ -303,6 +297,8 @@ class Expand(Node):
     array([7., 7., 7.])
     """
 
+    _operation = "expand"
+
     def __init__(self, node: Node, height: int, width: int) -> None:
         owner = type(self).__name__
         x = as_node(owner, "node", node)
@@ -312,9 +308,3 @@ class Expand(Node):
 
     def _config(self) -> dict[str, Any]:
         return {"height": self._height, "width": self._width}
-
-    def calcData(self) -> None:
-        self._kernels.reduction.expand_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        self._kernels.reduction.expand_backward(self._grad, self.backward[0]._grad)

@@ -6,10 +6,10 @@ docs/look_up/specification.md says which document *the specification* is.
 
 from cgraph.node import Node
 from cgraph.nodes.elementwise import MtoM
-from cgraph.nodes.reduction import MMto1, require_alike
+from cgraph.nodes.reduction import MMto1, Reducing, require_alike
 
 
-class Softmax(MtoM):
+class Softmax(Reducing, MtoM):
     """d_i = exp(x_i) / Σ_j exp(x_j), over all elements of the input (specification, section "Class: Softmax").
 
     ∂L/∂x_i = Σ_j (δ_ij − d_i) d_j g_j = d_i (g_i − Σ_j d_j g_j).
@@ -34,15 +34,10 @@ class Softmax(MtoM):
     array([0., 0., 1.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.reduction.softmax_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.reduction.softmax_backward(self._data, self._grad, x._grad)
+    _operation = "softmax"
 
 
-class LogSoftmax(MtoM):
+class LogSoftmax(Reducing, MtoM):
     """d_i = ln(exp(x_i) / Σ_j exp(x_j)), over all elements of the input.
 
     ∂L/∂x_i = g_i − exp(d_i) Σ_j g_j.
@@ -66,15 +61,10 @@ class LogSoftmax(MtoM):
     array([-10000.,      0.])
     """
 
-    def calcData(self) -> None:
-        self._kernels.reduction.log_softmax_forward(self.backward[0]._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x = self.backward[0]
-        self._kernels.reduction.log_softmax_backward(self._data, self._grad, x._grad)
+    _operation = "log_softmax"
 
 
-class SoftmaxCEE(MMto1):
+class SoftmaxCEE(Reducing, MMto1):
     """d = −Σ y_i ln p_i with p = softmax(x): the cross-entropy error of logits x and target y.
 
     ∂L/∂x_i = g (p_i Σ_j y_j − y_i), ∂L/∂y_i = −g ln p_i.
@@ -114,14 +104,8 @@ class SoftmaxCEE(MMto1):
     (array([10000.]), array([ 1., -1.]))
     """
 
+    _operation = "softmax_cee"
+
     def __init__(self, logits: Node, target: Node) -> None:
         x, y = require_alike(self, logits=logits, target=target)
         self._set_up(x.size, 1, 1, (x, y))
-
-    def calcData(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.softmax_cee_forward(x._data, y._data, self._data)
-
-    def calcPartialDerivative(self) -> None:
-        x, y = self.backward
-        self._kernels.reduction.softmax_cee_backward(x._data, y._data, self._grad, x._grad, y._grad)

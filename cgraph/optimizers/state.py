@@ -15,6 +15,8 @@ from cgraph.parameter import Parameter
 
 Index = slice | NDArray[np.intp]
 
+_MOST_UPDATES = 1 << 62  # so that compiled steps can count on
+
 
 class Home:
     """Flat arrays in which the state of some parameters lies, at the places that an update computes with.
@@ -198,9 +200,12 @@ class States:
                 raise TypeError(
                     f"{owner}: {name} must hold numbers, got an array of dtype {array.dtype}"
                 )
-            if rest == "updates" and (array.shape != () or array.dtype.kind == "f" or array < 0):
+            if rest == "updates" and not (
+                array.shape == () and array.dtype.kind != "f" and 0 <= int(array) < _MOST_UPDATES
+            ):
                 raise ValueError(
-                    f"{owner}: {name} must be an integer of at least 0, got {describe(state[name])}"
+                    f"{owner}: {name} must be an integer of at least 0, and less than 2**62, got "
+                    f"{describe(state[name])}"
                 )
             if name == "updates":
                 total = int(array)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import partial
 from numbers import Real
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,14 @@ from cgraph.graph import Graph
 from cgraph.node import Node, as_node
 from cgraph.nodes.losses import class_threshold
 from cgraph.optimizers.optimizer import Optimizer
-from cgraph.streaming.metrics import Metric, RunningMetrics, as_metrics
+from cgraph.streaming.metrics import Metric, RunningMetrics, functions_of
 from cgraph.traversal import ancestors
+
+_PREPARED = (
+    *("_graph", "_rule", "_metrics", "_nodes", "_loss", "_prediction", "_predicting", "_learning"),
+    "_count",
+    "_is_target",
+)
 
 
 def as_learning_rule(optimizer: object, dtype: DType) -> float | Optimizer:
@@ -41,9 +48,10 @@ class Learner:
     graph : Graph
         The compiled loss. It may be used beside the Learner.
     x, t : Node
-        The leaves for the input and for the target. Other leaves keep their data.
+        The leaves for the input and for the target; where they are one leaf, as of an autoencoder, the input is the
+        target, and calls take it alone. Other leaves keep their data.
     output : Node
-        The node whose data are the prediction. It does not depend on `t`.
+        The node whose data are the prediction. It does not depend on `t`, unless that is `x`.
     optimizer : Optimizer or float
         The optimiser, or the learning rate of plain descent: with one sample there is no difference between the sum of
         the losses and their mean.
@@ -68,8 +76,7 @@ class Learner:
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; `x` and `t` are one leaf; the graph has more than one output, or one of more than
-        one element.
+        An argument is not as above; the graph has more than one output, or one of more than one element.
 
     Notes
     -----
@@ -117,19 +124,30 @@ class Learner:
             as_node("Learner", name, leaf)
             if leaf not in executable.program.leaves:
                 raise ValueError(f"Learner: {name} must be a leaf of this graph, got {leaf!r}")
-        if x is t:
-            raise ValueError(f"Learner: x and t must be two leaves, got {x!r} twice")
         as_node("Learner", "output", output)
         if output not in executable.program.channel_of:
             raise ValueError(f"Learner: output must be a node of this graph, got {output!r}")
-        if t in ancestors(output):
+        if x is not t and t in ancestors(output):
             raise ValueError(f"Learner: output must not depend on t, got {output!r}")
         rule = as_learning_rule(optimizer, executable.dtype)
         loss = executable.program.outputs[0]
-        functions = as_metrics("Learner", metrics, class_threshold(loss, output))
+        functions = functions_of("Learner", metrics, class_threshold(loss, output))
         factor = as_number("Learner", "fading", fading)
         if not 0 < factor <= 1:
             raise ValueError(f"Learner: fading must be greater than 0 and at most 1, got {factor}")
+        self._set_up(graph, x, t, output, rule, RunningMetrics("Learner", functions, factor))
+
+    def _set_up(
+        self,
+        graph: Graph,
+        x: Node,
+        t: Node,
+        output: Node,
+        rule: float | Optimizer,
+        metrics: RunningMetrics,
+    ) -> None:
+        """Prepares the calls; the arguments have been checked."""
+        executable, loss = graph._executable, graph._program.outputs[0]
         exclusively(
             executable.memory,
             "Learner",
@@ -138,10 +156,14 @@ class Learner:
             ("Learner",),
             {},
         )
-        self._graph, self._rule = graph, rule
-        self._metrics = RunningMetrics("Learner", functions, factor)
+        self._nodes = x, t, output
+        self._graph, self._rule, self._metrics = graph, rule, metrics
         input_row, target_row, self._loss, self._prediction = map(empty_row, (x, t, loss, output))
         leaves = [(x, "x", input_row), (t, "y", target_row)]
+        self._is_target = x is t
+        if x is t:
+            target_row = input_row
+            del leaves[1]
         result = output, self._prediction
         self._predicting = repeated_call(executable, leaves[:1], result)
         self._learning = repeated_call(executable, leaves, result, self._loss.array[0], rule)
@@ -149,6 +171,17 @@ class Learner:
         for view in shown:
             view.flags.writeable = False  # for functions of the user's
         self._count = partial(self._metrics.add, *shown)
+
+    def __copy__(self) -> NoReturn:
+        raise TypeError(
+            "Learner: a learner cannot be copied without its graph, which both would train; use copy.deepcopy"
+        )
+
+    def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
+        """Returns what deep copies and pickles are made of: the Graph, which they compile anew, and what it uses."""
+        parts = self._graph, *self._nodes, self._rule, self._metrics
+        own = {name: value for name, value in vars(self).items() if name not in _PREPARED}
+        return _restored, (type(self), *parts), own or None
 
     @property
     def graph(self) -> Graph:
@@ -188,13 +221,14 @@ class Learner:
         found: Array | float = self._predicting("Learner.predict_one", (x,), self._prediction)
         return found
 
-    def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> float:
+    def learn_one(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> float:
         """Learns one sample, and returns its loss before that.
 
         Parameters
         ----------
         x, y : array_like, shape (size,) or (height, width)
-            The input and the target; of a leaf of one element also a number.
+            The input and the target; of a leaf of one element also a number. Where they have one leaf, `y` is left out,
+            or is the same object as `x`.
 
         Returns
         -------
@@ -210,10 +244,11 @@ class Learner:
         RuntimeError
             The nodes belong to a newer Graph; the Graph is running in another thread.
         """
-        loss: float = self._learning("Learner.learn_one", (x, y), self._loss, self._count)
+        given = self._only("learn_one", x, y) if self._is_target else (x, y)
+        loss: float = self._learning("Learner.learn_one", given, self._loss, self._count)
         return loss
 
-    def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike) -> Array | float:
+    def step_one(self, x: npt.ArrayLike, y: npt.ArrayLike | None = None) -> Array | float:
         """Learns one sample, and returns what was predicted for it before that, in one pass.
 
         Parameters
@@ -232,8 +267,24 @@ class Learner:
             As for `learn_one`.
         """
         prediction = self._prediction
-        found: Array | float = self._learning("Learner.step_one", (x, y), prediction, self._count)
+        given = self._only("step_one", x, y) if self._is_target else (x, y)
+        found: Array | float = self._learning("Learner.step_one", given, prediction, self._count)
         return found
 
+    def _only(self, method: str, x: npt.ArrayLike, y: object) -> tuple[npt.ArrayLike]:
+        """Returns the sample for the leaf that has input and target; refuses another target."""
+        if not (y is None or y is x):
+            raise ValueError(
+                f"Learner.{method}: y must be left out, since the input is the target, got {describe(y)}"
+            )
+        return (x,)
+
     def __repr__(self) -> str:
-        return f"<Learner of {self._prediction!r}, {self._metrics!r}>"
+        return f"<Learner of {self._graph!r}, {self._metrics!r}>"
+
+
+def _restored(cls: Any, *parts: Any) -> Any:
+    """Returns a Learner that was copied or pickled, for which the constructor of an own class is not asked."""
+    learner = cls.__new__(cls)
+    learner._set_up(*parts)
+    return learner

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from cgraph._validation import Array, as_number, describe
+from cgraph._validation import Array, as_metrics, as_number
 
 Metric = Callable[[Array, Array], float]
 
@@ -44,37 +44,16 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def as_metrics(owner: str, metrics: Any, threshold: float | None) -> dict[str, Metric]:
-    """Returns metrics, given by name or as functions, by their names, or refuses them.
+def functions_of(owner: str, metrics: Any, threshold: float | None) -> dict[str, Metric]:
+    """Returns metrics, given by name or as functions, as functions by their names, or refuses them.
 
     `threshold` is that of `accuracy_of_each`; None where the largest of several elements counts.
     """
-    given: Any = [metrics] if isinstance(metrics, str) or callable(metrics) else metrics
-    if not isinstance(given, Iterable):
-        given = [given]  # which is refused
-    found: dict[str, Metric] = {}
-    metric: Any
-    for metric in given:
-        if isinstance(metric, str):
-            if metric not in METRICS:
-                raise _refusal(ValueError, owner, metric)
-            name, function = metric, METRICS[metric]
-            if metric == "accuracy" and threshold is not None:
-                function = partial(accuracy_of_each, threshold=threshold)
-        elif callable(metric):
-            name, function = getattr(metric, "__name__", type(metric).__name__), metric
-        else:
-            raise _refusal(TypeError, owner, metric)
-        if name in found or name == "loss":
-            raise ValueError(f"{owner}: metrics must have names of their own, got {name!r} twice")
-        found[name] = function
-    return found
-
-
-def _refusal(kind: type[Exception], owner: str, metric: object) -> Exception:
-    return kind(
-        f"{owner}: metrics must be of {', '.join(METRICS)}, or functions of (output, target), got {describe(metric)}"
-    )
+    known = dict(METRICS)
+    if threshold is not None:
+        known["accuracy"] = partial(accuracy_of_each, threshold=threshold)
+    named = as_metrics(owner, metrics, known, "loss".__eq__)
+    return {name: known[name] if function is None else function for name, function in named.items()}
 
 
 class RunningMetrics(Mapping[str, float]):

@@ -83,7 +83,7 @@ def test_the_plugin_may_be_named_beside_its_entry_point(tmp_path, options):
     (tmp_path / "test_it.py").write_text("def test_it(gradcheck): assert gradcheck")
     code = INSTALLED.format(folder=str(folder), options=[*options, "-q", "test_it.py"])
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
     assert "1 passed" in done.stdout

@@ -111,6 +111,26 @@ def test_an_iterator_lasts_for_one_epoch():
         fitted(network, iter([network.feed()]), epochs=2)
 
 
+class Loader:
+    """Yields the same feeds each time that it is asked for, as a loader of data in the background does."""
+
+    def __init__(self, network):
+        self.network, self.begun = network, 0
+
+    def __iter__(self):
+        self.begun += 1
+        return iter([self.network.feed(8, seed) for seed in range(3)])
+
+
+def test_what_can_be_iterated_again_serves_all_epochs_and_is_asked_once_for_each():
+    listed, loaded, called = Network(), Network(), Network()
+    expected = fitted(listed, [*Loader(listed)], epochs=3)
+    loader = Loader(loaded)
+    assert fitted(loaded, loader, epochs=3) == expected
+    assert loader.begun == 3
+    assert fitted(called, lambda: iter(Loader(called)), epochs=3) == expected
+
+
 def test_feeds_are_checked_when_they_come():
     network = Network()
     good, other = network.feed(8), {network.x: np.zeros((8, 3))}

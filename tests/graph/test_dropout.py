@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from amounts import full
 from arrays import assert_equal
 from batch_settings import SETTINGS
 from interrupts import stopped
@@ -335,8 +336,9 @@ def test_threads_with_graphs_of_their_own_do_not_disturb_each_other():
     assert [net.node.samples for net in nets] == [1280] * 2
 
 
-def test_an_interrupted_call_has_counted_the_samples_of_its_updates():
-    """At any moment the count fits the parameters: both are those of the last whole batch."""
+@pytest.mark.parametrize("every", [3, full(1)])
+def test_an_interrupted_call_has_counted_the_samples_of_its_updates(every):
+    """At any moment, or one in `every`, the count fits the parameters: both are those of the last whole batch."""
     rows = np.linspace(-1, 1, 12).reshape(6, 2)
 
     def network():
@@ -358,5 +360,5 @@ def test_an_interrupted_call_has_counted_the_samples_of_its_updates():
         values = [p.value for p in graph.parameters]
         assert all(map(np.allclose, values, ends[dropped.samples])), event
         found.add(dropped.samples)
-        event += 1
+        event += every
     assert found == {0, 2, 4, 6}

@@ -64,7 +64,7 @@ def ends(call, layout, threads):
     return found
 
 
-@pytest.mark.parametrize(("threads", "every"), [(1, 1), (2, 3), full((1, 1)), full((2, 1))])
+@pytest.mark.parametrize(("threads", "every"), [(1, 3), (2, 5), full((1, 1)), full((2, 1))])
 @pytest.mark.parametrize("layout", ["lanes", "samples"])
 @pytest.mark.parametrize("call", [accumulate, step, train, update])
 def test_whatever_line_is_the_last_each_gradient_counts_once_or_not_at_all(

@@ -224,10 +224,10 @@ ENDINGS = {
 
 
 @pytest.mark.parametrize("name", ENDINGS)
-def test_a_process_ends_within_seconds_whatever_its_threads_do(name):
+def test_a_process_ends_whatever_its_threads_do(name):
     start = time.monotonic()
     assert run("graph, feed = long_problem()\n" + textwrap.dedent(ENDINGS[name])) == ""
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
 
 
 # The number of threads

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from amounts import full
+from amounts import full, one_in
 from batch_settings import Setting
 from batch_twins import BatchTwins, some_nodes, uniform
 from graph_networks import crossed_residual, dense_lenet, nodes_of, residual, sparse_lenet
@@ -110,19 +110,27 @@ PLACES = [
         (numbers[-1],),
     )
 ]
-every_place = pytest.mark.parametrize(
-    ("network", "numbers"), PLACES, ids=lambda x: getattr(x, "__name__", None) or str(x)
-)
+
+
+def places(count):
+    """Runs a test for all networks with nodes in Python at all places, by default for one in `count` of them."""
+    return pytest.mark.parametrize(
+        ("network", "numbers"),
+        one_in(count, PLACES),
+        ids=lambda x: getattr(x, "__name__", None) or str(x),
+    )
+
+
 dtypes = pytest.mark.parametrize("dtype", ["float64", full("float32")])
 
 
-@every_place
+@places(2)
 @dtypes
 def test_any_node_in_python_gives_the_results_of_the_nodes(network, numbers, dtype):
     check(lambda: in_python(nodes_of(network, dtype), *numbers), dtype)
 
 
-@every_place
+@places(3)
 @dtypes
 def test_what_lies_behind_repeatable_nodes_goes_over_lanes(
     network, numbers, dtype, over_lanes_twice

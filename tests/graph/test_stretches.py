@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amounts import some_of
 from batch_settings import some_batches
 from batch_twins import BatchTwins
 from graph_twins import TOLERANCE, assert_same
@@ -90,9 +91,7 @@ CASES = {
 every_case = pytest.mark.parametrize("case", CASES)
 
 
-@every_case
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("size", [3, 41])
+@some_of(2, ("case", "dtype", "size"), CASES, ["float32", "float64"], [3, 41])
 def test_batches_give_what_the_nodes_give(case, dtype, size):
     """41 elements of 16 samples are several tiles, the last of them not full."""
 

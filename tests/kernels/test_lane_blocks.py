@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from amounts import full
+from amounts import full, some_of
 from guard_pages import EDGES, needs_guard_pages
 from lane_arena import blocks_of, lanes_of, vector_of
 from lane_layers import Bench, affine, group, lone
@@ -95,9 +95,8 @@ def in_one_way_or_in_every_way(test):
     return pytest.mark.parametrize("every", [False, full(True)])(test)
 
 
-@dtypes
+@some_of(2, ("m", "dtype"), [1, 5, 24, 25, 49], ["float32", "float64"])
 @in_one_way_or_in_every_way
-@pytest.mark.parametrize("m", [1, 5, 24, 25, 49])
 def test_an_affine_of_few_outputs(m, dtype, every):
     """Up to a vector of outputs: those of the last chunk of inputs, and of the first one, are summed, too."""
     for n in range(1, vector_of(dtype) + 2):
@@ -130,8 +129,7 @@ CONVOLUTIONS = {
 }
 
 
-@dtypes
+@some_of(2, ("name", "dtype"), CONVOLUTIONS, ["float32", "float64"])
 @in_one_way_or_in_every_way
-@pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_convolutions(name, dtype, every):
     check_blocks(CONVOLUTIONS[name], dtype, every, turn=len(name))

@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from amounts import some_of
 from arrays import assert_equal, assert_within
 from lane_arena import Arena, blocks_of, extents, kernels, lanes_of, operand, poisoned
 
@@ -91,9 +92,7 @@ def all_lanes(op, xs, grads, places, valid):
     return data[3 * m :], *grad[: 3 * m].reshape(3, m, lanes)
 
 
-@dtypes
-@pytest.mark.parametrize("op", REDUCTIONS)
-@pytest.mark.parametrize("m", [1, 10, 150])
+@some_of(2, ("op", "m", "dtype"), REDUCTIONS, [1, 10, 150], [np.float32, np.float64])
 def test_each_lane_of_a_reduction_equals_one_sample(op, m, dtype):
     rng = np.random.default_rng(m)
     size = m if op in WIDE_OUTPUTS else 1

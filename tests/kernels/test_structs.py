@@ -80,7 +80,7 @@ ROW = (0, 1, False, True, True)
 REFUSED = {
     "affine": lambda k, x: k.affine.AffineStep(x, operand(1, 1), 1, 1, 0, 1.0),
     "functions": lambda k, x: k.functions.add.step(1, [operand(1, 1), x], operand(2, 1)),
-    "reduction": lambda k, x: k.reduction.DotsStep(1, 1, [operand(1, 1), x], operand(2, 1)),
+    "reduction": lambda k, x: k.reduction.dots.step(1, 1, [operand(1, 1), x], operand(2, 1)),
     "pooling": lambda k, x: k.elementwise.MaxPoolingStep(ONE, 0.0, 1, operand(1, 1), x),
     "concatenation": lambda k, x: k.elementwise.ConcatenationStep(
         [x], np.ones(1, np.intp), operand(1, 1)

@@ -83,7 +83,7 @@ def test_an_error_is_an_exit_code_where_no_stream_is(tmp_path, monkeypatch, name
 def test_training_survives_closed_descriptors(tmp_path, closing):
     data = write_idx_folder(tmp_path / "idx")
     command = f'"{sys.executable}" -m cgraph train digits --epochs 1 --data "{data}" {closing}'
-    done = subprocess.run(command, shell=True, cwd=tmp_path, timeout=60, check=False)
+    done = subprocess.run(command, shell=True, cwd=tmp_path, timeout=300, check=False)
     assert done.returncode == 0
     assert (tmp_path / "model.npz").exists()
 
@@ -245,7 +245,7 @@ def test_the_backend_of_a_notebook_does_not_matter(tmp_path, backend):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0

@@ -10,6 +10,7 @@ from functools import cache
 
 import numpy as np
 import pytest
+from forged_arrays import changed_arrays
 from forged_graphs import model, mutated, opened, written
 
 import cgraph as CG
@@ -54,12 +55,53 @@ def test_changed_bytes_and_lost_ends_are_refused(seed):
 
 
 @pytest.mark.thread_unsafe(reason="measures memory")
-@pytest.mark.parametrize("seed", range(4))
-def test_forged_entries_are_refused_or_make_a_graph(seed):
+@pytest.mark.parametrize(
+    "seed", [*range(4), *[pytest.param(seed, marks=pytest.mark.full) for seed in range(4, 40)]]
+)
+def test_forged_entries_and_arrays_are_refused_or_make_a_graph(seed):
     _, header, arrays = original()
     rng = np.random.default_rng(seed)
     found = {outcome(written(mutated(header, rng), arrays)) for _ in range(12)}
+    found |= {outcome(written(header, changed_arrays(arrays, rng))) for _ in range(6)}
     assert "refused" in found
+
+
+class Own(CG.Affine):
+    """An own class, whose constructor gets the values of parameters that it is to share."""
+
+
+def with_twins(cls, count):
+    """Returns a file with many records of nodes that share the 80,000 bytes of parameters of one node."""
+    y = cls(CG.Leaf1(99), np.ones((100, 100)))
+    file = io.BytesIO()
+    CG.save(file, {"y": y, "twin": y.share(CG.Leaf1(99))})
+    header, arrays = opened(io.BytesIO(file.getvalue()))
+    header["nodes"] += [dict(header["nodes"][-1]) for _ in range(count)]
+    return written(header, arrays)
+
+
+def test_nodes_that_share_parameters_do_not_copy_them(monkeypatch):
+    held = []
+    hold = CG.Affine._hold
+
+    def noting(node, parameters):
+        held.append(parameters.strides != (0,) or parameters.flags.writeable)
+        hold(node, parameters)
+
+    monkeypatch.setattr(CG.Affine, "_hold", noting)
+    y = CG.load(with_twins(CG.Affine, 50))["y"]
+    assert sum(held) == 2  # the one of which the file was made, and the first of those loaded
+    assert len(y._sharing.nodes) == 52
+    y.weight = np.arange(1e4).reshape(100, 100)
+    assert y.share(CG.Leaf1(99)).weight[-1, -1] == 9999
+    assert y.gradWeight.flags.writeable
+
+
+def test_parameters_that_own_classes_copy_and_share_are_counted():
+    limit = "nodes must have at most max_elements=30,000 elements, got 35,398"
+    with pytest.raises(CG.ModelFileError, match=limit):
+        CG.load(with_twins(Own, 50), classes=[Own], max_elements=30_000)
+    CG.load(with_twins(Own, 1), classes=[Own], max_elements=30_000)
 
 
 def changed(**entries):
@@ -191,6 +233,10 @@ FORGED = {
     "objects": (
         lambda: with_arrays(lambda a: a.update(more=np.array([None]))),
         "more must be an array of numbers, got dtype |O",
+    ),
+    "times": (
+        lambda: with_arrays(lambda a: a.update({"00000.Affine.weight": np.ones((4, 3), "m8[s]")})),
+        "00000.Affine.weight must be an array of numbers, got dtype <m8[s]",
     ),
     "no array": (
         lambda: with_arrays(lambda a: a.pop("graph.00000.data")),

@@ -237,3 +237,27 @@ def test_calls_start_no_garbage_collection(rule):
     for _ in range(2000):
         learner.learn_one(x, y)
     assert [generation["collections"] for generation in gc.get_stats()] == before
+
+
+@pytest.mark.parametrize("layout", ["samples", "lanes"])
+def test_where_the_input_is_the_target_calls_take_it_alone(layout):
+    def parts():
+        network = CG.models.autoencoder(6, [], 2, rng=0)
+        return network, CG.Graph(CG.MSE(network.output, network.x), layout=layout), CG.Adam(0.01)
+
+    (one, graph, adam), (other, twin, theirs) = parts(), parts()
+    learner = CG.Learner(graph, one.x, one.x, one.output, adam, metrics=["mae"])
+    errors = []
+    for k in range(6):
+        x = np.random.default_rng(k).normal(size=6)
+        loss, output = twin.step({other.x: [x]}, theirs, outputs=other.output)
+        given = (x, x) if k == 3 else (x,)
+        if k % 2:
+            assert learner.learn_one(*given) == loss[0]
+        else:
+            assert learner.step_one(*given).tobytes() == output[0].tobytes()
+        errors.append(np.abs(output[0] - x).mean())
+    assert learner.metrics["mae"] == pytest.approx(np.mean(errors))
+    for work in (learner.learn_one, learner.step_one):
+        with pytest.raises(ValueError, match="y must be left out, since the input is the target"):
+            work(x, x.copy())

@@ -184,7 +184,9 @@ REFUSED_BY_SAVE = [
 ]
 
 
-@pytest.mark.parametrize(("call", "kind", "message"), REFUSED_BY_SAVE, ids=lambda value: str(value))
+@pytest.mark.parametrize(
+    ("call", "kind", "message"), REFUSED_BY_SAVE, ids=[row[2] for row in REFUSED_BY_SAVE]
+)
 def test_what_is_refused(call, kind, message):
     with pytest.raises(kind) as refused:
         call()

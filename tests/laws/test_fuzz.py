@@ -58,6 +58,7 @@ def assert_works(node):
 
 
 @pytest.mark.parametrize("op", CALLS, ids=lambda op: op.__name__)
+@settings(max_examples=settings.default.max_examples // 3)
 @given(data=st.data())
 def test_a_constructor_refuses_or_makes_a_node_that_works(op, data):
     args, options = data.draw(CALLS[op])

@@ -9,7 +9,7 @@ from op_row import network_of
 from op_table import cases
 
 pytestmark = pytest.mark.usefixtures("guard_pages")
-every_kind = over_kinds(cases(), float32_in=2)
+every_kind = over_kinds(cases(), float32_in=4)
 
 
 def twins_of(row, case, dtype, **options):

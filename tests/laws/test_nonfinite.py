@@ -5,7 +5,7 @@ from amounts import over_kinds
 from op_row import assert_close, build, gradient_sums, parameter_arrays, some_indices
 from op_table import cases
 
-every_kind = over_kinds(cases(), float32_in=2)
+every_kind = over_kinds(cases(), float32_in=4)
 every_learning_kind = over_kinds([each for each in cases() if each[2].params])
 POISONS = (np.nan, np.inf)
 

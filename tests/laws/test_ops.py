@@ -114,7 +114,7 @@ def spread(array):
     return view
 
 
-@every_kind
+@half_of_float32
 def test_data_and_gradients_may_be_strided_views(row, case, dtype, build_name):
     """Nodes are built with contiguous arrays, but kernels accept strided views, too."""
     packed, strided = build(row, case, dtype), build(row, case, dtype)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from amounts import some_of
 from batch_settings import SETTINGS
 from graph_twins import TOLERANCE, assert_all_same
 from seed_twins import MAKERS, Seeded, values_of
@@ -10,8 +11,7 @@ import cgraph as CG
 
 pytestmark = pytest.mark.usefixtures("guard_pages", "eager_threads")
 
-every_maker = pytest.mark.parametrize("name", MAKERS)
-both_dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
+DTYPES, COUNTS = ("float64", "float32"), (1, 5, 37)
 
 
 def drawn(rng, nodes, numbers, count, dtype):
@@ -48,9 +48,7 @@ def check_seeds(name, dtype, setting, count, seeded):
         assert_all_same(values_of(nodes)[0], values_of(theirs.nodes)[0], tolerance)
 
 
-@every_maker
-@both_dtypes
-@pytest.mark.parametrize("count", [1, 5, 37])
+@some_of(3, ("name", "dtype", "count"), MAKERS, DTYPES, COUNTS)
 def test_given_gradients_are_those_of_the_node_path(name, dtype, count):
     for number, setting in enumerate(SETTINGS):
         check_seeds(name, dtype, setting, count, ("all", "some")[number % 2])
@@ -67,9 +65,7 @@ def loss_of(name):
     return with_loss
 
 
-@every_maker
-@both_dtypes
-@pytest.mark.parametrize("count", [1, 5, 37])
+@some_of(3, ("name", "dtype", "count"), MAKERS, DTYPES, COUNTS)
 def test_weights_are_factors_on_gradients_alone(name, dtype, count):
     rng, make = np.random.default_rng(count), loss_of(name)
     for setting in SETTINGS:

@@ -6,7 +6,7 @@ from own_nodes import Recorder
 from test_clone import ByHand, Dense, Head, Joined, Plain, Scaled, feed, network, state
 
 import cgraph as CG
-from cgraph._subclassing.rebuilding import anew
+from cgraph._subclassing.rebuilding import built, plan_of
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -206,11 +206,11 @@ def test_inputs_that_a_node_is_built_on_anew_have_no_new_consumer_after_an_error
     first, second, single = CG.Leaf1(1), CG.Leaf1(1), CG.Leaf1(1, dtype="float32")
     consumer = CG.Exp(second)
     with pytest.raises(TypeError, match="Half: cannot be built anew"):
-        anew(half()(first), [second])
+        built(plan_of(half()(first)), [second])
     with pytest.raises(ValueError, match="must have dtype float64, got float32"):
-        anew(CG.Sum(first), [single])
+        built(plan_of(CG.Sum(first)), [single])
     assert (second.forward, single.forward) == ([consumer], [])
-    assert anew(CG.Sum(first), [CG.Leaf2(2, 2)]).domsize == 4
+    assert built(plan_of(CG.Sum(first)), [CG.Leaf2(2, 2)]).domsize == 4
 
 
 @pytest.mark.thread_unsafe(reason="replaces a constructor")

@@ -4,6 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from amounts import some_of
 from interrupts import stopped
 from own_nodes import Scale
 
@@ -49,10 +50,11 @@ class Case:
         }
 
 
-@pytest.mark.parametrize("own", [False, True], ids=["compiled", "own"])
-@pytest.mark.parametrize("path", ["nodes", "graph"])
-@pytest.mark.parametrize("earlier", [0, 1])
-@pytest.mark.parametrize("rule", [CG.Adam, Traces])
+@some_of(
+    2,
+    ("path", "own", "earlier", "rule"),
+    *(["nodes", "graph"], [False, True], [0, 1], [CG.Adam, Traces]),
+)
 def test_updates(path, own, earlier, rule):
     """The first update makes the state; later ones find it. An update in Python uses up the sums, if it raises."""
     right = Case(path, own, rule)

@@ -1,23 +1,20 @@
 """The examples of the documentation and of all docstrings print the output that they show."""
 
-import contextlib
 import doctest
 import importlib
-import importlib.util
-import io
 import pkgutil
 import re
-from pathlib import Path
 
+import pages
 import pytest
+from pages import ROOT, Page, is_suite
+from sybil.example import SybilFailure
 
 import cgraph
-from cgraph import _kernels
 
 pytest_plugins = ["pytester"]
 pytestmark = pytest.mark.thread_unsafe(reason="redirects standard output")
 
-ROOT = Path(__file__).parents[2]
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(cgraph.__path__, "cgraph.")
@@ -30,71 +27,37 @@ def test_the_examples_of_docstrings_run(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 
 
-BLOCK = re.compile(r"```(python|text)\n(.*?)```", re.DOTALL)
-DECIMAL = re.compile(r"\d+\.\d+")
-# The memory of blocks of samples, and what decides their sizes.
-LAYOUTS = re.compile(r"[\d,]+(?= for all| bytes| samples| without)")
+# Rounding affects some digits of the trainings on these pages: their tolerances.
+TOLERANCES = {"tutorial/nodes.md": 0.06, "tutorial/graph.md": 0.06, "fitting.md": 0.002}
+LEARN = ROOT / "docs/learn"
+PAGES = ["README.md", *(path.relative_to(ROOT).as_posix() for path in sorted(LEARN.rglob("*.md")))]
 
 
-def blocks(page):
-    """Returns (code, output) for each python block of a page; the output is None where none follows."""
-    found = BLOCK.findall((ROOT / page).read_text(encoding="utf-8"))
-    for (kind, code), (following, text) in zip(found, [*found[1:], ("", "")], strict=True):
-        if kind == "python":
-            yield code, text if following == "text" else None
+@pytest.mark.parametrize("name", PAGES)
+def test_the_examples_of_the_pages_print_what_they_say(name):
+    page = Page(name, TOLERANCES.get(name.removeprefix("docs/learn/"), 0.0))
+    assert any(page.code())
+    page.run()
 
 
-def without_numbers(text):
-    """The text without decimals, and without the numbers that depend on the build where another one runs."""
-    if _kernels._selected != "avx2":
-        text = LAYOUTS.sub("#", text)
-    return DECIMAL.sub("#", text)
-
-
-# Rounding affects some digits of the training in the tutorial; this is their tolerance.
-PAGES = {
-    "README.md": 0.0,
-    "docs/learn/tutorial.md": 0.06,
-    "docs/learn/own_node.md": 0.0,
-    "docs/learn/cookbook.md": 0.0,
-    "docs/learn/programs.md": 0.0,
-    "docs/learn/networks.md": 0.0,
-    "docs/learn/layers.md": 0.0,
-    "docs/learn/training.md": 0.0,
-    "docs/learn/fitting.md": 0.002,
-    "docs/learn/second_order.md": 0.0,
-    "docs/learn/streams.md": 0.0,
-}
-HAS_SCIPY = importlib.util.find_spec("scipy") is not None
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_examples_of_the_pages_print_what_they_say(page):
-    namespace = {"__name__": "page"}
-    shown = 0
-    for code, text in blocks(page):
-        if code.startswith("# test_") or ("scipy" in code and not HAS_SCIPY):
-            continue
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(compile(code, page, "exec"), namespace)
-        actual, expected = printed.getvalue(), text or ""
-        tolerance = PAGES[page] if "epoch" in expected else 0.0
-        assert without_numbers(actual) == without_numbers(expected)
-        numbers = [[float(n) for n in DECIMAL.findall(said)] for said in (actual, expected)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=tolerance, rel=0)
-        shown += text is not None
-    assert shown > 0
+def test_a_page_that_says_something_else_fails_at_its_line(monkeypatch, tmp_path):
+    monkeypatch.setattr(pages, "ROOT", tmp_path)
+    shown = "```python\nprint(0.5)\n```\n"
+    for text in ("", "\n```text\n0.51\n```\n", "\n```text\n0.5 and more\n```\n"):
+        (tmp_path / "page.md").write_text(f"# Page\n\n{shown}{text}", encoding="utf-8")
+        with pytest.raises(SybilFailure, match="line 3"):
+            Page("page.md").run()
 
 
 def test_the_suite_on_the_page_about_own_nodes_passes_as_often_as_it_says(pytester):
-    page = list(blocks("docs/learn/own_node.md"))
-    ((suite, result),) = [(code, text) for code, text in page if code.startswith("# test_")]
-    definitions = [code for code, _ in page if re.search("^class ", code, re.MULTILINE)]
+    page = Page("docs/learn/own_node.md")
+    blocks = [code for _, code in page.code()]
+    (suite,) = filter(is_suite, blocks)
+    definitions = [code for code in blocks if re.search("^class ", code, re.MULTILINE)]
     module = [code for code in definitions if "gradcheck" not in code]
     pytester.makepyfile(mynodes="\n".join(module), test_scale=suite)
-    outcomes = pytester.runpytest_subprocess().parseoutcomes()
-    assert outcomes == {"passed": int(result.split()[0])}
+    outcomes = pytester.runpytest().parseoutcomes()
+    assert f"```text\n{outcomes['passed']} passed\n```" in page.document.text
 
 
 def test_the_version_is_stated_alike_in_both_places():
@@ -116,13 +79,25 @@ def test_the_reference_lists_every_public_module(name):
     assert [each for each in public if f"{name}.{each}\n" not in page] == []
 
 
+def prose(page):
+    """The text of a page without its blocks of code."""
+    return re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_links_between_the_pages_lead_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     assert len(pages) > 10
     for page in pages:
-        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#?([^):]*)\)", prose(page)):
+            linked = page.parent / target if target else page
+            assert linked.exists(), f"{page.name}: {target}"
+            assert not anchor or anchor in anchors(linked), f"{page.name}: {target}#{anchor}"
 
 
 def test_no_page_has_a_gap_left_to_fill():
@@ -132,11 +107,12 @@ def test_no_page_has_a_gap_left_to_fill():
 
 def test_the_networks_out_of_nodes_have_no_step_in_python(capsys):
     namespace = {}
-    for code, _ in blocks("docs/learn/networks.md"):
-        exec(compile(code, "networks", "exec"), namespace)
-    capsys.readouterr()
-    assert len(namespace["losses"]) == 5
-    for name, loss in namespace["losses"].items():
+    for section, code in Page("docs/learn/networks.md").code():
+        if not section.startswith("All of them"):  # which trains them
+            exec(code, namespace)
+    losses = namespace["losses"]
+    assert len(losses) == 5
+    for name, loss in losses.items():
         cgraph.Graph(loss).summary()
         summary = capsys.readouterr().out
         assert "Python" not in summary, name

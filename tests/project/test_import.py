@@ -1,5 +1,7 @@
 """The modules that `import cgraph` imports, and its messages where a module is missing."""
 
+import ast
+import re
 import runpy
 import shutil
 import subprocess
@@ -29,27 +31,64 @@ print(*(set(sys.modules) - before))
 # to the extras.
 EXPENSIVE = {
     "numpy.random",
+    "dataclasses",
+    "json",
+    "zipfile",
     "argparse",
     "matplotlib",
     "tqdm",
     "pytest",
-    "cgraph.cli",
-    "cgraph.training",
 }
+# The packages that `import cgraph` imports. Other names are imported when they are first used.
+AT_ONCE = {"_kernels", "_propagation", "_subclassing", "nodes"}
 
 
-def printed(code):
-    """Runs code in a process of its own, and returns its output."""
+def printed(code, lines=False):
+    """Runs code in a process of its own, and returns the words, or the lines, of its output."""
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
-    return run.stdout.split()
+    return run.stdout.splitlines() if lines else run.stdout.split()
 
 
 def test_importing_cgraph_imports_nothing_expensive():
     imported = set(printed(CODE))
     assert "cgraph.node" in imported
     assert not imported & EXPENSIVE
+    packages = {name.split(".")[1] for name in imported if re.match(r"cgraph\.\w+\.", name)}
+    assert packages == AT_ONCE
+
+
+def test_type_checkers_see_the_names_that_are_imported_later_where_they_are():
+    tree = ast.parse(Path(cgraph.__file__).read_text(encoding="utf-8"))
+    (block,) = [node for node in tree.body if isinstance(node, ast.If) and not node.orelse][:1]
+    assert ast.unparse(block.test) == "TYPE_CHECKING"
+    seen = {alias.name: line.module for line in block.body for alias in line.names}
+    modules = {name: module.rpartition(".")[0] for name, module in cgraph._MODULES.items()}
+    assert seen == modules | cgraph._MODULE_OF
+
+
+def test_all_public_names_are_there_before_they_are_imported():
+    code = "import cgraph; print(*dir(cgraph)); from cgraph import *; print(*dir())"
+    before, after = (set(line.split()) for line in printed(code, lines=True))
+    assert {*cgraph.__all__, *cgraph._MODULES} <= before
+    assert set(cgraph.__all__) <= after
+
+
+@pytest.mark.parametrize("name", [*cgraph._MODULES, *cgraph._MODULE_OF])
+def test_a_name_that_is_imported_later_is_that_of_its_module(name):
+    value = getattr(cgraph, name)
+    if name in cgraph._MODULES:
+        assert value is sys.modules[cgraph._MODULES[name]]
+    else:
+        assert value is getattr(sys.modules[cgraph._MODULE_OF[name]], name)
+    assert vars(cgraph)[name] is value
+
+
+def test_a_misspelt_name_is_refused_with_a_suggestion():
+    with pytest.raises(AttributeError, match=r"^module 'cgraph' has no attribute 'Grap'$") as error:
+        cgraph.Grap  # noqa: B018 - the look itself is refused
+    assert (error.value.name, error.value.obj) == ("Grap", cgraph)
 
 
 @pytest.mark.skipif(
@@ -73,7 +112,7 @@ class Without:
 sys.meta_path.insert(0, Without())
 try:
     import cgraph as CG
-    CG.Leaf1(1)
+    CG.Graph(CG.Leaf1(1))
 except ImportError as error:
     print(type(error).__name__, error.name, "not compiled" in str(error), error)
 """
@@ -135,9 +174,10 @@ def test_not_compiled_is_what_has_no_compiled_module(tmp_path, compiled, frozen,
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_the_hook_names_every_compiled_module():
+def test_the_hook_names_every_compiled_module_and_what_is_imported_later():
     (folder,) = get_hook_dirs()
     hook = runpy.run_path(f"{folder}/hook-cgraph.py")
+    assert {*cgraph._MODULES.values(), *cgraph._MODULE_OF.values()} <= {*hook["hiddenimports"]}
     names = {name.rpartition(".")[2] for name in hook["hiddenimports"]}
     chosen = {
         f"{family}_{dtype}_{simd}"

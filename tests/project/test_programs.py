@@ -1,11 +1,8 @@
 """The programs on docs/learn/programs.md take at most half of the lines that they took a newcomer by hand."""
 
-import re
-from pathlib import Path
-
 import pytest
+from pages import Page
 
-PAGE = Path(__file__).parents[2] / "docs/learn/programs.md"
 # The lines that set up cgraph, without data, environment and plots, before there were layers, models, fit and files.
 BY_HAND = {
     "XOR": 10,
@@ -22,22 +19,15 @@ BY_HAND = {
     "Two losses with weights": 11,
     "Two Graphs in two threads": 19,
 }
-
-
-def programs():
-    """The last block of each section, which is all that cgraph needs."""
-    sections = re.split(r"^## ", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    blocks = {
-        s.split("\n", 1)[0]: re.findall(r"```python\n(.*?)```", s, re.DOTALL) for s in sections
-    }
-    return {title: found[-1] for title, found in blocks.items()}
+# The last block of each section is all that cgraph needs.
+PROGRAMS = {title: code for title, code in Page("docs/learn/programs.md").code() if title}
 
 
 def test_the_page_has_all_programs():
-    assert [*programs()] == [*BY_HAND]
+    assert [*PROGRAMS] == [*BY_HAND]
 
 
 @pytest.mark.parametrize("title", BY_HAND)
 def test_a_program_takes_at_most_half_of_the_lines(title):
-    lines = [line for line in programs()[title].splitlines() if line.strip()]
+    lines = [line for line in PROGRAMS[title].splitlines() if line.strip()]
     assert len(lines) <= BY_HAND[title] / 2

@@ -1,5 +1,6 @@
 """The share of long tables that runs by default; the remaining rows run under `pytest -m full`."""
 
+import itertools
 import math
 
 import pytest
@@ -36,6 +37,20 @@ def made(rows):
 def one_in(count, rows):
     """Returns the rows of a table, of which one in `count` runs by default."""
     return [row if k % count == 0 else full(row) for k, row in enumerate(rows)]
+
+
+def some_of(count, names, *tables):
+    """Runs a test for all combinations of the values in tables, by default for one in `count` of them.
+
+    Those are taken in turn, so that every value of a table with fewer values meets every value of a longer one, or the
+    next to it, and each occurs.
+    """
+    numbered = itertools.product(*(enumerate(table) for table in tables))
+    rows = [
+        (sum(k for k, _ in row), pytest.param(*(value for _, value in row))) for row in numbered
+    ]
+    chosen = [row if turn % count == 0 else full(row) for turn, row in rows]
+    return pytest.mark.parametrize(names, made(chosen))
 
 
 def over(selection):

@@ -8,7 +8,7 @@ from own_nodes import Scale
 from random_graphs import Recipe, nodes_above
 
 import cgraph as CG
-from cgraph._subclassing.rebuilding import anew
+from cgraph._subclassing.rebuilding import built, plan_of
 from cgraph._subclassing.sharing import share_parameters
 
 
@@ -50,7 +50,7 @@ def again(node, *inputs):
 def apart(node, *inputs):
     """Returns a node with parameters of its own, which begin alike."""
     inputs = inputs[0] if isinstance(inputs[0], (list, tuple)) else inputs
-    return anew(node, list(inputs))
+    return built(plan_of(node), list(inputs))
 
 
 def siamese(make, join):

@@ -158,7 +158,3 @@ cdef inline Output gradient(Context *context, OperandFields *p) noexcept nogil:
 # The operands that the derivatives of a node may read: data of its inputs, its own data, and the gradient of these.
 cdef struct Operands:
     Input x, y, d, g
-
-
-cdef inline Operands operands(Context *context, OperandFields *x, OperandFields *y, OperandFields *d) noexcept nogil:
-    return Operands(data_of(context, x), data_of(context, y), data_of(context, d), grad_of(context, d))

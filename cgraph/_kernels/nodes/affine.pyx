@@ -79,7 +79,7 @@ cdef void outputs(const real *w, Py_ssize_t m, Py_ssize_t n, Input x, real b, Ou
         i += 1
 
 
-def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] packed, real[:] d):
+def affine_forward(const real[:] x, const real[:, ::1] w, real b, real[::1] packed, real[:] d, /):
     """packed: scratch for n elements."""
     cdef Py_ssize_t m = x.shape[0], n = d.shape[0]
     require(w.shape[0] == m + 1 and w.shape[1] == n <= packed.shape[0])
@@ -133,7 +133,7 @@ cdef void input_gradient(const real *w, Py_ssize_t m, Py_ssize_t n, Input g, Out
         i += 1
 
 
-def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packed, real[:] dx):
+def affine_backward_input(const real[:, ::1] w, const real[:] g, real[::1] packed, real[:] dx, /):
     """packed: scratch for n elements."""
     cdef Py_ssize_t m = dx.shape[0], n = g.shape[0]
     require(w.shape[0] == m + 1 and w.shape[1] == n <= packed.shape[0])
@@ -176,7 +176,7 @@ cdef void weight_gradient(
     scale(b, g, n, dw + m * n, accumulate)
 
 
-def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] packed, real[:, ::1] dw):
+def affine_backward_weight(const real[:] x, real b, const real[:] g, real[::1] packed, real[:, ::1] dw, /):
     """packed: scratch for n elements."""
     cdef Py_ssize_t m = x.shape[0], n = g.shape[0]
     require(dw.shape[0] == m + 1 and dw.shape[1] == n <= packed.shape[0])

@@ -12,7 +12,7 @@ from cgraph._kernels.runtime.step cimport Context, Operand, OperandFields, Opera
 
 # d = (x_1; x_2; …);   dx_k += the part of g at the elements of x_k
 
-def concatenation_forward(list xs, real[:] d):
+def concatenation_forward(list xs, real[:] d, /):
     cdef const real[:] x
     cdef Py_ssize_t start = 0
     for x in xs:
@@ -22,7 +22,7 @@ def concatenation_forward(list xs, real[:] d):
         start += x.shape[0]
 
 
-def concatenation_backward(const real[:] g, list dxs):
+def concatenation_backward(const real[:] g, list dxs, /):
     cdef real[:] dx
     cdef Py_ssize_t start = 0
     for dx in dxs:
@@ -71,13 +71,13 @@ cdef void put_zeros(Output dx, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
             put1(dx, i, 0)
 
 
-def slice_forward(const real[:] x, Py_ssize_t start, real[:] d):
+def slice_forward(const real[:] x, Py_ssize_t start, real[:] d, /):
     require(0 <= start <= x.shape[0] - d.shape[0])
     with nogil:
         move(input_from(input_of(x), start), overwritten(d), d.shape[0])
 
 
-def slice_backward(Py_ssize_t start, const real[:] g, real[:] dx):
+def slice_backward(Py_ssize_t start, const real[:] g, real[:] dx, /):
     require(0 <= start <= dx.shape[0] - g.shape[0])
     with nogil:
         move(input_of(g), output_from(added_to(dx), start), g.shape[0])

@@ -27,7 +27,7 @@ cdef enum:
     CHANNELS = 16   # channels whose arrays are looked at before the GIL is released
 
 
-def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels):
+def convolution2d_scratch(FilterGeometry geometry, Py_ssize_t channels, /):
     """Returns the number of elements of scratch that the kernels of a convolution need."""
     return channels * geometry.frame + SLACK + geometry.reach + geometry.plane + SLACK
 
@@ -142,7 +142,7 @@ cdef void outputs(
         move(Input(wide + a * f.pitch, 1), output_from(d, a * f.n_w), f.n_w)
 
 
-def convolution2d_forward(list xs, w, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, d):
+def convolution2d_forward(list xs, w, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, d, /):
     cdef const real *kernel
     cdef real *frame
     cdef Output out
@@ -237,7 +237,7 @@ cdef void input_gradient(const real *wide, const real *k, FilterGeometry f, real
     unpack_frame(frame, f, dx)
 
 
-def convolution2d_backward_input(w, g, FilterGeometry geometry, scratch, list dxs):
+def convolution2d_backward_input(w, g, FilterGeometry geometry, scratch, list dxs, /):
     cdef const real *kernel
     cdef real *frame, *wide
     cdef Input grad
@@ -310,7 +310,7 @@ cdef real bias_gradient(const real *packed, FilterGeometry f) noexcept nogil:
     return total
 
 
-def convolution2d_backward_kernel(list xs, g, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, dw):
+def convolution2d_backward_kernel(list xs, g, const Py_ssize_t[::1] taps, FilterGeometry geometry, scratch, dw, /):
     cdef real *frame, *packed
     cdef Input grad
     cdef Output sums

@@ -53,7 +53,7 @@ cdef void drop_lanes(
             lane += V_LANES
 
 
-def dropout(SampleCounter masks not None, const real[:] x, real[:] d, bint accumulate):
+def dropout(SampleCounter masks not None, const real[:] x, real[:] d, bint accumulate, /):
     """Computes d of x, or adds dx of g, as `accumulate` says, for the sample that the node holds."""
     cdef Output to = overwritten(d)
     require(x.shape[0] == d.shape[0])

@@ -41,7 +41,7 @@ cdef Function[9] FUNCTIONS = [
 NAMES = ("erf", "exp", "exp_nonpositive", "expm1", "log", "log1p", "sigmoid", "softplus", "tanh")
 
 
-def apply(str name, const real[:] x, real[:] d):
+def apply(str name, const real[:] x, real[:] d, /):
     require(x.shape[0] == d.shape[0])
     cdef Function f = FUNCTIONS[NAMES.index(name)]
     with nogil:
@@ -50,7 +50,7 @@ def apply(str name, const real[:] x, real[:] d):
 
 # Gradient descent:   w_i -= eta dw_i,  then dw_i = 0
 
-def descend(w, dw, real eta):
+def descend(w, dw, real eta, /):
     cdef real *parameters
     cdef real *grads
     cdef Py_ssize_t count = take_variables(w, &parameters)
@@ -62,7 +62,7 @@ def descend(w, dw, real eta):
 
 # The average of parameters w and those of a source, v:   w_i += tau (v_i - w_i)
 
-def polyak(v, w, real tau):
+def polyak(v, w, real tau, /):
     cdef const real *source
     cdef real *target
     cdef Py_ssize_t count = take_variables(w, &target), i
@@ -74,7 +74,7 @@ def polyak(v, w, real tau):
 
 # Gradient sums of threads:   s_i += Σ_k x_k_i
 
-def add_up(real[::1] s, list others):
+def add_up(real[::1] s, list others, /):
     """Adds all other sums to s, in the order of the list. If one has another size, none is added.
 
     No signal is heard while the sums are added.

@@ -63,7 +63,7 @@ cdef void normalise(Input x, const real *w, const Moments *p, Output d, Py_ssize
         i += V_LANES
 
 
-def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d):
+def layer_norm_forward(const real[:] x, const real[::1] w, double eps, real[:] d, /):
     cdef Py_ssize_t m = x.shape[0]
     cdef Moments p
     require(m == d.shape[0] and w.shape[0] == 2 * m)
@@ -103,7 +103,7 @@ cdef void input_gradient(
         i += V_LANES
 
 
-def layer_norm_backward_input(const real[:] x, const real[::1] w, double eps, const real[:] g, real[:] dx):
+def layer_norm_backward_input(const real[:] x, const real[::1] w, double eps, const real[:] g, real[:] dx, /):
     cdef Py_ssize_t m = x.shape[0]
     cdef Moments p
     require(m == g.shape[0] == dx.shape[0] and w.shape[0] == 2 * m)
@@ -130,7 +130,7 @@ cdef void bias_gradient(Input g, Output dw, Py_ssize_t m) noexcept nogil:
         i += V_LANES
 
 
-def layer_norm_backward_parameters(const real[:] x, double eps, const real[:] g, real[::1] dw):
+def layer_norm_backward_parameters(const real[:] x, double eps, const real[:] g, real[::1] dw, /):
     cdef Py_ssize_t m = x.shape[0]
     cdef Moments p
     require(m == g.shape[0] and dw.shape[0] == 2 * m)

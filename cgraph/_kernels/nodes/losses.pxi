@@ -2,8 +2,7 @@
 #
 # x, y: predictions and targets, or means and logarithms of variances, whose targets are z; d: the loss; all else is as
 # in reduction.pyx.
-from cgraph._kernels.common.guard cimport require
-from cgraph._kernels.common.operands cimport Input, Operands, Output, added_to, grad_of, input_of, overwritten
+from cgraph._kernels.common.operands cimport Input, Output
 from cgraph._kernels.common.reductions cimport (
     BLOCK, Total, add_block, blocks, get_at, get_scalar, no_total, pace, put_at, put_shares, set_scalar, sum_of,
     value_of
@@ -37,46 +36,25 @@ cdef inline vec logit_share(vec x, vec y, vec d, vec factor) noexcept nogil:
     return v_mul(difference, factor)
 
 
-cdef inline vec minus_share(vec x, vec y, vec d, vec factor) noexcept nogil:
+cdef inline vec minus_share(vec y, vec x, vec d, vec factor) noexcept nogil:
     return v_sub(v_set1(0), v_mul(x, factor))
 
 
-cdef void bce(Input x, Input y, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    set_scalar(d, v_div(sum_of(bce_term, x, y, v_set1(0), m, over_lanes, True), v_set1(<real>m)), over_lanes)
+cdef void bce_output(const Sources *v, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    set_scalar(d, v_div(sum_of(bce_term, v.x, v.y, v_set1(0), m, over_lanes, True), v_set1(<real>m)), over_lanes)
 
 
-cdef void logit_gradient(Input x, Input y, Input g, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef vec factor = mean_factor(g, m, over_lanes)
-    put_shares(logit_share, x, y, factor, factor, dx, m, over_lanes)
+cdef void logit_gradient(const Sources *v, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec factor = mean_factor(v.g, m, over_lanes)
+    put_shares(logit_share, v.x, v.y, factor, factor, dx, m, over_lanes)
 
 
-cdef void label_gradient(Input x, Input g, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    cdef vec factor = mean_factor(g, m, over_lanes)
-    put_shares(minus_share, x, x, factor, factor, dy, m, over_lanes)
+cdef void label_gradient(const Sources *v, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec factor = mean_factor(v.g, m, over_lanes)
+    put_shares(minus_share, v.x, v.y, factor, factor, dy, m, over_lanes)
 
 
-def bce_forward(const real[:] x, const real[:] y, real[:] d):
-    require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
-    with nogil:
-        bce(input_of(x), input_of(y), overwritten(d), x.shape[0], False)
-
-
-def bce_backward(const real[:] x, const real[:] y, const real[:] g, real[:] dx, real[:] dy):
-    require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
-    with nogil:
-        logit_gradient(input_of(x), input_of(y), input_of(g), added_to(dx), x.shape[0], False)
-        label_gradient(input_of(x), input_of(g), added_to(dy), x.shape[0], False)
-
-
-cdef class BCEStep(ReductionStep):
-    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        bce(x, y, d, self.m, self.over_lanes)
-
-    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
-        logit_gradient(v.x, v.y, v.g, dx, self.m, self.over_lanes)
-
-    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
-        label_gradient(v.x, v.g, dy, self.m, self.over_lanes)
+bce = reduction(TO_ONE, bce_output, logit_gradient, label_gradient)
 
 
 # d = (1/m) Σ a_i (|x_i - y_i| - a_i / 2),  a_i = min(|x_i - y_i|, δ)
@@ -93,45 +71,16 @@ cdef inline vec huber_share(vec x, vec y, vec delta, vec factor) noexcept nogil:
     return v_mul(slope, factor)
 
 
-cdef void huber(Input x, Input y, real delta, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
-    set_scalar(d, v_div(sum_of(huber_term, x, y, v_set1(delta), m, over_lanes), v_set1(<real>m)), over_lanes)
+cdef void huber_output(const Sources *v, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef vec delta = v_set1(v.constant)
+    set_scalar(d, v_div(sum_of(huber_term, v.x, v.y, delta, m, over_lanes), v_set1(<real>m)), over_lanes)
 
 
-cdef void huber_gradient(
-    Input x, Input y, real delta, Input g, Output dx, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
-    """Computes dx of x and y and, called with y and x, dy."""
-    put_shares(huber_share, x, y, v_set1(delta), mean_factor(g, m, over_lanes), dx, m, over_lanes)
+cdef void huber_gradient(const Sources *v, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    put_shares(huber_share, v.x, v.y, v_set1(v.constant), mean_factor(v.g, m, over_lanes), dx, m, over_lanes)
 
 
-def huber_forward(const real[:] x, const real[:] y, double delta, real[:] d):
-    require(x.shape[0] == y.shape[0] and d.shape[0] == 1)
-    with nogil:
-        huber(input_of(x), input_of(y), <real>delta, overwritten(d), x.shape[0], False)
-
-
-def huber_backward(const real[:] x, const real[:] y, double delta, const real[:] g, real[:] dx, real[:] dy):
-    require(x.shape[0] == y.shape[0] == dx.shape[0] == dy.shape[0] and g.shape[0] == 1)
-    with nogil:
-        huber_gradient(input_of(x), input_of(y), <real>delta, input_of(g), added_to(dx), x.shape[0], False)
-        huber_gradient(input_of(y), input_of(x), <real>delta, input_of(g), added_to(dy), x.shape[0], False)
-
-
-cdef class HuberStep(ReductionStep):
-    cdef real delta
-
-    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, Operand d not None, double delta):
-        super().__init__(m, lanes, inputs, d)
-        self.delta = <real>delta
-
-    cdef void compute(self, Input x, Input y, Output d) noexcept nogil:
-        huber(x, y, self.delta, d, self.m, self.over_lanes)
-
-    cdef void gradient_x(self, const Operands *v, Output dx) noexcept nogil:
-        huber_gradient(v.x, v.y, self.delta, v.g, dx, self.m, self.over_lanes)
-
-    cdef void gradient_y(self, const Operands *v, Output dy) noexcept nogil:
-        huber_gradient(v.y, v.x, self.delta, v.g, dy, self.m, self.over_lanes)
+huber = reduction(TO_ONE, huber_output, huber_gradient, huber_gradient)
 
 
 # d = (1/m) Σ (y_i + r_i²) / 2,  r_i = (x_i - z_i) e^(-y_i / 2)
@@ -164,7 +113,8 @@ cdef inline vec gaussian_term(vec x, vec y, vec z, vec part) noexcept nogil:
     return v_fma(y, part, square(residual(x, y, z), part))
 
 
-cdef inline void gaussian_nll_loop(Input x, Input y, Input z, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef inline void gaussian_nll_loop(const Sources *v, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    cdef Input x = v.x, y = v.y, z = v.z
     cdef vec sum, term, part = v_div(v_set1(0.5), v_set1(<real>m))
     cdef Total total = no_total()
     cdef Py_ssize_t block, i
@@ -181,17 +131,18 @@ cdef inline void gaussian_nll_loop(Input x, Input y, Input z, Output d, Py_ssize
     set_scalar(d, value_of(&total, over_lanes), over_lanes)
 
 
-cdef void gaussian_nll(Input x, Input y, Input z, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
+cdef void gaussian_nll_output(const Sources *v, Output d, Py_ssize_t m, bint over_lanes) noexcept nogil:
     if over_lanes:
-        gaussian_nll_loop(x, y, z, d, m, True)
+        gaussian_nll_loop(v, d, m, True)
     else:
-        gaussian_nll_loop(x, y, z, d, m, False)
+        gaussian_nll_loop(v, d, m, False)
 
 
 cdef inline void gaussian_mean_gradient_loop(
-    Input x, Input y, Input z, Input g, Output dx, Py_ssize_t m, bint over_lanes
+    const Sources *v, Output dx, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
-    cdef vec zero = v_set1(0), factor = mean_factor(g, m, over_lanes), share
+    cdef Input x = v.x, y = v.y, z = v.z
+    cdef vec zero = v_set1(0), factor = mean_factor(v.g, m, over_lanes), share
     cdef Residual r
     cdef Py_ssize_t i = 0
     while i < m:
@@ -202,20 +153,19 @@ cdef inline void gaussian_mean_gradient_loop(
         i += pace(over_lanes)
 
 
-cdef void gaussian_mean_gradient(
-    Input x, Input y, Input z, Input g, Output dx, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
-    """Computes dx of x and z and, called with z and x, dz."""
+cdef void gaussian_mean_gradient(const Sources *v, Output dx, Py_ssize_t m, bint over_lanes) noexcept nogil:
+    """Computes dx and, with x and z exchanged, dz."""
     if over_lanes:
-        gaussian_mean_gradient_loop(x, y, z, g, dx, m, True)
+        gaussian_mean_gradient_loop(v, dx, m, True)
     else:
-        gaussian_mean_gradient_loop(x, y, z, g, dx, m, False)
+        gaussian_mean_gradient_loop(v, dx, m, False)
 
 
 cdef inline void gaussian_variance_gradient_loop(
-    Input x, Input y, Input z, Input g, Output dy, Py_ssize_t m, bint over_lanes
+    const Sources *v, Output dy, Py_ssize_t m, bint over_lanes
 ) noexcept nogil:
-    cdef vec zero = v_set1(0), factor = v_mul(v_set1(0.5), mean_factor(g, m, over_lanes)), share
+    cdef Input x = v.y, y = v.x, z = v.z
+    cdef vec zero = v_set1(0), factor = v_mul(v_set1(0.5), mean_factor(v.g, m, over_lanes)), share
     cdef Residual r
     cdef Py_ssize_t i = 0
     while i < m:
@@ -225,62 +175,13 @@ cdef inline void gaussian_variance_gradient_loop(
         i += pace(over_lanes)
 
 
-cdef void gaussian_variance_gradient(
-    Input x, Input y, Input z, Input g, Output dy, Py_ssize_t m, bint over_lanes
-) noexcept nogil:
+cdef void gaussian_variance_gradient(const Sources *v, Output dy, Py_ssize_t m, bint over_lanes) noexcept nogil:
     if over_lanes:
-        gaussian_variance_gradient_loop(x, y, z, g, dy, m, True)
+        gaussian_variance_gradient_loop(v, dy, m, True)
     else:
-        gaussian_variance_gradient_loop(x, y, z, g, dy, m, False)
+        gaussian_variance_gradient_loop(v, dy, m, False)
 
 
-def gaussian_nll_forward(const real[:] x, const real[:] y, const real[:] z, real[:] d):
-    require(x.shape[0] == y.shape[0] == z.shape[0] and d.shape[0] == 1)
-    with nogil:
-        gaussian_nll(input_of(x), input_of(y), input_of(z), overwritten(d), x.shape[0], False)
-
-
-def gaussian_nll_backward(
-    const real[:] x, const real[:] y, const real[:] z, const real[:] g, real[:] dx, real[:] dy, real[:] dz
-):
-    cdef Py_ssize_t m = x.shape[0]
-    require(m == y.shape[0] == z.shape[0] == dx.shape[0] == dy.shape[0] == dz.shape[0] and g.shape[0] == 1)
-    with nogil:
-        gaussian_mean_gradient(input_of(x), input_of(y), input_of(z), input_of(g), added_to(dx), m, False)
-        gaussian_variance_gradient(input_of(x), input_of(y), input_of(z), input_of(g), added_to(dy), m, False)
-        gaussian_mean_gradient(input_of(z), input_of(y), input_of(x), input_of(g), added_to(dz), m, False)
-
-
-cdef class GaussianNLLStep(ReductionStep):
-    """The step of a GaussianNLL, whose third input is z."""
-    cdef OperandFields z
-
-    def __init__(self, Py_ssize_t m, Py_ssize_t lanes, inputs, Operand d not None):
-        super().__init__(m, lanes, inputs[:2], d)
-        self.z = (<Operand?>inputs[2]).fields
-
-    cdef void forward(self, Context *context) noexcept nogil:
-        cdef Input x = data_of(context, &self.x), y = data_of(context, &self.y), z = data_of(context, &self.z)
-        cdef Output d = output(context, &self.d)
-        cdef Py_ssize_t lane = 0
-        while lane < self.lanes:
-            gaussian_nll(
-                input_lane(x, lane), input_lane(y, lane), input_lane(z, lane), output_lane(d, lane), self.m,
-                self.over_lanes
-            )
-            lane += V_LANES
-
-    cdef void backward(self, Context *context) noexcept nogil:
-        cdef Output dx = gradient(context, &self.x), dy = gradient(context, &self.y), dz = gradient(context, &self.z)
-        cdef Py_ssize_t lane = 0
-        cdef Input x, y, z, g
-        while lane < self.lanes:
-            x, y = input_lane(data_of(context, &self.x), lane), input_lane(data_of(context, &self.y), lane)
-            z, g = input_lane(data_of(context, &self.z), lane), input_lane(grad_of(context, &self.d), lane)
-            if dx.start != NULL:
-                gaussian_mean_gradient(x, y, z, g, output_lane(dx, lane), self.m, self.over_lanes)
-            if dy.start != NULL:
-                gaussian_variance_gradient(x, y, z, g, output_lane(dy, lane), self.m, self.over_lanes)
-            if dz.start != NULL:
-                gaussian_mean_gradient(z, y, x, g, output_lane(dz, lane), self.m, self.over_lanes)
-            lane += V_LANES
+gaussian_nll = reduction(
+    TO_ONE, gaussian_nll_output, gaussian_mean_gradient, gaussian_variance_gradient, gaussian_mean_gradient
+)

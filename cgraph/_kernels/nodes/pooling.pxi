@@ -149,7 +149,7 @@ cdef inline void max_pooling_gradient(
                 c += V_LANES
 
 
-def max_pooling_forward(x, FilterGeometry geometry, real pad_value, d, counts):
+def max_pooling_forward(x, FilterGeometry geometry, real pad_value, d, counts, /):
     cdef Input inputs
     cdef Output outputs
     cdef unsigned int *of_windows
@@ -159,7 +159,7 @@ def max_pooling_forward(x, FilterGeometry geometry, real pad_value, d, counts):
         max_pooling(inputs, geometry, pad_value, 1, of_windows, outputs, False, False, False)
 
 
-def max_pooling_backward(x, d, counts, FilterGeometry geometry, g, dx):
+def max_pooling_backward(x, d, counts, FilterGeometry geometry, g, dx, /):
     cdef Input inputs, maxima, grad
     cdef Output input_grad
     cdef unsigned int *of_windows
@@ -233,7 +233,7 @@ cdef inline void average_pooling_gradient(
                 c += V_LANES
 
 
-def average_pooling_forward(x, FilterGeometry geometry, bint count_padding, d):
+def average_pooling_forward(x, FilterGeometry geometry, bint count_padding, d, /):
     cdef Input inputs
     cdef Output outputs
     require_sizes(take_input(x, &inputs), take_output(d, False, &outputs), geometry)
@@ -241,7 +241,7 @@ def average_pooling_forward(x, FilterGeometry geometry, bint count_padding, d):
         average_pooling(inputs, geometry, count_padding, 1, outputs, False, False)
 
 
-def average_pooling_backward(g, FilterGeometry geometry, bint count_padding, dx):
+def average_pooling_backward(g, FilterGeometry geometry, bint count_padding, dx, /):
     cdef Input grad
     cdef Output input_grad
     require_sizes(take_output(dx, True, &input_grad), take_input(g, &grad), geometry)

@@ -154,7 +154,7 @@ cdef class FunctionsStep(Step):
             compute(loop, v, 4, &dx, n, c)
 
 
-def stretch(list steps, Py_ssize_t tile, list places, bint keeps_data):
+def stretch(list steps, Py_ssize_t tile, list places, bint keeps_data, /):
     """Returns one step for several, which compute equally many elements and follow each other.
 
     tile: the number of elements of a tile, whole vectors. places: for x, y and d of each step the offset of a place for

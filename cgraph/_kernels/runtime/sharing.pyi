@@ -5,6 +5,7 @@ from typing_extensions import disjoint_base
 
 @disjoint_base
 class Sharing:
+    compiled: bool
     @property
     def nodes(self) -> list[Any]: ...
     def add(self, node: object) -> None: ...

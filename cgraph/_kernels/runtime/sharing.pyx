@@ -13,21 +13,20 @@ cdef class Sharing:
     """The nodes that have the same parameters; it refers to them weakly."""
 
     def __cinit__(self):
-        self.references = []
+        self.references = {}
 
     @property
     def nodes(self):
         """The nodes that live, in the order in which they were added."""
-        return [node for node in [reference() for reference in self.references] if node is not None]
+        return [node for node in [reference() for reference in list(self.references)] if node is not None]
 
     def add(self, node):
         """Adds a node."""
-        self.references.append(ref(node, self.drop))
+        self.references[ref(node, self.drop)] = None
 
     def drop(self, reference):
         """Forgets a node that is no more."""
-        if reference in self.references:
-            self.references.remove(reference)
+        self.references.pop(reference, None)
 
 
 def tie(Sharing sharing not None, list nodes not None, list changes not None):
