@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from cgraph import data as data
     from cgraph import init, layers, models
     from cgraph import io as io
-    from cgraph import training as training
     from cgraph.checks.anomaly import AnomalyError, detect_anomaly
     from cgraph.checks.gradcheck import gradcheck
     from cgraph.checks.report import GradientError, GradientReport
@@ -67,7 +66,6 @@ _MODULES = {
     "layers": "cgraph.layers",
     "models": "cgraph.models",
     "schedules": "cgraph.optimizers.schedules",
-    "training": "cgraph.training",
 }
 # The modules of the classes and functions that are imported at their first use.
 _MODULE_OF = {

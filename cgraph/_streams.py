@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TextIO
 
 # Characters in the texts of this package, with a replacement in ASCII for each.
-_ASCII = {"×": "x"}
+_ASCII = {"×": "x", "²": "2"}
 
 
 def encodable(text: str, stream: TextIO | None) -> str:

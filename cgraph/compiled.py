@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cgraph._execution.carrying import History
 from cgraph._execution.executable import STALE, Executable
 from cgraph._execution.feeds import FeedSpecs, feed_specs
 from cgraph._execution.summary import summary
 from cgraph._execution.threads import default_threads
+from cgraph._lowering.carry import as_carry
 from cgraph._lowering.layout import LayoutName
 from cgraph._lowering.pipeline import lower
 from cgraph._lowering.program import Program
@@ -37,6 +39,8 @@ class CompiledNodes:
         leaf_grads: bool | Iterable[Node] | None,
         threads: int | None,
         layout: LayoutName,
+        carry: Mapping[Node, Node] | None = None,
+        streams: int | None = None,
     ) -> None:
         """Compiles nodes; the arguments are those of the constructor."""
         given = [outputs] if isinstance(outputs, Node) else as_nodes("Graph", "outputs", outputs)
@@ -48,11 +52,19 @@ class CompiledNodes:
             )
         if not (leaf_grads is None or isinstance(leaf_grads, bool)):
             leaf_grads = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
-        lowered = lower(ends, leaf_grads, layout)
-        self._arguments = {"leaf_grads": leaf_grads, "threads": threads, "layout": layout}
+        rows = 0 if streams is None else as_size("Graph", "streams", streams)
+        given_carry = as_carry(carry)
+        lowered = lower(ends, leaf_grads, layout, given_carry)
+        self._arguments = {
+            "leaf_grads": leaf_grads,
+            "threads": threads,
+            "layout": layout,
+            "carry": dict(given_carry),
+            "streams": streams,
+        }
         self._program = lowered.program
-        self._feed_specs = feed_specs(self._program.leaves)
-        self._executable = Executable(lowered, count)
+        self._feed_specs = feed_specs(self._program.leaves, self._program.carried, rows)
+        self._executable = Executable(lowered, count, rows)
 
     @property
     def nodes(self) -> list[Node]:
@@ -128,15 +140,17 @@ class CompiledNodes:
         )
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        """Returns what deep copies and pickles compile: the outputs, the arguments, and attributes of own classes.
+        """Returns what deep copies and pickles compile: outputs, arguments, states, and what own classes add.
 
         Nodes are copied by their own rules, and threads that were not asked for are those of the process in which the
         copy is compiled.
         """
         if self._executable.residency.stale:
             raise RuntimeError(f"Graph, copy or pickle: {STALE}")
+        carrying = self._executable.carrying
+        history = None if carrying is None else carrying.history()
         own = {name: value for name, value in vars(self).items() if name not in _COMPILED}
-        return _compiled, (type(self), self._program.outputs, self._arguments), own or None
+        return _compiled, (type(self), self._program.outputs, self._arguments, history), own or None
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -152,8 +166,12 @@ class CompiledNodes:
         return node
 
 
-def _compiled(cls: Any, outputs: list[Node], arguments: dict[str, Any]) -> Any:
+def _compiled(
+    cls: Any, outputs: list[Node], arguments: dict[str, Any], history: History | None
+) -> Any:
     """Returns a Graph of nodes that were copied or pickled, for which the constructor of an own class is not asked."""
     graph = cls.__new__(cls)
     graph._compile(outputs, **arguments)
+    if history is not None:
+        graph._executable.carrying.go_on(history)
     return graph

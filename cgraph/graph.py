@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from cgraph._execution.derivatives import Derivatives
 from cgraph._execution.extras import Gradients, Learnt, learn
-from cgraph._execution.feeds import Feed, as_feeds, one_sample, require_room
+from cgraph._execution.feeds import Feed, as_feeds, by_streams, require_room
 from cgraph._execution.optimizing import as_rule
 from cgraph._execution.outputs import predict_into
+from cgraph._execution.showing import Showing
+from cgraph._execution.state import CarriedState
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._lowering.layout import LayoutName
-from cgraph._validation import Array, as_index, as_size
+from cgraph._validation import Array, as_size
 from cgraph.compiled import CompiledNodes
 from cgraph.flat_vector import FlatVector
 from cgraph.node import Node
 from cgraph.optimizers.optimizer import Optimizer
 
 
-class Graph(Derivatives, FlatVector, CompiledNodes):
+class Graph(Showing, CarriedState, Derivatives, FlatVector, CompiledNodes):
     """A compiled graph: forward, backward and update of some nodes and their ancestors in one call each, or all in one.
 
     All data lie in one arena; sibling convolutions, and the nodes on each of their channels, are computed together;
@@ -41,14 +43,22 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         The layout of the samples of a batch: many side by side, in the lanes of the CPU's vectors; one after the other,
         which is better for convolutions with many channels; or the one whose estimated time is shorter ("auto"). Nodes
         that are computed in Python take one sample after the other, and the whole graph one thread.
+    carry : mapping of Node to Node, optional
+        Leaves with a state, each with the node of its shape whose data it takes after each sample, all at once. The
+        nodes, and their ancestors, become part of the graph; no gradient goes through the carry. See the notes.
+    streams : int, optional
+        S streams of samples, each with a state of its own: feeds have shape (T, S, size) instead of (B, size), results
+        (T, S, …) instead of (B, …), for T time steps, and the streams are computed side by side, in lanes and threads.
 
     Raises
     ------
     TypeError
-        `outputs` or `leaf_grads` are not nodes, or the nodes differ in dtype; `threads` is not an integer.
+        `outputs`, `leaf_grads` or `carry` are not nodes, or the nodes differ in dtype; `threads` or `streams` is not an
+        integer.
     ValueError
-        No outputs; `threads` or CGRAPH_NUM_THREADS is less than 1, or `layout` not one of the three; a node in
-        `leaf_grads` that is not a leaf of the graph; arrays of nodes that do not fit together.
+        No outputs; `threads`, `streams` or CGRAPH_NUM_THREADS is less than 1, or `layout` not one of the three; a node
+        in `leaf_grads` or `carry` that is not a leaf of the graph, or is given a node of another shape; arrays of nodes
+        that do not fit together.
 
     Notes
     -----
@@ -62,6 +72,13 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
 
     After an exception (Ctrl-C is one) parameters are those of the last update of a whole batch, and gradient sums those
     with which the next batch began. Where an own node's ``updateParameters`` raises, nodes before it have learnt.
+
+    With `carry`, samples go in order, without streams in one thread, and all calls with a feed go on from the state
+    that the last one left. Carried leaves may be fed, shape (size,) or (S, size): that is the state before the first
+    sample. Between calls the leaves' ``data`` is the state, which may be assigned; with streams it shows that of the
+    last one, `get_state` and `set_state` have all, and `batch` counts time steps. An exception leaves the state after
+    the last whole sample, with streams after a time step that all of them have completed, at most some milliseconds
+    before the last. `forward`, which takes the sample that the leaves hold, carries nothing, since `backward` follows.
 
     Examples
     --------
@@ -82,8 +99,10 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         leaf_grads: bool | Iterable[Node] | None = None,
         threads: int | None = None,
         layout: LayoutName = "auto",
+        carry: Mapping[Node, Node] | None = None,
+        streams: int | None = None,
     ) -> None:
-        self._compile(outputs, leaf_grads, threads, layout)
+        self._compile(outputs, leaf_grads, threads, layout, carry, streams)
 
     # Passes for the sample that the leaves hold
 
@@ -176,7 +195,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         ----------
         feed : mapping of Node to array_like
             The samples of each leaf, shape (B, size) or (B, height, width); of a leaf of one element also (B,). Other
-            leaves keep their data.
+            leaves keep their data. With `streams`, here and in results (T, S) stands in the place of (B).
         weights : array_like, shape (B,), optional
             A finite factor on the gradient of each sample; losses are returned without it. An optimiser still divides
             by the number of samples.
@@ -285,7 +304,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         eta, optimizer
             As for `update`.
         batch : int, optional
-            The number of samples between two updates; 1 is online gradient descent.
+            The number of samples between two updates; 1 is online gradient descent. With streams, of time steps.
         weights, grads, outputs, check_loss
             As for `accumulate`.
 
@@ -308,6 +327,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         count = as_size("Graph.train", "batch", batch)
         executable.begin_training("Graph.train", grads is None)
         feeds = as_feeds("Graph.train", feed, self._feed_specs, executable.written)
+        count *= feeds.streams or 1
         if weights is None and grads is None and outputs is None and not check_loss:
             return executable.train(feeds, True, count, rule)
         options = weights, grads, outputs, check_loss
@@ -315,7 +335,7 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
 
     @exclusive
     def predict(self, feed: Feed, node: Node | None = None, out: Array | None = None) -> Array:
-        """Computes one node and its ancestors, and no other node, for B samples.
+        """Computes one node and its ancestors, and no other node but those that are carried, for B samples.
 
         Parameters
         ----------
@@ -345,37 +365,8 @@ class Graph(Derivatives, FlatVector, CompiledNodes):
         predicted = self._predicted_node(node)
         feeds = as_feeds("Graph.predict", feed, self._feed_specs, executable.written)
         if out is None:
-            out = np.empty((feeds.size, predicted.size), executable.dtype)
+            shape = by_streams(feeds.size, feeds.streams, predicted.size)
+            out = np.empty(shape, executable.dtype)
         elif not require_room("Graph.predict", out, feeds, predicted, executable.written):
             return predict_into(executable, predicted, feeds, out)
         return executable.predict(predicted, feeds, out)
-
-    @exclusive
-    def sample(self, i: int) -> None:
-        """Runs one sample of the last feed again, so that each node shows its data and, if there is a loss, its grad.
-
-        Parameters and gradient sums keep their values; the leaves hold this sample afterwards. The Graph keeps the feed
-        itself until the next call, not a copy, and converts this sample alone (but all samples of an object that is
-        neither an array nor a list). So changes to the fed arrays since then count, and so do changes of parameters.
-
-        Parameters
-        ----------
-        i : int
-            The index of the sample in the arrays with which `accumulate`, `step`, `train` or `predict` was called last.
-
-        Raises
-        ------
-        TypeError
-            `i` is not an integer.
-        IndexError, ValueError
-            The sample does not exist, or no longer exists in an array that has become smaller.
-        RuntimeError
-            No samples have been fed; the nodes belong to a newer Graph.
-        """
-        executable = self._executable
-        executable.begin("Graph.sample", executable.effect_of_backward)
-        kept = executable.last_feed
-        if kept is None:
-            raise RuntimeError("Graph.sample: needs samples that were fed before")
-        number = as_index("Graph.sample", i, kept[2])
-        executable.show(one_sample("Graph.sample", kept, number, self._feed_specs), number)

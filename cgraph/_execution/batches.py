@@ -6,12 +6,14 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Protocol
 
-from cgraph._execution.executors import Executors
+from cgraph._execution.choice import Executors
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Request
 from cgraph._kernels.runtime.thread_pool import run_together
 from cgraph._kernels.runtime.uninterrupted import Snapshot
+from cgraph._lowering.layout import NEVER
+from cgraph._lowering.program import NO_CARRY
 
 # In estimated nanoseconds: the least work for each thread; the work between two checks for signals such as Ctrl-C.
 THREAD_NANOSECONDS = 60_000
@@ -80,21 +82,28 @@ class Batches:
             A leaf on which the request depends is not fed, and was never given data.
         """
         self._require_data(request)
-        count, extras = request.size, request.extras
+        count, carry = request.size, request.carry
         batch_size = min(request.batch or count, count)
         patience = self.patience[request.backward]
-        if batch_size == 1 or self._thread_count(request, batch_size) == 1:
+        may_fail = self.calls_python or bool(request.extras and request.extras.check_loss)
+        least, span = self._executors.layout_of(request).min_samples, 1
+        if carry is not None:
+            # Only those samples pass through the nodes' own arrays, whatever their number, that have no streams.
+            least = 0 if carry.streams else NEVER
+            # What may fail at any sample fails at a time step at which the states of all streams count.
+            span = 1 if may_fail or not carry.streams else patience // carry.streams + 1
+        shared = min(batch_size, span * carry.streams) if carry else batch_size
+        if batch_size == 1 or self._thread_count(request, shared) == 1:
             schedule = Schedule(
                 request,
                 *self._executors.bind(request),
                 patience,
-                one_by_one=batch_size < self._executors.layout_of(request).min_samples,
-                is_uninterrupted=not (
-                    self.calls_python or count > patience or (extras and extras.check_loss)
-                ),
+                one_by_one=batch_size < least,
+                is_uninterrupted=not (may_fail or count > patience),
+                span=span,
             )
         else:
-            schedule = Schedule(request, [], bytes(1), patience)
+            schedule = Schedule(request, [], bytes(1), patience, span=span)
         if len(self.schedules) == MAX_REMEMBERED:
             self.schedules.clear()
         self.schedules.append(schedule)
@@ -102,10 +111,12 @@ class Batches:
 
     def _require_data(self, request: Request) -> None:
         """Refuses a request that depends on a leaf without data; from now on the leaves that it feeds have some."""
-        leaves, program = request.feeds.leaves, self._executors.samples.program
-        needed = program.leaves if request.backward else program.leaves_above(request.node)
+        program, extras = self._executors.samples.program, request.extras
+        leaves, carried = request.feeds.leaves, program.carried if request.carry else NO_CARRY
+        asked = [request.node, *(extras.nodes if extras else ()), *carried.values()]
+        needed = program.leaves if request.backward else program.leaves_above(asked)
         for leaf in needed:
-            if not (leaf._is_given or leaf in leaves):
+            if not (leaf._is_given or leaf in leaves or leaf in carried):
                 raise ValueError(f"Graph: {leaf!r} must be fed, since it was never given data")
         for leaf in leaves:
             leaf._is_given = True
@@ -124,7 +135,7 @@ class Batches:
         sums with which a batch began, for the case that an exception ends it.
         """
         if not schedule.bindings:
-            self._run_in_threads(request, update_steps)
+            self._run_in_threads(request, schedule, update_steps)
         else:
             zero = self._memory.grads_are_zero
             run = plan.prepare(
@@ -132,49 +143,66 @@ class Batches:
             )
             plan.run(run)
 
-    def _run_in_threads(self, request: Request, update_steps: plan.Steps) -> None:
+    def _run_in_threads(
+        self, request: Request, schedule: Schedule, update_steps: plan.Steps
+    ) -> None:
         """Runs all samples in several threads, with an update after each batch."""
-        count = request.size
+        count, carry = request.size, request.carry
         batch_size = min(request.batch or count, count)
+        # The samples up to a moment at which the states of all streams count.
+        part = batch_size if carry is None else schedule.span * carry.streams
         for first in range(0, count, batch_size):
             last = min(first + batch_size, count)
-            self._share_among_threads(request.part(first, last))
+            for begin in range(first, last, part):
+                end = min(begin + part, last)
+                self._share_among_threads(request.part(begin, end), begin == first)
+                if carry is not None and not (request.batch and end == last):
+                    carry.commit()
+            if request.backward:
+                self._memory.samples += last - first
             if request.batch:
-                plan.apply_update(update_steps, self._memory, request.eta, True, last)
+                arguments = update_steps, self._memory, request.eta, True, last
+                plan.apply_update(*arguments, carry)
         if request.backward and not request.batch:
             self._memory.accumulated(count)
 
-    def _share_among_threads(self, request: Request) -> None:
+    def _share_among_threads(self, request: Request, begins: bool) -> None:
         """Runs samples without an update in several threads, each of which has gradient sums of its own."""
-        threads = self.share(request, self._executors.bind)
+        threads = self.share(request, self._executors.bind, begins)
         if request.backward:
             self._executors.arena.accumulate_grads(threads)
-            self._memory.samples += request.size
 
-    def share(self, request: Request, bind: Bind) -> int:
+    def share(self, request: Request, bind: Bind, begins: bool = True) -> int:
         """Runs samples without an update in some threads, and returns their number.
 
         `bind` returns for the samples of one thread, and its number, the arguments `bindings` and `choice` of a
-        Schedule. The gradient sums of each thread are its own.
+        Schedule. The gradient sums of each thread are its own; `begins` tells whether the batch begins with these
+        samples, so that those of this thread may count as 0.
         """
-        count = request.size
-        threads = self._thread_count(request, count)
+        threads = self._thread_count(request, request.size)
         patience = self.patience[request.backward]
         runs = []
         for thread, (first, last) in enumerate(pairwise(self._share_bounds(request, threads))):
-            part = request.part(first, last)
-            schedule = Schedule(part, *bind(part, thread), patience)
             # The gradient sums of the other threads count as 0.
-            zero = thread > 0 or self._memory.grads_are_zero
-            runs.append(plan.prepare(part, schedule, NO_STEPS, zero, self.may_overwrite))
+            zero = thread > 0 or (begins and self._memory.grads_are_zero)
+            if request.carry is None:
+                part, streams = request.part(first, last), (0, 0)
+                bound = bind(part, thread)
+            else:
+                part, streams = request, (first, last - first)
+                bound = self._executors.bind(part, thread, last - first)
+            schedule = Schedule(part, *bound, patience, span=request.size)
+            options = zero, self.may_overwrite, True, None, *streams
+            run = plan.prepare(part, schedule, NO_STEPS, *options)
+            runs.append(run)
         run_together(runs)
         return threads
 
     def _thread_count(self, request: Request, count: int) -> int:
         """Returns the number of threads for which `count` samples are work enough."""
-        if self.threads == 1:
+        if self.threads == 1 or (request.carry and not request.carry.streams):
             return 1
-        units = -(-count // self._share_unit(request, count))
+        units = -(-self._shared(request, count) // self._share_unit(request, count))
         shares = int(count * self._time(request.backward) / THREAD_NANOSECONDS)
         return max(1, min(self.threads, units, shares))
 
@@ -185,12 +213,17 @@ class Batches:
 
     def _share_bounds(self, request: Request, threads: int) -> list[int]:
         """Returns where the shares of the threads begin and end, in whole blocks as far as possible."""
-        count = request.size
-        unit = self._share_unit(request, count)
+        unit = self._share_unit(request, request.size)
+        count = self._shared(request, request.size)
         units = -(-count // unit)
         return [min(units * i // threads * unit, count) for i in range(threads + 1)]
 
     def _share_unit(self, request: Request, count: int) -> int:
         """Returns the number of samples, of `count`, that no border between the shares of two threads divides."""
         layout_plan = self._executors.layout_of(request)
-        return layout_plan.smallest_block if count >= layout_plan.min_samples else 1
+        shared = self._shared(request, count)
+        return layout_plan.smallest_block if shared >= layout_plan.min_samples else 1
+
+    def _shared(self, request: Request, count: int) -> int:
+        """Returns what threads share: the number of streams or, without streams, of the samples."""
+        return request.carry.streams if request.carry else count

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 
 from cgraph._execution.executable import Executable
-from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds
+from cgraph._execution.feeds import Feed, FeedSpecs, as_feeds, by_streams
 from cgraph._execution.jacobians import Jacobians
 from cgraph._kernels.runtime.memory import exclusive
 from cgraph._validation import Array
@@ -83,7 +83,8 @@ class Derivatives:
             raise ValueError(f"Graph.jacobian: node must be one of this graph, got {node!r}")
         require_leaf("Graph.jacobian", leaf, self._feed_specs)
         feeds = as_feeds("Graph.jacobian", feed, self._feed_specs, executable.written)
-        out = np.empty((feeds.size, node.size, leaf.size), executable.dtype)
+        shape = by_streams(feeds.size, feeds.streams, node.size, leaf.size)
+        out = np.empty(shape, executable.dtype)
         return self._jacobians.compute(node, leaf, feeds, out)
 
     @exclusive
@@ -123,7 +124,7 @@ class Derivatives:
         executable.begin_training("Graph.input_gradients", effect=executable.effect_of_backward)
         require_leaf("Graph.input_gradients", leaf, self._feed_specs)
         feeds = as_feeds("Graph.input_gradients", feed, self._feed_specs, executable.written)
-        out = np.empty((feeds.size, leaf.size), executable.dtype)
+        out = np.empty(by_streams(feeds.size, feeds.streams, leaf.size), executable.dtype)
         return self._jacobians.compute(executable.program.outputs[0], leaf, feeds, out)
 
 

@@ -11,8 +11,10 @@ from cgraph import _kernels
 from cgraph._execution.adoption import adopt
 from cgraph._execution.arena import Arena
 from cgraph._execution.batches import Batches, Runner
-from cgraph._execution.executors import Executors, SampleExecutor
-from cgraph._execution.feeds import RememberedFeed
+from cgraph._execution.carrying import Carrying
+from cgraph._execution.choice import Executors
+from cgraph._execution.executors import SampleExecutor
+from cgraph._execution.feeds import RememberedFeed, by_streams
 from cgraph._execution.learning import learning
 from cgraph._execution.optimizing import Optimizing
 from cgraph._execution.residency import (
@@ -22,13 +24,13 @@ from cgraph._execution.residency import (
     add_python_sums,
     python_arrays,
 )
-from cgraph._execution.samples import Samples, begin_samples, end_samples, show_sample
+from cgraph._execution.samples import Samples, begin_samples, end_samples
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import exclusively
 from cgraph._kernels.runtime.plan import Schedule
 from cgraph._kernels.runtime.request import Extras, Feeds, Request
 from cgraph._kernels.runtime.step import PythonStep
-from cgraph._kernels.runtime.uninterrupted import Snapshot, preserving, store
+from cgraph._kernels.runtime.uninterrupted import Snapshot, store
 from cgraph._lowering.pipeline import Lowered
 from cgraph._lowering.program import Kind
 from cgraph._lowering.sample_steps import SampleBuilder
@@ -48,6 +50,8 @@ class Executable:
         The program, its buffers and its layout.
     threads : int
         The largest number of threads that may share a batch.
+    streams : int, optional
+        The number of streams of samples; 0 for none.
 
     Attributes
     ----------
@@ -61,11 +65,14 @@ class Executable:
         The state of the nodes' arrays.
     written : Written
         The memory to which calls write.
+    streams : int
+    carrying : Carrying or None
+        The state of the carried leaves, if there are any; its part for requests is `carry`.
     last_feed : RememberedFeed or None
         The objects that were fed in the last call with a feed, for `sample`, not converted copies of them.
     """
 
-    def __init__(self, lowered: Lowered, threads: int) -> None:
+    def __init__(self, lowered: Lowered, threads: int, streams: int = 0) -> None:
         self.program = program = lowered.program
         self.dtype = dtype = lowered.data.dtype
         kernels = _kernels.build(dtype)
@@ -79,7 +86,7 @@ class Executable:
         self.memory = self.arena.memory
         self.residency = Residency(self.arena, program)
         self._samples = SampleExecutor(lowered, self.arena, builder, steps)
-        self._all_steps = self._samples.all_steps()
+        self.all_steps = self._samples.all_steps()
         self.executors = Executors(lowered, self._samples, builder)
         self.python_nodes = [g.nodes[0] for g in program.groups if g.kind is Kind.PYTHON]
         self.batches = Batches(self.executors, threads, bool(self.python_nodes))
@@ -96,8 +103,11 @@ class Executable:
         self.is_simple = not (self.python_nodes or self._counters)  # has no nodes that need care
         self._running_samples = 0  # of a call, until they have been counted
         self._is_learning = False  # whether a call runs that updates parameters after each batch
-        self._fed: list[Samples] = []  # of the last call with a feed
+        self.fed: list[Samples] = []  # of the last call with a feed
         store(adopt(self.residency, program, builder.slots))
+        self.streams = streams
+        self.carrying = Carrying(program, streams) if program.carried else None
+        self.carry = None if self.carrying is None else self.carrying.carry
         self._freezes = self.residency.freezes  # the changes of `trainable` that the steps know of
         self.update_steps = self._freeze()
         self.optimizing = Optimizing(program, builder.slots, self.arena, self.python_nodes)
@@ -121,8 +131,6 @@ class Executable:
         for node in reversed(self.python_nodes):
             once.setdefault(node._sharing or node, node)
         return plan.Steps([sgd, *map(PythonStep, once.values())])
-
-    # The beginning and the end of each call
 
     def begin(self, owner: str, effect: Effect = "data") -> None:
         """Begins a call: refuses a stale Graph, and reads arrays of users and whether parameters learn."""
@@ -175,6 +183,8 @@ class Executable:
             self._running_samples = 0
         if residency.gradients == "running":
             residency.gradients = "zero"
+        if self.carrying is not None:
+            self.carrying.complete()
         if not residency.stale:
             residency.finish()
         if residency.learners is not None:
@@ -196,7 +206,7 @@ class Executable:
         if self._counters:
             begin_samples(self._counters, True)
             self._running_samples = 1
-        plan.forward(self._all_steps, self.memory)
+        plan.forward(self.all_steps, self.memory)
         residency.gradients = "zero"
         residency.backward_may_follow = True
         residency.allow_node_backward(outputs)
@@ -207,7 +217,7 @@ class Executable:
         self.residency.gradients = "running"
         if self.python_nodes:
             self._snapshot_grads()
-        plan.backward(self._all_steps, self.memory)
+        plan.backward(self.all_steps, self.memory)
         self._grads_before = None
         self.residency.gradients = "full"
 
@@ -258,13 +268,14 @@ class Executable:
 
         Returns the losses or, if `out` is given, that array with the data of `node`.
         """
-        size = feeds.size
-        losses = np.empty(size, self.dtype) if out is None else out
-        if size == 0:
-            self.last_feed = feeds.to_remember()
+        shape = by_streams(feeds.size, feeds.streams)
+        losses: Array = np.empty(shape, self.dtype) if out is None else out
+        if feeds.size == 0:
+            self.skip(feeds)
             return losses
         eta = rule if isinstance(rule, float) else 0.0
-        request = Request(node, feeds, losses, True, parameters_only, batch, eta, 0, extras)
+        options = batch, eta, 0, extras, self.carry
+        request = Request(node, feeds, losses, True, parameters_only, *options)
         schedule = plan.find(self.batches.schedules, request) or self.batches.add_schedule(request)
         self.learn(request, schedule, rule, self.batches)
         return losses
@@ -283,9 +294,9 @@ class Executable:
     def predict(self, node: Node, feeds: Feeds, out: Array) -> Array:
         """Computes a node, and returns `out`, which then holds the results."""
         if feeds.size == 0:
-            self.last_feed = feeds.to_remember()
+            self.skip(feeds)
             return out
-        request = Request(node, feeds, out)
+        request = Request(node, feeds, out, carry=self.carry)
         self.compute(request, self.schedule_of(request), self.batches)
         return out
 
@@ -323,17 +334,23 @@ class Executable:
 
     def begin_run(self, request: Request, active: bool) -> None:
         """Begins to run samples; `active` tells whether nodes such as Dropout count them, and draw masks for them."""
-        self.last_feed = request.feeds.to_remember()
+        self.skip(request.feeds)
         self.residency.start("running", self.program.outputs)
         self.memory.counted = 0
         if self._counters:
-            self._fed = begin_samples(self._counters, active)
+            self.fed = begin_samples(self._counters, active)
             self._running_samples = request.size
+
+    def skip(self, feeds: Feeds) -> None:
+        """Takes note of feeds, of which no sample has run: of the states of carried leaves, and for `sample`."""
+        self.last_feed = feeds.to_remember()
+        if self.carrying is not None:
+            self.carrying.begin(feeds.states or ())
 
     def end_run(self, request: Request, one_by_one: bool) -> None:
         """Ends it: the leaves hold the last sample, unless all nodes do, since the samples went `one_by_one`."""
         if not one_by_one:
-            self._feed_leaves(request.feeds, request.size - 1)
+            self.feed_leaves(request.feeds, request.size - 1)
             self.residency.gradients = "none"
 
     def allow_backward(self, gradients: Gradients, node: Node | None = None) -> None:
@@ -343,32 +360,16 @@ class Executable:
         """
         if self.residency.gradients == "running":
             self.residency.gradients = gradients
-            self.residency.allow_node_backward(self.program.outputs, node)
+            self.residency.allow_node_backward(self.program.outputs, self.computed_last(node))
 
-    def show(self, feeds: Feeds, number: int) -> None:
-        """Computes one sample, and its gradients if there is a loss, in the nodes' own arrays.
+    def computed_last(self, node: Node | None) -> Node | None:
+        """Returns the node from which a backward pass over the nodes may follow a call that has computed this one.
 
-        `number` is that of the sample in the last call with a feed.
+        None stands for all outputs. After a carry there is none but a leaf: carried leaves hold the next state already.
         """
-        residency, outputs = self.residency, self.program.outputs
-        residency.start("live", outputs)
-        show_sample(self._fed, number)
-        self._feed_leaves(feeds, 0)
-        plan.forward(self._all_steps, self.memory)
-        residency.gradients = "zero"
-        residency.allow_node_backward(outputs)
-        if self.is_loss:
-            residency.gradients = "running"
-            preserving(self._show_gradients)
-            residency.gradients = "full"
+        return node if self.carrying is None else self.carrying.leaves[0]
 
-    def _show_gradients(self, snapshot: Snapshot) -> None:
-        """Runs a backward pass whose gradient sums are discarded."""
-        add_python_sums(self.python_nodes, snapshot)
-        memory, _grads = self.arena.memory_with_discarded_grads()
-        plan.backward(self._all_steps, memory)
-
-    def _feed_leaves(self, feeds: Feeds, number: int) -> None:
+    def feed_leaves(self, feeds: Feeds, number: int) -> None:
         """Copies one sample into the nodes' own arrays."""
         plan.feed(self.memory, self._samples.feed_ports(feeds.leaves), feeds.arrays, number)
 
@@ -393,4 +394,6 @@ class Executable:
         """
         exclusively(self.memory, "Graph", self.complete, self.begin, ("gradcheck",), {})
         snapshot.add_attributes(self)
+        if self.carrying is not None:
+            self.carrying.preserve(snapshot)
         self.residency.preserve(snapshot)

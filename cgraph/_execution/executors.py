@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
+from functools import cached_property
 
 from cgraph._execution.arena import Arena
-from cgraph._execution.goals import LOSS, Goal, goal_of
-from cgraph._execution.learning import Learning
+from cgraph._execution.goals import LOSS, Goal
 from cgraph._execution.per_sample import PerSampleBuilder
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.memory import Memory
-from cgraph._kernels.runtime.request import Request
 from cgraph._kernels.runtime.step import (
     EXTENT,
     SEED,
@@ -56,7 +55,7 @@ class Executor(ABC):
     ) -> None:
         self.lanes = self.block = lanes  # the lanes, and the number of samples that fill them
         self.program = lowered.program
-        self.seeds = lowered.seeds
+        self.seeds, self.asides = lowered.seeds, lowered.asides
         self.arena = arena
         self.steps: dict[FusedGroup, Step] = {}
         self.allocators = data, data, scratch
@@ -74,10 +73,12 @@ class Executor(ABC):
             return last[2]
         steps, fetch_ports = self._steps_to.get(goal) or self._find_steps_to(goal)
         memory = self._memories.get(thread) or self._add_memory(thread)
-        unfed = self._unfed_leaves(fed) if thread or self.lanes > 1 else []
+        carried = self.program.carried if goal.carries else {}
+        unfed = self._unfed_leaves({*fed, *carried}) if thread or self.lanes > 1 else []
         feed_ports = self.feed_ports(fed) + [self._seed_port(node) for node in goal.seeds or ()]
         ports = feed_ports, fetch_ports, unfed
-        binding = plan.Binding(steps, memory, self.block, *ports, self.arena.memory)
+        carry = self._carry if carried else None, self.feed_ports(carried)
+        binding = plan.Binding(steps, memory, self.block, *ports, self.arena.memory, *carry)
         self._last_bindings[thread] = goal, fed, binding
         return binding
 
@@ -99,11 +100,13 @@ class Executor(ABC):
         """Finds and remembers the steps that lead to a goal; for a backward pass, all steps and the seed step."""
         if len(self._steps_to) == MAX_REMEMBERED:
             self._steps_to.clear()
-        node, seeds, others = goal
+        node, seeds, others, carries = goal
         if node is None or seeds is not None:
             steps = [*self._steps_of(self.program.groups, seeds, True), self._seed(seeds)]
         else:
-            groups = self.program.groups_above(self.program.channel_of[node][0])
+            needed = [node, *others, *(self.program.carried.values() if carries else ())]
+            buffers = (self.program.channel_of[each][0] for each in needed)
+            groups = self.program.groups_above(*buffers)
             steps = self._steps_of(groups, seeds, False)
         ports = [self._port(each) for each in (node or self.program.outputs[0], *others)]
         found = self._steps_to[goal] = plan.Steps(steps), ports
@@ -134,9 +137,34 @@ class Executor(ABC):
         memory = self._memories[thread] = self.arena.memory_of(thread, *arrays)
         return memory
 
+    @cached_property
+    def _carry(self) -> plan.CarryStep:
+        """The step that moves the data of carried nodes to their leaves after each sample."""
+        copies = [
+            (*self._elements(node), self._elements(leaf)[0], self._aside(leaf))
+            for leaf, node in self.program.carried.items()
+        ]
+        targets = [range(target, target + count) for _, _, count, target, _ in copies]
+        rows = []
+        for first, pitch, count, target, aside in copies:
+            last = first + (count - 1) * pitch
+            waits = any(first < each.stop and each.start <= last for each in targets)
+            rows.append((first, pitch, count, target, aside if waits else -1))
+        columns = dict(zip(plan.CARRY_COPY.names or (), zip(*rows, strict=True), strict=True))
+        copied = structs(plan.CARRY_COPY, len(rows), **columns)
+        return plan.CarryStep(copied, self.arena.data.itemsize)
+
     def has_buffers_for(self, goal: Goal) -> bool:
         """Returns whether the data of all nodes of a goal are kept."""
         return True
+
+    @abstractmethod
+    def _elements(self, node: Node) -> tuple[int, int, int]:
+        """Returns where data of a node lie: the first element, from one to the next, and the number of elements."""
+
+    @abstractmethod
+    def _aside(self, leaf: Node) -> int:
+        """Returns where new data of a carried leaf may wait."""
 
     @abstractmethod
     def _seed(self, seeds: Sequence[Node] | None) -> Step:
@@ -177,8 +205,7 @@ class SampleExecutor(Executor):
         firsts, counts = [b.offset for b in zeroed], [b.nodes[0].size * b.pitch for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
         if seeds is None:
-            # A loss is the only channel of its buffer, since a sibling of it would not be an ancestor.
-            loss = self.program.channel_of[self.program.outputs[0]][0].offset
+            loss, _, _ = self._elements(self.program.outputs[0])
             return self.arena.kernels.elementwise.SeedStep(loss, cleared)
         given = structs(
             SEED,
@@ -190,13 +217,19 @@ class SampleExecutor(Executor):
         )
         return GivenSeedStep(cleared, given, self.arena.data.itemsize)
 
+    def _elements(self, node: Node) -> tuple[int, int, int]:
+        buffer, channel = self.program.channel_of[node]
+        return buffer.offset + channel, buffer.pitch, node.size
+
+    def _aside(self, leaf: Node) -> int:
+        return self.asides[leaf].offset
+
     def _port(self, node: Node) -> Port:
         item = node.dtype.itemsize
-        buffer, channel = self.program.channel_of[node]
-        offset = (buffer.offset + channel) * item
-        if buffer.pitch == 1:
-            return RowPort(offset, node.size * item)
-        return ChannelPort(offset, node.size, buffer.pitch * item, item)
+        first, pitch, size = self._elements(node)
+        if pitch == 1:
+            return RowPort(first * item, size * item)
+        return ChannelPort(first * item, size, pitch * item, item)
 
     def _seed_port(self, node: Node) -> Port:
         item = node.dtype.itemsize
@@ -234,7 +267,7 @@ class LaneExecutor(Executor):
         for buffer, place in views.places.items():
             builder.place(buffer, *place)
         self._data_buffers = list(builder.offsets)
-        for buffer in lowered.seeds.values():
+        for buffer in (*lowered.seeds.values(), *lowered.asides.values()):
             builder.allocate(buffer)
         joins = any(len(part) > 1 for part in stretches(program.groups))
         self._tiles = Tiles(builder.data) if joins else None
@@ -247,7 +280,8 @@ class LaneExecutor(Executor):
 
     def has_buffers_for(self, goal: Goal) -> bool:
         """Returns whether the data of all nodes are kept; those of a ReLU that is folded into a pooling are not."""
-        nodes = [node for node in (goal.node, *goal.others) if node]
+        carried = self.program.carried.values() if goal.carries else ()
+        nodes = [node for node in (goal.node, *goal.others, *carried) if node]
         return self._absent.isdisjoint(self.program.channel_of[node][0] for node in nodes)
 
     def _steps_of(
@@ -269,7 +303,7 @@ class LaneExecutor(Executor):
         firsts, counts = [offsets[b] for b in zeroed], [b.size * lanes for b in zeroed]
         cleared = structs(EXTENT, len(zeroed), first=firsts, count=counts)
         if seeds is None:
-            loss = offsets[channel_of[self.program.outputs[0]][0]]
+            loss = self.offset(self.program.outputs[0])
             return self._builder.kernels.elementwise.SeedStep(loss, cleared, lanes)
         given = structs(
             SEED,
@@ -286,6 +320,12 @@ class LaneExecutor(Executor):
         buffer, channel = self.program.channel_of[node]
         return self._builder.operand(Use(buffer, channel, False)).offset
 
+    def _elements(self, node: Node) -> tuple[int, int, int]:
+        return self.offset(node), 1, node.size * self.lanes
+
+    def _aside(self, leaf: Node) -> int:
+        return self._builder.offsets[self.asides[leaf]]
+
     def _port(self, node: Node) -> Port:
         return self._lane_port(self.offset(node), node)
 
@@ -294,107 +334,3 @@ class LaneExecutor(Executor):
 
     def _lane_port(self, offset: int, node: Node) -> Port:
         return self._builder.lane_kernels.elementwise.LanePort(offset, node.size, self.lanes)
-
-
-class Executors:
-    """All executors of a Graph: one for a sample at a time, and those over lanes, which are made when first needed.
-
-    Parameters
-    ----------
-    lowered : Lowered
-        The program of the Graph, its buffers and its layout.
-    samples : SampleExecutor
-        The executor for one sample at a time.
-    builder : SampleBuilder
-        The builder of its steps, which knows the places of the parameters.
-    """
-
-    def __init__(self, lowered: Lowered, samples: SampleExecutor, builder: SampleBuilder) -> None:
-        self.samples = samples
-        self.lane_type: type[LaneExecutor] = LaneExecutor
-        self.arena = samples.arena
-        self.layouts = lowered.layouts
-        self.lowered = lowered
-        self.builder = builder
-        # The executors over lanes, by their number of lanes, for each layout: for passes with gradients, and without.
-        self._lanes: dict[bool, dict[int, LaneExecutor]] = {True: {}, False: {}}
-        if self.layouts.backward.has_steps_of(self.layouts.forward):
-            self._lanes[False] = self._lanes[True]
-        self._choices: dict[tuple[bool, frozenset[int]], tuple[list[Executor], bytes]] = {}
-        self._learning: Learning | None = None
-
-    def tell(self, learning: Learning) -> None:
-        """Tells the steps of all executors, also of those that are made later, which parameters learn."""
-        self._learning = learning
-        for executor in (self.samples, *self.lanes):
-            learning.tell(executor.steps)
-
-    @property
-    def lanes(self) -> list[LaneExecutor]:
-        """The executors over lanes that have been made so far."""
-        with_gradients, without = self._lanes[True], self._lanes[False]
-        more = () if with_gradients is without else without.values()
-        return [*with_gradients.values(), *more]
-
-    def layout_of(self, request: Request) -> LayoutPlan:
-        """Returns the layout that serves a request."""
-        return self._layout(request.backward)
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of memory that each thread needs, whatever the number of samples."""
-        return sum(executor.nbytes for executor in self._all())
-
-    @property
-    def table_bytes(self) -> tuple[int, int]:
-        """The bytes of the tables of the steps, which all threads share: for one sample at a time, and over lanes."""
-        over_lanes = [executor for executor in self._all() if executor is not self.samples]
-        return self.samples.table_bytes, sum(executor.table_bytes for executor in over_lanes)
-
-    def _all(self) -> list[Executor]:
-        """Returns the executors for all blocks, or that for single samples, with gradients and without."""
-        found = (
-            self._executor(backward, lanes)
-            for backward in (True, False)
-            for lanes in sorted(set(self._layout(backward).blocks) - {1}) or [1]
-        )
-        return list(dict.fromkeys(found))
-
-    def bind(self, request: Request, thread: int = 0) -> tuple[list[plan.Binding], bytes]:
-        """Returns the bindings of a request in the memory of a thread, and the choice of them that a Schedule needs."""
-        goal, leaves = goal_of(request), request.feeds.leaves
-        executors, choice = self.chosen(request)
-        if not executors[0].has_buffers_for(goal):
-            executors, choice = [self.samples], bytes(1)
-        return [executor.binding(goal, leaves, thread) for executor in executors], choice
-
-    def chosen(self, request: Request) -> tuple[list[Executor], bytes]:
-        """Returns the executors for the blocks of a request, widest first, and which takes how many samples."""
-        batch_size = min(request.batch or request.size, request.size)
-        layout_plan = self.layout_of(request)
-        used = layout_plan.used(batch_size) | layout_plan.used(request.size % batch_size)
-        key = request.backward, frozenset(used)
-        found = self._choices.get(key)
-        if found is None:
-            sizes = sorted(used, reverse=True)
-            executors = [self._executor(request.backward, lanes) for lanes in sizes]
-            choice = bytes(sizes.index(n) if n in used else 0 for n in layout_plan.blocks)
-            found = self._choices[key] = executors, choice
-        return found
-
-    def _layout(self, backward: bool) -> LayoutPlan:
-        return self.layouts.backward if backward else self.layouts.forward
-
-    def _executor(self, backward: bool, lanes: int) -> Executor:
-        """Returns the executor for blocks of so many lanes; it is made when it is first needed."""
-        if lanes == 1:
-            return self.samples
-        executor = self._lanes[backward].get(lanes)
-        if executor is None:
-            layout_plan = self._layout(backward)
-            lowered, samples, builder = self.lowered, self.samples, self.builder
-            executor = self.lane_type(lowered, layout_plan, samples, builder, lanes)
-            if self._learning is not None:
-                self._learning.tell(executor.steps)
-            self._lanes[backward][lanes] = executor
-        return executor

@@ -57,7 +57,9 @@ def learn(
     check_loss: bool,
 ) -> Learnt:
     """Runs forward and backward passes with an option, as `Executable.train` does without any."""
-    asked = as_asked(owner, executable, feeds.size, weights, grads, outputs, check_loss)
+    streams = feeds.streams
+    shape = (feeds.size // streams, streams) if streams else (feeds.size,)
+    asked = as_asked(owner, executable, shape, weights, grads, outputs, check_loss)
     run = asked.node, asked.out, asked.extras
     executable.train(feeds, parameters_only, batch, rule, *run)
     return asked.result
@@ -66,30 +68,33 @@ def learn(
 def as_asked(
     owner: str,
     executable: Executable,
-    size: int,
+    shape: tuple[int, ...],
     weights: npt.ArrayLike | None,
     grads: Gradients | None,
     outputs: Node | Sequence[Node] | None,
     check_loss: bool,
 ) -> Asked:
-    """Checks the arguments of a learning call for `size` samples, and makes the arrays for its results."""
+    """Checks the arguments of a learning call, and makes the arrays for its results.
+
+    `shape` is that of one number for each sample: (B,) or, with streams, (T, S).
+    """
     program, dtype = executable.program, executable.dtype
     nodes = [] if outputs is None else as_outputs(owner, program, outputs)
     node: Node | None
     out: Array
-    rows = [np.empty((size, node.size), dtype) for node in nodes]
+    rows = [np.empty((*shape, node.size), dtype) for node in nodes]
     if grads is None:
         seeds = None if weights is None else [program.outputs[0]]
-        given = [] if weights is None else [as_weights(owner, executable, size, weights)]
-        node, out = None, np.empty(size, dtype)
+        given = [] if weights is None else [as_weights(owner, executable, shape, weights)]
+        node, out = None, np.empty(shape, dtype)
         extras = Extras(seeds, given, nodes, rows, owner if check_loss else "")
         result: Rows = out
     else:
         if weights is not None or check_loss:
             both = "weights" if weights is not None else "check_loss"
             raise ValueError(f"{owner}: {both} needs a loss, which a call with grads has not")
-        seeds, given = as_gradients(owner, executable, size, grads)
-        data = [np.empty((size, each.size), dtype) for each in seeds]
+        seeds, given = as_gradients(owner, executable, shape, grads)
+        data = [np.empty((*shape, each.size), dtype) for each in seeds]
         node, out = seeds[0], data[0]
         extras = Extras(seeds, given, [*seeds[1:], *nodes], [*data[1:], *rows], "")
         result = out if len(data) == 1 else tuple(data)
@@ -108,11 +113,14 @@ def as_outputs(owner: str, program: Program, outputs: Node | Sequence[Node]) -> 
     return [*nodes]
 
 
-def as_weights(owner: str, executable: Executable, size: int, weights: npt.ArrayLike) -> Array:
+def as_weights(
+    owner: str, executable: Executable, shape: tuple[int, ...], weights: npt.ArrayLike
+) -> Array:
     """Returns the weights of samples, to which the call does not write."""
     array = as_real(owner, "weights", weights)
-    if array.shape != (size,):
-        raise ValueError(f"{owner}: weights must have shape (B,) = ({size},), got {array.shape}")
+    if array.shape != shape:
+        name = "(B,)" if len(shape) == 1 else "(T, S)"
+        raise ValueError(f"{owner}: weights must have shape {name} = {shape}, got {array.shape}")
     rows = as_rows(executable, array)
     if not np.isfinite(rows).all():
         raise ValueError(f"{owner}: weights must be finite numbers in {executable.dtype}")
@@ -120,7 +128,7 @@ def as_weights(owner: str, executable: Executable, size: int, weights: npt.Array
 
 
 def as_gradients(
-    owner: str, executable: Executable, size: int, grads: Gradients
+    owner: str, executable: Executable, shape: tuple[int, ...], grads: Gradients
 ) -> tuple[list[Node], list[Array]]:
     """Returns outputs and their gradients for each sample, to which the call does not write."""
     if not isinstance(grads, Mapping):
@@ -134,11 +142,14 @@ def as_gradients(
     arrays = []
     for node, value in grads.items():
         array = as_real(owner, f"grads of {node!r}", value)
-        shapes = (size, node.size), (size, node.height, node.width)
-        if array.shape not in shapes and not (node.size == 1 and array.shape == (size,)):
+        shapes = (*shape, node.size), (*shape, node.height, node.width)
+        if array.shape not in shapes and not (node.size == 1 and array.shape == shape):
+            if len(shape) == 1:
+                wanted = f"(B, {node.size}) with B = {shape[0]}"
+            else:
+                wanted = f"(T, S, {node.size}) with (T, S) = {shape}"
             raise ValueError(
-                f"{owner}: grads of {node!r} must have shape (B, {node.size}) with B = {size}, "
-                f"got {array.shape}"
+                f"{owner}: grads of {node!r} must have shape {wanted}, got {array.shape}"
             )
         arrays.append(as_rows(executable, array))
     return list(grads), arrays

@@ -19,11 +19,14 @@ class Goal(NamedTuple):
         The outputs from whose gradients a backward pass begins; None for the loss.
     others : tuple of Node
         The nodes whose data are wanted, too.
+    carries : bool
+        Whether the data of carried nodes are wanted, too, which their leaves take after each sample.
     """
 
     node: Node | None
     seeds: tuple[Node, ...] | None = None
     others: tuple[Node, ...] = ()
+    carries: bool = False
 
 
 LOSS = Goal(None)
@@ -31,8 +34,8 @@ LOSS = Goal(None)
 
 def goal_of(request: Request) -> Goal:
     """Returns the goal of a request."""
-    extras = request.extras
+    extras, carries = request.extras, request.carry is not None
     if extras is None:
-        return Goal(request.node)
+        return Goal(request.node, carries=carries)
     seeds = None if extras.seeds is None else tuple(extras.seeds)
-    return Goal(request.node, seeds, tuple(extras.nodes))
+    return Goal(request.node, seeds, tuple(extras.nodes), carries)

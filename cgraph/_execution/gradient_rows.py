@@ -13,7 +13,9 @@ import numpy.typing as npt
 from cgraph._execution.batches import NO_STEPS
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import Executor, LaneExecutor
+from cgraph._execution.feeds import by_streams
 from cgraph._execution.goals import LOSS
+from cgraph._execution.trajectory import with_states
 from cgraph._execution.vectors import Part, Vectors, clear_sums, set_sums_aside
 from cgraph._kernels.lanes.per_sample import GradientRows as GradientRowsStep
 from cgraph._kernels.runtime import plan
@@ -49,10 +51,12 @@ class GradientRows:
         """Returns the gradients, a row for each sample. The gradient sums are as they were when the call ends."""
         executable = self._executable
         rows: Array = np.empty((feeds.size, self._vectors.size), executable.dtype)
+        result = rows.reshape(by_streams(feeds.size, feeds.streams, self._vectors.size))
         if not feeds.size:
-            executable.last_feed = feeds.to_remember()
-            return rows
+            executable.skip(feeds)
+            return result
         self._find()
+        feeds = with_states(executable, feeds)
         request = Request(None, feeds, np.empty(feeds.size, executable.dtype), True, True)
         schedule = executable.schedule_of(request)  # refuses a leaf without data
         set_sums_aside(executable)
@@ -67,7 +71,7 @@ class GradientRows:
             executable.batches.share(request, partial(self._bound, rows))
         executable.end_run(request, one_by_one)
         executable.allow_backward("parameters_only")
-        return rows
+        return result
 
     def _find(self) -> None:
         """Finds which parameters stand where in a row."""

@@ -6,10 +6,10 @@ from abc import abstractmethod
 from typing import Any, NamedTuple
 
 from cgraph._execution.batches import Batches
+from cgraph._execution.choice import Executors
 from cgraph._execution.executable import Executable
 from cgraph._execution.executors import (
     Executor,
-    Executors,
     LaneExecutor,
     SampleExecutor,
     StepsToGoal,
@@ -17,6 +17,7 @@ from cgraph._execution.executors import (
 from cgraph._execution.goals import Goal
 from cgraph._execution.learning import Learning
 from cgraph._execution.residency import add_python_sums
+from cgraph._execution.trajectory import with_states
 from cgraph._kernels.runtime import plan
 from cgraph._kernels.runtime.request import Feeds, Request
 from cgraph._kernels.runtime.step import EXTENT, Port
@@ -150,8 +151,9 @@ class Jacobians:
         """Computes the Jacobians of a node by a leaf into `out`, a row for each sample, and returns it."""
         executable = self._executable
         if feeds.size == 0:
-            executable.last_feed = feeds.to_remember()
+            executable.skip(feeds)
             return out
+        feeds = with_states(executable, feeds)
         batches, request = self._batches(node, leaf, feeds.size), Request(node, feeds, out)
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if batches.calls_python:

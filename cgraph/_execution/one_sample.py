@@ -48,19 +48,21 @@ def repeated_call(
     arrays = [row.array for _, _, row in leaves]
     feeds = Feeds([leaf for leaf, _, _ in leaves], arrays, 1, list(arrays))
     rows = [row for _, _, row in leaves]
-    node, row = output
+    (node, row), carry = output, executable.carry
     if losses is None:
-        request, gradients = Request(node, feeds, row.array), "zero"
+        request, gradients = Request(node, feeds, row.array, carry=carry), "zero"
     else:
         extras = Extras(None, [], [node], [row.array], "")
         eta = rule if isinstance(rule, float) else 0.0
-        request = Request(None, feeds, losses, True, True, 1, eta, 0, extras)
-        node, gradients = executable.program.outputs[0], "parameters_only"
+        request = Request(None, feeds, losses, True, True, 1, eta, 0, extras, carry)
+        gradients = "parameters_only"
+    last = executable.computed_last(None if request.backward else node)
     names = [(leaf, name) for leaf, name, _ in leaves]
     careful = CarefulCall(executable, request, names, rows, rule)
     optimizer = rule if isinstance(rule, Optimizer) else None
     learns, fed = request.backward, feeds.to_remember()
-    return QuickCall(careful, executable, rows, fed, learns, gradients, node, optimizer)
+    last = last or executable.program.outputs[0]
+    return QuickCall(careful, executable, rows, fed, learns, gradients, last, optimizer)
 
 
 class CarefulCall:

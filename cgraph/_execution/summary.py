@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cgraph._execution.choice import Executors
 from cgraph._execution.executable import Executable
-from cgraph._execution.executors import Executors
 from cgraph._lowering.cost import multiply_adds
 from cgraph._lowering.layout import LayoutPlan, is_repeatable
 from cgraph._lowering.program import FusedGroup, Kind
@@ -42,7 +42,7 @@ def summary(executable: Executable) -> str:
         f"{sum(map(multiply_adds, groups)):,} multiply-adds{_joined_steps(groups)}"
     )
     lines.append(_batches_line(executors, groups, executable.is_loss))
-    lines += _lent_line(executable)
+    lines += _carry_line(executable) + _lent_line(executable)
     return "\n".join(lines)
 
 
@@ -55,6 +55,17 @@ def _joined_steps(groups: list[FusedGroup]) -> str:
         first = last + 1
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return f"; in one pass over memory: steps {', '.join(names[:MAX_NAMES])}{more}" if names else ""
+
+
+def _carry_line(executable: Executable) -> list[str]:
+    """Returns a line about the samples of calls whose leaves are carried."""
+    if executable.carrying is None:
+        return []
+    count, streams = len(executable.carrying.leaves), executable.streams
+    order = f"{streams} streams side by side" if streams else "in order, one at a time"
+    return [
+        f"carried: {count} {'leaves' if count > 1 else 'leaf'}; the samples of a call go {order}"
+    ]
 
 
 def _lent_line(executable: Executable) -> list[str]:

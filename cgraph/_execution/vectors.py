@@ -125,13 +125,13 @@ class Vectors:
         """
         executable = self._executable
         losses: Array = np.empty(feeds.size, executable.dtype)
-        request = Request(None, feeds, losses, True, True)
+        request = Request(None, feeds, losses, True, True, carry=executable.carry)
         # A leaf without data is refused before the parameters change.
         schedule = executable.schedule_of(request) if feeds.size else None
         if vector is not None:
             self.assign(vector)
         if schedule is None:
-            executable.last_feed = feeds.to_remember()
+            executable.skip(feeds)
             return 0.0, np.zeros(self.size, executable.dtype)
         set_sums_aside(executable)
         executable.begin_run(request, active=False)

@@ -12,7 +12,7 @@ from collections.abc import Container, Hashable, Iterator, Mapping, Sequence
 from cgraph._kernels.common.geometry import FilterGeometry
 from cgraph._kernels.runtime.sharing import Sharing
 from cgraph._lowering.ops import Op, op_of
-from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
+from cgraph._lowering.program import NO_CARRY, Buffer, FusedGroup, Kind, Program
 from cgraph._lowering.sharing import find_shared
 from cgraph.node import Node
 
@@ -21,8 +21,8 @@ from cgraph.node import Node
 MIN_CONNECTED = 0.25
 
 
-def fuse(outputs: Sequence[Node]) -> Program:
-    """Returns the program that computes the outputs: their ancestors in fused groups, level by level.
+def fuse(outputs: Sequence[Node], carried: Mapping[Node, Node] = NO_CARRY) -> Program:
+    """Returns the program that computes the outputs, and the nodes of carried leaves, in fused groups, level by level.
 
     Nodes with the same parameters must find them at the same places. Those that fusion would pack in different ways
     stay alone.
@@ -34,16 +34,18 @@ def fuse(outputs: Sequence[Node]) -> Program:
     """
     alone: set[Sharing] = set()
     while True:
-        program = fuse_all_but(outputs, alone)
+        program = fuse_all_but(outputs, carried, alone)
         program.shared, apart = find_shared(program)
         if not apart:
             return program
         alone |= apart
 
 
-def fuse_all_but(outputs: Sequence[Node], alone: Container[Sharing]) -> Program:
+def fuse_all_but(
+    outputs: Sequence[Node], carried: Mapping[Node, Node], alone: Container[Sharing]
+) -> Program:
     """Returns the program in which nodes with these shared parameters are groups of their own."""
-    program = Program(outputs)
+    program = Program(outputs, carried=carried)
     op_by_node = {node: op_of(node) for node in program.order}
     for node, op in op_by_node.items():
         require_original_inputs(node, op)
@@ -212,7 +214,7 @@ def foldable_relus(
     if not pools:
         return {}
     by_buffer: dict[Buffer | None, FusedGroup] = {g.buffer: g for g in program.groups}
-    readers = Counter(program.channel_of[node][0] for node in program.outputs)
+    readers = Counter(program.channel_of[node][0] for node in program.ends)
     for group in program.groups:
         readers.update(program.buffers_read_by(group))
 

@@ -49,7 +49,7 @@ def lower_jacobian(whole: Lowered, node: Node, leaf: Node) -> LoweredJacobian:
     # A pass for each element follows the forward pass, and takes about as long.
     by_samples = by_samples._replace(cost=by_samples.cost * (1 + node.size))
     layouts = Layouts(by_samples, by_samples)
-    lowered = Lowered(program, layouts, uses(program), whole.data, {}, layout)
+    lowered = Lowered(program, layouts, uses(program), whole.data, {}, {}, layout)
     return LoweredJacobian(lowered, originals, seeds, most)
 
 

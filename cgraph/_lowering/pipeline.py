@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from cgraph._lowering.buffers import (
@@ -13,9 +13,10 @@ from cgraph._lowering.buffers import (
     place_seeds,
     uses,
 )
+from cgraph._lowering.carry import begin_at_zero, place_asides, require_leaves
 from cgraph._lowering.fusion import fuse
 from cgraph._lowering.layout import LayoutName, Layouts, choose_layouts
-from cgraph._lowering.program import Buffer, FusedGroup, Program
+from cgraph._lowering.program import NO_CARRY, Buffer, FusedGroup, Program
 from cgraph._lowering.stretches import order_stretches
 from cgraph.node import Node, as_nodes
 
@@ -35,6 +36,8 @@ class Lowered(NamedTuple):
         The region of the data, and of their gradients.
     seeds : dict of Node to Buffer
         For each output a place in this region to which a gradient may be fed.
+    asides : dict of Node to Buffer
+        For each carried leaf a place in this region in which its new data may wait.
     layout : str
         The layout that was asked for.
     """
@@ -44,28 +47,34 @@ class Lowered(NamedTuple):
     uses: dict[FusedGroup, list[Use]]
     data: Allocator
     seeds: dict[Node, Buffer]
+    asides: dict[Node, Buffer]
     layout: LayoutName
 
 
 def lower(
-    outputs: Sequence[Node], leaf_grads: bool | Iterable[Node] | None, layout: LayoutName
+    outputs: Sequence[Node],
+    leaf_grads: bool | Iterable[Node] | None,
+    layout: LayoutName,
+    carried: Mapping[Node, Node] = NO_CARRY,
 ) -> Lowered:
-    """Lowers the ancestors of some nodes; the arguments are those of `Graph`.
+    """Lowers the ancestors of some nodes, and of the nodes of carried leaves; the arguments are those of `Graph`.
 
     Raises
     ------
     TypeError, ValueError
         As for `Graph`.
     """
-    program = fuse(outputs)
+    program = fuse(outputs, carried)
+    require_leaves(program)
     order_stretches(program)
     parts = program.order_around_python()
     require_one_dtype(program)
     mark_requires_grad(program, *leaves_that_require_grad(program, leaf_grads))
     layouts = choose_layouts(program, parts, layout)
     data = place_buffers(program, program.outputs[0].dtype)
-    seeds = place_seeds(program, data)
-    return Lowered(program, layouts, uses(program), data, seeds, layout)
+    seeds, asides = place_seeds(program, data), place_asides(program, data)
+    begin_at_zero(program)
+    return Lowered(program, layouts, uses(program), data, seeds, asides, layout)
 
 
 def require_one_dtype(program: Program) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from cgraph import _kernels
@@ -88,6 +90,8 @@ class FusedGroup:
 
 Channel = tuple[Buffer, int]
 
+NO_CARRY: Mapping[Node, Node] = MappingProxyType({})
+
 
 class Part(NamedTuple):
     """A node whose elements are those of another node from `start` on."""
@@ -129,8 +133,10 @@ class Program:
     ----------
     outputs : sequence of Node
         The nodes that are to be computed.
+    carried : dict of Node to Node
+        The carried leaves, each with the node whose data it takes after each sample.
     order : list of Node
-        The outputs and all their ancestors, in topological order.
+        The outputs, the nodes of carried leaves, and all their ancestors, in topological order.
     leaves : dict of Node
         The leaves, in topological order.
     groups : list of FusedGroup
@@ -143,14 +149,29 @@ class Program:
         The kernels of the outputs' dtype, which also know how memory is laid out.
     """
 
-    def __init__(self, outputs: Sequence[Node], order: list[Node] | None = None) -> None:
-        self.outputs = outputs
+    def __init__(
+        self,
+        outputs: Sequence[Node],
+        order: list[Node] | None = None,
+        carried: Mapping[Node, Node] = NO_CARRY,
+    ) -> None:
+        self.outputs, self.carried = outputs, carried
         self.kernels = _kernels.build(outputs[0].dtype)
-        self.order = topological_order(outputs) if order is None else order
+        self.order = topological_order(self.ends) if order is None else order
         self.leaves: dict[Node, None] = {}
         self.groups: list[FusedGroup] = []
         self.channel_of: dict[Node, Channel] = {}
         self.shared: dict[FusedGroup, FusedGroup] = {}
+
+    @property
+    def ends(self) -> list[Node]:
+        """The outputs, and the nodes of carried leaves: the nodes whose data others need than the steps."""
+        return list(dict.fromkeys([*self.outputs, *self.carried.values()]))
+
+    @cached_property
+    def before_outputs(self) -> set[Node]:
+        """The outputs and their ancestors."""
+        return set(topological_order(self.outputs))
 
     @property
     def is_loss(self) -> bool:
@@ -195,9 +216,9 @@ class Program:
         self.groups = [*parts.before, *parts.among, *parts.behind]
         return parts
 
-    def groups_above(self, buffer: Buffer) -> list[FusedGroup]:
-        """Returns the fused groups on which the content of a buffer depends, in the order of a forward pass."""
-        needed = {buffer}
+    def groups_above(self, *buffers: Buffer) -> list[FusedGroup]:
+        """Returns the fused groups on which the content of some buffers depends, in the order of a forward pass."""
+        needed = {*buffers}
         found = []
         for group in reversed(self.groups):
             if group.buffer in needed:
@@ -205,9 +226,9 @@ class Program:
                 found.append(group)
         return found[::-1]
 
-    def leaves_above(self, node: Node) -> list[Node]:
-        """Returns the leaves on which the data of a node depend."""
-        groups = self.groups_above(self.channel_of[node][0])
+    def leaves_above(self, nodes: Iterable[Node]) -> list[Node]:
+        """Returns the leaves on which the data of some nodes depend."""
+        groups = self.groups_above(*(self.channel_of[node][0] for node in nodes))
         return [node for group in groups for node in group.nodes if node in self.leaves]
 
     def buffers_read_by(self, group: FusedGroup) -> set[Buffer]:
@@ -217,11 +238,11 @@ class Program:
     def buffers_around(self, groups: Collection[FusedGroup]) -> tuple[set[Buffer], set[Buffer]]:
         """Returns the buffers that some groups read and others compute, and those for which it is the other way round.
 
-        The outputs of the program count as read by others.
+        The ends of the program count as read by others.
         """
         computed = {group.buffer for group in groups}
         read: set[Buffer] = set()
-        read_by_others = {self.channel_of[node][0] for node in self.outputs}
+        read_by_others = {self.channel_of[node][0] for node in self.ends}
         for group in self.groups:
             (read if group.buffer in computed else read_by_others).update(
                 self.buffers_read_by(group)

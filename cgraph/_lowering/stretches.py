@@ -139,7 +139,7 @@ def join(
 def shared_buffers(program: Program, parts: Iterable[Sequence[FusedGroup]]) -> set[Buffer]:
     """Returns the buffers that others read than the part that computes them, or that are cleared before a pass."""
     part_of = {group.buffer: number for number, part in enumerate(parts) for group in part}
-    shared = {program.channel_of[node][0] for node in program.outputs}
+    shared = {program.channel_of[node][0] for node in program.ends}
     for group in program.groups:
         number = part_of.get(group.buffer)
         for buffer in program.buffers_read_by(group):

@@ -149,6 +149,10 @@ def lane_uses(program: Program, views: Views, uses: Mapping[FusedGroup, Sequence
             gradients.write(buffer, 0, buffer.size)
         else:  # to which seeds are added
             gradients.cleared.add(views.place(buffer)[0])
+    for node in program.carried.values():
+        buffer, _ = program.channel_of[node]
+        if node not in program.before_outputs and gradients.has(buffer):
+            gradients.cleared.add(views.place(buffer)[0])
     found = {
         group: [gradients.use(group, use) for use in uses[group]]
         for group in reversed(program.groups)

@@ -91,7 +91,8 @@ class GraphEvaluator:
 
     def forward(self) -> float:
         self.graph.forward()
-        return float(self.order[-1].data[0])
+        # A node that is computed for the carry alone may come behind the loss.
+        return float(self.graph._executable.program.outputs[0].data[0])
 
     def backward(self, targets: Sequence[Parameter]) -> list[Array]:
         for target in targets:
@@ -112,8 +113,10 @@ class BatchEvaluator:
         self.graph = graph
         self.order: Sequence[Node] = graph.nodes
         self.without_grad: Collection[Node] = graph.leaves
+        streams = graph._executable.streams
+        shape = (SAMPLES, streams) if streams else (SAMPLES,)
         self.feed = {
-            leaf: leaf.data * rng.uniform(0.9, 1.1, (SAMPLES, leaf.size)) for leaf in graph.leaves
+            leaf: leaf.data * rng.uniform(0.9, 1.1, (*shape, leaf.size)) for leaf in graph.leaves
         }
 
     def forward(self) -> float:

@@ -8,16 +8,26 @@ from pathlib import Path
 from typing import Any
 
 from cgraph._streams import say
+from cgraph.cli.predictions import columns_of
+from cgraph.cli.tables import TASK, expected
 from cgraph.io.inspection import FileInfo, inspect
 from cgraph.io.model import table
+from cgraph.tables.reading import quoted
 
 _LONGEST = 60  # characters of a value that are printed
 
 
 def info(path: Path) -> None:
     """Prints the format, the metadata, the nodes, the parameters and the optimiser of a file."""
-    for line in lines(str(path), inspect(path)):
+    told = inspect(path)
+    for line in lines(str(path), told):
         say(line)
+    if told.metadata.get("task") == TASK:
+        preparation, goal = columns_of(path, told.metadata)
+        say(f"predicts {quoted(goal.name)}: {goal.told()}")
+        say("expects a table with these columns, in any order:")
+        for line in expected(preparation):
+            say(line)
 
 
 def lines(name: str, told: FileInfo) -> list[str]:

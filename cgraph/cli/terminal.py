@@ -1,29 +1,21 @@
-"""The output of the command line: progress, digits as text, the curves of a training as PNG.
+"""The output of the command line: progress, measurements, digits as text.
 
-tqdm and matplotlib are optional, and are imported only when they are needed.
+tqdm is optional, like matplotlib, and is imported only when it is needed.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib import import_module
-from io import BytesIO
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cgraph._streams import encodable, is_open, is_terminal, note, say
 from cgraph.fitting.progress import Bar
-from cgraph.training.engine import EngineName
-from cgraph.training.loop import Epoch
 
 _SHADES = np.array(list(" .:-=+*#%@"))
 _GAP = 3
@@ -39,28 +31,49 @@ def optional_module(name: str, instead: str) -> ModuleType | None:
         if isinstance(error, ModuleNotFoundError) and error.name == package:
             note(f'{package} is not installed: {instead}; pip install ".[demo]"')
         else:
-            note(f"{instead}: {package} does not work here ({_in_one_line(error)})")
+            note(f"{instead}: {package} does not work here ({in_one_line(error)})")
         return None
 
 
-def _in_one_line(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
     """Returns the class and the message of an error in one line, shortened to 160 characters."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= 160 else f"{text[:157]}..."
 
 
 class Progress(Bar):
-    """Shows a progress bar where there is tqdm and a terminal, and lines alone elsewhere."""
+    """A line for each epoch, above a bar where there is tqdm and a terminal.
 
-    def __init__(self, total: int) -> None:
+    Parameters
+    ----------
+    epochs : int
+        The number of the last epoch.
+    size : int
+        The number of samples of an epoch.
+    labels : dict of str to str
+        The measurements that are printed, and the words for them.
+    """
+
+    def __init__(self, epochs: int, size: int, labels: Mapping[str, str]) -> None:
+        self._epochs, self._labels = epochs, labels
         tqdm = optional_module("tqdm", "plain lines")
         if tqdm is not None and is_terminal(sys.stderr):
+            total = epochs * size
             try:
-                self._bar = tqdm.tqdm(total=total, unit=" images", leave=False, dynamic_ncols=True)
+                self._bar = tqdm.tqdm(total=total, unit=" samples", leave=False, dynamic_ncols=True)
             except Exception as error:
-                note(f"plain lines: tqdm does not work here ({_in_one_line(error)})")
+                note(f"plain lines: tqdm does not work here ({in_one_line(error)})")
 
-    def line(self, text: str) -> None:
+    def resume(self, name: str, epoch: int, size: int | None) -> None:
+        super().resume(name, epoch, size)
+        self._line(f"{name}: goes on after epoch {epoch}")
+
+    def epoch(self, number: int, logs: Mapping[str, float]) -> None:
+        told = [f"{label} {measured(name, logs[name])}" for name, label in self._labels.items()]
+        first = f"epoch {number:>{len(str(self._epochs))}}/{self._epochs}"
+        self._line("   ".join([first, *told, f"{logs['seconds']:.2f} s"]))
+
+    def _line(self, text: str) -> None:
         """Prints a line above the bar."""
         stream = sys.stdout
         if not is_open(stream):
@@ -69,28 +82,11 @@ class Progress(Bar):
             say(text)
 
 
-def epoch_line(epoch: Epoch, epochs: int) -> str:
-    """Returns the line that reports an epoch."""
-    return (
-        f"epoch {epoch.number:>{len(str(epochs))}}/{epochs}   loss {epoch.train_loss:.4f}   "
-        f"test loss {epoch.test_loss:.4f}   test accuracy {percent(epoch.test_accuracy):>7}   "
-        f"{epoch.seconds:.2f} s"
-    )
-
-
-def speed_line(speeds: Mapping[EngineName, float], engine: EngineName) -> str:
-    """Returns the line that compares the speed of the chosen engine with that of the other one."""
-    other: EngineName = "node" if engine == "graph" else "graph"
-    ours, theirs = speeds[engine], speeds[other]
-    ratio = (
-        f"{ours / theirs:.1f} times slower"
-        if ours > theirs
-        else f"{theirs / ours:.1f} times faster"
-    )
-    return (
-        f"engine {engine}: {ours:,.0f} images per CPU second in training; "
-        f"engine {other}: {theirs:,.0f}, {ratio}"
-    )
+def measured(name: str, value: float) -> str:
+    """Returns a measurement as a text of about the same width for all of its values."""
+    if name == "val_accuracy":
+        return f"{percent(value):>7}"
+    return f"{value:.4f}" if 1e-3 <= abs(value) < 1e4 or not value else f"{value:.3e}"
 
 
 def percent(share: float) -> str:
@@ -154,74 +150,3 @@ def _shrink(image: NDArray[np.uint8], factor: int, axis: int) -> NDArray[np.uint
         image, range(0, image.shape[axis], factor), axis=axis
     )
     return shrunk
-
-
-def write_curves(path: Path, epochs: Sequence[Epoch], title: str) -> bool:
-    """Draws loss and accuracy over the epochs; prints a line on stderr and returns False where that fails."""
-    # Figure without pyplot: no display is needed, and no backend is chosen for the process.
-    with _without_backend():
-        module = optional_module("matplotlib.figure", "no loss curve")
-    if module is None:
-        return False
-    try:
-        path.write_bytes(_drawn(module, epochs, title))
-    # Any exception: matplotlib runs with the user's settings, fonts and plugins, and the training must not be lost.
-    except Exception as error:
-        note(f"no loss curve: {_in_one_line(error)}")
-        return False
-    return True
-
-
-@contextmanager
-def _without_backend() -> Iterator[None]:
-    """Hides MPLBACKEND, in which a notebook names a backend that only its own environment has."""
-    backend = os.environ.pop("MPLBACKEND", None)
-    try:
-        yield
-    finally:
-        if backend is not None:
-            os.environ["MPLBACKEND"] = backend
-
-
-def _drawn(module: ModuleType, epochs: Sequence[Epoch], title: str) -> bytes:
-    """Returns the curves as the bytes of a PNG file."""
-    file = BytesIO()
-    # The title is not LaTeX; and warnings, of characters that the font lacks for one, are not the user's concern.
-    with import_module("matplotlib").rc_context({"text.usetex": False}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        figure = module.Figure(figsize=(9, 3.8), layout="constrained")
-        # The name of a folder is not a formula, and its bytes may not be valid text.
-        text = title.encode("utf-8", "backslashreplace").decode("utf-8")
-        figure.suptitle(text, parse_math=False)
-        losses, accuracies = figure.subplots(1, 2)
-        _draw_losses(losses, epochs)
-        _draw_accuracies(accuracies, epochs)
-        for axes in (losses, accuracies):
-            axes.set_xlabel("epoch")
-            axes.xaxis.get_major_locator().set_params(integer=True)
-            axes.grid(alpha=0.3)
-            axes.spines[["top", "right"]].set_visible(False)
-        figure.savefig(file, format="png", dpi=150)
-    return file.getvalue()
-
-
-def _draw_losses(axes: Any, epochs: Sequence[Epoch]) -> None:
-    numbers = [epoch.number for epoch in epochs]
-    axes.set_title("mean cross-entropy", fontsize="medium")
-    # With a single class of images every loss is 0, which a logarithmic axis cannot show.
-    if any(e.train_loss > 0 or e.test_loss > 0 for e in epochs):
-        axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.plot(numbers, [e.train_loss for e in epochs], "C0.-", label="training")
-    axes.plot(numbers, [e.test_loss for e in epochs], "C1.-", label="held out")
-    axes.legend(frameon=False)
-
-
-def _draw_accuracies(axes: Any, epochs: Sequence[Epoch]) -> None:
-    last = percent(epochs[-1].test_accuracy)
-    axes.set_title(f"accuracy on held-out images: {last} at the end", fontsize="medium")
-    numbers, accuracies = zip(*((e.number, 100 * e.test_accuracy) for e in epochs), strict=True)
-    # The points at 100 % are drawn whole, although the axis ends there.
-    axes.plot(numbers, accuracies, "C1.-", clip_on=False)
-    axes.set_ylim(top=100)
-    axes.yaxis.set_major_formatter("{x:g} %")

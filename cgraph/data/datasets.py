@@ -44,7 +44,7 @@ class Dataset:
         return [number for number in range(self.classes) if number not in seen]
 
     def scaled(self, images: Bytes) -> NDArray[np.float32]:
-        """Returns the images with grey values from 0 to 1, which the classifier takes."""
+        """Returns the images with grey values from 0 to 1."""
         return images.astype(np.float32) / np.float32(self.levels)
 
 

@@ -14,7 +14,7 @@ from cgraph.fitting.checkpoints import Checkpoint, as_path
 from cgraph.fitting.data import as_data
 from cgraph.fitting.history import History
 from cgraph.fitting.metrics import Function, as_named, makers_of
-from cgraph.fitting.progress import Progress
+from cgraph.fitting.progress import Bar, Progress
 from cgraph.fitting.run import Run
 from cgraph.fitting.samples import Feeds, FeedsOfEpoch
 from cgraph.fitting.saved import Saved
@@ -41,7 +41,7 @@ def fit(
     callbacks: Callbacks = (),
     patience: int | None = None,
     rng: int | np.random.Generator | None = None,
-    progress: bool = True,
+    progress: bool | Bar = True,
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int = 1,
 ) -> History:
@@ -58,7 +58,9 @@ def fit(
         nothing is copied whole. An iterable, such as a list or a loader of data, has feeds, which come in its order in
         each epoch; so ``[{x: X, t: T}]`` is not shuffled. Its ``__iter__`` is called for each epoch; an iterator, such
         as a generator, serves one epoch. A function is called for each epoch, with the Generator if it takes an
-        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds.
+        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds. A
+        Graph with `carry` takes no mapping, since its samples keep their order: each epoch begins with `Graph.reset`,
+        the state goes on from feed to feed, and validation goes on from there.
     optimizer : Optimizer
         The optimiser. A number is refused: as everywhere, it would descend on the sum of the losses of a batch, and in
         other libraries on the mean; ``CG.SGD(lr)`` is the mean.
@@ -84,8 +86,9 @@ def fit(
         where there is one. Whenever the training ends, the graph gets the parameters of the best epoch.
     rng : int or Generator, optional
         The seed or the generator of all orders; by default a new one.
-    progress : bool, optional
-        Whether progress is shown: a bar of tqdm where that is installed, else a line for each epoch on a terminal.
+    progress : bool or cgraph.fitting.progress.Bar, optional
+        Whether progress is shown: a bar of tqdm where that is installed, else a line for each epoch on a terminal. An
+        object of a class derived from `Bar` shows it in a way of its own.
     checkpoint : path, optional
         A file that is written, whole or not at all, before the first epoch, after each `checkpoint_every` epochs, and
         at the end. **If it is there already, the training goes on from it**; see the notes.
@@ -154,7 +157,8 @@ def fit(
     last, size = as_size("fit", "epochs", epochs), as_size("fit", "batch", batch)
     waits = None if patience is None else as_size("fit", "patience", patience)
     every = as_size("fit", "checkpoint_every", checkpoint_every)
-    shown = as_flag("fit", "progress", progress)
+    own = progress if isinstance(progress, Bar) else None
+    shown = own is None and as_flag("fit", "progress", progress)
     name = None if checkpoint is None else as_path(checkpoint, optimizer, graph)
     called, named = as_callbacks(callbacks), as_named(metrics)
     data = as_data(feed, validation, graph._feed_specs, last)
@@ -170,7 +174,7 @@ def fit(
     run = Run(
         graph, optimizer, last, size, samples, held_out, seen, makers, called, waits, generator
     )
-    with Progress(last, samples.size, shown) as bar:
+    with own or Progress(last, samples.size, shown) as bar:
         if name is None:
             run.train(bar, lambda: None, every)
         else:

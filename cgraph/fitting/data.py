@@ -105,6 +105,11 @@ def as_data(feed: object, validation: object, specs: FeedSpecs, epochs: int) -> 
 def _as_training(feed: Any, specs: FeedSpecs, epochs: int) -> Arrays | Feeds | FeedsOfEpoch:
     """Returns arrays, checked, or the feeds as they are; refuses anything else."""
     if isinstance(feed, Mapping):
+        if any(spec.carried for spec in specs.values()):
+            raise ValueError(
+                "fit: feed must be an iterable of feeds, such as [feed], for a Graph with carry, since the samples of "
+                "a mapping are shuffled"
+            )
         arrays = Arrays(as_samples("feed", feed, specs))
         _require_samples("feed", arrays)
         return arrays

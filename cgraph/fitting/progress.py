@@ -13,7 +13,10 @@ from cgraph._streams import is_terminal, say
 
 
 class Bar:
-    """A bar of tqdm that costs the bar alone when it fails; without one nothing is shown."""
+    """What `fit` tells about its progress: a bar of tqdm that costs the bar alone when it fails, or nothing.
+
+    A class derived from it says what is shown beside the bar; an object of it is given as ``fit(progress=…)``.
+    """
 
     _bar: Any = None
 
@@ -31,6 +34,13 @@ class Bar:
     def advance(self, count: int) -> None:
         """Moves the bar on by `count` samples."""
         self._with_bar(lambda bar: bar.update(count))
+
+    def resume(self, name: str, epoch: int, size: int | None) -> None:
+        """Tells that the checkpoint of this name goes on after an epoch of so many samples."""
+        self._with_bar(lambda bar: bar.update(epoch * (size or 0)))
+
+    def epoch(self, number: int, logs: Mapping[str, float]) -> None:
+        """Tells the measurements of an epoch."""
 
     def _with_bar(self, act: Callable[[Any], object]) -> bool:
         """Calls `act` with the bar and returns whether it succeeded; a bar that raises is not used again."""
@@ -69,12 +79,10 @@ class Progress(Bar):
                 self._has_lines = False
 
     def resume(self, name: str, epoch: int, size: int | None) -> None:
-        """Tells that a checkpoint goes on after an epoch."""
-        self._with_bar(lambda bar: bar.update(epoch * (size or 0)))
+        super().resume(name, epoch, size)
         self._line(f"{name}: goes on after epoch {epoch}")
 
     def epoch(self, number: int, logs: Mapping[str, float]) -> None:
-        """Shows the measurements of an epoch."""
         shown = {name: f"{value:.4g}" for name, value in logs.items() if name != "seconds"}
         self._with_bar(lambda bar: bar.set_description(f"epoch {number}/{self._epochs}", False))
         self._with_bar(lambda bar: bar.set_postfix(shown))

@@ -14,7 +14,7 @@ from cgraph._validation import Array
 from cgraph.fitting.callbacks import Callback, is_true
 from cgraph.fitting.history import History
 from cgraph.fitting.metrics import Metric
-from cgraph.fitting.progress import Progress
+from cgraph.fitting.progress import Bar
 from cgraph.fitting.samples import Arrays, Rows, Samples
 from cgraph.fitting.seen import Seen
 from cgraph.graph import Graph
@@ -91,6 +91,7 @@ class Run:
         if self.validation is not None:
             names += [f"val_{name}" for name in names]
         self.record = Record({name: [] for name in (*names, "lr", "seconds")})
+        self._carries = self.graph._executable.carrying is not None
         self._hears_batches = any(
             type(each).on_batch_end is not Callback.on_batch_end for each in self.callbacks
         )
@@ -100,12 +101,12 @@ class Run:
         """The measurements of all epochs so far, as `fit` returns them."""
         return self.record.history(self.patience is not None)
 
-    def train(self, progress: Progress, save: Callable[[], object], every: int) -> None:
+    def train(self, progress: Bar, save: Callable[[], object], every: int) -> None:
         """Trains until the last epoch, or until something ends the training before.
 
         Parameters
         ----------
-        progress : Progress
+        progress : Bar
             Shows what happens.
         save : callable
             Keeps this run; it is called after each `every` epochs, and after the last.
@@ -120,7 +121,7 @@ class Run:
         if self.patience is not None and record.best:
             self.graph.load_state_dict(record.best)
 
-    def _train_epoch(self, progress: Progress) -> bool:
+    def _train_epoch(self, progress: Bar) -> bool:
         """Trains for one epoch, and returns whether the training ends."""
         self.epoch = self.record.epochs + 1
         self.logs = {}
@@ -140,9 +141,11 @@ class Run:
         waited = self.epoch - self.record.best_epoch
         return ends or (self.patience is not None and waited >= self.patience)
 
-    def _learn(self, progress: Progress) -> tuple[dict[str, float], bool]:
+    def _learn(self, progress: Bar) -> tuple[dict[str, float], bool]:
         """Trains on the samples of an epoch; returns its measurements, and whether a callback ends the training."""
         sums, metrics, ends = _Sums(), self._new_metrics(), False
+        if self._carries:
+            self.graph.reset()
         for rows in self.samples.chunks(self.rng, self.batch, not self._hears_batches):
             if self.seen is None or not metrics:
                 losses: Any = self.graph.train(rows, self.optimizer, self.batch)
@@ -164,8 +167,11 @@ class Run:
         """Returns the measurements of the validation samples."""
         sums, metrics = _Sums(), self._new_metrics()
         for rows in chunks:
+            state = self.graph.get_state() if self._carries and metrics else None
             sums.add(self.graph.predict(rows))
             if self.seen is not None and metrics:
+                if state is not None:
+                    self.graph.set_state(state)
                 output = self.graph.predict(rows, self.seen.output)
                 _add(metrics.values(), output, rows, self.seen.target)
         logs = {"loss": sums.mean} | {name: m.result() for name, m in metrics.items()}
@@ -209,6 +215,7 @@ class _Sums:
 
 def _add(metrics: Iterable[Metric], output: Array, rows: Rows, target: Node) -> None:
     """Adds samples to metrics."""
+    output = output.reshape(-1, output.shape[-1])
     targets = rows[target].reshape(len(output), -1)
     for metric in metrics:
         metric.add(output, np.asarray(targets, output.dtype))

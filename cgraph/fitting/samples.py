@@ -147,6 +147,9 @@ def as_samples(argument: str, feed: object, specs: FeedSpecs) -> Rows:
     if not isinstance(feed, Mapping):
         raise TypeError(f"fit: {argument} must map leaves to arrays, got {describe(feed)}")
     rows = {leaf: as_rows("fit", leaf, value, specs, argument) for leaf, value in feed.items()}
+    for leaf in rows:
+        if specs[leaf].carried:
+            raise ValueError(f"fit: {argument} must not hold carried leaves, got {leaf!r}")
     if not rows:
         raise ValueError(f"fit: {argument} must hold at least one leaf, got none")
     counts = {len(array) for array in rows.values()}

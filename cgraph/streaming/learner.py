@@ -46,7 +46,8 @@ class Learner:
     Parameters
     ----------
     graph : Graph
-        The compiled loss. It may be used beside the Learner.
+        The compiled loss. It may be used beside the Learner. Of a Graph with `carry` each call is the next time step:
+        so is `learn_one` after `predict_one`, where `step_one` is one time step for both.
     x, t : Node
         The leaves for the input and for the target; where they are one leaf, as of an autoencoder, the input is the
         target, and calls take it alone. Other leaves keep their data.
@@ -76,7 +77,8 @@ class Learner:
     Raises
     ------
     TypeError, ValueError
-        An argument is not as above; the graph has more than one output, or one of more than one element.
+        An argument is not as above; `x` or `t` is carried; the graph has streams, more than one output, or one of more
+        than one element.
 
     Notes
     -----
@@ -120,10 +122,14 @@ class Learner:
         if not isinstance(graph, Graph):
             raise TypeError(f"Learner: graph must be a Graph, got {describe(graph)}")
         executable = graph._executable
+        if executable.streams:
+            raise ValueError(f"Learner: graph must have no streams, got {executable.streams}")
         for name, leaf in (("x", x), ("t", t)):
             as_node("Learner", name, leaf)
             if leaf not in executable.program.leaves:
                 raise ValueError(f"Learner: {name} must be a leaf of this graph, got {leaf!r}")
+            if leaf in executable.program.carried:
+                raise ValueError(f"Learner: {name} must not be carried, got {leaf!r}")
         as_node("Learner", "output", output)
         if output not in executable.program.channel_of:
             raise ValueError(f"Learner: output must be a node of this graph, got {output!r}")

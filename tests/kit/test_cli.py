@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from idx_files import NAMES, write_idx_folder
 
+import cgraph as CG
 from cgraph import cli, data
-from cgraph.io import read_metadata, save_parameters
-from cgraph.models import convolutional_classifier
-from cgraph.training.engines import ENGINES
+from cgraph.cli.images import classifier
+from cgraph.fitting import samples
+from cgraph.io import read_metadata
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes, changes the working directory")
 
@@ -65,55 +66,40 @@ def trained(trained_once, tmp_path):
     return shutil.copy(trained_once[0] / "model.npz", tmp_path / "trained.npz")
 
 
-both_engines = pytest.mark.parametrize("engine", ENGINES)
+def stop_after(monkeypatch, calls):
+    """Raises KeyboardInterrupt in the middle of an epoch, whose 80 images are five calls of the graph."""
+    left, train = iter(range(calls)), CG.Graph.train
 
-
-@pytest.fixture(autouse=True)
-def no_time_to_measure(monkeypatch):
-    """Replaces the measured speeds of the engines by constants, but not in tests that start processes."""
-    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
-
-
-def stop_after(monkeypatch, engine, calls):
-    """Raises KeyboardInterrupt in the middle of a mini-batch."""
-    kind, left = ENGINES[engine], iter(range(calls))
-    step = kind.train
-
-    def interrupted(self, images, labels, eta, batch):
+    def interrupted(self, *arguments, **options):
         if next(left, None) is None:
-            self.model.forward(images[0], int(labels[0]))
             raise KeyboardInterrupt
-        return step(self, images, labels, eta, batch)
+        return train(self, *arguments, **options)
 
-    monkeypatch.setattr(kind, "train", interrupted)
-    monkeypatch.setattr(kind, "images_at_once", 1)
+    monkeypatch.setattr(CG.Graph, "train", interrupted)
+    monkeypatch.setattr(samples, "_CHUNK_SAMPLES", 16)
 
 
-def test_train_writes_the_parameters_and_ends_with_the_accuracy(cgraph, idx, tmp_path, no_extras):
+def test_train_writes_the_model_and_ends_with_the_accuracy(cgraph, idx, tmp_path, no_extras):
     output = tmp_path / "new" / "folder"
     code, out, err = cgraph(
         "train", "digits", "--data", idx, "--epochs", 2, "--batch", 10, "--seed", 5,
-        "--eta", 0.1, "--dtype", "float64", "--output", output,
+        "--lr", 0.01, "--dtype", "float64", "--output", output,
     )  # fmt: skip
     lines = out.splitlines()
     assert code == 0
     assert lines[0] == f"{idx}: 80 images to train on, 30 held out"
     assert lines[1] == "8 x 8 pixels, 10 classes, 3,706 parameters, float64"
-    assert lines[2] == (
-        "engine graph: 9,000 images per CPU second in training; engine node: 600, 15.0 times slower"
-    )
-    assert [line.split()[:2] for line in lines[3:5]] == [["epoch", "1/2"], ["epoch", "2/2"]]
-    assert lines[5] == f"parameters: {output / 'model.npz'}"
-    accuracy = lines[4].split("test accuracy")[1].split("%")[0].strip()
-    assert lines[6:] == [f"test accuracy: {accuracy} %"]
+    assert [line.split()[:2] for line in lines[2:4]] == [["epoch", "1/2"], ["epoch", "2/2"]]
+    assert lines[4] == f"model: {output / 'model.npz'}"
+    accuracy = lines[3].split("test accuracy")[1].split("%")[0].strip()
+    assert lines[5:] == [f"test accuracy: {accuracy} %"]
     assert err.splitlines() == [
         'tqdm is not installed: plain lines; pip install ".[demo]"',
         'matplotlib is not installed: no loss curve; pip install ".[demo]"',
     ]
     assert os.listdir(output) == ["model.npz"]
     assert read_metadata(output / "model.npz") == {
-        "height": 8, "width": 8, "classes": 10, "channels": [12, 24],
-        "dtype": "float64", "seed": 5, "data": str(idx),
+        "task": "images", "seed": 5, "data": str(idx), "levels": 255,
     }  # fmt: skip
 
 
@@ -124,7 +110,7 @@ def test_train_without_data_takes_the_digits_of_the_package(
     few = data.Dataset(
         whole.train_images[:40], whole.train_labels[:40], whole.test_images, whole.test_labels, 16
     )
-    monkeypatch.setattr("cgraph.cli.commands.digits_dataset", lambda seed: {3: few}[seed])
+    monkeypatch.setattr("cgraph.cli.images.digits_dataset", lambda seed: {3: few}[seed])
     monkeypatch.chdir(tmp_path)
     code, out, _ = cgraph("train", "digits", "--epochs", "1", "--seed", "3")
     assert (code, out.splitlines()[0]) == (0, "digits: 40 images to train on, 360 held out")
@@ -140,94 +126,85 @@ def test_the_loss_curve_is_a_png(trained_once):
     assert (folder / "loss.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_options_reach_the_training(cgraph, idx, tmp_path, monkeypatch, no_extras):
-    given = {}
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], (CG.Adam, 0.005, "float32")),
+        (["--optimizer", "sgd"], (CG.SGD, 0.1, "float32")),
+        (["--optimizer", "adamw", "--dtype", "float64"], (CG.AdamW, 0.005, "float64")),
+        (["--optimizer", "rmsprop", "--learning-rate", "0.5"], (CG.RMSprop, 0.5, "float32")),
+    ],
+)
+def test_the_options_reach_the_training(cgraph, idx, tmp_path, monkeypatch, options, expected):
+    class SpyError(CG.ModelFileError):
+        pass
 
-    def spy(engine, dataset, *, rng, on_batch, **options):
-        model = engine.model
-        given.update(options, dtype=model.loss.data.dtype, images=len(dataset.train_images))
-        given["engine"] = type(engine).__name__
-        return iter(())
+    def spy(graph, feed, optimizer, *, epochs, batch, **_):
+        assert (epochs, batch, len(next(iter(feed.values())))) == (3, 7, 80)
+        assert optimizer.lr(3 * 12) == 0  # after the last of 12 updates an epoch
+        assert (type(optimizer), optimizer.lr(0), graph.leaves[0].dtype.name) == expected
+        raise SpyError("the spy has seen all")
 
-    monkeypatch.setattr("cgraph.cli.commands.train_epochs", spy)
-    expected = {"epochs": 3, "batch": 7, "eta": 0.5, "dtype": "float64", "images": 80}
-    options = ["--epochs", "3", "--batch", "7", "--learning-rate", "0.5", "--dtype", "float64"]
-    for more, name in (
-        ([], "GraphEngine"),
-        (["--engine", "graph"], "GraphEngine"),
-        (["--engine", "node"], "NodeEngine"),
-    ):
-        cgraph("train", "digits", "--data", idx, "--output", tmp_path, *options, *more)
-        assert given == expected | {"engine": name}
-
-
-def test_both_engines_reach_the_same_accuracy(cgraph, idx, tmp_path, no_extras):
-    lines = {}
-    for engine in ENGINES:
-        options = ("--data", idx, "--epochs", 3, "--output", tmp_path, "--engine", engine)
-        code, out, _ = cgraph("train", "digits", *options)
-        assert code == 0
-        lines[engine] = [line.rsplit("  ", 1)[0] for line in out.splitlines() if "test" in line]
-        assert cgraph("predict", tmp_path / "model.npz")[1].endswith(lines[engine][-1] + "\n")
-    assert lines["graph"] == lines["node"]
-    assert out.splitlines()[2] == (
-        "engine node: 600 images per CPU second in training; engine graph: 9,000, 15.0 times faster"
-    )
+    monkeypatch.setattr("cgraph.cli.training.fit", spy)
+    always = ["--data", idx, "--output", tmp_path, "--epochs", 3, "--batch", 7]
+    assert cgraph("train", "digits", *always, *options)[2].endswith("the spy has seen all\n")
 
 
-@both_engines
-def test_the_same_options_give_the_same_file(cgraph, idx, tmp_path, no_extras, engine):
+def test_the_same_options_give_the_same_file(cgraph, idx, tmp_path, no_extras):
     files = []
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         output = tmp_path / name
         options = ("--data", idx, "--epochs", 1, "--output", output, "--seed", seed)
-        assert cgraph("train", "digits", "--engine", engine, *options)[0] == 0
+        assert cgraph("train", "digits", *options)[0] == 0
         files.append((output / "model.npz").read_bytes())
     assert files[0] == files[1] != files[2]
 
 
-@both_engines
-def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, no_extras, engine):
-    stop_after(monkeypatch, engine, 7)
-    options = ("--data", idx, "--output", tmp_path, "--epochs", 4, "--engine", engine)
-    code, out, _ = cgraph("train", "digits", *options)
+def test_ctrl_c_keeps_what_has_been_trained(cgraph, idx, tmp_path, monkeypatch, no_extras):
+    stop_after(monkeypatch, 7)
+    code, out, _ = cgraph("train", "digits", "--data", idx, "--output", tmp_path, "--epochs", 4)
     assert code == 130
     assert "stopped by Ctrl-C: 1 of 4 epochs done" in out
-    assert f"parameters: {tmp_path / 'model.npz'}" in out
+    assert f"model: {tmp_path / 'model.npz'}" in out
     assert out.splitlines()[-1].startswith("test accuracy after epoch 1: ")
     assert cgraph("predict", tmp_path / "model.npz")[0] == 0
 
 
-@both_engines
-def test_ctrl_c_in_the_first_epoch_saves_too(cgraph, idx, tmp_path, monkeypatch, engine):
-    stop_after(monkeypatch, engine, 1)
-    options = ("--data", idx, "--output", tmp_path, "--engine", engine)
-    code, out, _ = cgraph("train", "digits", *options)
-    assert code == 130
-    assert "stopped by Ctrl-C: 0 of 20 epochs done" in out
-    assert "accuracy" not in out
-    assert sorted(os.listdir(tmp_path)) == ["idx", "model.npz"]
-
-
-@both_engines
-def test_ctrl_c_saves_the_steps_of_the_epoch_that_it_ended(
-    cgraph, idx, tmp_path, monkeypatch, engine
-):
+def test_ctrl_c_saves_the_steps_of_the_epoch_that_it_ended(cgraph, idx, tmp_path, monkeypatch):
     contents = []
-    options = ("--data", idx, "--output", tmp_path, "--engine", engine)
     for steps in (1, 2):
         with monkeypatch.context() as patch:
-            stop_after(patch, engine, steps)
-            assert cgraph("train", "digits", *options)[0] == 130
+            stop_after(patch, steps)
+            code, out, _ = cgraph("train", "digits", "--data", idx, "--output", tmp_path)
+        assert code == 130
+        assert "stopped by Ctrl-C: 0 of 20 epochs done" in out
+        assert "accuracy" not in out
+        assert sorted(os.listdir(tmp_path)) == ["idx", "model.npz"]
         contents.append((tmp_path / "model.npz").read_bytes())
     assert contents[0] != contents[1]
+
+
+def test_a_checkpoint_goes_on_to_the_same_model(cgraph, idx, tmp_path, monkeypatch, no_extras):
+    command = ("train", "digits", "--data", idx, "--epochs", 3, "--output", tmp_path)
+    cgraph(*command)
+    undisturbed = (tmp_path / "model.npz").read_bytes()
+    command += ("--checkpoint", tmp_path / "state.npz")
+    with monkeypatch.context() as patch:
+        stop_after(patch, 13)
+        assert cgraph(*command)[0] == 130
+    assert (tmp_path / "model.npz").read_bytes() != undisturbed
+    code, out, _ = cgraph(*command)
+    assert (code, out.count("goes on after epoch 2"), out.count("epoch 3/3")) == (0, 1, 1)
+    assert (tmp_path / "model.npz").read_bytes() == undisturbed
+    code, _, err = cgraph(*command, "--batch", 5)
+    assert (code, err.count("checkpoint of another run, with batch 16, got 5")) == (2, 1)
 
 
 def test_ctrl_c_elsewhere_ends_without_a_traceback(cgraph, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cgraph.cli.arguments.predict", interrupted)
+    monkeypatch.setattr("cgraph.cli.arguments.load", interrupted)
     assert cgraph("predict", "model.npz") == (130, "", "interrupted\n")
 
 
@@ -259,16 +236,16 @@ def test_predict_takes_other_data(cgraph, trained, tmp_path):
     [
         ([], "the following arguments are required: {train,predict,info} (see cgraph --help)"),
         (["fly"], "invalid choice: 'fly'"),
-        (["train"], "the following arguments are required: task (see cgraph train --help)"),
-        (["train", "cats"], "invalid choice: 'cats'"),
+        (["train"], "the following arguments are required: digits | table.csv (see cgraph train"),
+        (["train", "cats"], "cats: a table needs --target COLUMN; the images are called digits"),
         (["train", "digits", "--epochs", "0"], "expected a whole number of at least 1, got '0'"),
         (["train", "digits", "--batch", "1.5"], "expected a whole number of at least 1"),
-        (["train", "digits", "--eta", "0"], "argument --eta/--learning-rate: expected a number"),
-        (["train", "digits", "--eta", "nan"], "expected a number above 0, got 'nan'"),
+        (["train", "digits", "--lr", "0"], "argument --lr/--learning-rate: expected a number"),
+        (["train", "digits", "--lr", "nan"], "expected a number above 0, got 'nan'"),
         (["train", "digits", "--learning-rate", "inf"], "expected a number above 0, got 'inf'"),
         (["train", "digits", "--seed", "-1"], "expected a whole number of at least 0, got '-1'"),
         (["train", "digits", "--dtype", "int8"], "invalid choice: 'int8'"),
-        (["train", "digits", "--engine", "steam"], "invalid choice: 'steam'"),
+        (["train", "digits", "--optimizer", "steam"], "invalid choice: 'steam'"),
         (["train", "digits", "--data", "nowhere"], "nowhere: no such folder"),
         (["train", "digits", "--output", "file"], "file: "),
         (["train", "digits", "--wings", "2"], "unrecognized arguments: --wings 2"),
@@ -289,24 +266,40 @@ def test_errors_of_the_user_are_one_line(cgraph, tmp_path, monkeypatch, argv, me
 
 
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("changes", "missing", "message"),
     [
-        ({"seed": None}, "holds parameters, but not of a model of cgraph train"),
-        ({"data": 3}, "holds parameters, but not of a model of cgraph train"),
-        ({"height": 9}, "the model expects images of 9 x 8, got 8 x 8"),
-        ({"classes": 3}, "the model knows 3 classes, got labels up to 9"),
-        ({"classes": "ten"}, "metadata that describe no model"),
-        ({"channels": None}, "metadata that describe no model"),
-        ({"dtype": "int8"}, "metadata that describe no model"),
-        ({"channels": [8, 8]}, "expected 33 parameter arrays"),
-        ({"data": "/no/such"}, "was trained on /no/such, which is not there: say --data FOLDER"),
+        ({"task": None}, None, "holds a graph, but not a model of cgraph train"),
+        ({"seed": None}, None, "metadata that describe no model of cgraph train"),
+        ({"data": 3}, None, "metadata that describe no model of cgraph train"),
+        ({"levels": 0}, None, "metadata that describe no model of cgraph train"),
+        ({}, "image", "expected nodes of a model of cgraph train"),
+        ({}, "swapped", "expected nodes of a model of cgraph train ("),
+        ({"data": "digits"}, None, "the model expects images of 9 x 8, got 8 x 8"),
+        ({}, None, "the model knows 3 classes, got labels up to 9"),
+        (
+            {"data": "/no/such"},
+            None,
+            "was trained on /no/such, which is not there: say --data FOLDER",
+        ),
     ],
 )
-def test_model_files_with_strange_metadata_are_refused(cgraph, trained, changes, message):
-    metadata = {**read_metadata(trained), **changes}
-    model = convolutional_classifier(8, 8, 10, rng=np.random.default_rng(0))
-    save_parameters(trained, model.loss, metadata)
-    code, out, err = cgraph("predict", trained)
+def test_files_of_other_models_are_refused(cgraph, idx, tmp_path, changes, missing, message):
+    known = data.idx_dataset(idx)
+    width, classes = (9 if "9 x 8" in message else 8), (3 if "3 classes" in message else 10)
+    images, labels = known.train_images, known.train_labels % classes
+    images = np.resize(images, (80, width, 8))
+    few = data.Dataset(images, labels, images, labels, 255)
+    nodes = classifier(few, "float32", np.random.default_rng(0))
+    if missing == "image":
+        del nodes[missing]
+    elif missing == "swapped":
+        nodes["logits"] = nodes["loss"]
+        few = None
+    metadata = {"task": "images", "data": str(idx), "seed": 0, "levels": 255, **changes}
+    CG.save(tmp_path / "other.npz", nodes, metadata=metadata)
+    if missing == "swapped":
+        message = "the model knows 1 classes"
+    code, out, err = cgraph("predict", tmp_path / "other.npz")
     assert (code, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
@@ -319,12 +312,12 @@ def test_damaged_idx_files_are_named(cgraph, idx):
     assert err == (f"cgraph: error: {idx / NAMES[0]}: expected a header of 16 bytes, got 4\n")
 
 
-@pytest.mark.filterwarnings("ignore:(overflow|invalid value):RuntimeWarning")
-@both_engines
-def test_training_that_diverges_fails_and_leaves_the_model_as_it_was(cgraph, idx, tmp_path, engine):
+@pytest.mark.parametrize("options", [("--lr", "1e30"), ("--optimizer", "sgd", "--lr", "1e30")])
+def test_training_that_diverges_fails_and_leaves_the_model_as_it_was(
+    cgraph, idx, tmp_path, options
+):
     (tmp_path / "model.npz").write_text("old")
-    options = ("--data", idx, "--output", tmp_path, "--eta", "1e30", "--engine", engine)
-    code, _, err = cgraph("train", "digits", *options)
+    code, _, err = cgraph("train", "digits", "--data", idx, "--output", tmp_path, *options)
     assert code == 1
     assert err.endswith("try a smaller learning rate than 1e+30; nothing was saved\n")
     assert (tmp_path / "model.npz").read_text() == "old"
@@ -338,12 +331,12 @@ def test_help_says_what_there_is(cgraph, command):
         (): ["train", "predict", "example: cgraph train digits"],
         ("train",): [
             "--learning-rate",
-            "(default: 0.1)",
+            "0.005 for adam",
             "(default: float32)",
-            "(default: graph)",
-            "example: ",
+            "(default: adam)",
+            "examples: ",
         ],
-        ("predict",): ["--show", "(default: 4)", "example: cgraph predict model.npz"],
+        ("predict",): ["--show", "(default: 4)", "examples: cgraph predict model.npz"],
     }
     text = " ".join(out.split())
     for word in words[command]:
@@ -366,15 +359,14 @@ def test_python_m_cgraph_is_the_command(tmp_path):
 def test_import_cgraph_leaves_the_command_lines_modules_alone():
     code = "import sys, json, cgraph; print(json.dumps(list(sys.modules)))"
     modules = set(json.loads(run_python("-c", code).stdout))
-    assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph.cli.commands"}
+    assert not modules & {"tqdm", "matplotlib", "argparse", "cgraph.cli", "cgraph.cli.images"}
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@both_engines
-def test_ctrl_c_is_heard_at_once(idx, tmp_path, engine, ctrl_c):
+def test_ctrl_c_is_heard_at_once(idx, tmp_path, ctrl_c):
     command = [sys.executable, "-m", "cgraph", "train", "digits", "--data", str(idx)]
     with subprocess.Popen(
-        [*command, "--epochs", "100000", "--engine", engine, "--output", str(tmp_path)],
+        [*command, "--epochs", "100000", "--output", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -10,13 +10,11 @@ from idx_files import EMNIST_NAMES, NAMES, idx_bytes, write_idx_folder
 from model_files import in_threads, save
 
 from cgraph import cli, data
-from cgraph.training.engines import ENGINES
 
 
 @pytest.fixture
-def lines_of(capsys, monkeypatch):
-    """Returns a function that runs the command and returns the lines of its output; speeds are not measured."""
-    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 2.0, "node": 1.0})
+def lines_of(capsys):
+    """Returns a function that runs the command and returns the lines of its output."""
 
     def run(*argv):
         assert cli.main([str(arg) for arg in argv]) == 0
@@ -25,14 +23,13 @@ def lines_of(capsys, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("first", "unseen"), [(3, "0, 1, 2"), (9, "0, 1, 2, 3, 4 and 4 more")])
-def test_labels_that_do_not_begin_at_0_are_reported(lines_of, tmp_path, engine, first, unseen):
+def test_labels_that_do_not_begin_at_0_are_reported(lines_of, tmp_path, first, unseen):
     folder = write_idx_folder(tmp_path)
     for name, count in ((NAMES[1], 80), (NAMES[3], 30)):
         labels = np.arange(count) % 7 + first
         (folder / name).write_bytes(idx_bytes(labels.astype(np.uint8)))
-    options = ("--data", folder, "--output", tmp_path, "--epochs", 1, "--engine", engine)
+    options = ("--data", folder, "--output", tmp_path, "--epochs", 1)
     lines = lines_of("train", "digits", *options)
     classes = f"{first + 7} classes"
     assert lines[1] == (
@@ -65,7 +62,7 @@ def test_predict_takes_metadata_and_parameters_from_one_file(trained, lines_of, 
         save(path, 1)  # the parameters of another graph
         return data.idx_dataset(folder)
 
-    monkeypatch.setattr("cgraph.cli.commands.idx_dataset", dataset_while_the_file_is_replaced)
+    monkeypatch.setattr("cgraph.cli.images.idx_dataset", dataset_while_the_file_is_replaced)
     assert lines_of("predict", path)[-1] == accuracy
 
 

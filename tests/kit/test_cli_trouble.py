@@ -12,15 +12,9 @@ from idx_files import write_idx_folder
 
 import cgraph as CG
 from cgraph import cli
-from cgraph.cli import terminal
+from cgraph.cli import curves, terminal
 
 pytestmark = pytest.mark.thread_unsafe(reason="starts processes, exchanges streams")
-
-
-@pytest.fixture(autouse=True)
-def no_time_to_measure(monkeypatch):
-    """Replaces the measured speeds of the engines by constants, but not in tests that start processes."""
-    monkeypatch.setattr("cgraph.cli.commands.measure", lambda *_: {"graph": 9000.4, "node": 600.0})
 
 
 @pytest.fixture
@@ -37,14 +31,13 @@ def train(data, output, *options):
 
 
 def test_ctrl_c_saves_no_parameters_that_are_not_finite(tmp_path, monkeypatch, capsys, no_extras):
-    def diverging(engine, *_, **__):
-        CG.parameters(engine.model.loss)[0].value *= np.nan
+    def diverging(graph, *_, **__):
+        graph.parameters[0].value *= np.nan
         raise KeyboardInterrupt
-        yield
 
-    monkeypatch.setattr("cgraph.cli.commands.train_epochs", diverging)
+    monkeypatch.setattr(CG.Graph, "train", diverging)
     assert train(write_idx_folder(tmp_path / "idx"), tmp_path) == 1
-    assert "parameters are no longer finite: try a smaller" in capsys.readouterr().err
+    assert "parameters are no longer finite when Ctrl-C comes: try" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["idx"]
 
 
@@ -151,7 +144,7 @@ def test_every_name_of_a_folder_is_printed(tmp_path, monkeypatch, no_extras, nam
     assert cli.main(["predict", str(data / "model.npz"), "--show", "0"]) == 0
     lines = written(file).splitlines()
     assert lines[0] == f"{tmp_path / shown}: 80 images to train on, 30 held out"
-    assert f"parameters: {tmp_path / shown / 'model.npz'}" in lines
+    assert f"model: {tmp_path / shown / 'model.npz'}" in lines
     assert lines[-1].startswith("test accuracy: ")
 
 
@@ -197,7 +190,8 @@ def test_a_broken_matplotlib_costs_the_curve_alone(tmp_path, monkeypatch, capsys
             raise error
         return SimpleNamespace()
 
-    monkeypatch.setattr(terminal, "import_module", imported)
+    for module in (terminal, curves):
+        monkeypatch.setattr(module, "import_module", imported)
     assert train(write_idx_folder(tmp_path / "idx"), tmp_path) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[-1].startswith("test accuracy: ")
@@ -254,13 +248,18 @@ def test_the_backend_of_a_notebook_does_not_matter(tmp_path, backend):
 
 
 @pytest.mark.parametrize(
-    ("eta", "says"), [(200, "far worse than guessing"), (1e39, "not finite in float32")]
+    ("options", "says"),
+    [
+        (("--optimizer", "sgd", "--lr", 200), "worse than guessing: try a smaller"),
+        (("--lr", 20), "worse than guessing: try a smaller"),
+        (("--lr", 1e39), "not finite in float32"),
+    ],
 )
 def test_a_learning_rate_that_is_far_too_large_ends_without_a_model(
-    eta, says, tmp_path, capsys, no_extras
+    options, says, tmp_path, capsys, no_extras
 ):
     """The training fails also where the loss stays finite."""
-    words = ["train", "digits", "--epochs", 2, "--eta", eta, "--output", tmp_path]
+    words = ["train", "digits", "--epochs", 2, "--output", tmp_path, *options]
     assert cli.main([str(word) for word in words]) == 1
     assert says in capsys.readouterr().err
     assert not (tmp_path / "model.npz").exists()

@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 from cgraph._streams import encodable
-from cgraph.cli.terminal import Progress, _draw_accuracies, _draw_losses, image_rows, write_curves
-from cgraph.training import Epoch
+from cgraph.cli.curves import _draw_losses, _draw_metric, write_curves
+from cgraph.cli.terminal import Progress, image_rows
+from cgraph.fitting.history import History
+
+LABELS = {"loss": "loss", "val_loss": "test loss", "val_accuracy": "test accuracy"}
+
+
+def history(losses, held_out=None, accuracies=None):
+    """Returns a History of losses, held-out losses and accuracies."""
+    columns = (losses, held_out or losses, accuracies or [0.5] * len(losses))
+    return History(dict(zip(LABELS, map(np.array, columns), strict=True)))
 
 
 class Bar:
@@ -30,11 +39,14 @@ class Bar:
         self.closed = True
 
 
+EPOCH = "epoch 1/2   loss 1.000e-09   accuracy  98.7 %   0.10 s"
+
+
 def interrupted_progress():
-    with Progress(10) as progress:
+    with Progress(2, 5, {"loss": "loss", "val_accuracy": "accuracy"}) as progress:
         progress.advance(4)
         progress.advance(3)
-        progress.line("epoch")
+        progress.epoch(1, {"loss": 1e-9, "val_accuracy": 0.987, "seconds": 0.1})
         raise KeyboardInterrupt
 
 
@@ -46,18 +58,17 @@ def test_progress_is_a_bar_on_a_terminal_and_lines_elsewhere(monkeypatch, capsys
     with pytest.raises(KeyboardInterrupt):
         interrupted_progress()
     bars = [(bar.total, bar.count, bar.lines, bar.closed) for bar in Bar.made]
-    assert bars == ([(10, 7, [("epoch", sys.stdout)], True)] if terminal else [])
-    assert capsys.readouterr().out == ("" if terminal else "epoch\n")
+    assert bars == ([(10, 7, [(EPOCH, sys.stdout)], True)] if terminal else [])
+    assert capsys.readouterr().out == ("" if terminal else EPOCH + "\n")
 
 
 def test_progress_goes_with_the_real_tqdm(monkeypatch, capsys):
     pytest.importorskip("tqdm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with Progress(10) as progress:
-        progress.advance(10)
-        progress.line("epoch")
+    with Progress(1, 10, {}) as progress:
+        progress.resume("state.npz", 1, 10)
     out, err = capsys.readouterr()
-    assert out == "epoch\n"
+    assert out == "state.npz: goes on after epoch 1\n"
     assert "10/10" in err
 
 
@@ -65,8 +76,7 @@ def test_progress_goes_with_the_real_tqdm(monkeypatch, capsys):
 def test_curves_are_drawn_for_any_number_of_epochs(tmp_path, losses):
     pytest.importorskip("matplotlib")
     path = tmp_path / "loss.png"
-    epochs = [Epoch(i, loss, loss, 0.5, 1.0) for i, loss in enumerate(losses, 1)]
-    assert write_curves(path, epochs, "title")
+    assert write_curves(path, history(losses), LABELS, "title")
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -78,7 +88,7 @@ TITLES = ["$a_{b$", "50 %", "d\udcff", "\u30c7", r"\frac"]
 def test_a_title_is_text_whatever_its_characters(tmp_path, capsys, title, usetex):
     matplotlib = pytest.importorskip("matplotlib")
     with matplotlib.rc_context({"text.usetex": usetex}):
-        assert write_curves(tmp_path / "loss.png", [Epoch(1, 0.5, 0.5, 0.5, 1.0)], title)
+        assert write_curves(tmp_path / "loss.png", history([0.5]), LABELS, title)
     assert capsys.readouterr().err == ""
 
 
@@ -86,7 +96,7 @@ def test_a_title_is_text_whatever_its_characters(tmp_path, capsys, title, usetex
 def test_the_axis_of_accuracies_ends_at_100_percent(accuracies):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     axes = figure.subplots()
-    _draw_accuracies(axes, [Epoch(i, 1.0, 1.0, a, 1.0) for i, a in enumerate(accuracies, 1)])
+    _draw_metric(axes, history([1.0] * len(accuracies), None, accuracies), LABELS)
     low, high = axes.get_ylim()
     assert low < 100 * min(accuracies)
     assert high == 100
@@ -96,7 +106,7 @@ def test_the_axis_of_accuracies_ends_at_100_percent(accuracies):
 def test_losses_that_are_all_0_have_no_logarithmic_axis(tmp_path, loss, scale):
     figure = pytest.importorskip("matplotlib.figure").Figure()
     axes = figure.subplots()
-    _draw_losses(axes, [Epoch(1, 0.0, 0.0, 1.0, 1.0), Epoch(2, loss, 0.0, 1.0, 1.0)])
+    _draw_losses(axes, history([0.0, loss], [0.0, 0.0]), LABELS)
     figure.savefig(tmp_path / "loss.png")  # a warning would be an error here
     assert axes.get_yscale() == scale
 

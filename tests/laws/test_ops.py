@@ -86,7 +86,7 @@ def leave_nan_in_scratch(dtype):
     node.calcPartialDerivative()
 
 
-@every_kind
+@half_of_float32
 def test_nothing_left_in_memory_shows_in_data_or_gradients(row, case, dtype, build_name):
     """NaN in the data or in scratch, and an earlier sample, are overwritten entirely."""
     unused, used = build(row, case, dtype), build(row, case, dtype, seed=9)

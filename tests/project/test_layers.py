@@ -23,6 +23,7 @@ RANKS = {
     "_operators": 0,
     "init": 1,
     "_subclassing": 1,
+    "tables": 1,
     "targets": 1,
     "node": 2,
     "nodes": 3,
@@ -40,7 +41,6 @@ RANKS = {
     "checks": 9,
     "copying": 9,
     "fitting": 9,
-    "training": 9,
     "streaming": 9,
     "cgraph": 10,
     "cli": 11,
@@ -209,7 +209,7 @@ OPS.remove("Node")
 
 
 # The kit builds networks of operations. In `_kernels` families of kernels have the names of classes.
-KIT = {"fitting", "layers", "models", "training", "data", "cli"}
+KIT = {"fitting", "layers", "models", "data", "cli"}
 LISTS_OPS = {"nodes", "_kernels", *KIT}
 SERVES_ALL = [
     path

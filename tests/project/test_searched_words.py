@@ -6,7 +6,7 @@ from pages import ROOT
 WORDS = {
     "cookbook.md": (
         "regression, classification, one-hot, embedding, normalize, DataLoader, mini-batch, class weights, "
-        "imbalanced, multi-task, custom loss, CNN, RNN, time series, attention, siamese, transfer learning, "
+        "imbalanced, multi-task, custom loss, CNN, RNN, GRU, LSTM, time series, attention, siamese, transfer learning, "
         "fine-tuning, freezing, dropout, regularization, overfitting, L2, Xavier, learning rate, schedule, optimizer, "
         "Adam, momentum, validation, early stopping, NaN, seed, inference, online learning, Jacobian, L-BFGS, "
         "Levenberg-Marquardt, Q-learning, DQN, PPO, actor, save, load, pickle, checkpoint, float32, threads, GPU, "
@@ -14,7 +14,7 @@ WORDS = {
     ),
     "pytorch.md": (
         "Dataset, DataLoader, F.one_hot, nn.Linear, nn.Conv2d, nn.Conv1d, nn.MaxPool2d, nn.Flatten, nn.ReLU, "
-        "nn.Dropout, nn.LayerNorm, nn.Embedding, nn.RNN, nn.GRUCell, nn.MultiheadAttention, nn.Sequential, "
+        "nn.Dropout, nn.LayerNorm, nn.Embedding, nn.RNN, nn.LSTM, nn.GRUCell, nn.MultiheadAttention, nn.Sequential, "
         "nn.Module, xavier_uniform_, nn.CrossEntropyLoss(), weight=, label_smoothing, nn.BCEWithLogitsLoss, "
         "nn.MSELoss, torch.cat, torch.optim.SGD, AdamW, loss.backward(), optimizer.step(), zero_grad(), gradient "
         "accumulation, weight_decay, lr_scheduler, ReduceLROnPlateau, clip_grad_norm_, requires_grad_(False), "

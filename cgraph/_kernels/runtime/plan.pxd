@@ -1,6 +1,6 @@
 from cgraph._kernels.runtime.memory cimport GradsState, Memory
-from cgraph._kernels.runtime.request cimport Extras, Request
-from cgraph._kernels.runtime.step cimport Context, Port
+from cgraph._kernels.runtime.request cimport Carry, Extras, Request
+from cgraph._kernels.runtime.step cimport Context, Port, Step
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
 
@@ -26,11 +26,24 @@ cdef struct Stream:
     void *port[MAX_BINDINGS]
 
 
+# Elements that become those of a carried leaf, counted from the beginning of the data: the first of them, the distance
+# from one to the next, and their number; where they go; and where they wait if another leaf may have got its own
+# before, or -1.
+cdef struct CarryCopy:
+    Py_ssize_t source, pitch, count, target, aside
+
+
+cdef class CarryStep(Step):
+    cdef const CarryCopy[::1] copies
+    cdef Py_ssize_t item
+
+
 cdef class Binding:
     cdef readonly Steps steps
     cdef readonly Memory memory
     cdef Py_ssize_t lanes
-    cdef list feed_ports, fetch_ports, kept
+    cdef list feed_ports, fetch_ports, kept, state_ports
+    cdef CarryStep carry
     cdef Memory origin
     cdef int begin(self, bint parameters_only, double eta) except -1
 
@@ -39,12 +52,13 @@ cdef class Schedule:
     cdef readonly list bindings
     cdef readonly bint one_by_one, is_uninterrupted
     cdef bytes choice
-    cdef Py_ssize_t patience
+    cdef readonly Py_ssize_t patience, span
     cdef object node
     cdef list leaves
     cdef Py_ssize_t size, batch
     cdef bint backward
     cdef Extras extras
+    cdef Carry carry
     cdef bint serves(self, Request request) noexcept
 
 
@@ -75,6 +89,22 @@ cdef struct RunState:
     bint can_fuse_sgd[MAX_BINDINGS]     # whether the steps of each may use fused SGD with the last samples of a batch
     GradsState *grads_state     # the state of the gradient sums
     void *snapshot          # Snapshot, to be renewed after each update, or NULL
+    void *carry[MAX_BINDINGS]   # CarryStep of each binding, or NULL
+    # Of streams, whose samples of one time step follow each other in the rows:
+    Py_ssize_t stride       # samples of a time step; 0 for samples that are no streams
+    Py_ssize_t left, width  # the number of the first stream of this run, and of its streams
+    Py_ssize_t span         # time steps from one moment at which the states of all streams count to the next
+    Py_ssize_t carried      # carried leaves
+    Stream *now             # the states that count, for each of these leaves
+    Stream *next            # the states that are written
+    bint commits            # whether this run makes the states count that it has written
+
+
+# Which of the ports of a binding a stream passes through.
+cdef enum PortOf:
+    FETCHED
+    FED
+    STATE
 
 
 cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil
@@ -91,7 +121,9 @@ cdef class Run:
     cdef Snapshot snapshot
     cdef int open(self) except -1
     cdef const Py_buffer *view(self, array, int flags) except NULL
-    cdef int connect(self, Stream *stream, bint fetched, Py_ssize_t number, const Py_buffer *view) except -1
+    cdef int connect(
+        self, Stream *stream, PortOf port_of, Py_ssize_t number, const Py_buffer *view, Py_ssize_t rows
+    ) except -1
     cdef int begin(self, bint grads_are_zero) except -1
     cdef int finish(self) except -1
     cdef int check(self) except -1

@@ -6,8 +6,9 @@ import numpy.typing as npt
 from typing_extensions import disjoint_base
 
 from cgraph._kernels.runtime.memory import Memory
-from cgraph._kernels.runtime.request import Request, Row
+from cgraph._kernels.runtime.request import Carry, Request, Row
 from cgraph._kernels.runtime.step import Port, Step
+from cgraph._kernels.runtime.structs import Structs
 from cgraph._kernels.runtime.uninterrupted import Snapshot
 
 _Array = npt.NDArray[np.floating[Any]]
@@ -20,9 +21,20 @@ class Steps:
 def forward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def backward(steps: Steps, memory: Memory, valid: int = 1) -> None: ...
 def apply_update(
-    update_steps: Steps, memory: Memory, eta: float, grads_are_zero: bool, counted: int = 0
+    update_steps: Steps,
+    memory: Memory,
+    eta: float,
+    grads_are_zero: bool,
+    counted: int = 0,
+    carry: Carry | None = None,
 ) -> None: ...
 def feed(memory: Memory, feed_ports: list[Port], arrays: list[_Array], number: int) -> None: ...
+
+CARRY_COPY: np.dtype[np.void]
+
+@disjoint_base
+class CarryStep(Step):
+    def __init__(self, copies: Structs, item: int) -> None: ...
 
 @disjoint_base
 class Binding:
@@ -37,6 +49,8 @@ class Binding:
         fetch_ports: list[Port],
         kept: list[tuple[Port, int]],
         origin: Memory,
+        carry: CarryStep | None = None,
+        state_ports: list[Port] | None = None,
     ) -> None: ...
     def around(self, step: Step) -> Binding: ...
 
@@ -69,6 +83,8 @@ class Schedule:
     bindings: list[Binding]
     one_by_one: bool
     is_uninterrupted: bool
+    patience: int
+    span: int
     def __init__(
         self,
         request: Request,
@@ -77,6 +93,7 @@ class Schedule:
         patience: int,
         one_by_one: bool = False,
         is_uninterrupted: bool = False,
+        span: int = 1,
     ) -> None: ...
 
 def find(schedules: list[Schedule], request: Request) -> Schedule | None: ...
@@ -88,6 +105,8 @@ def prepare(
     overwrite: bool = True,
     fuse: bool = True,
     snapshot: Snapshot | None = None,
+    left: int = 0,
+    width: int = 0,
 ) -> Run: ...
 def run(prepared: Run) -> int: ...
 def run_again(ended: Run, grads_are_zero: bool) -> int: ...

@@ -6,7 +6,7 @@ from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.runtime.atomics cimport s_exchange, s_load
 from cgraph._kernels.runtime.memory cimport Memory
-from cgraph._kernels.runtime.request cimport Extras, Feeds, Request
+from cgraph._kernels.runtime.request cimport Carry, Extras, Feeds, Request
 from cgraph._kernels.runtime.step cimport Context, Port, Step
 from cgraph._kernels.runtime.uninterrupted cimport Snapshot
 
@@ -90,10 +90,13 @@ def backward(Steps steps, Memory memory, Py_ssize_t valid=1):
     memory.grads_state.samples += 1
 
 
-def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_zero, Py_ssize_t counted=0):
+def apply_update(
+    Steps update_steps, Memory memory, double eta, bint grads_are_zero, Py_ssize_t counted=0, Carry carry=None
+):
     """Runs one update: parameters -= eta * gradient sums. Afterwards the sums are 0, or count as 0 if `grads_are_zero`.
 
-    No signal is heard between the update and these marks. counted: the samples of the call that count from then on.
+    No signal is heard between the update and these marks. counted: the samples of the call that count from then on;
+    carry: the states of streams that do.
     """
     memory.context.eta, memory.context.grads_are_zero = eta, grads_are_zero
     memory.context.samples, memory.grads_state.samples = memory.grads_state.samples, 0
@@ -103,6 +106,8 @@ def apply_update(Steps update_steps, Memory memory, double eta, bint grads_are_z
     update_steps.check(&memory.context)
     memory.grads_state.grads_are_zero, memory.grads_state.updating = grads_are_zero, False
     memory.grads_state.counted = counted
+    if carry is not None:
+        carry.commit()
 
 
 def feed(Memory memory, list feed_ports, list arrays, Py_ssize_t number):
@@ -138,40 +143,63 @@ cdef void advance(RunState *state, Py_ssize_t most) noexcept nogil:
 
     A batch ends with an update; the last batch may have fewer samples than the others.
     """
-    cdef Py_ssize_t last = min(state.samples - state.sample, most) + state.sample, sample = state.sample, n, i
-    cdef Stream *fetches = state.streams
-    cdef Stream *feeds = fetches + state.fetches
+    cdef Py_ssize_t last = min(state.samples - state.sample, most) + state.sample, sample = state.sample, n
     cdef int which
     cdef Context *context
+    if state.stride:
+        advance_streams(state, most)
+        return
     while sample < last and not has_failed(state):
         if state.batch and sample % state.batch == 0:
-            state.end = min(sample + state.batch, state.samples)
-            state.may_fuse_sgd = state.grads_are_zero
-            state.count = state.end - sample
+            begin_batch(state, sample)
         n = state.end - sample
         which = state.choice[min(n, state.most)]
         n = min(n, state.lanes[which])
         context = state.context[which]
-        context.valid = n
-        context.sample = state.first + sample
-        for i in range(state.feeds):
-            (<Port>feeds[i].port[which]).feed(context, feeds[i].rows + sample * feeds[i].nbytes, n)
-        (<Steps>state.steps[which]).forward(context)
-        if s_load(&context.failed):
+        if not compute(state, which, sample, n):
             break
-        for i in range(state.fetches):
-            (<Port>fetches[i].port[which]).fetch(context, fetches[i].rows + sample * fetches[i].nbytes, n)
-        if state.check_loss and not are_finite(state, sample, n):
-            break
-        if state.backward:
-            context.grads_are_zero = state.grads_are_zero
-            context.fused_sgd = state.can_fuse_sgd[which] and state.may_fuse_sgd and sample + n == state.end
-            (<Steps>state.steps[which]).backward(context)
-            state.grads_are_zero = context.fused_sgd
         sample += n
-        if state.batch and not s_load(&context.failed) and sample == state.end:
+        if state.batch and sample == state.end:
             update(state, context)
+        if state.carry[which] != NULL and not s_load(&context.failed):
+            (<Step>state.carry[which]).forward(context)
     state.sample = sample
+
+
+cdef void begin_batch(RunState *state, Py_ssize_t sample) noexcept nogil:
+    """Begins a batch with a sample."""
+    state.end = min(sample + state.batch, state.samples)
+    state.may_fuse_sgd = state.grads_are_zero
+    state.count = state.end - sample
+
+
+cdef bint compute(RunState *state, int which, Py_ssize_t sample, Py_ssize_t n) noexcept nogil:
+    """Runs the passes of `n` samples from `sample` on with a binding; returns whether neither step nor loss has failed.
+    """
+    cdef Stream *fetches = state.streams
+    cdef Stream *feeds = fetches + state.fetches
+    cdef Context *context = state.context[which]
+    cdef Py_ssize_t i
+    context.valid = n
+    context.sample = state.first + sample
+    for i in range(state.feeds):
+        (<Port>feeds[i].port[which]).feed(context, feeds[i].rows + sample * feeds[i].nbytes, n)
+    (<Steps>state.steps[which]).forward(context)
+    if s_load(&context.failed):
+        return False
+    for i in range(state.fetches):
+        (<Port>fetches[i].port[which]).fetch(context, fetches[i].rows + sample * fetches[i].nbytes, n)
+    if state.check_loss and not are_finite(state, sample, n):
+        return False
+    if state.backward:
+        context.grads_are_zero = state.grads_are_zero
+        context.fused_sgd = state.can_fuse_sgd[which] and state.may_fuse_sgd and sample + n == state.end
+        (<Steps>state.steps[which]).backward(context)
+        state.grads_are_zero = context.fused_sgd
+    return not s_load(&context.failed)
+
+
+include "runtime/carry.pxi"
 
 
 cdef bint are_finite(RunState *state, Py_ssize_t sample, Py_ssize_t count) noexcept nogil:
@@ -222,23 +250,32 @@ cdef class Run:
         """Makes streams of the arrays of results and of those that are fed, and joins each with its ports."""
         cdef Feeds feeds = self.request.feeds
         cdef Extras extras = self.request.extras
-        cdef Py_ssize_t count = len(feeds.arrays), seeds = 0, results = 1, i
+        cdef Carry carry = self.request.carry
+        cdef Py_ssize_t count = len(feeds.arrays), seeds = 0, results = 1, size = self.request.size, i
+        cdef Py_ssize_t carried = 0 if carry is None else len(carry.now)
         if extras is not None:
             seeds, results = len(extras.seed_arrays), 1 + len(extras.arrays)
-        self.state.feeds, self.state.fetches = count + seeds, results
-        self.state.streams = <Stream *>calloc(results + count + seeds, sizeof(Stream))
-        self.views = &self.out if extras is None else <Py_buffer *>calloc(results + seeds, sizeof(Py_buffer))
+        self.state.feeds, self.state.fetches, self.state.carried = count + seeds, results, carried
+        self.state.streams = <Stream *>calloc(results + count + seeds + 2 * carried, sizeof(Stream))
+        self.state.now = self.state.streams + results + count + seeds
+        self.state.next = self.state.now + carried
+        self.views = &self.out
+        if extras is not None or carried:
+            self.views = <Py_buffer *>calloc(results + seeds + 2 * carried, sizeof(Py_buffer))
         if self.state.streams == NULL or self.views == NULL:
             raise MemoryError()
-        self.connect(self.state.streams, True, 0, self.view(self.request.out, PyBUF_WRITABLE))
+        self.connect(self.state.streams, FETCHED, 0, self.view(self.request.out, PyBUF_WRITABLE), size)
         for i in range(count):
-            self.connect(self.state.streams + results + i, False, i, &feeds.views[i])
+            self.connect(self.state.streams + results + i, FED, i, &feeds.views[i], size)
         if extras is not None:
             for i in range(1, results):
-                self.connect(self.state.streams + i, True, i, self.view(extras.arrays[i - 1], PyBUF_WRITABLE))
+                self.connect(self.state.streams + i, FETCHED, i, self.view(extras.arrays[i - 1], PyBUF_WRITABLE), size)
             for i in range(count, count + seeds):
                 view = self.view(extras.seed_arrays[i - count], PyBUF_SIMPLE)
-                self.connect(self.state.streams + results + i, False, i, view)
+                self.connect(self.state.streams + results + i, FED, i, view, size)
+        for i in range(carried):
+            self.connect(self.state.now + i, STATE, i, self.view(carry.now[i], PyBUF_WRITABLE), carry.streams)
+            self.connect(self.state.next + i, STATE, i, self.view(carry.next[i], PyBUF_WRITABLE), carry.streams)
         return 0
 
     cdef const Py_buffer *view(self, array, int flags) except NULL:
@@ -247,17 +284,20 @@ cdef class Run:
         self.opened += 1
         return &self.views[self.opened - 1]
 
-    cdef int connect(self, Stream *stream, bint fetched, Py_ssize_t number, const Py_buffer *view) except -1:
-        """Makes a stream of the buffer of an array of results, or of one that is fed, and joins it with its ports."""
+    cdef int connect(
+        self, Stream *stream, PortOf port_of, Py_ssize_t number, const Py_buffer *view, Py_ssize_t rows
+    ) except -1:
+        """Makes a stream of the buffer of an array with so many rows, and joins it with its ports."""
         cdef Port port
         cdef Binding binding
         cdef Py_ssize_t which = 0
         stream.rows = <char *>view.buf
         for binding in self.schedule.bindings:
-            port = (binding.fetch_ports if fetched else binding.feed_ports)[number]
+            ports = (binding.fetch_ports, binding.feed_ports, binding.state_ports)[<int>port_of]
+            port = ports[number]
             stream.nbytes, stream.port[which] = port.nbytes, <void *>port
             which += 1
-        if view.len < stream.nbytes * self.request.size:
+        if view.len < stream.nbytes * rows:
             raise ValueError("Graph: an array has become smaller since the call began")
         return 0
 
@@ -287,9 +327,11 @@ cdef class Run:
         for which in range(self.state.bindings):
             (<Steps>self.state.steps[which]).check(self.state.context[which])
             (<Steps>self.state.update_steps).check(self.state.context[which])
-        if self.state.not_finite >= 0:
-            owner = self.request.extras.check_loss
-            raise FloatingPointError(f"{owner}: the loss of sample {self.state.not_finite} is not finite")
+        cdef Py_ssize_t number = self.state.not_finite
+        if number >= 0:
+            owner, stride = self.request.extras.check_loss, self.request.feeds.streams
+            name = f"sample {number // stride} of stream {number % stride}" if stride else f"sample {number}"
+            raise FloatingPointError(f"{owner}: the loss of {name} is not finite")
         return 0
 
     cdef void stop(self) noexcept:
@@ -301,13 +343,16 @@ cdef class Run:
 
 def prepare(
     Request request not None, Schedule schedule not None, Steps update_steps, bint grads_are_zero,
-    bint overwrite=True, bint fuse=True, Snapshot snapshot=None
+    bint overwrite=True, bint fuse=True, Snapshot snapshot=None, Py_ssize_t left=0, Py_ssize_t width=0
 ):
     """Returns a Run that computes a request by a schedule for one thread.
 
     The gradient sums count as 0 at the beginning if `grads_are_zero`, and after each update if `overwrite`. Where they
     do, and `overwrite` and `fuse` are set, the last samples of a batch use fused SGD: either several side by side, or a
     single one that is a batch alone. After an update without `overwrite`, the snapshot is renewed.
+
+    Of streams, this run may take `width`, from `left` on; then other runs take the others, and the states that it has
+    written do not count yet.
     """
     if not schedule.bindings:
         raise ValueError("Schedule: its samples are shared by several threads, each of which needs one of its own")
@@ -319,7 +364,7 @@ def prepare(
     for binding in schedule.bindings:
         state.can_fuse_sgd[which] = overwrite and fuse and (batch == 1 if binding.lanes == 1 else batch > 0)
         state.context[which], state.steps[which] = &binding.memory.context, <void *>binding.steps
-        state.lanes[which] = binding.lanes
+        state.lanes[which], state.carry[which] = binding.lanes, <void *>binding.carry if binding.carry else NULL
         which += 1
     state.bindings, state.choice, state.most = which, schedule.choice, len(schedule.choice) - 1
     state.update_steps = <void *>update_steps
@@ -329,6 +374,9 @@ def prepare(
     state.check_loss = request.extras is not None and bool(request.extras.check_loss)
     run.snapshot = snapshot
     state.snapshot = <void *>snapshot if snapshot is not None and not overwrite else NULL
+    if request.carry is not None and request.carry.streams:
+        state.stride, state.left, state.commits = request.carry.streams, left, not width
+        state.width, state.span = width or state.stride, schedule.span
     run.open()
     run.begin(grads_are_zero)
     return run

@@ -1,14 +1,16 @@
 cdef class FeedSpec:
     cdef readonly object dtype
     cdef readonly tuple shapes
+    cdef readonly Py_ssize_t streams
+    cdef readonly bint carried
     cdef Py_ssize_t size, height, width
     cdef char code
     cdef bint fits(self, const Py_buffer *view) noexcept
 
 
 cdef class Feeds:
-    cdef readonly list leaves, arrays, given
-    cdef readonly Py_ssize_t size
+    cdef readonly list leaves, arrays, given, states
+    cdef readonly Py_ssize_t size, streams
     cdef Py_buffer *views   # of the arrays
     cdef Py_ssize_t opened  # the number of arrays whose buffers are held
     cdef int allocate(self) except -1
@@ -21,9 +23,16 @@ cdef class Extras:
     cdef bint is_like(self, Extras other) noexcept
 
 
+cdef class Carry:
+    cdef readonly list now, next
+    cdef readonly Py_ssize_t streams
+    cpdef int commit(self) except -1
+
+
 cdef class Request:
     cdef readonly object node, out
     cdef readonly Extras extras
+    cdef readonly Carry carry
     cdef readonly Feeds feeds
     cdef readonly Py_ssize_t size, batch, first
     cdef readonly bint backward, parameters_only

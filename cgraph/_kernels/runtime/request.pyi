@@ -12,8 +12,16 @@ _Array = npt.NDArray[np.floating[Any]]
 class FeedSpec:
     dtype: np.dtype[np.floating[Any]]
     shapes: tuple[tuple[int, ...], ...]
+    streams: int
+    carried: bool
     def __init__(
-        self, dtype: np.dtype[np.floating[Any]], size: int, height: int, width: int
+        self,
+        dtype: np.dtype[np.floating[Any]],
+        size: int,
+        height: int,
+        width: int,
+        streams: int = 0,
+        carried: bool = False,
     ) -> None: ...
 
 @disjoint_base
@@ -21,9 +29,17 @@ class Feeds:
     leaves: list[Any]
     arrays: list[_Array]
     given: list[Any]
+    states: list[tuple[Any, _Array]] | None
     size: int
+    streams: int
     def __init__(
-        self, leaves: list[Any], arrays: list[_Array], size: int, given: list[Any] | None = None
+        self,
+        leaves: list[Any],
+        arrays: list[_Array],
+        size: int,
+        given: list[Any] | None = None,
+        states: list[tuple[Any, _Array]] | None = None,
+        streams: int = 0,
     ) -> None: ...
     def to_remember(self) -> tuple[list[Any], list[Any], int]: ...
 
@@ -51,7 +67,17 @@ class Extras:
         arrays: list[_Array],
         check_loss: str,
     ) -> None: ...
-    def part(self, first: int, last: int) -> Extras: ...
+    def part(self, first: int, last: int, size: int) -> Extras: ...
+
+@disjoint_base
+class Carry:
+    streams: int
+    now: list[_Array]
+    next: list[_Array]
+    def __init__(
+        self, streams: int = 0, now: list[_Array] | None = None, next: list[_Array] | None = None
+    ) -> None: ...
+    def commit(self) -> int: ...
 
 @disjoint_base
 class Request:
@@ -65,6 +91,7 @@ class Request:
     eta: float
     first: int
     extras: Extras | None
+    carry: Carry | None
     def __init__(
         self,
         node: Any,
@@ -76,6 +103,7 @@ class Request:
         eta: float = 0.0,
         first: int = 0,
         extras: Extras | None = None,
+        carry: Carry | None = None,
     ) -> None: ...
     def part(self, first: int, last: int) -> Request: ...
 

@@ -6,29 +6,39 @@ from cpython.dict cimport PyDict_Keys, PyDict_Values
 from libc.stdlib cimport calloc, free
 
 from cgraph._kernels.runtime.loans cimport Written
+from cgraph._kernels.runtime.uninterrupted import assign
 
 
 cdef class FeedSpec:
     """What a leaf may be fed: its dtype, and the shapes that a sample may have, two or, of one element, three.
 
     An array is plain if compiled code can read it where it lies: a NumPy array of that dtype, contiguous and aligned,
-    each of whose rows is a sample.
+    each of whose rows is a sample or, with streams, holds a sample of each stream.
+
+    streams: the number of streams; 0 for samples that are no streams. carried: whether the leaf is carried, and so is
+    fed its state alone.
     """
 
-    def __init__(self, dtype, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width):
+    def __init__(
+        self, dtype, Py_ssize_t size, Py_ssize_t height, Py_ssize_t width, Py_ssize_t streams=0, bint carried=False
+    ):
         self.dtype, self.shapes = dtype, ((size,), (height, width)) + (((),) if size == 1 else ())
         self.size, self.height, self.width = size, height, width
         self.code = ord(dtype.char)
+        self.streams, self.carried = streams, carried
 
     cdef bint fits(self, const Py_buffer *view) noexcept:
         """Returns whether this is the buffer of a plain array."""
-        if view.ndim == 3:
-            if view.shape[1] != self.height or view.shape[2] != self.width:
+        cdef Py_ssize_t first = 1 if self.streams == 0 else 2, ndim = view.ndim - first + 1
+        if self.carried or ndim < 1 or (self.streams and view.shape[1] != self.streams):
+            return False
+        if ndim == 3:
+            if view.shape[first] != self.height or view.shape[first + 1] != self.width:
                 return False
-        elif view.ndim == 2:
-            if view.shape[1] != self.size:
+        elif ndim == 2:
+            if view.shape[first] != self.size:
                 return False
-        elif view.ndim != 1 or self.size != 1:
+        elif ndim != 1 or self.size != 1:
             return False
         return is_plain(view, self.code)
 
@@ -55,10 +65,17 @@ cdef class Feeds:
         The number of samples.
     given : list of object
         The objects that the user has fed, before any conversion.
+    states : list of (Node, ndarray) or None
+        The carried leaves that are fed, with copies of their states before the first sample.
+    streams : int
+        The number of samples of a time step; 0 without streams.
     """
 
-    def __init__(self, list leaves, list arrays, Py_ssize_t size, list given=None):
+    def __init__(
+        self, list leaves, list arrays, Py_ssize_t size, list given=None, list states=None, Py_ssize_t streams=0
+    ):
         self.leaves, self.arrays, self.size, self.given = leaves, arrays, size, given
+        self.states, self.streams = states, streams
         self.allocate()
         for array in arrays:
             self.open(array, PyBUF_SIMPLE)
@@ -103,7 +120,7 @@ def plain_feeds(feed, dict specs, Written written not None):
     if type(feed) is not dict:
         return None
     cdef list leaves = PyDict_Keys(feed), arrays = PyDict_Values(feed)
-    cdef Py_ssize_t count = len(leaves), i
+    cdef Py_ssize_t count = len(leaves), i, rows
     cdef Feeds feeds = Feeds.__new__(Feeds)
     cdef FeedSpec spec
     feeds.leaves, feeds.arrays, feeds.given = leaves, arrays, arrays
@@ -121,9 +138,10 @@ def plain_feeds(feed, dict specs, Written written not None):
             return None
         if not spec.fits(&feeds.views[i]) or written.may_include(array):
             return None
+        rows = feeds.views[i].shape[0] * max(spec.streams, 1)
         if i == 0:
-            feeds.size = feeds.views[i].shape[0]
-        elif feeds.views[i].shape[0] != feeds.size:
+            feeds.size, feeds.streams = rows, spec.streams
+        elif rows != feeds.size:
             return None
     return feeds
 
@@ -142,7 +160,12 @@ def is_plain_out(out, Feeds feeds not None, Py_ssize_t size, dtype, Written writ
         PyObject_GetBuffer(out, &view, PyBUF_RECORDS)
     except Exception:   # read-only, or of a dtype that has no buffer
         return False
-    cdef bint fits = view.ndim == 2 and view.shape[0] == feeds.size and view.shape[1] == size
+    cdef int last = 2 if feeds.streams else 1
+    cdef bint fits = view.ndim == last + 1 and view.shape[last] == size
+    if feeds.streams:
+        fits = fits and view.shape[1] == feeds.streams and view.shape[0] == feeds.size // feeds.streams
+    else:
+        fits = fits and view.shape[0] == feeds.size
     fits = fits and is_plain(&view, ord(dtype.char))
     for i in range(feeds.opened):
         fits = fits and not overlap(&view, &feeds.views[i])
@@ -184,10 +207,10 @@ cdef class Extras:
             and (not self.check_loss) == (not other.check_loss)
         )
 
-    def part(self, Py_ssize_t first, Py_ssize_t last):
-        """Returns the extras for some of the samples."""
-        seed_arrays = [array[first:last] for array in self.seed_arrays]
-        arrays = [array[first:last] for array in self.arrays]
+    def part(self, Py_ssize_t first, Py_ssize_t last, Py_ssize_t size):
+        """Returns the extras for some of `size` samples."""
+        seed_arrays = [array.reshape(size, -1)[first:last] for array in self.seed_arrays]
+        arrays = [array.reshape(size, -1)[first:last] for array in self.arrays]
         return Extras(self.seeds, seed_arrays, self.nodes, arrays, self.check_loss)
 
 
@@ -202,6 +225,29 @@ cdef bint are_same(list some, list others) noexcept:
         if some[i] is not others[i]:
             return False
     return True
+
+
+cdef class Carry:
+    """What a call does whose samples follow each other in time: carried leaves keep a state from sample to sample.
+
+    Without streams the state is what these leaves hold in the nodes' own arrays. With streams it lies in arrays of its
+    own, a row for each stream: `now`, which counts, and `next`, into which the states after some time steps are written
+    until all streams have got there.
+
+    Attributes
+    ----------
+    streams : int
+        The number of streams; 0 for none.
+    now, next : list of ndarray
+        For each carried leaf its states, shape (streams, size), contiguous; empty without streams.
+    """
+
+    def __init__(self, Py_ssize_t streams=0, list now=None, list next=None):
+        self.streams, self.now, self.next = streams, now or [], next or []
+
+    cpdef int commit(self) except -1:
+        """Makes the states that have been written those that count."""
+        return assign(self.now, self.next)
 
 
 cdef class Request:
@@ -225,22 +271,26 @@ cdef class Request:
     first : int
         The number in the call of the first sample.
     extras : Extras or None
+    carry : Carry or None
+        None for samples that do not follow each other in time.
     """
 
     def __init__(
         self, node, Feeds feeds not None, out, bint backward=False, bint parameters_only=False, Py_ssize_t batch=0,
-        double eta=0.0, Py_ssize_t first=0, Extras extras=None
+        double eta=0.0, Py_ssize_t first=0, Extras extras=None, Carry carry=None
     ):
         self.node, self.feeds, self.out, self.size = node, feeds, out, feeds.size
         self.backward, self.parameters_only, self.batch, self.eta = backward, parameters_only, batch, eta
-        self.first, self.extras = first, extras
+        self.first, self.extras, self.carry = first, extras, carry
 
     def part(self, Py_ssize_t first, Py_ssize_t last):
         """Returns the request for some of the samples, for the parameters only and without an update."""
-        feeds = Feeds(self.feeds.leaves, [array[first:last] for array in self.feeds.arrays], last - first)
-        extras = None if self.extras is None else self.extras.part(first, last)
+        arrays = [array.reshape(self.size, -1)[first:last] for array in self.feeds.arrays]
+        feeds = Feeds(self.feeds.leaves, arrays, last - first, streams=self.feeds.streams)
+        extras = None if self.extras is None else self.extras.part(first, last, self.size)
         return Request(
-            self.node, feeds, self.out[first:last], self.backward, True, first=self.first + first, extras=extras
+            self.node, feeds, self.out.reshape(self.size, -1)[first:last], self.backward, True,
+            first=self.first + first, extras=extras, carry=self.carry
         )
 
 

@@ -5,14 +5,17 @@ cdef class Binding:
 
     feed_ports: one for each array that is fed, seeds last; fetch_ports: one for each array of results.
     kept: for each leaf that is not fed, its port and the offset of its data in the memory `origin`, in bytes.
+    carry: the step that moves the data of carried nodes to their leaves after each sample; None for no carry.
+    state_ports: of the carried leaves, through which the states of streams enter and leave the memory.
     """
 
     def __init__(
         self, Steps steps, Memory memory, Py_ssize_t lanes, list feed_ports, list fetch_ports, list kept,
-        Memory origin
+        Memory origin, CarryStep carry=None, list state_ports=None
     ):
         self.steps, self.memory, self.lanes = steps, memory, lanes
         self.feed_ports, self.fetch_ports, self.kept, self.origin = feed_ports, fetch_ports, kept, origin
+        self.carry, self.state_ports = carry, state_ports
 
     def around(self, Step step not None):
         """Returns a binding of one step, which runs the steps of this one."""
@@ -50,11 +53,13 @@ cdef class Schedule:
         Whether all samples pass through the nodes' own arrays.
     is_uninterrupted : bool
         Whether no exception can end the run halfway: one thread computes, and checks for no signal.
+    span : int
+        Of streams, the time steps from one moment at which the states of all streams count to the next.
     """
 
     def __init__(
         self, Request request not None, list bindings, bytes choice not None, Py_ssize_t patience,
-        bint one_by_one=False, bint is_uninterrupted=False
+        bint one_by_one=False, bint is_uninterrupted=False, Py_ssize_t span=1
     ):
         if len(bindings) > MAX_BINDINGS or not choice or max(choice) >= max(len(bindings), 1):
             raise ValueError(f"Schedule: no choice among {len(bindings)} bindings, up to {MAX_BINDINGS}, got {choice}")
@@ -62,6 +67,7 @@ cdef class Schedule:
         self.one_by_one, self.is_uninterrupted = one_by_one, is_uninterrupted
         self.node, self.leaves, self.size = request.node, request.feeds.leaves, request.size
         self.batch, self.backward, self.extras = request.batch, request.backward, request.extras
+        self.carry, self.span = request.carry, span
 
     cdef bint serves(self, Request request) noexcept:
         """Returns whether a request is of the sort that this schedule was made for."""
@@ -69,7 +75,7 @@ cdef class Schedule:
         cdef Py_ssize_t i
         if self.node is not request.node or self.size != request.size or self.batch != request.batch:
             return False
-        if self.backward != request.backward or len(self.leaves) != len(leaves):
+        if self.backward != request.backward or self.carry is not request.carry or len(self.leaves) != len(leaves):
             return False
         for i in range(len(leaves)):
             if self.leaves[i] is not leaves[i]:
