@@ -59,8 +59,8 @@ def rnn(
     Notes
     -----
     With a mask μ the state is μ h' + (1 − μ) h: exactly one of both where the other one is finite. A `Dropout` within a
-    cell has the same mask in all time steps. For a sequence of any length, fed step by step, a Graph of one cell is
-    enough, whose state is fed with what it has computed before.
+    cell has the same mask in all time steps. For predictions on a sequence of any length a Graph of one cell is enough,
+    which carries its state: ``CG.Graph(cell, carry={state: cell})``.
 
     Examples
     --------
