@@ -2,7 +2,7 @@
 
 python -m benchmarks.recurrent [--quick]
 
-The graph of a prediction is one cell, whose state is fed with each sample; the others compute a sequence in one call.
+The graph of a prediction is one cell, which carries its state; all contenders compute a sequence in one call.
 """
 
 from benchmarks.measure import one_core  # noqa: F401  isort: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from cgraph._execution.carrying import History
 from cgraph._execution.executable import STALE, Executable
 from cgraph._execution.feeds import FeedSpecs, feed_specs
 from cgraph._execution.summary import summary
@@ -52,12 +53,17 @@ class CompiledNodes:
         if not (leaf_grads is None or isinstance(leaf_grads, bool)):
             leaf_grads = as_nodes("Graph", "leaf_grads", leaf_grads, minimum=0)
         rows = 0 if streams is None else as_size("Graph", "streams", streams)
-        carried = as_carry(carry)
-        lowered = lower(ends, leaf_grads, layout, carried)
-        self._arguments = {"leaf_grads": leaf_grads, "threads": threads, "layout": layout}
-        self._arguments |= {"carry": dict(carried), "streams": streams}
+        given_carry = as_carry(carry)
+        lowered = lower(ends, leaf_grads, layout, given_carry)
+        self._arguments = {
+            "leaf_grads": leaf_grads,
+            "threads": threads,
+            "layout": layout,
+            "carry": dict(given_carry),
+            "streams": streams,
+        }
         self._program = lowered.program
-        self._feed_specs = feed_specs(self._program.leaves, carried, rows)
+        self._feed_specs = feed_specs(self._program.leaves, self._program.carried, rows)
         self._executable = Executable(lowered, count, rows)
 
     @property
@@ -134,17 +140,17 @@ class CompiledNodes:
         )
 
     def __reduce_ex__(self, protocol: object) -> tuple[object, ...]:
-        """Returns what deep copies and pickles compile: outputs, arguments, states, and attributes of own classes.
+        """Returns what deep copies and pickles compile: outputs, arguments, states, and what own classes add.
 
         Nodes are copied by their own rules, and threads that were not asked for are those of the process in which the
         copy is compiled.
         """
         if self._executable.residency.stale:
             raise RuntimeError(f"Graph, copy or pickle: {STALE}")
-        own = {name: value for name, value in vars(self).items() if name not in _COMPILED}
         carrying = self._executable.carrying
-        states = None if carrying is None else carrying.states()
-        return _compiled, (type(self), self._program.outputs, self._arguments, states), own or None
+        history = None if carrying is None else carrying.history()
+        own = {name: value for name, value in vars(self).items() if name not in _COMPILED}
+        return _compiled, (type(self), self._program.outputs, self._arguments, history), own or None
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -160,10 +166,12 @@ class CompiledNodes:
         return node
 
 
-def _compiled(cls: Any, outputs: list[Node], arguments: dict[str, Any], states: Any = None) -> Any:
+def _compiled(
+    cls: Any, outputs: list[Node], arguments: dict[str, Any], history: History | None
+) -> Any:
     """Returns a Graph of nodes that were copied or pickled, for which the constructor of an own class is not asked."""
     graph = cls.__new__(cls)
     graph._compile(outputs, **arguments)
-    if states is not None:
-        graph._executable.carrying.restore(states)
+    if history is not None:
+        graph._executable.carrying.go_on(history)
     return graph

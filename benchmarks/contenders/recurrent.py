@@ -77,12 +77,11 @@ def sequence(cell: Cell, steps: int) -> np.ndarray:
 
 
 def graph_steps(cell: Cell, steps: int) -> Work:
-    """The samples of one call, each of which is fed a state: it takes as long as one that is carried on."""
+    """A call of a Graph that carries the state from each sample to the next one."""
     x, state = (CG.Leaf1(size, dtype="float32") for size in (cell.inputs, cell.states))
     node = cell.node(x, state)
-    graph = CG.Graph(node, layout="samples", threads=1)
-    states = np.random.default_rng(2).uniform(-1, 1, (steps, cell.states)).astype(np.float32)
-    feed = {x: sequence(cell, steps), state: states}
+    graph = CG.Graph(node, carry={state: node}, threads=1)
+    feed = {x: sequence(cell, steps)}
     return Work(lambda: graph.predict(feed, node), steps)
 
 

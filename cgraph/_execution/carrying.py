@@ -13,6 +13,7 @@ from cgraph._validation import Array
 from cgraph.node import Node
 
 States = Iterable[tuple[Node, Array]]
+History = tuple[list[Array], list[Array]]
 
 
 class Carrying:
@@ -57,6 +58,16 @@ class Carrying:
         assign([self._where[leaf] for leaf, _ in pairs], [state for _, state in pairs])
         self.show()
 
+    def history(self) -> History:
+        """Returns copies of what `reset` gives back, and of the states."""
+        return [x.copy() for x in self._initial], [x.copy() for x in self._where.values()]
+
+    def go_on(self, history: History) -> None:
+        """Takes over the states of another Graph, of which this one is a copy."""
+        self._initial, now = history
+        assign(list(self._where.values()), now)
+        self.show()
+
     def get(self) -> Mapping[Node, Array]:
         """Returns copies of the states."""
         return {leaf: state.copy() for leaf, state in self._where.items()}
@@ -85,15 +96,6 @@ class Carrying:
         if self._runs:
             self.show()
             self._runs = False
-
-    def states(self) -> tuple[list[Array], list[Array]]:
-        """Returns copies of all states: those that `reset` restores, and the present ones."""
-        return [x.copy() for x in self._initial], [x.copy() for x in self._where.values()]
-
-    def restore(self, states: tuple[list[Array], list[Array]]) -> None:
-        """Sets all states to those of another Graph."""
-        assign(self._initial + list(self._where.values()), states[0] + states[1])
-        self.show()
 
     def preserve(self, snapshot: Snapshot) -> None:
         """Adds the states to a snapshot."""

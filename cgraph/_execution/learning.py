@@ -29,7 +29,7 @@ class Learning(NamedTuple):
         The groups whose gradient sums a later group has written before them in a backward pass.
     """
 
-    flags: dict[FusedGroup, Sequence[tuple[bool, bool]]]
+    flags: Mapping[FusedGroup, Sequence[tuple[bool, bool]]]
     runs: Structs
     is_mixed: bool
     adding: frozenset[FusedGroup]

@@ -48,6 +48,7 @@ class LaneBuilder:
     data: Allocator = field(init=False)
     scratch: Allocator = field(init=False)
     offsets: dict[Buffer, int] = field(default_factory=dict)
+    _passing: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.data = Allocator(self.dtype)
@@ -77,6 +78,12 @@ class LaneBuilder:
         self.offsets[buffer] = self.data.allocate(count)
         if count * itemsize % SET_BYTES == 0:
             self.data.allocate(APART_BYTES // itemsize)
+
+    def passing(self, count: int) -> int:
+        """Returns the offset of scratch for steps that keep nothing there from one pass to the next."""
+        if count not in self._passing:
+            self._passing[count] = self.scratch.allocate(count)
+        return self._passing[count]
 
     def place(self, buffer: Buffer, around: Buffer, start: int) -> None:
         """Places a buffer within another one, from an element of it on."""
@@ -194,7 +201,7 @@ def product(
         inner_operand(offset, builder.lanes),
         n,
         parameters_offset,
-        builder.scratch.allocate(kernels.lane_layer_scratch(ONE_ELEMENT, builder.lanes, n, None)),
+        builder.passing(kernels.lane_layer_scratch(ONE_ELEMENT, builder.lanes, n, None)),
         *(m * n, n, n),
         1.0,
         None,

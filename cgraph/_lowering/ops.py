@@ -112,7 +112,7 @@ def cell(node_class: type[Node]) -> Op:
     makers = sample_steps.cell, lane_steps.cell
 
     def inner(node: Any) -> int:
-        return 2 * node._gate_elements
+        return 2 * int(node._gate_elements)
 
     return Op(node_class, Kind.ALONE, None, *makers, work=Work.CELL, inner=inner)
 

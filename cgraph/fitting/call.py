@@ -58,8 +58,8 @@ def fit(
         nothing is copied whole. An iterable, such as a list or a loader of data, has feeds, which come in its order in
         each epoch; so ``[{x: X, t: T}]`` is not shuffled. Its ``__iter__`` is called for each epoch; an iterator, such
         as a generator, serves one epoch. A function is called for each epoch, with the Generator if it takes an
-        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds.
-        A Graph with `carry` takes no mapping, since its samples keep their order: each epoch begins with `Graph.reset`,
+        argument, and returns an iterable of feeds, which may be an iterator. A batch does not reach across two feeds. A
+        Graph with `carry` takes no mapping, since its samples keep their order: each epoch begins with `Graph.reset`,
         the state goes on from feed to feed, and validation goes on from there.
     optimizer : Optimizer
         The optimiser. A number is refused: as everywhere, it would descend on the sum of the losses of a batch, and in

@@ -12,6 +12,9 @@ from cgraph.io.opening import OF_OPTIMIZER
 from cgraph.io.records import Classes, built_in, class_of, class_record
 from cgraph.io.state import Arrays, MisfitError
 from cgraph.node import Node
+
+# A file may name any optimiser; `built_in` knows those that have been imported.
+from cgraph.optimizers import adam, rmsprop, sgd  # noqa: F401
 from cgraph.optimizers.optimizer import Optimizer
 from cgraph.optimizers.schedules import Planned, planned
 from cgraph.parameter import Parameter, parameters_of

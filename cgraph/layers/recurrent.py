@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from cgraph._validation import Array, as_flag, as_generator, require_dtype
+from cgraph._validation import as_flag, as_generator, require_dtype
 from cgraph.layers.activations import Activation, activated, as_activation
 from cgraph.layers.arguments import Initializer, as_initializer, initial
 from cgraph.layers.undoing import undone_on_error
@@ -14,6 +15,8 @@ from cgraph.node import Node, as_node
 from cgraph.nodes.affine import Affine
 from cgraph.nodes.cells import GRUCell, LSTMCell
 from cgraph.nodes.concatenation import Concatenation
+
+Values = npt.NDArray[np.generic]
 
 
 class Given(NamedTuple):
@@ -25,7 +28,7 @@ class Given(NamedTuple):
     recurrent: Initializer
     rng: np.random.Generator
 
-    def drawn(self, owner: str, units: int, columns: int) -> tuple[Array, Array]:
+    def drawn(self, owner: str, units: int, columns: int) -> tuple[Values, Values]:
         """Returns initial weights of the input and of the state, with so many columns."""
         kernels = []
         for name, draw, rows in (
@@ -43,11 +46,9 @@ def as_given(
     """Returns the arguments of a cell, or refuses them."""
     x, h = as_node(owner, "node", node), as_node(owner, "state", state)
     require_dtype(owner, x.dtype, (h,))
-    draws = (
-        as_initializer(owner, value, name)
-        for name, value in (("kernel_initializer", kernel), ("recurrent_initializer", recurrent))
-    )
-    return Given(x, h, *draws, as_generator(owner, rng))
+    of_input = as_initializer(owner, kernel, "kernel_initializer")
+    of_state = as_initializer(owner, recurrent, "recurrent_initializer")
+    return Given(x, h, of_input, of_state, as_generator(owner, rng))
 
 
 def simple_rnn_cell(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cgraph._subclassing.order import topological_order
-from cgraph._subclassing.rebuilding import anew, stated
+from cgraph._subclassing.rebuilding import built, plan_of, stated
 from cgraph._subclassing.sharing import twin
 from cgraph._validation import describe, require_dtype
 from cgraph.layers.undoing import undone_on_error
@@ -59,8 +59,8 @@ def rnn(
     Notes
     -----
     With a mask μ the state is μ h' + (1 − μ) h: exactly one of both where the other one is finite. A `Dropout` within a
-    cell has the same mask in all time steps. For a sequence of any length, fed step by step, a Graph of one cell is
-    enough, whose state is fed with what it has computed before.
+    cell has the same mask in all time steps. For predictions on a sequence of any length a Graph of one cell is enough,
+    which carries its state: ``CG.Graph(cell, carry={state: cell})``.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def made_again(nodes: Sequence[Node], new: dict[Node, Node]) -> Node:
             given = inputs if stated(type(node), "_input_argument") is None else [inputs]
             new[node] = twin(node, given)
         else:
-            new[node] = anew(node, inputs)
+            new[node] = built(plan_of(node), inputs)
     return new[nodes[-1]]
 
 

@@ -139,3 +139,18 @@ def test_a_refused_cell_leaves_nothing_at_its_inputs():
     with pytest.raises(ValueError, match="depends on its arguments"):
         L.rnn(lambda x, h: L.gru_cell(CG.Leaf1(2), CG.Leaf1(N)), inputs, state)
     assert not any(node.forward for node in (*inputs, state, *masks))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_a_cell_that_is_carried_computes_what_an_unrolled_one_does(name):
+    make, states = CELLS[name]
+    inputs, state = sequence(M), CG.Leaf1(states * N)
+    found = L.rnn(drawn(name), inputs, state)
+    samples = np.random.default_rng(0).normal(size=(STEPS, M))
+    for leaf, value in zip((*inputs, state), (*samples, np.zeros(state.size)), strict=True):
+        leaf.getInput(value)
+    x, h = CG.Leaf1(M), CG.Leaf1(states * N)
+    cell = make(x, h, rng=3)
+    carried = CG.Graph(cell, carry={h: cell}).predict({x: samples}, cell)
+    unrolled = [CG.evaluate(each) for each in found]
+    np.testing.assert_allclose(carried, unrolled, rtol=1e-12, atol=1e-14)

@@ -199,7 +199,7 @@ def test_every_buffer_has_the_dtype_of_the_inputs(row, case):
 
 @every_case
 def test_domsize_counts_the_inputs_elements(row, case):
-    """`domsize` counts one channel of a filter, one vector of a node of two, all inputs of Concatenation and cells."""
+    """`domsize` counts one channel of a filter, one vector of two, and all inputs of Concatenation and of cells."""
     sizes = [h * w for h, w in case.shapes]
     counts_all = row.op in (CG.Concatenation, CG.GRUCell, CG.LSTMCell)
     expected = sum(sizes) if counts_all else sizes[0]
