@@ -60,8 +60,9 @@ def samples(m, lanes, dtype, rng, half=0):
 def step_of(name, dtype, m, lanes, inputs, d):
     """Returns the step of a reduction, with as many of the inputs as it has."""
     op = REDUCTIONS[name]
-    make = getattr(kernels(dtype, lanes if lanes > 1 else None).reduction, op.step)
-    return make(m, lanes, inputs[: op.inputs], d, *CONSTANTS.get(name, ()))
+    family = kernels(dtype, lanes if lanes > 1 else None).reduction
+    operation = getattr(family, op.node_class._operation).of(*CONSTANTS.get(name, ()))
+    return operation.step(m, lanes, inputs[: op.inputs], d)
 
 
 def one_sample(op, xs, grads, places):
@@ -123,7 +124,7 @@ def test_a_node_may_be_both_inputs_of_a_reduction(op, dtype):
     x = np.random.default_rng(0).uniform(0.5, 1, (m, lanes)).astype(dtype)
     data = np.concatenate([x, np.zeros((1, lanes), dtype)])
     grad = np.full_like(data, 2)
-    step = getattr(kernels(dtype).reduction, f"{op}Step")(
+    step = getattr(kernels(dtype).reduction, op.lower()).step(
         m, lanes, [operand(0, lanes), operand(0, lanes, True)], operand(m * lanes, lanes)
     )
     _, grad = Arena(data.ravel(), grad.ravel()).run(step, lanes)
