@@ -175,9 +175,14 @@ def every_layer(test):
 @every_layer
 @pytest.mark.parametrize("mode", MODES)
 def test_parameters_that_do_not_learn_are_left_alone_and_nothing_else_changes(name, dtype, mode):
-    """Where the weights of an Affine do not learn, fused SGD has no loop that would round in another order."""
+    """Where the weights of an Affine do not learn, fused SGD has no loop that would round in another order.
+
+    Both flags of its step are alike: the biases are the last row of the weights.
+    """
     full, unfused = Passes(name, dtype, mode), Passes(name, dtype, "overwrite")
     for flags in product([True, False], repeat=2):
+        if flags[0] != flags[1] and type(full.layer.step).__name__ == "AffineStep":
+            continue
         part = Passes(name, dtype, mode, *flags)
         assert_same_bits(part.grad, full.grad if flags[0] else unfused.grad)
         weights, biases, others = part.learning()
