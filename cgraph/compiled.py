@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from cgraph._execution.carrying import History
+from cgraph._execution.carrying import Kept
 from cgraph._execution.executable import STALE, Executable
 from cgraph._execution.feeds import FeedSpecs, feed_specs
 from cgraph._execution.summary import summary
@@ -148,9 +148,9 @@ class CompiledNodes:
         if self._executable.residency.stale:
             raise RuntimeError(f"Graph, copy or pickle: {STALE}")
         carrying = self._executable.carrying
-        history = None if carrying is None else carrying.history()
+        kept = None if carrying is None else carrying.kept()
         own = {name: value for name, value in vars(self).items() if name not in _COMPILED}
-        return _compiled, (type(self), self._program.outputs, self._arguments, history), own or None
+        return _compiled, (type(self), self._program.outputs, self._arguments, kept), own or None
 
     def _predicted_node(self, node: Node | None) -> Node:
         """Returns the node that `predict` is to compute: the argument, checked, or the only output."""
@@ -166,12 +166,10 @@ class CompiledNodes:
         return node
 
 
-def _compiled(
-    cls: Any, outputs: list[Node], arguments: dict[str, Any], history: History | None
-) -> Any:
+def _compiled(cls: Any, outputs: list[Node], arguments: dict[str, Any], kept: Kept | None) -> Any:
     """Returns a Graph of nodes that were copied or pickled, for which the constructor of an own class is not asked."""
     graph = cls.__new__(cls)
     graph._compile(outputs, **arguments)
-    if history is not None:
-        graph._executable.carrying.go_on(history)
+    if kept is not None:
+        graph._executable.carrying.go_on(kept)
     return graph

@@ -44,8 +44,8 @@ def is_sentence(text):
     for subject in SUBJECTS:
         for verb in VERBS:
             for other in SUBJECTS:
-                begun = f"{subject} {verb} {other}"
-                if text == begun or text in [f"{begun} {place}" for place in PLACES]:
+                began = f"{subject} {verb} {other}"
+                if text == began or text in [f"{began} {place}" for place in PLACES]:
                     return True
     return False
 
@@ -74,7 +74,7 @@ def chunks(codes, size):
 
 
 def write(graph, x, logits, alphabet, count, rng):
-    """Returns so many characters, each drawn with the probabilities that the Graph gives after those before."""
+    """Returns so many characters, each drawn by the softmax of the logits at a temperature of 0.5."""
     written, code = [], alphabet.index(" ")
     for _ in range(count):
         numbers = graph.predict({x: CG.one_hot([code], len(alphabet), dtype="float32")}, logits)[0]
@@ -86,7 +86,7 @@ def write(graph, x, logits, alphabet, count, rng):
 
 def main(seed=0, sentences=2_000, epochs=6, written=600):
     """Trains, writes, and returns the share of written sentences that the grammar makes, too, and the text."""
-    begun = time.perf_counter()
+    began = time.process_time()
     rng = np.random.default_rng(seed)
     text = "".join(sentence(rng) for _ in range(sentences))
     alphabet = sorted(set(text))
@@ -107,7 +107,7 @@ def main(seed=0, sentences=2_000, epochs=6, written=600):
     finished = page.split(". ")[:-1]
     share = np.mean([is_sentence(each.strip()) for each in finished]) if finished else 0.0
     print(f"{share:.0%} of {len(finished)} sentences are of the grammar")
-    print(f"{time.perf_counter() - begun:.1f} s")
+    print(f"{time.process_time() - began:.1f} s")
     return share, page
 
 

@@ -82,7 +82,7 @@ def learning(rng):
 
 def main(seed=0, seconds=4.0, epochs=30, played=10.0):
     """Trains on some seconds, plays others, and returns the error to the signal in power, and the real-time factor."""
-    begun = time.perf_counter()
+    began = time.perf_counter()
     rng = np.random.default_rng(seed)
     graph, x, t, cell, output = learning(rng)
     sound = plucked(seconds, rng)
@@ -111,7 +111,7 @@ def main(seed=0, seconds=4.0, epochs=30, played=10.0):
     factor = played / needed
     print(f"error to signal: {10 * np.log10(error):.1f} dB")
     print(f"{played:.0f} s of sound in {needed:.3f} s: {factor:.0f} times as fast as real time")
-    print(f"{time.perf_counter() - begun:.1f} s")
+    print(f"{time.perf_counter() - began:.1f} s")
     return error, factor
 
 

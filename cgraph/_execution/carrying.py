@@ -13,11 +13,11 @@ from cgraph._validation import Array
 from cgraph.node import Node
 
 States = Iterable[tuple[Node, Array]]
-History = tuple[list[Array], list[Array]]
+Kept = tuple[list[Array], list[Array]]
 
 
 class Carrying:
-    """What the carried leaves of a Graph hold.
+    """The state of the carried leaves of a Graph.
 
     Without streams, that is the data of these leaves in the arena, which users may also read and write as `leaf.data`.
     With streams, it is an array with a row for each stream, and between calls the leaves show the row of the last one.
@@ -53,18 +53,18 @@ class Carrying:
         self.show()
 
     def set(self, states: States) -> None:
-        """Gives some leaves these states."""
+        """Sets the states of some leaves."""
         pairs = list(states)
         assign([self._where[leaf] for leaf, _ in pairs], [state for _, state in pairs])
         self.show()
 
-    def history(self) -> History:
+    def kept(self) -> Kept:
         """Returns copies of what `reset` gives back, and of the states."""
         return [x.copy() for x in self._initial], [x.copy() for x in self._where.values()]
 
-    def go_on(self, history: History) -> None:
+    def go_on(self, kept: Kept) -> None:
         """Takes over the states of another Graph, of which this one is a copy."""
-        self._initial, now = history
+        self._initial, now = kept
         assign(list(self._where.values()), now)
         self.show()
 

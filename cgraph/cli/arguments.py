@@ -145,7 +145,8 @@ def _add_train(commands: Any) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="a file from which the same command, started again after it was interrupted or killed, goes on",
+        help="a file from which the same command, started again after it was interrupted or killed, goes on; "
+        "--lr and --epochs are not compared",
     )
     option("--dtype", choices=["float32", "float64"], default="float32", help="precision")
     option("--output", type=Path, default=Path(), metavar="FOLDER", help="where to write")
@@ -227,7 +228,7 @@ def _add_table(group: Any) -> None:
         action="append",
         default=[],
         metavar="WORD",
-        help="a word for missing cells, beside empty ones, NA, N/A, NaN, null and ?; may be repeated",
+        help="a word for missing cells, beside empty ones, NA, N/A, #N/A, NaN, null and ?; may be repeated",
     )
     option("--decimal", choices=[".", ","], default=".", help="the mark in front of decimals")
     option(

@@ -63,7 +63,7 @@ def predict(
         names = [f"probability of {value}" for value in getattr(goal, "values", ())]
         yield [[f"predicted {goal.name}", *names]]
         for codes, labels, gaps in reader.chunks():
-            values = predicted({x: preparation.inputs(codes)}) if len(codes) else codes
+            values = predicted({x: preparation.inputs(codes, x.dtype)}) if len(codes) else codes
             known = labels >= 0 if isinstance(goal, Category) else ~np.isnan(labels)
             found.append(chosen(goal, values)[known])
             truth.append(labels[known])

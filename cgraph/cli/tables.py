@@ -58,7 +58,7 @@ def train(
         goal = goal.fitted(labels, parts[0])
     _announce(table, surveys, goal, preparation, ignored, parts)
 
-    inputs = preparation.inputs(codes)
+    inputs = preparation.inputs(codes, settings.dtype)
     del codes
     nodes = _network(preparation.width, goal, hidden, settings)
     targets = _targets(goal, labels, settings.dtype)
@@ -84,8 +84,6 @@ def train(
         "seed": settings.seed,
         "preparation": preparation.as_json(),
         "target": Preparation([goal], cells).as_json(),
-        "separator": table.separator,
-        "encoding": table.encoding,
     }
     write(settings, nodes, metadata, history, shown, table.path.name)
     found = Graph(nodes["prediction"]).predict({nodes["x"]: inputs[parts[2]]})

@@ -13,7 +13,7 @@ from cgraph.tables.reading import Table, quoted
 
 MOST_CATEGORIES = 1000
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")
-_LARGEST = 1e100
+LARGEST = 1e100
 _TYPICAL = 0.9  # of the cells: if so many are numbers, the others are mistakes
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 
@@ -55,7 +55,7 @@ class Cells:
 
 @dataclass
 class Survey:
-    """What the cells of a column are, one after the other."""
+    """Counts and extremes of the cells of a column, which come one after the other."""
 
     name: str
     count: int = 0
@@ -82,7 +82,7 @@ class Survey:
             self.first_text = self.first_text or (line, text)
         else:
             self.numbers += 1
-            if not abs(number) <= _LARGEST:
+            if not abs(number) <= LARGEST:
                 self.first_huge = self.first_huge or (line, text)
             if number < self.low:
                 self.low = number
@@ -127,7 +127,7 @@ def is_number(survey: Survey, table: Table, cells: Cells) -> bool:
     if survey.first_huge is not None:
         line, text = survey.first_huge
         raise DataError(
-            f"{table.path}: line {line}, {where}: expected a number of at most {_LARGEST:g}, got {quoted(text)}"
+            f"{table.path}: line {line}, {where}: expected a number of at most {LARGEST:g}, got {quoted(text)}"
         )
     return True
 

@@ -9,10 +9,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numpy.typing import NDArray
 
+from cgraph._validation import Array
 from cgraph.data.idx import DataError
-from cgraph.tables.columns import Cells
+from cgraph.tables.columns import LARGEST, Cells
 from cgraph.tables.reading import quoted
 
 _UNKNOWN = -1.0  # the code of a category that the training did not have
@@ -42,7 +44,7 @@ class Number:
 
     @property
     def width(self) -> int:
-        """How many inputs it makes."""
+        """The number of inputs of this column."""
         return 1 + self.indicator
 
     def code(self, text: str, cells: Cells) -> float:
@@ -50,7 +52,7 @@ class Number:
         if cells.is_missing(text):
             return math.nan
         number = cells.number(text)
-        if number is None or not abs(number) <= 1e100:
+        if number is None or not abs(number) <= LARGEST:
             raise BadCellError(f"column {quoted(self.name)}: expected a number, got {quoted(text)}")
         return number
 
@@ -65,7 +67,7 @@ class Number:
             scale = 1.0
         return Number(self.name, mean, scale, indicator=known.size < len(train))
 
-    def fill(self, inputs: NDArray[np.float32], codes: Codes) -> None:
+    def fill(self, inputs: Array, codes: Codes) -> None:
         """Writes the inputs of samples."""
         missing = np.isnan(codes)
         scaled = (np.where(missing, self.mean, codes) - self.mean) / self.scale
@@ -74,7 +76,7 @@ class Number:
             inputs[:, 1] = missing
 
     def told(self) -> str:
-        """Returns what it expects, for people."""
+        """Returns the line that describes the column."""
         missing = ", may be missing" if self.indicator else ""
         return f"mean {self.mean:.4g}, standard deviation {self.scale:.4g}{missing}"
 
@@ -89,7 +91,7 @@ class Category:
 
     @property
     def width(self) -> int:
-        """How many inputs it makes."""
+        """The number of inputs of this column."""
         return len(self.values)
 
     def code(self, text: str, cells: Cells) -> float:
@@ -106,12 +108,12 @@ class Category:
         codes[present] = indices[codes[present].astype(np.intp)]
         return Category(self.name, [self.values[index] for index in seen])
 
-    def fill(self, inputs: NDArray[np.float32], codes: Codes) -> None:
+    def fill(self, inputs: Array, codes: Codes) -> None:
         """Writes the inputs of samples."""
         inputs[...] = codes[:, None] == np.arange(self.width)
 
     def told(self) -> str:
-        """Returns what it expects, for people."""
+        """Returns the line that describes the column."""
         few = ", ".join(quoted(value) for value in self.values[:5])
         return f"{len(self.values):,} values: {few}{', ...' if len(self.values) > 5 else ''}"
 
@@ -154,9 +156,9 @@ class Preparation:
         fitted = [column.fitted(codes[:, j], train) for j, column in enumerate(self.columns)]
         return Preparation(fitted, self.cells)
 
-    def inputs(self, codes: Codes) -> NDArray[np.float32]:
+    def inputs(self, codes: Codes, dtype: npt.DTypeLike = np.float32) -> Array:
         """Returns the inputs of samples, of shape (samples, width)."""
-        result = np.empty((len(codes), self.width), np.float32)
+        result = np.empty((len(codes), self.width), dtype)
         for first in range(0, len(codes), _CHUNK):
             part, begin = slice(first, first + _CHUNK), 0
             for j, column in enumerate(self.columns):
@@ -165,12 +167,12 @@ class Preparation:
         return result
 
     def as_json(self) -> dict[str, Any]:
-        """Returns it as values of JSON."""
+        """Returns the preparation as values of JSON."""
         return {"columns": [asdict(column) for column in self.columns], "cells": asdict(self.cells)}
 
     @classmethod
     def from_json(cls, record: Any) -> Preparation:
-        """Builds it from values of JSON; those that describe none raise a ValueError."""
+        """Builds a preparation from values of JSON; others raise a ValueError."""
         try:
             columns = [_column(each) for each in record["columns"]]
             cells = Cells(**record["cells"])

@@ -1,4 +1,4 @@
-"""Which column of a table is learnt, and how, and which columns it is learnt from."""
+"""The target of a table, and the columns that are inputs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FEWEST = 10  # rows
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user says about a table."""
+    """The options about the columns of a table."""
 
     target: str
     task: str
