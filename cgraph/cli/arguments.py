@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -27,6 +27,10 @@ _FAILED = 1
 _USER_ERROR = 2
 _INTERRUPTED = 130  # the exit code of a shell for a command that Ctrl-C has ended
 _DIGITS = "digits"
+_OF_TABLES = (
+    *("target", "kind", "categories", "drop", "missing", "decimal", "hidden", "patience"),
+    *("separator", "encoding"),
+)
 _IDX_HELP = (
     "folder with the four files of MNIST or their like (IDX format, plain or gzip), "
     "or FOLDER/emnist-letters for one of several sets of EMNIST"
@@ -183,9 +187,8 @@ def _add_predict(commands: Any) -> None:
     option(
         "--show",
         type=_natural,
-        default=4,
         metavar="N",
-        help="how many images to show, and how many mistakes at most",
+        help="how many images to show, and how many mistakes at most (default: 4)",
     )
     _add_data(
         parser,
@@ -215,35 +218,31 @@ def _add_table(group: Any) -> None:
         "--task",
         dest="kind",
         choices=["auto", "classification", "regression"],
-        default="auto",
-        help="by itself: regression for numbers, classification for texts and for 0 and 1",
+        help="by itself (auto, the default): regression for numbers, classification for texts and for 0 and 1",
     )
     for name, text in (
         ("--categories", "a column of categories, though they are numbers or many texts"),
         ("--drop", "a column to ignore"),
     ):
-        option(name, action="append", default=[], metavar="COLUMN", help=f"{text}; may be repeated")
+        option(name, action="append", metavar="COLUMN", help=f"{text}; may be repeated")
     option(
         "--missing",
         action="append",
-        default=[],
         metavar="WORD",
         help="a word for missing cells, beside empty ones, NA, N/A, #N/A, NaN, null and ?; may be repeated",
     )
-    option("--decimal", choices=[".", ","], default=".", help="the mark in front of decimals")
+    option("--decimal", choices=[".", ","], help="the mark in front of decimals (default: .)")
     option(
         "--hidden",
         type=_sizes,
-        default="32",
         metavar="N,N",
-        help="units of the hidden layers; 0 for a linear model",
+        help="units of the hidden layers; 0 for a linear model (default: 32)",
     )
     option(
         "--patience",
         type=_positive,
-        default=50,
         metavar="N",
-        help="epochs without a lower validation loss that end the training",
+        help="epochs without a lower validation loss that end the training (default: 50)",
     )
     _add_format(group)
 
@@ -267,6 +266,13 @@ def _add_data(parser: argparse.ArgumentParser, text: str) -> None:
     parser.add_argument("--data", type=Path, metavar="FOLDER", help=text)
 
 
+def _refuse(args: argparse.Namespace, names: Iterable[str], expected: str) -> None:
+    """Refuses options that would be of no effect."""
+    for name in names:
+        if getattr(args, name) is not None:
+            raise DataError(f"--{'task' if name == 'kind' else name} is {expected}")
+
+
 def _train(args: argparse.Namespace) -> int:
     is_table = args.task != _DIGITS
     args.epochs = args.epochs or (200 if is_table else 20)
@@ -274,17 +280,18 @@ def _train(args: argparse.Namespace) -> int:
     if is_table and args.data is not None:
         raise DataError(f"--data holds images, of the task {_DIGITS}, got the task {args.task}")
     if not is_table:
-        if args.target is not None:
-            raise DataError(f"--target is for tables, got the task {_DIGITS}")
+        _refuse(args, _OF_TABLES, f"for tables, got the task {_DIGITS}")
         return 0 if images.train(settings, args.data) else _INTERRUPTED
     if args.target is None:
         raise DataError(
             f"{args.task}: a table needs --target COLUMN; the images are called {_DIGITS}"
         )
     table = Table(Path(args.task), args.separator, args.encoding)
-    cells = Cells(args.decimal, (*Cells.missing, *(word.lower() for word in args.missing)))
-    asked = Asked(args.target, args.kind, args.categories, args.drop)
-    done = tables.train(settings, table, cells, asked, args.hidden, args.patience)
+    words = [word.lower() for word in args.missing or ()]
+    cells = Cells(args.decimal or ".", (*Cells.missing, *words))
+    asked = Asked(args.target, args.kind or "auto", args.categories or [], args.drop or [])
+    hidden = [32] if args.hidden is None else args.hidden
+    done = tables.train(settings, table, cells, asked, hidden, args.patience or 50)
     return 0 if done else _INTERRUPTED
 
 
@@ -295,6 +302,7 @@ def _predict(args: argparse.Namespace) -> int:
     if task == tables.TASK:
         if args.table is None:
             raise DataError(f"{args.model}: the model expects a table, got none")
+        _refuse(args, ("data", "show"), "for images, got a model of tables")
         predictions.predict(
             args.model, model, args.table, args.output, args.separator, args.encoding
         )
@@ -303,7 +311,9 @@ def _predict(args: argparse.Namespace) -> int:
     elif args.table is not None:
         raise DataError(f"{args.model}: the model expects images, in --data FOLDER, got a table")
     else:
-        images.predict(args.model, model, show=args.show, folder=args.data)
+        _refuse(args, ("output", "separator", "encoding"), "for tables, got a model of images")
+        show = 4 if args.show is None else args.show
+        images.predict(args.model, model, show=show, folder=args.data)
     return 0
 
 

@@ -183,6 +183,8 @@ def test_info_tells_what_table_a_model_expects(trained, cgraph):
         (("train", "absent.csv", "--target", "kind"), "absent.csv: No such file or directory"),
         (("train", "flowers.csv", "--target", "kind", "--data", "x"), "--data holds images, of the task digits"),
         (("train", "digits", "--target", "kind"), "--target is for tables, got the task digits"),
+        (("train", "digits", "--hidden", "0"), "--hidden is for tables, got the task digits"),
+        (("train", "digits", "--task", "auto"), "--task is for tables, got the task digits"),
         (("train", "flowers.csv", "--separator", "ab"), "expected one character or tab, got 'ab'"),
         (("train", "flowers.csv", "--hidden", "8,x"), "expected a whole number of at least 1, got 'x'"),
         (("predict", "model.npz"), "model.npz: the model expects a table, got none"),
