@@ -35,8 +35,11 @@ def lines(name: str, told: FileInfo) -> list[str]:
     count = sum([each.size for each in told.parameters])
     found = [f"{name}: {told.form}, version {told.version}, {told.size:,} bytes"]
     if told.metadata:
+        # What a model of a table expects is told in words, at the end.
+        in_words = ("preparation", "target") if told.metadata.get("task") == TASK else ()
+        shown = {key: value for key, value in told.metadata.items() if key not in in_words}
         found.append("metadata:")
-        found += [f"  {printable(key)}: {_value(value)}" for key, value in told.metadata.items()]
+        found += [f"  {printable(key)}: {_value(value)}" for key, value in shown.items()]
     if told.nodes:
         kinds = Counter(printable(node.name) for node in told.nodes)
         found.append(
