@@ -22,7 +22,11 @@ from cgraph.parameter import Parameter, parameters_of
 if TYPE_CHECKING:
     from cgraph.io.state import LoadReport
 
-_COMPILED = ("_program", "_executable", "_feed_specs", "_arguments")
+# What a copy has anew: what compiling makes, and what is found from it when it is first needed.
+_COMPILED = (
+    *("_program", "_executable", "_feed_specs", "_arguments"),
+    *("_vectors", "_gradient_rows", "_jacobians"),
+)
 
 
 class CompiledNodes:

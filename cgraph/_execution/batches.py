@@ -81,7 +81,7 @@ class Batches:
         ValueError
             A leaf on which the request depends is not fed, and was never given data.
         """
-        self._require_data(request)
+        self.require_data(request)
         count, carry = request.size, request.carry
         batch_size = min(request.batch or count, count)
         patience = self.patience[request.backward]
@@ -109,7 +109,7 @@ class Batches:
         self.schedules.append(schedule)
         return schedule
 
-    def _require_data(self, request: Request) -> None:
+    def require_data(self, request: Request) -> None:
         """Refuses a request that depends on a leaf without data; from now on the leaves that it feeds have some."""
         program, extras = self._executors.samples.program, request.extras
         leaves, carried = request.feeds.leaves, program.carried if request.carry else NO_CARRY

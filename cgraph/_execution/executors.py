@@ -107,15 +107,22 @@ class Executor(ABC):
             needed = [node, *others, *(self.program.carried.values() if carries else ())]
             buffers = (self.program.channel_of[each][0] for each in needed)
             groups = self.program.groups_above(*buffers)
-            steps = self._steps_of(groups, seeds, False)
+            steps = self._steps_of(groups, seeds, False, needed)
         ports = [self._port(each) for each in (node or self.program.outputs[0], *others)]
         found = self._steps_to[goal] = plan.Steps(steps), ports
         return found
 
     def _steps_of(
-        self, groups: Sequence[FusedGroup], seeds: Sequence[Node] | None, backward: bool
+        self,
+        groups: Sequence[FusedGroup],
+        seeds: Sequence[Node] | None,
+        backward: bool,
+        asked: Sequence[Node] = (),
     ) -> list[Step]:
-        """Returns the steps that compute these groups, for passes with gradients or without; `seeds` as in a Goal."""
+        """Returns the steps that compute these groups, for passes with gradients or without; `seeds` as in a Goal.
+
+        asked: the nodes whose data a pass without gradients keeps.
+        """
         return join(self.program, groups, self.steps, lambda _: self.arena.kernels)
 
     def _feed_port(self, leaf: Node) -> Port:
@@ -285,11 +292,15 @@ class LaneExecutor(Executor):
         return self._absent.isdisjoint(self.program.channel_of[node][0] for node in nodes)
 
     def _steps_of(
-        self, groups: Sequence[FusedGroup], seeds: Sequence[Node] | None, backward: bool
+        self,
+        groups: Sequence[FusedGroup],
+        seeds: Sequence[Node] | None,
+        backward: bool,
+        asked: Sequence[Node] = (),
     ) -> list[Step]:
         def joined(part: Sequence[FusedGroup]) -> list[Step]:
             kernels_for = self._builder.kernels_for
-            return join(self.program, part, self.steps, kernels_for, self._tiles, backward)
+            return join(self.program, part, self.steps, kernels_for, self._tiles, backward, asked)
 
         return self._per_sample.insert(groups, joined, seeds)
 

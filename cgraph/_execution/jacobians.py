@@ -153,7 +153,7 @@ class Jacobians:
         if feeds.size == 0:
             executable.skip(feeds)
             return out
-        feeds = with_states(executable, feeds)
+        feeds = with_states(executable, feeds, node)
         batches, request = self._batches(node, leaf, feeds.size), Request(node, feeds, out)
         schedule = plan.find(batches.schedules, request) or batches.add_schedule(request)
         if batches.calls_python:

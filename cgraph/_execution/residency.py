@@ -93,6 +93,7 @@ class Residency:
         self.learners: Learners | None = None  # of the parameters that several nodes have
         self._effect: Effect = "data"  # of the running call
         self._sums_were_zero = False  # when it began
+        self._sums_vanish = False  # whether samples whose gradients are all 0 have been added up
 
     # The beginning and the end of a call
 
@@ -101,7 +102,8 @@ class Residency:
         if self.sides.begin_if_settled():
             return
         self.read()
-        if self._lent[1] and not self.memory.grads_are_zero:
+        # Sums that somebody has cleared count no samples; those of samples whose gradients are 0 do.
+        if self._lent[1] and not (self.memory.grads_are_zero or self._sums_vanish):
             self.memory.grads_are_zero = is_zero(self.arena.parameter_grads)
 
     def read(self, public: bool = True) -> None:
@@ -124,6 +126,7 @@ class Residency:
     def finish(self) -> None:
         """Brings the arrays that are lent up to date, unless `read` has not come to its end before."""
         sides = self.sides
+        self._sums_vanish = not self.memory.grads_are_zero and is_zero(self.arena.parameter_grads)
         if sides.end():
             looks = sides.looks
             self._lent = lent(self.value_mirrors), lent(self.sum_mirrors)

@@ -16,6 +16,7 @@ from cgraph._kernels.runtime.step import Step
 from cgraph._lowering.buffers import Allocator
 from cgraph._lowering.program import Buffer, FusedGroup, Kind, Program
 from cgraph._validation import DType
+from cgraph.node import Node
 
 TILE_BYTES = 2048
 MAX_PLACES = 8
@@ -113,16 +114,18 @@ def join(
     kernels_for: Callable[[int], Build],
     tiles: Tiles | None = None,
     keeps_data: bool = True,
+    asked: Iterable[Node] = (),
 ) -> list[Step]:
     """Returns the steps that compute some groups, those of a stretch joined to one.
 
     `kernels_for` gives the kernels with which steps of so many elements were made. With `tiles`, the gradients that
-    only one stretch reads are kept there and, unless `keeps_data`, the data, too.
+    only one stretch reads are kept there and, unless `keeps_data`, the data, too, but not those of the nodes `asked`.
     """
     # A group without a step is a view of other elements, at which a stretch ends.
     parts = [[group for group in part if group in steps] for part in stretches(groups)]
     parts = [part for part in parts if part]
     shared = shared_buffers(program, parts) if tiles else set()
+    shared |= {program.channel_of[node][0] for node in asked}
     result = []
     for part in parts:
         joined = [steps[group] for group in part]

@@ -53,8 +53,9 @@ def rnn(
     TypeError
         An argument is not of this kind; nodes differ in dtype.
     ValueError
-        There is no input, or not a mask for each; a mask has more than one element; the cell returns something that
-        depends on no input, or has another shape than the state. Nothing is attached to the nodes then.
+        There is no input, or the first one is the state; there is not a mask for each, or one has more than one
+        element; the cell returns something that depends on no input, or has another shape than the state. Nothing is
+        attached to the nodes then.
 
     Notes
     -----
@@ -79,6 +80,10 @@ def rnn(
         )
     steps = as_nodes(owner, "inputs", inputs)
     h = as_node(owner, "state", state)
+    if steps[0] is h:
+        raise ValueError(
+            f"{owner}: state must be another node than the first input, got {h!r} for both"
+        )
     keeps = None if masks is None else as_masks(owner, masks, len(steps))
     require_dtype(owner, steps[0].dtype, (*steps, h, *(keeps or ())))
     with undone_on_error([*steps, h, *(keeps or ())]):

@@ -316,3 +316,15 @@ def test_fit_keeps_the_order_and_begins_each_epoch_with_the_first_state():
             [losses.mean(), other.predict(more).mean()],
         )
     close(history["val_mse"], history["val_loss"])
+
+
+@pytest.mark.parametrize("call", ["input_gradients", "jacobian", "per_sample_gradients"])
+def test_a_refused_derivative_leaves_the_state_as_it_was(call):
+    x, h, t = CG.Leaf1(2), CG.Leaf1(3), CG.Leaf1(1)
+    cell = CG.layers.gru_cell(x, h, rng=0)
+    loss = CG.MSE(CG.Affine(cell, np.ones((4, 1))), t)
+    graph = CG.Graph(loss, carry={h: cell})
+    arguments = {"input_gradients": (x,), "jacobian": (loss, x), "per_sample_gradients": ()}[call]
+    with pytest.raises(ValueError, match="must be fed"):
+        getattr(graph, call)({x: np.ones((4, 2)), h: np.ones(3)}, *arguments)
+    assert not graph.get_state()[h].any()

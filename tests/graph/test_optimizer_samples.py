@@ -160,3 +160,26 @@ def test_an_update_without_gradients_makes_no_state():
     sgd = CG.SGD(0.1, momentum=0.9)
     sgd.update(loss)
     assert list(sgd.state_dict()) == ["updates"]
+
+
+def test_samples_without_a_gradient_count_though_sums_are_looked_at():
+    x = CG.Leaf1(1)
+    affine = CG.Affine(x, [[1.0], [0.0]])
+    graph = CG.Graph(CG.ReLU(affine))
+    sums = [p.grad for p in graph.parameters]
+    graph.accumulate({x: -np.ones(4)})
+    assert not any(each.any() for each in sums)
+    graph.accumulate({x: np.ones(1)})
+    graph.update(CG.SGD(1.0))
+    np.testing.assert_allclose(affine.weight.ravel(), [0.8, -0.2])
+
+
+def test_sums_that_were_cleared_by_hand_count_no_samples():
+    x = CG.Leaf1(1)
+    affine = CG.Affine(x, [[1.0], [0.0]])
+    graph = CG.Graph(CG.ReLU(affine))
+    graph.accumulate({x: np.ones(4)})
+    affine.gradWeight[...] = 0
+    graph.accumulate({x: np.ones(1)})
+    graph.update(CG.SGD(1.0))
+    np.testing.assert_allclose(affine.weight.ravel(), [0, -1])

@@ -162,3 +162,15 @@ def test_the_first_loss_that_is_not_finite_is_named(streams, layout, threads):
     with pytest.raises(FloatingPointError, match="the loss of sample 3 of stream 1 is not finite"):
         graph.train({x: rows}, 0.1, check_loss=True)
     assert_array_equal(graph.get_state()[total], np.full((streams, 1), 3))
+
+
+@pytest.mark.parametrize("layout", ["auto", "lanes", "samples"])
+def test_a_node_between_is_predicted_where_only_the_carry_reads_it(layout):
+    x, h = CG.Leaf1(1), CG.Leaf1(1)
+    between = CG.Tanh(x + h)
+    new = CG.Scale(between, 0.5)
+    graph = CG.Graph(CG.Mean(new), carry={h: new}, streams=16, layout=layout)
+    first = np.tanh(1)
+    expected = [first, np.tanh(1 + first / 2)]
+    found = graph.predict({x: np.ones((2, 16, 1))}, between)
+    np.testing.assert_allclose(found[:, :, 0], np.repeat([expected], 16, 0).T)

@@ -154,3 +154,12 @@ def test_a_cell_that_is_carried_computes_what_an_unrolled_one_does(name):
     carried = CG.Graph(cell, carry={h: cell}).predict({x: samples}, cell)
     unrolled = [CG.evaluate(each) for each in found]
     np.testing.assert_allclose(carried, unrolled, rtol=1e-12, atol=1e-14)
+
+
+def test_the_first_input_is_not_the_state():
+    h, x = CG.Leaf1(1), CG.Leaf1(1)
+    with pytest.raises(
+        ValueError, match=r"^rnn: state must be another node than the first input, got Leaf1"
+    ):
+        CG.layers.rnn(lambda x, h: CG.Sub(x, CG.Scale(h, 0.5)), [h, x], h)
+    assert not h.forward

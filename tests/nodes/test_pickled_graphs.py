@@ -132,3 +132,33 @@ def test_another_process_compiles_a_graph_with_its_own_threads():
         check=True,
     )
     assert run.stdout.split() == [b"49.0", b"3"]
+
+
+def test_a_graph_is_copied_after_its_derivatives_were_asked_for():
+    x = CG.Leaf1(2)
+    y = CG.Affine(x, np.ones((3, 1)))
+    graph = CG.Graph(y)
+    feed = {x: [[1.0, 2.0]]}
+    graph.jacobian(feed, y, x)
+    graph.per_sample_gradients(feed)
+    graph.set_vector(2 * graph.get_vector())
+    for copied in (copy.deepcopy(graph), pickle.loads(pickle.dumps(graph))):
+        np.testing.assert_array_equal(copied.get_vector(), graph.get_vector())
+        assert (
+            copied.jacobian(
+                {copied.leaves[0]: [[1.0, 2.0]]}, copied.nodes[-1], copied.leaves[0]
+            ).sum()
+            == 4
+        )
+
+
+def test_a_copy_of_a_graph_with_a_state_goes_on_from_it():
+    x, before = CG.Leaf1(1), CG.Leaf1(1)
+    total = x + before
+    graph = CG.Graph(total, carry={before: total}, streams=2)
+    graph.predict({x: np.ones((3, 2, 1))})
+    for copied in (copy.deepcopy(graph), pickle.loads(pickle.dumps(graph))):
+        leaf = next(each for each in copied.leaves if each not in copied.get_state())
+        assert copied.predict({leaf: np.ones((1, 2, 1))}).ravel().tolist() == [4, 4]
+        copied.reset()
+        assert copied.predict({leaf: np.ones((1, 2, 1))}).ravel().tolist() == [1, 1]
