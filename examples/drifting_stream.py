@@ -29,7 +29,7 @@ import cgraph as CG
 
 
 def stream(rng, count):
-    """Yields measurements of ten sensors and a class of three; from the middle on, other sensors decide."""
+    """Yields measurements of ten sensors and a class of three; from the middle on by another rule."""
     rules = rng.normal(size=(2, 10, 3))
     for number in range(count):
         x = rng.normal(size=10)

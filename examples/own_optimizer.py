@@ -10,7 +10,7 @@ It takes 0.8 s of processor time on one core of an AMD EPYC (Zen 3, AVX2), with 
 
     AdaBelief loss 0.0576, 98.6 % of the digits held out
     Adam      loss 0.0603, 98.6 % of the digits held out
-    SGD       loss 0.2001, 95.0 % of the digits held out
+    SGD       loss 0.0407, 98.1 % of the digits held out
     0.2 s
 """
 
@@ -47,7 +47,11 @@ def main(seed, epochs=10):
         data.scaled(each).reshape(-1, 64) for each in (data.train_images, data.test_images)
     )
     schedule = CG.schedules.cosine(0.01, epochs * int(np.ceil(len(images) / 32)))
-    for rule in (AdaBelief(schedule, max_grad_norm=5), CG.Adam(schedule), CG.SGD(0.1)):
+    for rule in (
+        AdaBelief(schedule, max_grad_norm=5),
+        CG.Adam(schedule),
+        CG.SGD(0.1, momentum=0.9),
+    ):
         net = CG.models.mlp(64, [48], 10, rng=seed, dtype="float32")
         t = CG.Leaf1(10, dtype="float32")
         graph = CG.Graph(CG.SoftmaxCEE(net.output, t))

@@ -1,4 +1,4 @@
-"""A network of eight hidden units learns the exclusive or, the smallest function that no single layer can compute.
+"""A network of eight hidden units learns the exclusive or, a smallest function that no single layer can compute.
 
 python examples/xor.py --seed 1 --epochs 100
 

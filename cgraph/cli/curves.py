@@ -77,7 +77,10 @@ def _draw_losses(axes: Any, history: History, labels: Mapping[str, str]) -> None
     axes.yaxis.set_major_formatter("{x:g}")
     numbers = np.arange(1, len(history["loss"]) + 1)
     axes.plot(numbers, history["loss"], "C0.-", label="training")
-    axes.plot(numbers, history["val_loss"], "C1.-", label=labels["val_loss"])
+    axes.plot(numbers, history["val_loss"], "C1.-", label=labels["val_loss"].removesuffix(" loss"))
+    if history.best_epoch:
+        kept = f"kept: epoch {history.best_epoch}"
+        axes.axvline(history.best_epoch, color="0.6", linestyle="--", label=kept)
     axes.legend(frameon=False)
 
 
@@ -85,7 +88,11 @@ def _draw_metric(axes: Any, history: History, labels: Mapping[str, str]) -> None
     """Draws the measurement beside the loss, accuracies in percent."""
     name, label = [*labels.items()][-1]
     values = history[name]
-    axes.set_title(f"{label}: {measured(name, values[-1]).strip()} at the end", fontsize="medium")
+    kept = history.best_epoch or len(values)
+    where = f"in epoch {kept}, which is kept" if history.best_epoch else "at the end"
+    axes.set_title(
+        f"{label}: {measured(name, values[kept - 1]).strip()} {where}", fontsize="medium"
+    )
     is_share = name == "val_accuracy"
     # The points at 100 % are drawn whole, although the axis ends there.
     axes.plot(

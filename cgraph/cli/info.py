@@ -28,6 +28,10 @@ def info(path: Path) -> None:
         say("expects a table with these columns, in any order:")
         for line in expected(preparation):
             say(line)
+        words = ", ".join(filter(None, preparation.cells.missing))
+        say(
+            f"decimal mark {preparation.cells.decimal!r}; missing are empty cells, {printable(words)}"
+        )
 
 
 def lines(name: str, told: FileInfo) -> list[str]:

@@ -50,7 +50,8 @@ def predict(
     size = goal.width if isinstance(goal, Category) else 1
     if x is None or prediction is None or (x.size, prediction.size) != (preparation.width, size):
         raise ModelFileError(f"{path}: expected nodes of a model of cgraph train")
-    table = Table(source, separator, encoding)
+    names = [column.name for column in preparation.columns]
+    table = Table(source, separator, encoding, names[0] if len(names) == 1 else None)
     try:
         places = preparation.places(table.header)
     except DataError as error:

@@ -24,7 +24,7 @@ from cgraph.nodes.reduction import MSE
 from cgraph.nodes.softmax import Softmax, SoftmaxCEE
 from cgraph.parameter import parameters
 from cgraph.tables.columns import Cells, Survey, surveyed
-from cgraph.tables.preparation import Category, Column, Number, Preparation
+from cgraph.tables.preparation import Category, Column, Number, Preparation, plain
 from cgraph.tables.reading import SEPARATORS, Table, quoted
 from cgraph.tables.roles import Asked, goal_of, inputs_of
 from cgraph.targets import one_hot
@@ -33,6 +33,7 @@ TASK = "table"
 _HELD_OUT = 0.2  # of the rows are for the figures at the end, and as much of the others to choose the best epoch by
 _SHOWN = 30  # columns that are listed at most
 _FEW_NUMBERS = 20  # whole numbers that may be meant as classes
+_MANY_CLASSES = 20
 _LABELS = {"loss": "loss", "val_loss": "validation loss"}
 _METRICS = {"accuracy": "validation accuracy", "r2": "validation R²"}
 
@@ -58,12 +59,15 @@ def train(
         goal = goal.fitted(labels, parts[0])
     _announce(table, surveys, goal, preparation, ignored, parts)
 
-    inputs = preparation.inputs(codes, settings.dtype)
+    inputs = [preparation.inputs(codes[part], settings.dtype) for part in parts]
     del codes
     nodes = _network(preparation.width, goal, hidden, settings)
     targets = _targets(goal, labels, settings.dtype)
     leaves = nodes["x"], nodes["target"]
-    feeds = [dict(zip(leaves, (inputs[p], targets[p]), strict=True)) for p in parts]
+    feeds = [
+        dict(zip(leaves, (x, targets[part]), strict=True))
+        for x, part in zip(inputs, parts, strict=True)
+    ]
     metric = "accuracy" if isinstance(goal, Category) else "r2"
     shown = _LABELS | {f"val_{metric}": _METRICS[metric]}
     history, finished = train_graph(
@@ -86,7 +90,7 @@ def train(
         "target": Preparation([goal], cells).as_json(),
     }
     write(settings, nodes, metadata, history, shown, table.path.name)
-    found = Graph(nodes["prediction"]).predict({nodes["x"]: inputs[parts[2]]})
+    found = Graph(nodes["prediction"]).predict({nodes["x"]: inputs[2]})
     say(f"held out: {quality(goal, chosen(goal, found), labels[parts[2]], labels[parts[0]])}")
     return finished
 
@@ -137,6 +141,11 @@ def _announce(
     )
     if isinstance(goal, Category):
         say(f"classification of {quoted(goal.name)}: {goal.told()}")
+        if goal.width > max(_MANY_CLASSES, sum(map(len, parts)) / 10):
+            say(
+                "  these are many classes: a regression needs plain numbers, without signs, units or "
+                "thousands separators"
+            )
     else:
         say(f"regression of {quoted(goal.name)}: {goal.told()}")
         if len(target.texts) <= _FEW_NUMBERS:
@@ -144,7 +153,8 @@ def _announce(
                 f"  it has {len(target.texts)} different values: for classes, say --task classification"
             )
     if target.missing:
-        say(f"  {target.missing:,} rows without it are left out")
+        rows = "1 row" if target.missing == 1 else f"{target.missing:,} rows"
+        say(f"  {rows} without it left out")
     for line in expected(preparation):
         say(line)
     gaps = [
@@ -175,7 +185,7 @@ def _network(
     network = mlp(
         width, hidden, size, activation="relu", initializer="he_normal", rng=settings.seed, dtype=settings.dtype
     )  # fmt: skip
-    say(f"{width:,} inputs, hidden units {', '.join(map(str, hidden)) or 'none'}, {size} outputs, "
+    say(f"{width:,} inputs, hidden units {', '.join(map(str, hidden)) or 'none'}, {size} output{'s' * (size > 1)}, "
         f"{sum(p.value.size for p in parameters(network.output)):,} parameters, {settings.dtype}")  # fmt: skip
     target = Leaf1(size, dtype=settings.dtype)
     loss = (SoftmaxCEE if isinstance(goal, Category) else MSE)(network.output, target)
@@ -215,5 +225,5 @@ def quality(
     errors, mean = found - truth, known.mean()
     about_mean = float(((truth - truth.mean()) ** 2).sum())
     r2 = f", R² {1 - float((errors**2).sum()) / about_mean:.3f}" if about_mean else ""
-    always = f"always {mean:.4g}: {abs(truth - mean).mean():.4g}"
-    return f"mean absolute error {abs(errors).mean():.4g} ({always}){r2}"
+    always = f"{plain(abs(truth - mean).mean())} if the answer is always {plain(mean)}"
+    return f"wrong by {plain(abs(errors).mean())} on average ({always}){r2}"

@@ -16,6 +16,7 @@ MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "?")
 LARGEST = 1e100
 _TYPICAL = 0.9  # of the cells: if so many are numbers, the others are mistakes
 _DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+_THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?")
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ def is_number(survey: Survey, table: Table, cells: Cells) -> bool:
     if survey.first_text is not None:
         line, text = survey.first_text
         place = f"{table.path}: line {line}, {where}"
+        if cells.decimal == "." and _THOUSANDS.fullmatch(text):
+            raise DataError(
+                f"{place}: expected a number, got {quoted(text)}: take out the commas if they divide thousands, or say "
+                "--decimal , if they stand in front of decimals, or --categories with the column"
+            )
         if cells.decimal == "." and _DECIMAL_COMMA.fullmatch(text):
             raise DataError(
                 f"{place}: expected a number with a point, got {quoted(text)}: say --decimal , if it is one, or "

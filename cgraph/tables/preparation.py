@@ -25,6 +25,13 @@ _CHUNK = 1 << 14
 Codes = NDArray[np.float64]
 
 
+def plain(number: float) -> str:
+    """Returns a number with four digits that count, and no exponent where it is neither huge nor tiny."""
+    if number and not 1e-4 <= abs(number) < 1e9:
+        return f"{number:.4g}"
+    return np.format_float_positional(float(f"{number:.4g}"), trim="-")
+
+
 class BadCellError(DataError):
     """A cell that cannot be read; the message lacks file and line."""
 
@@ -78,7 +85,7 @@ class Number:
     def told(self) -> str:
         """Returns the line that describes the column."""
         missing = ", may be missing" if self.indicator else ""
-        return f"mean {self.mean:.4g}, standard deviation {self.scale:.4g}{missing}"
+        return f"mean {plain(self.mean)}, standard deviation {plain(self.scale)}{missing}"
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,8 @@ class Table:
         The character between two cells; by default that of `SEPARATORS` which divides the first rows best.
     encoding : str or None, optional
         By default UTF-8, or UTF-16 where the file begins with the mark of it.
+    only : str or None, optional
+        The name of the only column that is needed, which may stand alone.
 
     Attributes
     ----------
@@ -48,7 +50,11 @@ class Table:
     """
 
     def __init__(
-        self, path: Path, separator: str | None = None, encoding: str | None = None
+        self,
+        path: Path,
+        separator: str | None = None,
+        encoding: str | None = None,
+        only: str | None = None,
     ) -> None:
         self.path = path
         with path.open("rb") as stream:
@@ -56,7 +62,7 @@ class Table:
                 raise DataError(f"{path}: expected a file, which can be read twice")
             start = stream.read(_SAMPLE)
         self.encoding = encoding or self._encoding_of(start)
-        self.separator = separator or self._recognised()
+        self.separator = separator or self._recognised(only)
         self.header = self._checked_header()
 
     def rows(self) -> Iterator[Row]:
@@ -121,8 +127,11 @@ class Table:
             f"{self.path}: {where}expected text in {self.encoding}: say --encoding, such as cp1252 or latin-1"
         )
 
-    def _recognised(self) -> str:
-        """Returns the separator with which most of the first rows have as many cells as the header, and several."""
+    def _recognised(self, only: str | None) -> str:
+        """Returns the separator with which most of the first rows have as many cells as the header, and several.
+
+        Where no separator has several, the header may be the only column that is needed.
+        """
         try:
             with self.path.open(encoding=self.encoding, newline="") as stream:
                 sample = stream.read(_SAMPLE)
@@ -143,6 +152,9 @@ class Table:
                 share = sum(len(cells) == len(rows[0]) for cells in rows) / len(rows)
                 best = max(best, (share, len(rows[0]), separator))
         if not best[2]:
+            first = next(csv.reader(io.StringIO(sample.lstrip("\ufeff"), newline="")), [])
+            if only is not None and [name.strip() for name in first] == [only]:
+                return ","
             raise DataError(
                 f"{self.path}: expected columns separated by {', '.join(SEPARATORS.values())}, got one column: "
                 "say --separator"

@@ -67,7 +67,7 @@ def test_classes_are_learnt_from_a_table(trained, cgraph):
     assert lines[:3] == [
         "flowers.csv: 149 rows, separated by comma, in utf-8",
         "classification of 'kind': 3 values: 'setosa', 'versicolor', 'virginica'",
-        "  1 rows without it are left out",
+        "  1 row without it left out",
     ]
     assert "missing cells: 'length' 2, 'place' 1" in lines
     assert "95 rows to train on, 24 to choose the best epoch by, 30 held out" in lines
@@ -168,7 +168,8 @@ def test_info_tells_what_table_a_model_expects(trained, cgraph):
     assert code == 0
     text = out.partition("predicts 'kind': 3 values: 'setosa', 'versicolor', 'virginica'\n")[2]
     lines = text.splitlines()
-    assert [line.split()[:2] for line in lines[2:]] == [
+    assert lines[-1] == "decimal mark '.'; missing are empty cells, na, n/a, #n/a, nan, null, ?"
+    assert [line.split()[:2] for line in lines[2:-1]] == [
         ["'length'", "number"], ["'width'", "number"], ["'place'", "category"],
     ]  # fmt: skip
     assert lines[2].endswith(", may be missing")
@@ -248,3 +249,29 @@ def test_the_page_about_tables_shows_what_the_command_prints(cgraph):
 
 def without_figures(text):
     return re.sub(r"\d+\.\d+(e[+-]\d+)?", "#", text)
+
+
+def test_a_table_of_one_column_beside_the_target(cgraph):
+    write("line.csv", ["x", "y"], [[k, 2 * k] for k in range(60)])
+    assert cgraph("train", "line.csv", "--target", "y", "--epochs", "3")[0] == 0
+    Path("new.csv").write_text('"x"\n1\n2\n', encoding="utf-8")
+    code, out, _ = cgraph("predict", "model.npz", "new.csv")
+    assert code == 0
+    assert out.splitlines()[0] == "predicted y"
+    assert len(out.splitlines()) == 3
+    Path("other.csv").write_text("z\n1\n", encoding="utf-8")
+    code, _, err = cgraph("predict", "model.npz", "other.csv")
+    assert code == 2
+    assert "got one column" in err
+
+
+def test_thousands_and_signs_are_pointed_out(cgraph):
+    rows = [[k, f"{k},350" if k % 7 == 3 else 500 + k] for k in range(1, 60)]
+    write("prices.csv", ["x", "price"], rows)
+    code, _, err = cgraph("train", "prices.csv", "--target", "price")
+    assert code == 2
+    assert "take out the commas if they divide thousands" in err
+    write("signs.csv", ["x", "price"], [[k, f"${1000 + k}"] for k in range(60)])
+    code, out, _ = cgraph("train", "signs.csv", "--target", "price", "--epochs", "1")
+    assert code == 0
+    assert "these are many classes: a regression needs plain numbers" in out

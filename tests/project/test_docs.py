@@ -90,6 +90,14 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
+def test_each_block_is_of_a_kind_that_the_tests_know():
+    """Others, such as `py`, would be run by no test."""
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        opened = re.findall(r"^[ >]*```(.*)$", text, re.MULTILINE)[::2]
+        assert set(opened) <= {"python", "text", "console", "sh"}, page
+
+
 def test_links_between_the_pages_lead_somewhere():
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     assert len(pages) > 10

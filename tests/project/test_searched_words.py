@@ -5,7 +5,8 @@ from pages import ROOT
 
 WORDS = {
     "cookbook.md": (
-        "regression, classification, one-hot, embedding, normalize, DataLoader, mini-batch, class weights, "
+        "csv, tabular, pandas, regression, classification, "
+        "one-hot, embedding, normalize, DataLoader, mini-batch, class weights, "
         "imbalanced, multi-task, custom loss, CNN, RNN, GRU, LSTM, time series, attention, siamese, transfer learning, "
         "fine-tuning, freezing, dropout, regularization, overfitting, L2, Xavier, learning rate, schedule, optimizer, "
         "Adam, momentum, validation, early stopping, NaN, seed, inference, online learning, Jacobian, L-BFGS, "
