@@ -29,6 +29,8 @@ def test_the_examples_of_docstrings_run(name):
 
 # Rounding affects some digits of the trainings on these pages: their tolerances.
 TOLERANCES = {"tutorial/nodes.md": 0.06, "tutorial/graph.md": 0.06, "fitting.md": 0.002}
+# How many blocks of text show what commands print, or a bar of progress.
+UNCHECKED = {"README.md": 2, "docs/learn/cookbook.md": 1}
 LEARN = ROOT / "docs/learn"
 # Blocks of the page on tables write files, and its commands read them: tests/kit/test_cli_tables.py runs all of it.
 LEARNT = [path for path in sorted(LEARN.rglob("*.md")) if path.name != "tables.md"]
@@ -40,6 +42,7 @@ def test_the_examples_of_the_pages_print_what_they_say(name):
     page = Page(name, TOLERANCES.get(name.removeprefix("docs/learn/"), 0.0))
     assert any(page.code())
     page.run()
+    assert page.unchecked == UNCHECKED.get(name, 0)
 
 
 def test_a_page_that_says_something_else_fails_at_its_line(monkeypatch, tmp_path):
@@ -88,6 +91,14 @@ def anchors(page):
     """The anchors of a page's headings, as GitHub and MyST make them."""
     titles = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_the_readme_shows_the_line_of_the_page_about_tables():
+    readme, page = (
+        (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/learn/tables.md")
+    )
+    (line,) = re.findall(r"^held out: .*", readme, re.MULTILINE)
+    assert line in page
 
 
 def test_each_block_is_of_a_kind_that_the_tests_know():

@@ -26,9 +26,10 @@ class Page:
 
     def __init__(self, name, tolerance=0.0):
         self.tolerance = tolerance
-        self.last = (
-            None  # the block that has run, and what it printed, until this has been compared
-        )
+        # The block that has run, and what it printed, until this has been compared.
+        self.last = None
+        self.skips = False  # whether the last block was left out
+        self.unchecked = 0  # blocks of text that say what no block of python prints
         parsers = [CodeBlockParser("python", self.execute), CodeBlockParser("text", self.compare)]
         self.document = Sybil(parsers).parse(ROOT / name)
         self.document.namespace["__name__"] = "page"
@@ -50,7 +51,8 @@ class Page:
     def execute(self, example):
         """Runs a block of python; it is the block of text behind it that says what it prints, if there is one."""
         self.expect("")
-        if is_suite(example.parsed) or ("scipy" in example.parsed and not HAS_SCIPY):
+        self.skips = is_suite(example.parsed) or ("scipy" in example.parsed and not HAS_SCIPY)
+        if self.skips:
             return
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed):
@@ -59,6 +61,8 @@ class Page:
 
     def compare(self, example):
         """Compares a block of text, unless no block that has run stands in front of it."""
+        self.unchecked += self.last is None and not self.skips
+        self.skips = False
         self.expect(example.parsed)
 
     def expect(self, text):
